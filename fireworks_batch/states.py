@@ -1,0 +1,227 @@
+"""The server's words: open enumerations, and the one table of what each job state means.
+
+Performs no I/O.
+"""
+
+import enum
+from typing import Any, ClassVar, Self, TypeVar
+
+__all__ = [
+    "DatasetState",
+    "JobPhase",
+    "JobState",
+    "MultiRegion",
+    "OpenEnum",
+    "Precision",
+    "StatusCode",
+]
+
+
+class OpenEnum(enum.StrEnum):
+    """A string enumeration that the server may extend at any time.
+
+    A value that nobody has published becomes a pseudo-member: it keeps its raw string, compares
+    equal to that string, survives pickle and copy, is not listed, and has ``is_known`` False.
+    Compare members with ``==``, not with ``is``.
+    """
+
+    __wire_prefix__: ClassVar[str] = ""
+
+    wire: str
+    """The value as the server spells it."""
+
+    def __new__(cls, value: str, wire: str | None = None) -> Self:
+        """Make a published member: its bare name, and the wire's where that is irregular."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.wire = cls.__wire_prefix__ + value if wire is None else wire
+        return member
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        if not isinstance(value, str):
+            return None
+        bare = value.removeprefix(cls.__wire_prefix__) or value
+        by_wire = {member.wire: member for member in cls}
+        return by_wire.get(value) or cls.__members__.get(bare) or _pseudo_member(cls, bare, value)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether this value was published when this library was released."""
+        return self._value_ in type(self)._value2member_map_
+
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
+        return type(self), (self.wire,)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+_E = TypeVar("_E", bound=OpenEnum)
+
+
+def _pseudo_member(cls: type[_E], bare: str, wire: str) -> _E:
+    member = str.__new__(cls, bare)
+    member._name_ = member._value_ = bare
+    member.wire = wire
+    return member
+
+
+class JobPhase(enum.StrEnum):
+    """What a job state means for somebody who waits."""
+
+    QUEUED = "queued"
+    """Accepted, no row processed yet."""
+
+    RUNNING = "running"
+    """Rows are being processed."""
+
+    FINISHING = "finishing"
+    """On the way to a terminal state."""
+
+    PAUSED = "paused"
+    """Stands still until somebody acts."""
+
+    LEAVING = "leaving"
+    """Being deleted."""
+
+    TERMINAL = "terminal"
+    """Can change no more."""
+
+    UNKNOWN = "unknown"
+    """Unspecified, or a state that this library has never heard of."""
+
+
+class JobState(OpenEnum):
+    """The state of a batch inference job; `JOB_PHASES` says what each one means.
+
+    ``str()`` and ``.value`` are the bare name (``"COMPLETED"``), ``.wire`` is the server's
+    (``"JOB_STATE_COMPLETED"``); construction accepts both.
+    """
+
+    __wire_prefix__ = "JOB_STATE_"
+
+    UNSPECIFIED = "UNSPECIFIED"
+    VALIDATING = "VALIDATING"
+    PENDING = "PENDING"
+    CREATING = "CREATING"
+    CREATING_INPUT_DATASET = "CREATING_INPUT_DATASET"
+    RE_QUEUEING = "RE_QUEUEING"
+    RUNNING = "RUNNING"
+    WRITING_RESULTS = "WRITING_RESULTS"
+    CANCELLING = "CANCELLING"
+    PAUSED = "PAUSED"
+    IDLE = "IDLE"
+    DELETING = "DELETING"
+    DELETING_CLEANING_UP = "DELETING_CLEANING_UP"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    EXPIRED = "EXPIRED"
+    EARLY_STOPPED = "EARLY_STOPPED"
+    DELETED = "DELETED"
+    ARCHIVED = "ARCHIVED"
+
+    @property
+    def phase(self) -> JobPhase:
+        """What the state means for somebody who waits."""
+        return JOB_PHASES.get(self, JobPhase.UNKNOWN)
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the job can change no more."""
+        return self.phase is JobPhase.TERMINAL
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the job is COMPLETED; single rows may have failed all the same."""
+        return self == JobState.COMPLETED
+
+
+# The published states; which are terminal is partly inferred: EARLY_STOPPED, DELETED and ARCHIVED
+# have no documented meaning for these jobs but can change no more.
+JOB_PHASES: dict[JobState, JobPhase] = {
+    JobState.UNSPECIFIED: JobPhase.UNKNOWN,
+    JobState.VALIDATING: JobPhase.QUEUED,
+    JobState.PENDING: JobPhase.QUEUED,
+    JobState.CREATING: JobPhase.QUEUED,
+    JobState.CREATING_INPUT_DATASET: JobPhase.QUEUED,
+    JobState.RE_QUEUEING: JobPhase.QUEUED,
+    JobState.RUNNING: JobPhase.RUNNING,
+    JobState.WRITING_RESULTS: JobPhase.FINISHING,
+    JobState.CANCELLING: JobPhase.FINISHING,
+    JobState.PAUSED: JobPhase.PAUSED,
+    JobState.IDLE: JobPhase.PAUSED,
+    JobState.DELETING: JobPhase.LEAVING,
+    JobState.DELETING_CLEANING_UP: JobPhase.LEAVING,
+    JobState.COMPLETED: JobPhase.TERMINAL,
+    JobState.FAILED: JobPhase.TERMINAL,
+    JobState.CANCELLED: JobPhase.TERMINAL,
+    JobState.EXPIRED: JobPhase.TERMINAL,
+    JobState.EARLY_STOPPED: JobPhase.TERMINAL,
+    JobState.DELETED: JobPhase.TERMINAL,
+    JobState.ARCHIVED: JobPhase.TERMINAL,
+}
+
+
+class DatasetState(OpenEnum):
+    """The state of a dataset. There is no failed state; look at its status."""
+
+    UNSPECIFIED = "UNSPECIFIED", "STATE_UNSPECIFIED"
+    UPLOADING = "UPLOADING"
+    READY = "READY"
+
+
+class Precision(OpenEnum):
+    """The precision in which a model is served."""
+
+    UNSPECIFIED = "UNSPECIFIED", "PRECISION_UNSPECIFIED"
+    FP16 = "FP16"
+    FP8 = "FP8"
+    FP8_MM = "FP8_MM"
+    FP8_AR = "FP8_AR"
+    FP8_MM_KV_ATTN = "FP8_MM_KV_ATTN"
+    FP8_KV = "FP8_KV"
+    FP8_MM_V2 = "FP8_MM_V2"
+    FP8_V2 = "FP8_V2"
+    FP8_MM_KV_ATTN_V2 = "FP8_MM_KV_ATTN_V2"
+    NF4 = "NF4"
+    FP4 = "FP4"
+    BF16 = "BF16"
+    FP4_BLOCKSCALED_MM = "FP4_BLOCKSCALED_MM"
+    FP4_MX_MOE = "FP4_MX_MOE"
+
+
+class MultiRegion(OpenEnum):
+    """The group of regions that a job may run in."""
+
+    UNSPECIFIED = "UNSPECIFIED", "MULTI_REGION_UNSPECIFIED"
+    GLOBAL = "GLOBAL"
+    US = "US"
+    EUROPE = "EUROPE"
+    APAC = "APAC"
+
+
+class StatusCode(OpenEnum):
+    """The canonical codes of a status and of an error answer."""
+
+    OK = "OK"
+    CANCELLED = "CANCELLED"
+    UNKNOWN = "UNKNOWN"
+    INVALID_ARGUMENT = "INVALID_ARGUMENT"
+    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+    NOT_FOUND = "NOT_FOUND"
+    ALREADY_EXISTS = "ALREADY_EXISTS"
+    PERMISSION_DENIED = "PERMISSION_DENIED"
+    RESOURCE_EXHAUSTED = "RESOURCE_EXHAUSTED"
+    FAILED_PRECONDITION = "FAILED_PRECONDITION"
+    ABORTED = "ABORTED"
+    OUT_OF_RANGE = "OUT_OF_RANGE"
+    UNIMPLEMENTED = "UNIMPLEMENTED"
+    INTERNAL = "INTERNAL"
+    UNAVAILABLE = "UNAVAILABLE"
+    DATA_LOSS = "DATA_LOSS"
+    UNAUTHENTICATED = "UNAUTHENTICATED"

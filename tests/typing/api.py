@@ -1,0 +1,138 @@
+"""Uses of the public API, checked by mypy and pyright and never run."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Coroutine
+from datetime import datetime
+from typing import Any, assert_type
+
+import aiohttp
+import attrs
+
+from fireworks_batch import (
+    JOB_WINDOW,
+    BatchClient,
+    BatchInferenceJob,
+    FireworksBatchError,
+    JobFailedError,
+    JobPhase,
+    JobProgress,
+    JobRef,
+    JobSnapshot,
+    JobState,
+    JobWait,
+    Lifecycle,
+    PollPolicy,
+    RateLimitError,
+    ResponseDecodeError,
+    RetryPolicy,
+    StatusCode,
+    WaitError,
+    WaitTimeoutError,
+    to_dict,
+)
+
+
+async def key_from_a_vault() -> str:
+    """Keys rotate."""
+    return "fw_key"
+
+
+def clients(session: aiohttp.ClientSession, context: ssl.SSLContext) -> list[BatchClient]:
+    """Everything that a client can be made of."""
+    return [
+        BatchClient(),
+        BatchClient(api_key="fw_key", account_id="acme", base_url="https://api.example"),
+        BatchClient(api_key=lambda: "fw_key", session=session),
+        BatchClient(api_key=key_from_a_vault, proxy=False, ssl=context),
+        BatchClient(proxy="http://proxy.example:8080", ssl=False, headers={"X-Team": "eval"}),
+        BatchClient(poll=PollPolicy(initial_interval=5), retry=RetryPolicy(max_attempts=2)),
+        BatchClient(request_timeout=10, connect_timeout=2.5, transfer_timeout=60),
+        BatchClient(max_connections=5, max_requests_per_minute=10, max_body_bytes=1 << 20),
+        BatchClient(trace_configs=[aiohttp.TraceConfig()]),
+    ]
+
+
+async def read(client: BatchClient) -> None:
+    """One job, in all the ways to name it."""
+    job = await client.jobs.get("nightly-eval", read_mask=["state", "job_progress.percent"])
+    assert_type(job, BatchInferenceJob)
+    await client.jobs.get(job)
+    ref = client.jobs.ref("accounts/acme/batchInferenceJobs/nightly-eval")
+    assert_type(ref, JobRef)
+    await client.jobs.get(JobRef.from_json(ref.to_json()))
+    assert_type(client.account_id, str | None)
+
+
+async def iterate(client: BatchClient) -> None:
+    """Progress along the way."""
+    wait = client.jobs.wait_until_terminal("nightly-eval", timeout=3600, changes_only=True)
+    async for snapshot in wait:
+        assert_type(snapshot, JobSnapshot)
+        assert_type(snapshot.percent, float | None)
+        assert_type(snapshot.eta, float | None)
+        assert_type(snapshot.previous_state, JobState | None)
+        assert_type(snapshot.observed_at, datetime)
+        assert_type(snapshot.problems, tuple[str, ...])
+    assert_type(wait.last_snapshot, JobSnapshot | None)
+    assert_type(wait.last_error, FireworksBatchError | None)
+    assert_type(wait.next_look, datetime | None)
+    assert_type(wait.failures, int)
+    assert_type(wait.ref, JobRef | None)
+    await wait.aclose()
+
+
+async def await_in_every_way(client: BatchClient) -> None:
+    """A wait is a coroutine and an async iterator."""
+
+    def wait() -> JobWait:
+        return client.jobs.wait_until_terminal("nightly-eval", timeout=None, poll=PollPolicy())
+
+    assert_type(await wait(), BatchInferenceJob)
+    assert_type((await wait()).raise_for_outcome(), BatchInferenceJob)
+    assert_type(await asyncio.wait_for(wait(), 60), BatchInferenceJob)
+    assert_type(await asyncio.create_task(wait()), BatchInferenceJob)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(wait(), name="nightly-eval")
+    assert_type(task.result(), BatchInferenceJob)
+    first, second = await asyncio.gather(wait(), wait())
+    assert_type(first, BatchInferenceJob)
+    assert_type(second, BatchInferenceJob)
+    _coroutine: Coroutine[Any, Any, BatchInferenceJob] = wait()
+    _iterator: AsyncIterator[JobSnapshot] = wait()
+
+
+def run(client: BatchClient) -> BatchInferenceJob:
+    """Without a loop of one's own."""
+    return asyncio.run(client.jobs.wait_until_terminal("nightly-eval", timeout=JOB_WINDOW))
+
+
+def words(job: BatchInferenceJob) -> None:
+    """Models and enumerations."""
+    assert_type(job.state, JobState)
+    assert_type(job.state.phase, JobPhase)
+    assert_type(job.state.wire, str)
+    assert_type(job.is_terminal, bool)
+    assert_type(job.duration, float | None)
+    assert_type(job.max_job_duration, float | None)
+    assert_type(job.job_progress, JobProgress | None)
+    assert_type(job.lifecycle, Lifecycle | None)
+    assert_type(to_dict(job), dict[str, Any])
+    if job.status is not None:
+        assert_type(job.status.code, StatusCode)
+    assert_type(attrs.evolve(PollPolicy(), max_interval=30), PollPolicy)
+
+
+def errors(error: FireworksBatchError) -> None:
+    """What errors carry."""
+    assert_type(error.ref, JobRef | None)
+    if isinstance(error, WaitError):
+        assert_type(error.last_snapshot, JobSnapshot | None)
+    if isinstance(error, JobFailedError):
+        assert_type(error.job, BatchInferenceJob)
+    if isinstance(error, RateLimitError):
+        assert_type(error.retry_after, float | None)
+    if isinstance(error, ResponseDecodeError):
+        assert_type(error.problems, tuple[str, ...])
+    if isinstance(error, WaitTimeoutError):
+        _timeout: TimeoutError = error
