@@ -3,15 +3,31 @@
 Performs no I/O.
 """
 
-from datetime import datetime
+from collections.abc import Hashable
+from datetime import datetime, timedelta
+from typing import Final
 
 import attrs
 
 from fireworks_batch.errors import FireworksBatchError
 from fireworks_batch.models import BatchInferenceJob
-from fireworks_batch.states import JobState
+from fireworks_batch.states import JobPhase, JobState
 
-__all__ = ["JobSnapshot"]
+__all__ = [
+    "History",
+    "JobSnapshot",
+    "percent_done",
+    "schedule_fingerprint",
+    "seconds_left",
+    "visible_fingerprint",
+    "window_left",
+]
+
+# The API gives a job at most this long, and cleans up after it.
+LONGEST_WINDOW: Final = timedelta(hours=72)
+WINDOW_SLACK: Final = timedelta(hours=1)
+# The counters move about once a minute: this many of their moves make a rate.
+RATE_MOVES: Final = 6
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -43,15 +59,15 @@ class JobSnapshot:
     """Rows done of all rows, 0 to 100, at most 99.9 before COMPLETED; None if unknown."""
 
     rate: float | None
-    """Rows per second of late; None until the counters have moved."""
+    """Rows per second of late; None until the counters have moved under this wait's eyes."""
 
     eta: float | None
     """Seconds to the last row at that rate; None if unknown."""
 
-    failures: int
+    failures: int = 0
     """Looks that were lost between the observation before and this one."""
 
-    last_error: FireworksBatchError | None = attrs.field(eq=False)
+    last_error: FireworksBatchError | None = attrs.field(default=None, eq=False)
     """What the newest of them failed with; None if there was none."""
 
     problems: tuple[str, ...] = ()
@@ -60,3 +76,99 @@ class JobSnapshot:
     def __repr__(self) -> str:
         percent = "" if self.percent is None else f" {self.percent:.1f}%"
         return f"<JobSnapshot {self.number} of {self.job.id!r} {self.job.state}{percent}>"
+
+
+# --- Fingerprints -------------------------------------------------------------------------------
+
+
+def schedule_fingerprint(job: BatchInferenceJob) -> Hashable:
+    """Return what starts the poll interval anew when it changes; never a counter."""
+    return job.state, job.waiting_on_capacity
+
+
+def visible_fingerprint(job: BatchInferenceJob) -> Hashable:
+    """Return what counts as a visible change; never ``update_time``."""
+    return job.state, job.waiting_on_capacity, job.status, job.job_progress
+
+
+def window_left(job: BatchInferenceJob, server_now: datetime) -> float | None:
+    """Return the seconds after which it is no use to wait for the job any more.
+
+    That is its window, by the server's own clock, and an hour; without an ``expire_time`` the
+    longest window there is; None if the job does not even say when it was created.
+    """
+    if job.expire_time is not None:
+        left = max(job.expire_time - server_now, timedelta())
+    elif job.create_time is not None:
+        left = max(job.create_time + LONGEST_WINDOW - server_now, timedelta())
+    else:
+        return None
+    return (left + WINDOW_SLACK).total_seconds()
+
+
+# --- Arithmetic ---------------------------------------------------------------------------------
+
+
+def percent_done(job: BatchInferenceJob) -> float | None:
+    """Return the rows done of all rows, from 0 to 100; below 100 until the job is COMPLETED."""
+    if job.is_success:
+        return 100.0
+    progress = job.job_progress
+    if progress is None:
+        return None
+    if progress.total <= 0:
+        percent = float(progress.percent)
+    else:
+        percent = 100.0 * progress.total_processed_requests / progress.total
+    return min(max(percent, 0.0), 99.9)
+
+
+def seconds_left(job: BatchInferenceJob, rate: float | None) -> float | None:
+    """Return the seconds to the last row at a rate; None if there is none to go by."""
+    progress = job.job_progress
+    if job.is_terminal:
+        return 0.0
+    # Before the server has counted its rows the total is only what was done so far.
+    if progress is None or not rate or progress.total_input_requests <= 0:
+        return None
+    return (progress.total - progress.total_processed_requests) / rate
+
+
+@attrs.frozen
+class History:
+    """What a wait remembers of the snapshots before: a few numbers, however long it lasts."""
+
+    number: int = 0
+    """Good observations so far."""
+
+    state: JobState | None = None
+    """The newest one's state."""
+
+    moves: tuple[tuple[float, int], ...] = ()
+    """When the counter of rows was first seen at each of its newest values."""
+
+    def add(self, job: BatchInferenceJob, *, now: float) -> "History":
+        """Return the history with one more observation.
+
+        Args:
+            job: What was observed.
+            now: When, on the monotonic clock.
+        """
+        return History(self.number + 1, job.state, self._moved(job, now))
+
+    def rate(self, *, now: float) -> float | None:
+        """Return the rows per second over the newest moves; it sinks while none comes."""
+        if len(self.moves) < 2:
+            return None
+        (since, first), (_, last) = self.moves[0], self.moves[-1]
+        return (last - first) / (now - since) if now > since else None
+
+    def _moved(self, job: BatchInferenceJob, now: float) -> tuple[tuple[float, int], ...]:
+        if job.state.phase is not JobPhase.RUNNING or job.job_progress is None:
+            return self.moves
+        done = job.job_progress.total_processed_requests
+        if not self.moves or done < self.moves[-1][1]:
+            return ((now, done),)
+        if done == self.moves[-1][1]:
+            return self.moves
+        return (*self.moves[-RATE_MOVES + 1 :], (now, done))
