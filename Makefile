@@ -1,0 +1,79 @@
+# Everything a developer runs. `make` alone lists it.
+# Another Python beside the usual one: make test PYTHON=python3.13 VENV=.venv-3.13
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+# An editable install keeps the version it was made with, so the version is part of the stamp's name.
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' fireworks_batch/version.py)
+PROJECT := $(VENV)/.installed-$(VERSION)
+DEV := $(VENV)/.installed-dev
+BENCH := $(VENV)/.installed-bench
+
+# .ci/lowest is Python too, but has no ending by which ruff would find it.
+SOURCES := . .ci/lowest
+
+.DEFAULT_GOAL := help
+.PHONY: help demo install test style mypy pyright imports pytest coverage prove format clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+demo: $(PROJECT) ## run the example, against a server of its own: needs no account
+	$(BIN)/python examples/demo.py
+
+install: $(DEV) ## make the virtual environment with all that `make test` needs
+
+test: style mypy pyright imports pytest ## every check; `make --keep-going test` does not stop at the first failure
+
+style: $(DEV) ## formatting and lint
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+
+mypy: $(DEV) ## types, by mypy
+	$(BIN)/mypy
+
+pyright: $(DEV) ## types, by pyright, as an editor shows them
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
+
+imports: $(DEV) ## the floors: who may import whom
+	$(BIN)/lint-imports
+
+pytest: $(DEV) ## the tests alone
+	$(BIN)/pytest -n auto
+
+coverage: $(DEV) ## the tests with branch coverage, in one process, and the lines they miss
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage report --show-missing --skip-covered
+
+prove: $(PROJECT) $(BENCH) ## the benchmarks at full size (minutes)
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+format: $(DEV) ## put the code into shape
+	$(BIN)/ruff check --fix-only $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+clean: ## remove the virtual environment and everything generated
+	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis .import_linter_cache
+	rm -rf .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Dependency groups need pip 25.1, which is newer than what most Pythons bring along.
+$(PROJECT): pyproject.toml | $(BIN)/python
+	$(PIP) install 'pip>=25.1'
+	$(PIP) install --editable .
+	rm -f $(VENV)/.installed-*
+	touch $@
+
+$(DEV): $(PROJECT)
+	$(PIP) install --group dev
+	touch $@
+
+$(BENCH): $(PROJECT)
+	$(PIP) install --group bench
+	touch $@
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)

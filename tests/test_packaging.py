@@ -1,0 +1,88 @@
+"""What a user gets from an installation; true of the wheel and of an editable install alike."""
+
+import json
+import re
+import subprocess
+import sys
+from importlib import metadata, resources
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+import fireworks_batch
+
+DISTRIBUTION = "fireworks-batch"
+CHANGELOG = Path(__file__).parents[1] / "CHANGELOG.md"
+
+
+def modules_after(statement: str) -> set[str]:
+    """The names in sys.modules of a fresh interpreter that has run only this statement."""
+    program = f"{statement}; import json, sys; print(json.dumps(list(sys.modules)))"
+    # -I leaves out the working directory: what is imported is what is installed.
+    command = [sys.executable, "-I", "-c", program]
+    finished = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+    return set(json.loads(finished.stdout))
+
+
+def newest_heading() -> str:
+    """The first `## [...]` heading of the changelog, without brackets and date."""
+    found = re.search(r"^## \[?([^\]\s]+)", CHANGELOG.read_text(encoding="utf-8"), re.MULTILINE)
+    assert found, "the changelog has no heading"
+    return found[1]
+
+
+def test_version_is_that_of_the_metadata():
+    """The package and its metadata name one version."""
+    assert metadata.version(DISTRIBUTION) == fireworks_batch.__version__
+
+
+def test_changelog_is_headed_by_this_version():
+    """The changelog starts with this version, or with "Unreleased" while it is in the making."""
+    version = Version(fireworks_batch.__version__)
+    expected = "Unreleased" if version.is_devrelease else str(version)
+
+    assert newest_heading() == expected
+
+
+def test_package_says_that_it_is_typed():
+    """Type checkers use the annotations, because py.typed is installed."""
+    assert resources.files(fireworks_batch).joinpath("py.typed").is_file()
+
+
+def test_lowest_python_is_3_11():
+    """An installer refuses Pythons older than 3.11, and no newer one."""
+    assert metadata.metadata(DISTRIBUTION)["Requires-Python"] == ">=3.11"
+
+
+def test_licence_is_apache_2():
+    """The metadata name the licence by its SPDX expression, and its text comes along."""
+    facts = metadata.metadata(DISTRIBUTION)
+
+    assert facts["License-Expression"] == "Apache-2.0"
+    assert facts.get_all("License-File") == ["LICENSE"]
+
+
+def test_requirements_have_lower_bounds_only():
+    """A user is never kept from a newer release of what we depend on."""
+    requirements = [Requirement(line) for line in metadata.requires(DISTRIBUTION) or ()]
+
+    assert requirements
+    assert {bound.operator for line in requirements for bound in line.specifier} == {">="}
+
+
+def test_every_requirement_has_a_lower_bound():
+    """Each dependency names the oldest release that is tested."""
+    requirements = [Requirement(line) for line in metadata.requires(DISTRIBUTION) or ()]
+
+    assert [line.name for line in requirements if not line.specifier] == []
+
+
+def test_import_leaves_out_what_only_some_need():
+    """Importing the package imports neither its emulator, nor its command line, nor a test tool."""
+    left_out = {"fireworks_batch.emulator", "fireworks_batch.cli", "typer", "rich", "pytest"}
+
+    modules = modules_after("import fireworks_batch")
+
+    assert "fireworks_batch" in modules
+    assert modules & left_out == set()
