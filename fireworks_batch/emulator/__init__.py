@@ -1,0 +1,8 @@
+"""A Fireworks control plane on this machine, for tests of code that waits."""
+
+from .assumptions import Assumptions
+from .phases import Phase
+from .request_log import RecordedRequest
+from .server import Emulator
+
+__all__ = ["Assumptions", "Emulator", "Phase", "RecordedRequest"]

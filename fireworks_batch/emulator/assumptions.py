@@ -1,0 +1,145 @@
+"""Name every unknown of the service's behaviour, with the positions it may take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal, get_args, get_type_hints
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class Assumptions:
+    """What the emulator takes for true where nobody has seen the real service's behaviour.
+
+    Each field is a switch; its type lists the positions. A test that passes under every
+    position of a switch does not depend on that unknown.
+
+    Raises:
+        ValueError: A switch has no such position; the text lists those it has.
+    """
+
+    default_order: Literal["oldest_first", "newest_first"] = "oldest_first"
+    """How jobs are listed without `orderBy`. Documented: by `created_time`, and ascending is
+    the default; the practice was not seen."""
+
+    order_field_names: Literal["both", "created_time", "create_time"] = "both"
+    """What `orderBy` and `filter` call a job's creation and update times. The document says
+    `created_time`, while the field is `createTime`."""
+
+    list_support: Literal["yes", "refuse"] = "yes"
+    """Whether jobs can be listed: `refuse` answers 501, as for an inference-only key."""
+
+    filter_support: Literal["yes", "refuse"] = "yes"
+    """Whether jobs can be filtered: `refuse` answers 400 to every filter."""
+
+    filter_state_names: Literal["wire", "both"] = "wire"
+    """Whether a filter names states only as on the wire (`JOB_STATE_RUNNING`), or also bare."""
+
+    page_tokens: Literal["lasting", "expiring"] = "lasting"
+    """Whether page tokens end; `expiring` ones are refused after an emulated hour."""
+
+    end_of_pages: Literal["empty_token", "no_token"] = "empty_token"
+    """How the last page says so: `nextPageToken` is `""` or not there. Both are documented."""
+
+    masked_answer: Literal["emit_unpopulated", "populated_only"] = "emit_unpopulated"
+    """What an answer shows outside its `readMask`: empty members (as the gateway does for
+    whatever is not set), or nothing."""
+
+    mask_support: Literal["yes", "ignore", "refuse"] = "yes"
+    """Whether a `readMask` is obeyed, ignored, or answered with 400."""
+
+    deleted_job: Literal["not_found", "tombstone"] = "not_found"
+    """What GET shows when a deletion is done: 404 (seen live by one source), or the job in
+    state DELETED. A tombstone is not listed, and its id stays taken."""
+
+    repeated_delete: Literal["accept", "not_found"] = "accept"
+    """What a second DELETE is told while the first is at work: 200 or 404."""
+
+    max_duration_out_of_range: Literal["clamp", "reject"] = "clamp"
+    """What becomes of a `maxJobDuration` outside 12 to 72 hours. Documented: "bounded"."""
+
+    unset_max_duration: Literal["filled", "null"] = "filled"
+    """Whether a job made without `maxJobDuration` shows the default of a day, or null."""
+
+    pending_at_expiry: Literal["expire", "stay"] = "expire"
+    """Whether a job still PENDING when its window ends expires, or stays PENDING."""
+
+    bare_ids: Literal["reject", "accept"] = "reject"
+    """Whether a job's body may name a model, dataset or job by its bare id. Every known client
+    sends full resource names."""
+
+    invalid_extra_body: Literal["reject", "accept"] = "reject"
+    """What becomes of an `extraBody` that is not the JSON text of an object."""
+
+    continuation_source: Literal["must_exist", "unchecked"] = "must_exist"
+    """Whether `continuedFromJobName` must name a job that is there (else 404)."""
+
+    duplicate_job_status: Literal["409", "400"] = "409"
+    """How a taken job id is refused. 409 follows from the gRPC code; not seen."""
+
+    malformed_id_on_read: Literal["400", "404"] = "400"
+    """How GET and DELETE answer an id that no job can have."""
+
+    cancel_status: Literal["404", "405", "501"] = "404"
+    """How POST to `:cancel`, which does not exist, is answered."""
+
+    wrong_method_status: Literal["501", "405"] = "501"
+    """How a method that a path does not have is answered: 501 is the gateway's default."""
+
+    bad_key_status: Literal["403", "401"] = "403"
+    """How a missing or wrong key is answered: 403 was seen live by one source, the documents
+    say 401."""
+
+    foreign_account: Literal["403", "404"] = "403"
+    """How a path under an account that the key does not open is answered."""
+
+    retry_after: Literal["none", "seconds", "date"] = "none"
+    """Whether a 429 of the request limit carries `Retry-After`, and in which form. None is
+    documented. Either form asks for real seconds, at least 1."""
+
+    def __attrs_post_init__(self) -> None:
+        """Check every switch."""
+        for name, positions in _positions().items():
+            if getattr(self, name) not in positions:
+                raise ValueError(
+                    f"assumption {name} cannot be {getattr(self, name)!r};"
+                    f" choose from: {', '.join(positions)}"
+                )
+
+
+def _positions() -> dict[str, tuple[str, ...]]:
+    hints = get_type_hints(Assumptions)
+    return {field.name: get_args(hints[field.name]) for field in attrs.fields(Assumptions)}
+
+
+def read_assumptions(given: Assumptions | Mapping[str, object] | None) -> Assumptions:
+    """Read assumptions from an instance or from names and values.
+
+    Raises:
+        ValueError: There is no such switch or position; the text names those there are.
+    """
+    if isinstance(given, Assumptions):
+        return given
+    given = {} if given is None else given
+    positions = _positions()
+    for name in given:
+        if name not in positions:
+            raise ValueError(f"no assumption {name!r}; choose from: {', '.join(positions)}")
+    values = {name: str(value) for name, value in given.items()}
+    return Assumptions(**values)  # type: ignore[arg-type]  # checked by the class
+
+
+def parse_assumptions(texts: Iterable[str]) -> Assumptions:
+    """Read assumptions from `name=value` texts.
+
+    Raises:
+        ValueError: A text has no `=`, or there is no such switch or position.
+    """
+    given: dict[str, object] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise ValueError(f"an assumption is name=value, not {text!r}")
+        given[name.strip()] = value.strip()
+    return read_assumptions(given)

@@ -1,0 +1,111 @@
+"""Run the emulator as a process: its base URL is the first line on stdout once it listens."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import ipaddress
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from .assumptions import parse_assumptions
+from .server import Emulator
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until SIGINT or SIGTERM.
+
+    Args:
+        argv: The arguments; those of the process if None.
+
+    Returns:
+        The exit code: 0 after a signal, 1 if the address cannot be had.
+    """
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if not options.allow_remote and not is_loopback(options.host):
+        parser.error(
+            f"{options.host} is not a loopback address: everybody who reaches it could use"
+            " the emulator; say --allow-remote if that is meant"
+        )
+    try:
+        emulator = _emulator(options)
+    except ValueError as error:
+        parser.error(str(error))
+    try:
+        asyncio.run(_run(emulator))
+    except OSError as error:
+        sys.stderr.write(f"cannot listen on {options.host} port {options.port}: {error}\n")
+        return 1
+    return 0
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches *host*."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m fireworks_batch.emulator",
+        description="Emulate the Fireworks control plane for batch inference on this machine.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 is a free one")
+    parser.add_argument("--api-key", default="fw_emulator", help="the only key (%(default)s)")
+    parser.add_argument("--account", default="acme", help="the key's account (%(default)s)")
+    parser.add_argument(
+        "--speed", type=float, default=1.0, help="emulated seconds in a second (%(default)s)"
+    )
+    parser.add_argument(
+        "--tick", type=float, default=60.0, help="the controller's period, emulated (%(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="determines what is random")
+    parser.add_argument(
+        "--assume",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="position of a switch for what is not known of the service; may be repeated",
+    )
+    parser.add_argument(
+        "--requests-per-minute", type=int, help="limit of the account, in emulated minutes"
+    )
+    parser.add_argument("--allow-remote", action="store_true", help="let other machines reach it")
+    return parser
+
+
+def _emulator(options: argparse.Namespace) -> Emulator:
+    return Emulator(
+        host=options.host,
+        port=options.port,
+        api_key=options.api_key,
+        account_id=options.account,
+        speed=options.speed,
+        tick=options.tick,
+        seed=options.seed,
+        assume=parse_assumptions(options.assume),
+        requests_per_minute=options.requests_per_minute,
+    )
+
+
+async def _run(emulator: Emulator) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C interrupts instead
+            loop.add_signal_handler(number, stopping.set)
+    async with emulator:
+        sys.stdout.write(f"{emulator.base_url}\n")
+        sys.stdout.flush()
+        await stopping.wait()

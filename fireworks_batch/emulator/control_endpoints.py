@@ -1,0 +1,91 @@
+"""Answer the control protocol, by which a test tells the emulator what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import orjson
+
+from .answers import Answer, answer_json
+from .control import ControlError, read_count
+from .faults import Fault, read_fault
+
+if TYPE_CHECKING:
+    from .request_log import RecordedRequest
+    from .routing import Call, Router
+    from .world import World
+
+
+class ControlEndpoints:
+    """The calls under `/_emulator/`: no key, no faults, not in the request log."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def add_to(self, router: Router) -> None:
+        """Add the routes."""
+        router.add("POST", "/_emulator/faults", self.add_faults)
+        router.add("DELETE", "/_emulator/faults", self.clear_faults)
+        router.add("POST", "/_emulator/jobs/{job}", self.script_job)
+        router.add("GET", "/_emulator/requests", self.list_requests)
+        router.add("POST", "/_emulator/reset", self.reset)
+
+    async def add_faults(self, call: Call) -> Answer:
+        """Set up one fault or a list of them: all, or none if one cannot be used."""
+        value = _read_json(call.body)
+        faults = _read_faults(value) if isinstance(value, list) else [read_fault(value)]
+        for fault in faults:
+            self._world.faults.add(fault)
+        return answer_json({"added": len(faults)})
+
+    async def clear_faults(self, _: Call) -> Answer:
+        """Take all faults down."""
+        self._world.faults.clear()
+        return answer_json({})
+
+    async def script_job(self, call: Call) -> Answer:
+        """Make a job by a script, or let one go on by it; answers with the resource."""
+        job = self._world.script_job(call.places["job"], _read_json(call.body or b"{}"))
+        return answer_json(job.show(self._world.clock.now()))
+
+    async def list_requests(self, call: Call) -> Answer:
+        """Give the requests after number `since`."""
+        text = call.query.get("since", "0")
+        since = read_count("since", int(text) if text.isdecimal() else text)
+        records = self._world.log.since(since)
+        return answer_json({"requests": [_request_json(record) for record in records]})
+
+    async def reset(self, _: Call) -> Answer:
+        """Forget jobs, faults and requests."""
+        self._world.reset()
+        return answer_json({})
+
+
+def _read_faults(values: list[object]) -> list[Fault]:
+    faults: list[Fault] = []
+    for index, value in enumerate(values):
+        try:
+            faults.append(read_fault(value))
+        except ControlError as error:
+            raise error.within(f"[{index}]") from None
+    return faults
+
+
+def _request_json(record: RecordedRequest) -> dict[str, object]:
+    members: dict[str, object] = attrs.asdict(record, recurse=False)
+    members["headers"] = dict(record.headers)
+    return members
+
+
+def refuse_control(error: ControlError) -> Answer:
+    """Answer 400 with the member, its value, and what was wanted."""
+    body = {"field": error.field, "value": error.value, "message": str(error)}
+    return answer_json({"error": body}, status=400)
+
+
+def _read_json(body: bytes) -> object:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise ControlError("body", body[:100].decode(errors="replace"), "JSON") from None

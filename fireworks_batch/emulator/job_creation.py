@@ -1,0 +1,122 @@
+"""Read a create request for a job, and refuse what the service refuses; performs no I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from .clock import SECOND, Instant
+from .job_schema import JOB
+from .refusals import invalid
+from .schema import read_message
+
+if TYPE_CHECKING:
+    from .assumptions import Assumptions
+
+_ID: Final = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_BARE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_DURATION: Final = re.compile(r"(-?\d+)(?:\.(\d{1,9}))?s")
+_NAMES: Final = {
+    "model": re.compile(r"accounts/[^/]+/models/[^/]+"),
+    "inputDatasetId": re.compile(r"accounts/[^/]+/datasets/[^/]+"),
+    "outputDatasetId": re.compile(r"accounts/[^/]+/datasets/[^/]+"),
+    "continuedFromJobName": re.compile(r"accounts/[^/]+/batchInferenceJobs/[^/]+"),
+}
+_COLLECTIONS: Final = {
+    "model": "models",
+    "inputDatasetId": "datasets",
+    "outputDatasetId": "datasets",
+    "continuedFromJobName": "batchInferenceJobs",
+}
+SHORTEST_WINDOW: Final = 12 * 3600 * SECOND
+LONGEST_WINDOW: Final = 72 * 3600 * SECOND
+DEFAULT_WINDOW: Final = 24 * 3600 * SECOND
+"""Documented: the window is bounded to 12 to 72 hours, 24 by default."""
+
+
+def is_resource_id(text: str) -> bool:
+    """Whether *text* follows the documented rule for ids."""
+    return _ID.fullmatch(text) is not None
+
+
+def read_job_id(text: str) -> str:
+    """Check an id for a new job.
+
+    Raises:
+        RefusalError: It breaks the documented rule (400).
+    """
+    if not is_resource_id(text):
+        raise invalid(
+            f"invalid batch_inference_job_id {text!r}: 1 to 63 lower-case letters, digits and"
+            " hyphens, beginning with a letter and not ending with a hyphen"
+        )
+    return text
+
+
+def read_create(body: bytes, account_id: str, rules: Assumptions) -> dict[str, object]:
+    """Read the body of a create request: the members that the client set.
+
+    Raises:
+        RefusalError: The service would not take it (400).
+    """
+    members = read_message(JOB, body)
+    members = {name: value for name, value in members.items() if value != ""}
+    for name in _NAMES:
+        if name in members:
+            members[name] = _read_name(name, str(members[name]), account_id, rules)
+    if "continuedFromJobName" not in members:
+        _require(members, "model", "inputDatasetId")
+    if "inferenceParameters" in members:
+        members["inferenceParameters"] = _fill_parameters(members["inferenceParameters"], rules)
+    return members
+
+
+def read_window(members: Mapping[str, object], rules: Assumptions) -> Instant:
+    """Give the window that a new job gets.
+
+    Raises:
+        RefusalError: `maxJobDuration` is no duration, or out of range and not clamped (400).
+    """
+    text = members.get("maxJobDuration")
+    if text is None:
+        return DEFAULT_WINDOW
+    found = _DURATION.fullmatch(str(text))
+    if found is None:
+        raise invalid(f"proto: invalid google.protobuf.Duration value {str(text)!r}")
+    window = int(found[1]) * SECOND + int((found[2] or "").ljust(6, "0")[:6])
+    bounded = max(SHORTEST_WINDOW, min(window, LONGEST_WINDOW))
+    if window != bounded and rules.max_duration_out_of_range == "reject":
+        raise invalid(f"max_job_duration must be between 12h and 72h, not {text}")
+    return bounded
+
+
+def _require(members: Mapping[str, object], *names: str) -> None:
+    for name in names:
+        if name not in members:
+            raise invalid(f"error validating batch inference job: {name} is required")
+
+
+def _read_name(field: str, text: str, account_id: str, rules: Assumptions) -> str:
+    if _NAMES[field].fullmatch(text):
+        return text
+    if rules.bare_ids == "accept" and _BARE.fullmatch(text):
+        return f"accounts/{account_id}/{_COLLECTIONS[field]}/{text}"
+    raise invalid(f"invalid {field} {text!r}: a resource name is needed")
+
+
+def _fill_parameters(parameters: object, rules: Assumptions) -> dict[str, object]:
+    given: Mapping[str, object] = parameters if isinstance(parameters, Mapping) else {}
+    filled = {**given, "extraBody": given.get("extraBody") or "{}"}
+    if rules.invalid_extra_body == "reject" and not _is_json_object(str(filled["extraBody"])):
+        raise invalid("invalid extra_body: it must be the JSON text of an object")
+    return filled
+
+
+def _is_json_object(text: str) -> bool:
+    try:
+        return isinstance(orjson.loads(text), dict)
+    except orjson.JSONDecodeError:
+        return False

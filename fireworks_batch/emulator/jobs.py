@@ -1,0 +1,227 @@
+"""Keep one job and show it as the service would at any instant; performs no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from .clock import EmulatedClock, Instant, proto_duration
+from .course import Course, Leg, Ticks, lay_out, leave
+from .phases import PREFIX
+from .progress import count_progress
+
+if TYPE_CHECKING:
+    from .assumptions import Assumptions
+    from .scripts import JobScript
+
+_CLEANING: Final = 60 * 1_000_000
+_SHOWS_STATUS: Final = frozenset({"FAILED", "CANCELLED", "EXPIRED", "EARLY_STOPPED", "PAUSED"})
+_OK: Final = {"code": "OK", "message": ""}
+_INVALID_INPUT: Final = {
+    "code": "INVALID_ARGUMENT",
+    "message": "Dataset has a syntax error: chat dataset validation failed on input.jsonl:2:"
+    " invalid role pirate in message 0",
+}
+"""Seen live by one source; the text's places are invented."""
+
+_INTERNAL: Final = {"code": "INTERNAL", "message": "internal error"}
+_EXPIRED: Final = {
+    "code": "DEADLINE_EXCEEDED",
+    "message": "the job expired before all of its requests were processed",
+}
+_NO_PLACEMENT: Final = {
+    "multiRegion": "MULTI_REGION_UNSPECIFIED",
+    "region": "REGION_UNSPECIFIED",
+    "regions": [],
+}
+
+
+@attrs.frozen
+class JobOrigin:
+    """What a job was given at its creation and keeps for ever."""
+
+    account_id: str
+    job_id: str
+    sequence: int
+    """Its place among all jobs, by creation."""
+
+    created: Instant
+    nanoseconds: int
+    """The last three digits of the create answer's times, which reads do not show."""
+
+    members: Mapping[str, object]
+    """What the client said, by JSON name."""
+
+    output_dataset_id: str
+
+    @property
+    def name(self) -> str:
+        """Its resource name."""
+        return f"accounts/{self.account_id}/batchInferenceJobs/{self.job_id}"
+
+
+class Job:
+    """A job: its origin, its script, and the course that the script takes."""
+
+    def __init__(
+        self,
+        origin: JobOrigin,
+        script: JobScript,
+        *,
+        clock: EmulatedClock,
+        tick: Instant,
+        rules: Assumptions,
+    ) -> None:
+        self.origin = origin
+        self.script = script
+        self.gone: Instant | None = None
+        self._clock = clock
+        self._ticks = Ticks(origin.created, tick)
+        self._rules = rules
+        self._course = self._lay_out(origin.created, None)
+        self._constant = self._constant_members()
+        self._view: dict[str, object] = {}
+        self._view_until: float = -1
+
+    @property
+    def expire(self) -> Instant:
+        """When its window ends."""
+        return self.origin.created + self.script.window
+
+    def follow(self, script: JobScript, now: Instant, *, is_restarted: bool) -> None:
+        """Go on by another script; from *now* if its phases are to begin anew."""
+        self.script = script
+        if is_restarted:
+            self._course = self._lay_out(now, self._course)
+        self._constant = self._constant_members()
+        self._view_until = -1
+
+    def delete(self, now: Instant) -> None:
+        """Leave: clean up for at least a minute, and be gone at the tick after it."""
+        self.gone = self._ticks.next(now + _CLEANING)
+        is_tombstone = self._rules.deleted_job == "tombstone"
+        self._course = leave(self._course, now=now, gone=self.gone, is_tombstone=is_tombstone)
+        self._view_until = -1
+
+    def is_gone(self, now: Instant) -> bool:
+        """Whether its deletion is done."""
+        return self.gone is not None and now >= self.gone
+
+    def show(self, now: Instant) -> Mapping[str, object]:
+        """Give the resource as a read at *now* shows it; not to be changed."""
+        if now >= self._view_until:
+            self._view, self._view_until = self._render(now)
+        return self._view
+
+    def show_created(self) -> dict[str, object]:
+        """Give the resource as the create answer shows it: nine digits, no sub-messages."""
+        shown = dict(self.show(self.origin.created))
+        for name in ("createTime", "updateTime", "expireTime"):
+            shown[name] = f"{str(shown[name])[:-1]}{self.origin.nanoseconds:03d}Z"
+        return shown | {"jobProgress": None, "lifecycle": None, "placement": None}
+
+    def _lay_out(self, begin: Instant, before: Course | None) -> Course:
+        return lay_out(
+            self.script.phases,
+            ticks=self._ticks,
+            begin=begin,
+            expire=self.expire,
+            before=before,
+            does_pending_expire=self._rules.pending_at_expiry == "expire",
+        )
+
+    def _constant_members(self) -> dict[str, object]:
+        members, origin = self.origin.members, self.origin
+        precision = members.get("precision", "PRECISION_UNSPECIFIED")
+        is_unset = "maxJobDuration" not in members
+        hides_duration = is_unset and self._rules.unset_max_duration == "null"
+        return {
+            "name": origin.name,
+            "displayName": members.get("displayName", ""),
+            "createTime": self._clock.timestamp(origin.created),
+            "updateTime": None,
+            "expireTime": self._clock.timestamp(self.expire),
+            "createdBy": f"dev@{origin.account_id}.example",
+            "state": "",
+            "status": _OK,
+            "model": members.get("model", ""),
+            "inputDatasetId": members.get("inputDatasetId", ""),
+            "outputDatasetId": origin.output_dataset_id,
+            "inferenceParameters": members.get("inferenceParameters"),
+            "precision": "BF16" if precision == "PRECISION_UNSPECIFIED" else precision,
+            "jobProgress": None,
+            "lifecycle": None,
+            "placement": None,
+            "maxJobDuration": None if hides_duration else proto_duration(self.script.window),
+            "continuedFromJobName": members.get("continuedFromJobName", ""),
+            "systemPrompt": members.get("systemPrompt", ""),
+            "waitingOnCapacity": False,
+        }
+
+    def _render(self, now: Instant) -> tuple[dict[str, object], float]:
+        number = self._course.leg(now)
+        leg, until = self._course.legs[number], self._course.until(number)
+        changed = leg.shown_from
+        if leg.state == "RUNNING":
+            changed = max(changed, self._ticks.last(now))
+            until = min(until, self._ticks.after(now))
+        view = self._constant | {
+            "updateTime": self._clock.timestamp(changed),
+            "state": PREFIX + leg.state,
+            "status": self._status(leg.state, now),
+            "waitingOnCapacity": leg.waiting_on_capacity,
+        }
+        if leg.state == "VALIDATING" and self._is_untouched(now):
+            until = min(until, self._ticks.after(now))
+        else:
+            view["jobProgress"] = self._progress(leg, now)
+            view["lifecycle"] = self._lifecycle(now)
+            view["placement"] = self._placement
+        view.update(self.script.fields)
+        return view, until
+
+    def _is_untouched(self, now: Instant) -> bool:
+        return self._ticks.last(now) == self.origin.created or not self._ticks.period
+
+    def _status(self, state: str, now: Instant) -> Mapping[str, str]:
+        if state not in _SHOWS_STATUS:
+            return _OK
+        if self.script.status is not None:
+            return self.script.status
+        if state == "EXPIRED":
+            return _EXPIRED
+        if state == "FAILED":
+            return _INTERNAL if self._course.validated(now) is not None else _INVALID_INPUT
+        return _OK
+
+    def _progress(self, leg: Leg, now: Instant) -> dict[str, int]:
+        started = self._course.run_started(now)
+        is_early = leg.state == "RUNNING" and now - leg.shown_from < self._ticks.period
+        is_first_run = started == leg.shown_from
+        is_total_known = leg.state == "COMPLETED" or (
+            started is not None and not (is_early and is_first_run)
+        )
+        return count_progress(
+            rows=self.script.rows,
+            failed_rows=self.script.failed_rows,
+            share=self._course.processed_share(self._ticks.last(now)),
+            is_total_known=is_total_known,
+        )
+
+    def _lifecycle(self, now: Instant) -> dict[str, str | None]:
+        return {
+            "validatedTime": self._timestamp(self._course.validated(now)),
+            "runStartTime": self._timestamp(self._course.run_started(now)),
+            "endTime": self._timestamp(self._course.ended(now)),
+        }
+
+    def _timestamp(self, instant: Instant | None) -> str | None:
+        return None if instant is None else self._clock.timestamp(instant)
+
+    @cached_property
+    def _placement(self) -> Mapping[str, object]:
+        asked = self.origin.members.get("placement")
+        return {**_NO_PLACEMENT, **asked} if isinstance(asked, Mapping) else _NO_PLACEMENT

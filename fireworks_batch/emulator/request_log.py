@@ -1,0 +1,145 @@
+"""Remember every request, without its key; performs no I/O."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+if TYPE_CHECKING:
+    from .clock import EmulatedClock, Instant
+
+CAPACITY: Final = 100_000
+"""How many requests are remembered: the newest."""
+
+
+@attrs.frozen(kw_only=True)
+class RecordedRequest:
+    """A request that the emulator received, as far as it got."""
+
+    n: int
+    """Its number, from 1."""
+
+    time: str
+    """The emulated time of its arrival, RFC 3339."""
+
+    method: str
+    """The HTTP method."""
+
+    path: str
+    """The path, decoded, without the query."""
+
+    query: Mapping[str, str]
+    """The query's parameters; the last one of a name."""
+
+    headers: Mapping[str, str]
+    """The request's headers, with `***` in place of the key; any case of a name finds them."""
+
+    body_bytes: int
+    """The size of its body."""
+
+    status: int | None
+    """The status that was answered; None while there is no answer, or if there was none."""
+
+    fault: str | None
+    """The action of the fault that it met."""
+
+
+@attrs.define(slots=True, eq=False)
+class Entry:
+    """A request that may still be under way."""
+
+    n: int
+    time: Instant
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body_bytes: int = 0
+    status: int | None = None
+    fault: str | None = None
+
+
+class HeaderView(Mapping[str, str]):
+    """Headers found by name in any case, with the names as they were sent."""
+
+    __slots__ = ("_found", "_sent")
+
+    def __init__(self, sent: Iterable[tuple[str, str]]) -> None:
+        self._sent = dict(sent)
+        self._found = {name.lower(): value for name, value in self._sent.items()}
+
+    def __getitem__(self, name: str) -> str:
+        return self._found[name.lower()]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sent)
+
+    def __len__(self) -> int:
+        return len(self._sent)
+
+    def __repr__(self) -> str:
+        return repr(self._sent)
+
+
+def mask_credentials(headers: Mapping[str, str]) -> HeaderView:
+    """Put `***` in the place of every key."""
+    return HeaderView((name, _masked(name.lower(), value)) for name, value in headers.items())
+
+
+def _masked(name: str, value: str) -> str:
+    if name in {"authorization", "proxy-authorization"}:
+        scheme, separator, _ = value.partition(" ")
+        return f"{scheme} ***" if separator else "***"
+    return "***" if name in {"x-api-key", "cookie"} else value
+
+
+class RequestLog:
+    """Owns the newest requests."""
+
+    def __init__(self, clock: EmulatedClock, *, capacity: int = CAPACITY) -> None:
+        self._clock = clock
+        self._entries: deque[Entry] = deque(maxlen=capacity)
+        self._count = 0
+
+    def open(
+        self,
+        *,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        body_bytes: int,
+    ) -> Entry:
+        """Write a request down on its arrival; the rest is filled in on the entry."""
+        self._count += 1
+        entry = Entry(self._count, self._clock.now(), method, path, query, headers, body_bytes)
+        self._entries.append(entry)
+        return entry
+
+    def since(self, number: int) -> list[RecordedRequest]:
+        """Give the requests after *number*, oldest first."""
+        first = self._count - len(self._entries)
+        entries: Iterable[Entry] = islice(self._entries, max(0, number - first), None)
+        return [self._record(entry) for entry in entries]
+
+    def clear(self) -> None:
+        """Forget everything and count from 1 again."""
+        self._entries.clear()
+        self._count = 0
+
+    def _record(self, entry: Entry) -> RecordedRequest:
+        return RecordedRequest(
+            n=entry.n,
+            time=self._clock.timestamp(entry.time),
+            method=entry.method,
+            path=entry.path,
+            query=dict(entry.query),
+            headers=mask_credentials(entry.headers),
+            body_bytes=entry.body_bytes,
+            status=entry.status,
+            fault=entry.fault,
+        )

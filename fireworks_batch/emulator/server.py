@@ -1,0 +1,333 @@
+"""Run the emulator: a real HTTP server, and the powers over it as methods."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from .assumptions import Assumptions, read_assumptions
+from .clock import EmulatedClock, microseconds
+from .faults import read_fault
+from .gateway import Gateway
+from .phases import Phase
+from .request_log import RecordedRequest
+from .world import Setting, World
+
+
+class Emulator:
+    """A Fireworks control plane on this machine, for tests of code that waits.
+
+    Owns a listening socket and the jobs behind it, from `start` (or `async with`) to `stop`.
+
+    Args:
+        host: The address to listen on.
+
+        port: The port to listen on; 0 takes a free one.
+
+        api_key: The only key that opens it.
+
+        account_id: The account that the key belongs to.
+
+        speed: Emulated seconds in one second of *clock*; above 0.
+
+        tick: How often the controller acts on a job, in emulated seconds, counted from the
+            job's creation; 0 is all the time. Seen live by one source: 60.
+
+        seed: Determines everything that is random.
+
+        clock: Gives seconds that never go back; the running loop's time if None.
+
+        epoch: The emulated time at the start, aware; the real time if None.
+
+        assume: Positions of switches of `Assumptions`, where they are not the defaults.
+
+        requests_per_minute: How many requests the account may make in an emulated minute, 1 or
+            more; None is no limit.
+
+        accounts: The accounts that the key opens and `GET /v1/accounts` lists; just
+            *account_id* if None.
+
+    Raises:
+        ValueError: An argument is out of its range, or there is no such assumption.
+    """
+
+    def __init__(  # noqa: PLR0913  # the settings of a whole service
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        api_key: str = "fw_emulator",
+        account_id: str = "acme",
+        speed: float = 1.0,
+        tick: float = 60.0,
+        seed: int = 0,
+        clock: Callable[[], float] | None = None,
+        epoch: datetime | None = None,
+        assume: Assumptions | Mapping[str, object] | None = None,
+        requests_per_minute: int | None = None,
+        accounts: Sequence[str] | None = None,
+    ) -> None:
+        if not (speed > 0 and math.isfinite(speed)):
+            raise ValueError(f"speed must be above 0, not {speed!r}")
+        if not (tick >= 0 and math.isfinite(tick)):
+            raise ValueError(f"tick must be 0 or more seconds, not {tick!r}")
+        if requests_per_minute is not None and requests_per_minute < 1:
+            raise ValueError(f"requests_per_minute must be 1 or more, not {requests_per_minute!r}")
+        if isinstance(accounts, str):
+            raise ValueError(f"accounts must be several ids, not {accounts!r}")  # noqa: TRY004
+        if epoch is not None and epoch.tzinfo is None:
+            raise ValueError(f"epoch must be aware, not {epoch!r}")
+        self._host = host
+        self._port = port
+        self._speed = speed
+        self._clock = clock
+        self._epoch = epoch
+        self._setting = Setting(
+            api_key=api_key,
+            account_id=account_id,
+            accounts=(account_id,) if accounts is None else tuple(accounts),
+            tick=microseconds(tick),
+            seed=seed,
+            requests_per_minute=requests_per_minute,
+            rules=read_assumptions(assume),
+        )
+        self._known_world: World | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._runner: web.ServerRunner | None = None
+        self._gateway: Gateway | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Listen.
+
+        After a `stop`, go on with the same jobs at the same port: an outage is over.
+
+        Raises:
+            RuntimeError: It listens already.
+
+            OSError: The address or port cannot be had.
+        """
+        if self._runner is not None:
+            raise RuntimeError("the emulator is started already")
+        world = self._wake_world()
+        gateway = Gateway(world)
+        make_request = partial(web.BaseRequest, loop=asyncio.get_running_loop(), client_max_size=0)
+        server = web.Server(
+            gateway.handle,
+            request_factory=make_request,
+            handler_cancellation=True,
+            access_log=None,
+        )
+        runner = web.ServerRunner(server, shutdown_timeout=0.1)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, self._host, self._port).start()
+        except BaseException:
+            await runner.cleanup()
+            raise
+        self._port = runner.addresses[0][1]
+        self._runner, self._gateway = runner, gateway
+
+    async def stop(self) -> None:
+        """Close every connection and listen no more; what was remembered stays."""
+        if self._runner is None or self._gateway is None:
+            return
+        runner, gateway = self._runner, self._gateway
+        self._runner = self._gateway = None
+        await gateway.stop()
+        await runner.cleanup()
+
+    @property
+    def base_url(self) -> str:
+        """The address to give a client, without a path."""
+        self._world()
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._port}"
+
+    @property
+    def api_key(self) -> str:
+        """The key that opens it."""
+        return self._setting.api_key
+
+    @property
+    def account_id(self) -> str:
+        """The account that the key belongs to."""
+        return self._setting.account_id
+
+    def now(self) -> datetime:
+        """Give the emulated time."""
+        clock = self._world().clock
+        return clock.moment(clock.now())
+
+    def script_job(
+        self,
+        job_id: str,
+        *,
+        phases: Sequence[Phase | str | Mapping[str, object]] | None = None,
+        rows: int | None = None,
+        failed_rows: int | None = None,
+        status: Mapping[str, str] | None = None,
+        window_seconds: float | None = None,
+        fields: Mapping[str, object] | None = None,
+        account_id: str | None = None,
+    ) -> str:
+        """Make a job that goes through *phases*, or let one that is there do so from now on.
+
+        What is not given stays as it is, or is the default of a new job. The first phase of a
+        job that is there already shows at once; the others wait for its ticks. Rows grow
+        through RUNNING; a job whose end is not COMPLETED processes half of them.
+
+        Args:
+            job_id: The last segment of its resource name.
+
+            phases: States' names (60 s each), mappings with `state`, `seconds` and
+                `waiting_on_capacity`, or `Phase` objects; the last one stays.
+
+            rows: How many requests its input has; 100 for a new job.
+
+            failed_rows: How many of *rows* fail; 0 for a new job.
+
+            status: The `code` and `message` of a job that ends badly.
+
+            window_seconds: When it expires, in emulated seconds after its creation; a day for
+                a new job.
+
+            fields: Members of the wire to lay over the resource, known ones or not.
+
+            account_id: Whose job it is; the emulator's own account if not given.
+
+        Returns:
+            The job's resource name.
+
+        Raises:
+            ValueError: A value cannot be used; the text names it.
+
+            RuntimeError: The emulator was never started.
+        """
+        script = {
+            "phases": phases,
+            "rows": rows,
+            "failed_rows": failed_rows,
+            "status": status,
+            "window_seconds": window_seconds,
+            "fields": fields,
+            "account_id": account_id,
+        }
+        return self._world().script_job(job_id, script).origin.name
+
+    def add_fault(  # noqa: PLR0913  # the members of the control protocol
+        self,
+        action: str,
+        *,
+        method: str | None = None,
+        path: str = "*",
+        times: int | None = 1,
+        after: int = 0,
+        probability: float = 1.0,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: object = None,
+        bytes: int | None = None,  # noqa: A002  # the control protocol's name
+        seconds: float | None = None,
+    ) -> None:
+        """Let something go wrong with the requests that match; the first fault that strikes wins.
+
+        Args:
+            action: What goes wrong. `status` answers *status*, *headers* and *body*; `html`
+                answers a front end's page, `garbage` bytes that are not JSON; `reset` resets
+                the connection, `drop_answer` does the work and then resets; `truncate` sends
+                part of the real body and closes; `hang` never answers; `delay` answers late
+                (and does the work also when the client has left).
+
+            method: The method that it is for; None is every method.
+
+            path: A glob over the path without its query; `*` does not stop at a slash.
+
+            times: How often it strikes, 1 or more; None is for ever.
+
+            after: How many matching requests get away first.
+
+            probability: How probable it is each time, in [0, 1]; a miss is not counted.
+
+            status: 200 to 599; by default 503, of `html` 502, of `garbage` 200.
+
+            headers: More headers of `status`, `html` and `garbage`.
+
+            body: A text, or what is sent as JSON; the service's error object if None.
+
+            bytes: How much of the body `truncate` lets through, at least one byte less than
+                all of it; 100 by default.
+
+            seconds: Real seconds that `delay` waits (0.5 by default), or after which `hang`
+                closes the connection (never by default).
+
+        Raises:
+            ValueError: A value cannot be used; the text names it.
+
+            RuntimeError: The emulator was never started.
+        """
+        fault = {
+            "action": action,
+            "method": method,
+            "path": path,
+            "times": times,
+            "after": after,
+            "probability": probability,
+            "status": status,
+            "headers": headers,
+            "body": body,
+            "bytes": bytes,
+            "seconds": seconds,
+        }
+        self._world().faults.add(read_fault(fault))
+
+    def clear_faults(self) -> None:
+        """Take all faults down."""
+        self._world().faults.clear()
+
+    def requests(self, since: int = 0) -> list[RecordedRequest]:
+        """Give the requests after number *since*, oldest first; the newest 100,000 are kept."""
+        return self._world().log.since(since)
+
+    def reset(self) -> None:
+        """Forget jobs, faults and requests; time goes on."""
+        self._world().reset()
+
+    def _world(self) -> World:
+        if self._known_world is None:
+            raise RuntimeError("the emulator was never started")
+        return self._known_world
+
+    def _wake_world(self) -> World:
+        """Give the world, its clock going by the running loop unless another was given."""
+        loop = asyncio.get_running_loop()
+        tell = self._clock or loop.time
+        if self._known_world is None:
+            epoch = self._epoch or datetime.fromtimestamp(time.time(), UTC)
+            self._known_world = World(
+                self._setting, EmulatedClock(tell, speed=self._speed, epoch=epoch)
+            )
+        elif self._clock is None and loop is not self._loop:
+            clock = self._known_world.clock
+            clock.rebase(tell, clock.now())
+        self._loop = loop
+        return self._known_world
