@@ -1,6 +1,6 @@
 """Async client for Fireworks AI batch inference: follow a job to its end."""
 
-from fireworks_batch.client import ApiKey, BatchClient
+from fireworks_batch.client import BatchClient
 from fireworks_batch.errors import (
     AccountSuspendedError,
     APIStatusError,
@@ -35,6 +35,7 @@ from fireworks_batch.errors import (
     WaitTimeoutError,
 )
 from fireworks_batch.jobs import JobLike, Jobs
+from fireworks_batch.keys import ApiKey
 from fireworks_batch.models import (
     BatchInferenceJob,
     InferenceParameters,
@@ -48,6 +49,7 @@ from fireworks_batch.names import JobRef
 from fireworks_batch.policies import JOB_WINDOW, PollPolicy, RetryPolicy
 from fireworks_batch.progress import JobSnapshot
 from fireworks_batch.states import JobPhase, JobState, MultiRegion, Precision, StatusCode
+from fireworks_batch.version import __version__
 from fireworks_batch.waiting import JobWait
 
 __all__ = [
@@ -106,5 +108,3 @@ __all__ = [
     "__version__",
     "to_dict",
 ]
-
-__version__ = "0.1.0.dev0"

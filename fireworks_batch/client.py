@@ -1,25 +1,54 @@
 """The session manager: configuration, one HTTP session, and the account's resources."""
 
+import logging
+import math
+import os
+import platform
+import random
 import ssl as ssl_module
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import Any, Final, Self
 
 import aiohttp
+import yarl
 
-from fireworks_batch.jobs import Jobs
-from fireworks_batch.policies import PollPolicy, RetryPolicy
+from fireworks_batch import configuration
+from fireworks_batch.account import Account
+from fireworks_batch.errors import ConfigurationError
+from fireworks_batch.jobs import Jobs, WaitDefaults
+from fireworks_batch.keys import ApiKey, KeySource
+from fireworks_batch.looking import SingleLooks
+from fireworks_batch.policies import PollPolicy, RetryPolicy, scaled
+from fireworks_batch.states import OpenEnum
+from fireworks_batch.transport import Transport, TransportOptions
+from fireworks_batch.version import __version__
+from fireworks_batch.wire import Codec
 
-__all__ = ["ApiKey", "BatchClient"]
+__all__ = ["BatchClient"]
 
-ApiKey: TypeAlias = str | Callable[[], str] | Callable[[], Awaitable[str]]
-"""A key, or a function, sync or async, that is asked for it before each request."""
+_log = logging.getLogger("fireworks_batch")
+_log.addHandler(logging.NullHandler())
 
-_MIB = 1024 * 1024
+_MIB: Final = 1024 * 1024
+_USER_AGENT: Final = (
+    f"fireworks-batch/{__version__} "
+    f"Python/{'.'.join(platform.python_version_tuple()[:2])} aiohttp/{aiohttp.__version__}"
+)
 
 
 class BatchClient:
-    """A client of one account."""
+    """A client of one account: ``async with BatchClient() as client: ...``.
+
+    Owns its HTTP session, unless one is lent to it, and ends with the ``async with`` block or
+    `aclose`. Making and entering it sends nothing and needs no running loop; it belongs to the
+    loop that it is first used on.
+    """
+
+    _transport: Transport | None = None  # until __init__ has succeeded
 
     def __init__(
         self,
@@ -40,25 +69,118 @@ class BatchClient:
         proxy: str | bool | None = None,
         ssl: ssl_module.SSLContext | aiohttp.Fingerprint | bool | None = None,
         trace_configs: Sequence[aiohttp.TraceConfig] = (),
+        allow_insecure_http: bool = False,
     ) -> None:
-        raise NotImplementedError
+        """Configure a client.
+
+        Args:
+            api_key: The key, or a function, sync or async, that is asked for it before each
+                request: keys may rotate during a wait of days. By default FIREWORKS_API_KEY,
+                then ``~/.fireworks/auth.ini``.
+
+            account_id: The account. By default FIREWORKS_ACCOUNT_ID, then the file that the key
+                came from; if nobody names it, the only one that the key sees, looked up once.
+
+            base_url: The API, ``https://api.fireworks.ai`` by default, or FIREWORKS_BASE_URL. A
+                path prefix is kept, a trailing ``/v1`` is dropped.
+
+            session: A session to borrow; it is never closed. It must not carry credentials.
+
+            poll: The default policy of waits.
+
+            retry: The policy of plain calls.
+
+            request_timeout: Seconds for one request, headers and body; above 0.
+
+            connect_timeout: Seconds for a connection, look-up and TLS included; above 0.
+
+            transfer_timeout: Seconds for which an up- or download may stand still; above 0.
+
+            max_connections: Connections, and requests, at a time; 1 or more.
+
+            max_requests_per_minute: Requests a minute, evenly spaced; above 0. None: no limit.
+
+            max_body_bytes: Largest answer to a call, after decompression; 1 or more.
+
+            headers: Sent along with each call of the API.
+
+            proxy: The URL of an HTTP proxy. None: HTTP(S)_PROXY and NO_PROXY of the environment.
+                False: no proxy.
+
+            ssl: A context, a fingerprint to pin, or False to trust anybody.
+
+            trace_configs: aiohttp's hooks for tracing, for a session of our own.
+
+            allow_insecure_http: Accept an ``http`` URL to another machine, which shows the key
+                to everybody on the way.
+
+        Raises:
+            ConfigurationError: There is no key, or an argument or a variable of the environment
+                is malformed. The text names the value, unless it is the key, and what is right.
+        """
+        environ = os.environ
+        scale = configuration.read_time_scale(environ)
+        if scale != 1:
+            _log.info("FIREWORKS_BATCH_TIME_SCALE: default durations are multiplied by %g", scale)
+        identity = configuration.read_identity(api_key, account_id, environ=environ, home=_home())
+        draw = random.Random().random
+        options = TransportOptions(
+            base_url=configuration.read_base_url(
+                base_url, environ=environ, allow_insecure_http=allow_insecure_http
+            ),
+            user_agent=_USER_AGENT,
+            headers=_check_headers(headers),
+            session=_check_session(session, trace_configs),
+            retry=_check_type("retry", retry, RetryPolicy) or scaled(RetryPolicy(), scale),
+            request_timeout=_check_positive("request_timeout", request_timeout),
+            connect_timeout=_check_positive("connect_timeout", connect_timeout),
+            transfer_timeout=_check_positive("transfer_timeout", transfer_timeout),
+            max_connections=_check_whole("max_connections", max_connections),
+            max_requests_per_minute=None
+            if max_requests_per_minute is None
+            else _check_positive("max_requests_per_minute", max_requests_per_minute),
+            max_body_bytes=_check_whole("max_body_bytes", max_body_bytes),
+            proxy=_check_proxy(proxy),
+            ssl=_check_ssl(ssl),
+            trace_configs=tuple(trace_configs),
+        )
+        waits = WaitDefaults(
+            poll=_check_type("poll", poll, PollPolicy) or scaled(PollPolicy(), scale),
+            time_scale=scale,
+            wall=_wall,
+            draw=draw,
+        )
+        codec = Codec(_tell_unknown)
+        self._account = Account(identity.account_id)
+        self._transport = Transport(
+            options, keys=KeySource(identity.api_key), draw=draw, wall=_wall
+        )
+        looks = SingleLooks(self._transport, codec, self._account, _wall)
+        self._jobs = Jobs(self._transport, codec, self._account, looks, waits=waits)
 
     @property
     def account_id(self) -> str | None:
         """The account; None until given or looked up."""
-        raise NotImplementedError
+        return self._account.id
 
     @property
     def jobs(self) -> Jobs:
         """The account's batch inference jobs."""
-        raise NotImplementedError
+        return self._jobs
 
     async def aclose(self) -> None:
-        """Close the client."""
-        raise NotImplementedError
+        """Close the client: waits and calls under way end with `ClientStateError`.
+
+        Remote jobs are not touched. Closing twice does nothing.
+
+        Raises:
+            ClientStateError: The client was used on another event loop.
+        """
+        if self._transport is not None:
+            await self._transport.aclose()
 
     async def __aenter__(self) -> Self:
-        raise NotImplementedError
+        return self
 
     async def __aexit__(
         self,
@@ -66,4 +188,116 @@ class BatchClient:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        raise NotImplementedError
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        if self._transport is None:
+            return "<BatchClient, not configured>"
+        state = ", closed" if self._transport.is_closed else ""
+        return f"<BatchClient of account {self.account_id!r} on {self._transport.base_url}{state}>"
+
+    def __del__(self) -> None:
+        if self._transport is not None and self._transport.is_open:
+            warnings.warn(
+                f"{self!r} was never closed: use it with 'async with', or await aclose()",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
+
+
+def _wall() -> datetime:
+    return datetime.now(UTC)  # noqa: TID251 - here the clock is what is passed in
+
+
+def _home() -> Path | None:
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
+def _tell_unknown(member: OpenEnum) -> None:
+    _log.warning(
+        "the server says %s %r, which this release does not know; it is passed on as it is",
+        type(member).__name__,
+        member.wire,
+    )
+
+
+# --- Checks of arguments ------------------------------------------------------------------------
+
+
+def _check_positive(name: str, value: Any) -> float:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and 0 < value < math.inf:
+        return float(value)
+    raise ConfigurationError(f"{name} must be a number above 0, not {value!r}")
+
+
+def _check_whole(name: str, value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    raise ConfigurationError(f"{name} must be a whole number of at least 1, not {value!r}")
+
+
+def _check_type(name: str, value: Any, wanted: type[Any]) -> Any:
+    if value is None or isinstance(value, wanted):
+        return value
+    raise ConfigurationError(f"{name} must be a {wanted.__name__}, not {value!r}")
+
+
+def _check_headers(headers: Any) -> dict[str, str]:
+    checked: dict[Any, Any] = dict(headers or {})
+    for name, value in checked.items():
+        if not (isinstance(name, str) and isinstance(value, str)):
+            raise ConfigurationError(f"headers must map strings to strings, not {name!r}")
+        if any(ord(char) < 32 for char in name + value):
+            raise ConfigurationError(f"header {name!r} has a line break or control character")
+        if name.lower() == "authorization":
+            raise ConfigurationError("headers must not set Authorization: use api_key=")
+    return checked
+
+
+def _check_session(
+    session: aiohttp.ClientSession | None, trace_configs: Sequence[aiohttp.TraceConfig]
+) -> aiohttp.ClientSession | None:
+    if session is None:
+        return None
+    if trace_configs:
+        raise ConfigurationError(
+            "trace_configs are for the client's own session: give them to the session that you lend"
+        )
+    if session.trust_env:
+        raise ConfigurationError(
+            "a borrowed session must not have trust_env=True: with a netrc file it sends other "
+            "credentials; proxies of the environment are used without it"
+        )
+    if session.auth or "Authorization" in session.headers:
+        raise ConfigurationError(
+            "a borrowed session must not carry credentials of its own (auth=, Authorization)"
+        )
+    if not session.auto_decompress:
+        raise ConfigurationError("a borrowed session must not have auto_decompress=False")
+    return session
+
+
+def _check_proxy(proxy: Any) -> str | bool | None:
+    if proxy is None or proxy is False:
+        return proxy
+    if isinstance(proxy, str):
+        try:
+            url = yarl.URL(proxy)
+        except ValueError:
+            url = yarl.URL()
+        if url.scheme in {"http", "https"} and url.host:
+            return proxy
+    raise ConfigurationError("proxy must be an http(s) URL, False, or None for the environment's")
+
+
+def _check_ssl(ssl: Any) -> ssl_module.SSLContext | aiohttp.Fingerprint | bool:
+    if ssl is None:
+        return True
+    if isinstance(ssl, ssl_module.SSLContext | aiohttp.Fingerprint | bool):
+        return ssl
+    raise ConfigurationError(f"ssl must be an SSLContext, a Fingerprint or a bool, not {ssl!r}")

@@ -5,7 +5,7 @@ Performs no I/O.
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -17,7 +17,6 @@ import orjson
 from fireworks_batch import errors
 from fireworks_batch.errors import APIStatusError, ConfigurationError, FireworksBatchError
 from fireworks_batch.states import StatusCode
-from fireworks_batch.wire import mask_paths
 
 __all__ = [
     "Answer",
@@ -28,6 +27,7 @@ __all__ = [
     "is_refusal",
     "is_transient",
     "list_accounts",
+    "read_accounts",
     "read_refusal",
     "retry_after",
     "server_time",
@@ -41,7 +41,7 @@ LONGEST_RETRY_AFTER: Final = 3600.0
 
 _CODES: Final = tuple(StatusCode)
 _AUTH_CODES: Final = frozenset({"UNAUTHORIZED", "UNAUTHENTICATED"})
-_SECONDS: Final = re.compile(r"\d{1,12}(?:\.\d{1,9})?", re.ASCII).fullmatch
+_SECONDS: Final = re.compile(r"\d+(?:\.\d+)?", re.ASCII).fullmatch
 
 
 @attrs.frozen(kw_only=True)
@@ -84,13 +84,8 @@ class Answer:
 # --- Requests -----------------------------------------------------------------------------------
 
 
-def get_job(account_id: str, job_id: str, read_mask: Iterable[str] = ()) -> Request:
-    """Ask for one job.
-
-    Raises:
-        ConfigurationError: The mask has a path that is none.
-    """
-    mask = mask_paths(read_mask)
+def get_job(account_id: str, job_id: str, mask: str = "") -> Request:
+    """Ask for one job, or for those members of it that a read mask of the wire's names."""
     return Request(
         method="GET",
         path=f"{_account(account_id)}/batchInferenceJobs/{quote(job_id, safe='')}",
@@ -111,7 +106,9 @@ def list_accounts() -> Request:
 # --- Answers ------------------------------------------------------------------------------------
 
 
-def read_refusal(request: Request, answer: Answer, *, now: datetime) -> APIStatusError | None:
+def read_refusal(
+    request: Request, answer: Answer, *, now: datetime, scrub: Callable[[str], str] = str
+) -> APIStatusError | None:
     """Read an answer that says no; None if it says yes.
 
     Args:
@@ -119,6 +116,7 @@ def read_refusal(request: Request, answer: Answer, *, now: datetime) -> APIStatu
         answer: The answer.
         now: This machine's time, aware, for a Retry-After that is a date and an answer without
             a Date.
+        scrub: Takes secrets out of a text that the server may have put them into.
     """
     if 200 <= answer.status < 300:
         return None
@@ -126,10 +124,10 @@ def read_refusal(request: Request, answer: Answer, *, now: datetime) -> APIStatu
     code = f" {said.code}" if said.code else ""
     error = _error_class(answer.status, said.code)
     return error(
-        f"{request}: {answer.status}{code}: {said.reason}{_ADVICE.get(error, '')}",
+        scrub(f"{request}: {answer.status}{code}: {said.reason}{_ADVICE.get(error, '')}"),
         status=answer.status,
-        code=said.code,
-        reason=said.reason,
+        code=scrub(said.code),
+        reason=scrub(said.reason),
         request_id=said.request_id or answer.headers.get("x-request-id"),
         retry_after=retry_after(answer.headers, now=now),
         from_api=said.from_api,
@@ -183,7 +181,10 @@ def _read_error(answer: Answer) -> _Said:
 
 def _redirect(location: str) -> str:
     """Name a redirect's host only: the rest may hold anything."""
-    host = urlsplit(location).hostname or "another path"
+    try:
+        host = urlsplit(location).hostname or "another path"
+    except ValueError:
+        host = "somewhere unreadable"
     return f"a redirect to {host}, not followed; is base_url right?"
 
 
@@ -212,7 +213,7 @@ def _text(value: object) -> str | None:
 
 def _read_page(body: bytes) -> _Said:
     """Read HTML, storage's XML or plain text: a title or message, else the first words."""
-    text = body[:10_000].decode("utf-8", "replace")
+    text = body[:4000].decode("utf-8", "replace")
     storage = re.search(r"<Code>(.*?)</Code>", text, re.DOTALL)
     title = re.search(r"<(title|Message)[^>]*>(.*?)</\1>", text, re.DOTALL | re.IGNORECASE)
     words = title[2] if title else re.sub(r"<[^>]*>", " ", text)
@@ -271,6 +272,26 @@ def is_rate_limit(error: FireworksBatchError) -> bool:
     )
 
 
+def read_accounts(value: Any) -> list[str]:
+    """Return the ids of the accounts in a listing, and "…" if there is another page.
+
+    Raises:
+        ResponseDecodeError: It is no listing of accounts.
+    """
+    match value:
+        case {"accounts": list(accounts), **rest}:
+            names = [account.get("name") for account in accounts if isinstance(account, dict)]
+            ids = [name.removeprefix("accounts/") for name in names if isinstance(name, str)]
+            return [*ids, "…"] if rest.get("nextPageToken") else ids
+        case {}:
+            return []
+        case _:
+            problem = "expected an object with a list of accounts"
+            raise errors.ResponseDecodeError(
+                f"cannot read the accounts: {problem}", problems=[problem]
+            )
+
+
 # --- The base URL -------------------------------------------------------------------------------
 
 
@@ -304,6 +325,8 @@ def _split_url(text: object) -> Any:
     wanted = "it should look like 'https://api.fireworks.ai'"
     if not isinstance(text, str):
         raise ConfigurationError(f"base_url must be a string, not {text!r}; {wanted}")
+    if "@" in text:
+        raise ConfigurationError(f"base_url has a user or password in it; {wanted}")
     try:
         parts = urlsplit(text.strip())
         port_is_valid = parts.port is None or parts.port > 0
@@ -311,8 +334,6 @@ def _split_url(text: object) -> Any:
         raise ConfigurationError(f"base_url {text!r} is no URL: {exc}; {wanted}") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname or not port_is_valid:
         raise ConfigurationError(f"base_url {text!r} is no http(s) URL; {wanted}")
-    if parts.username is not None or parts.password is not None:
-        raise ConfigurationError(f"base_url has a user or password in it; {wanted}")
     if parts.query or parts.fragment:
         raise ConfigurationError(f"base_url {text!r} has a query or fragment; {wanted}")
     return parts

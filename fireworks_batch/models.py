@@ -281,7 +281,8 @@ class BatchInferenceJob:
 
     def _epitaph(self) -> str:
         status = self.status or Status()
-        said = f": {status.code}: {status.message}" if status != Status() else ""
+        said = f": {status.code}" if status != Status() else ""
+        said += f": {status.message}" if status.message else ""
         kept = (
             f"; rows that were finished may be in {self.output_dataset_id}"
             if self.may_have_results

@@ -14,8 +14,8 @@ from fireworks_batch.errors import ConfigurationError
 __all__ = ["JobName", "JobRef", "check_id", "parse_job_name"]
 
 # What could change the meaning of a path: separators, dot segments, a query, a custom verb
-# (":cancel"), an escape, white space and control characters.
-_UNSAFE: Final = re.compile(r"[/\\?#%:\s\x00-\x1f\x7f-\x9f]|^\.{1,2}$")
+# (":cancel"), an escape, white space, control characters, and what UTF-8 cannot spell.
+_UNSAFE: Final = re.compile(r"[/\\?#%:\s\x00-\x1f\x7f-\x9f\ud800-\udfff]|^\.{1,2}$")
 _JOBS: Final = "batchInferenceJobs"
 _REF_VERSION: Final = 1
 
@@ -112,7 +112,7 @@ class JobRef:
         """
         try:
             members = json.loads(text)
-        except (ValueError, TypeError) as exc:
+        except (ValueError, TypeError, RecursionError) as exc:
             raise ConfigurationError(f"not a stored job reference: {exc}") from None
         if not isinstance(members, dict):
             raise ConfigurationError(f"not a stored job reference: {members!r}")

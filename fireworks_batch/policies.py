@@ -4,6 +4,7 @@ All durations are seconds, as floats. Performs no I/O.
 """
 
 import math
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -42,7 +43,8 @@ def _whole_number(policy: object, attribute: "attrs.Attribute[Any]", value: Any)
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and abs(value) <= sys.float_info.max
 
 
 def _duration(default: Any, *validators: Any) -> Any:

@@ -37,6 +37,8 @@ __all__ = [
 FEWEST_FAILURES: Final = 5
 # The last look is started this long before the deadline, or a tenth of the timeout.
 LAST_LOOK_LEAD: Final = 5.0
+# A wait that follows the window lasts at least so long, though the window may have passed before.
+LEAST_WINDOW: Final = 3600.0
 
 
 # --- Events -------------------------------------------------------------------------------------
@@ -62,7 +64,8 @@ class Seen:
     """Whether the server gives a time of the end, whatever the state."""
 
     window: float | None = None
-    """Seconds until it is no use to wait any more, by what was seen; None if that is unknown."""
+    """Seconds until it is no use to wait any more, by what was seen; below 0 if that has passed,
+    None if it is unknown."""
 
 
 class FailureKind(enum.Enum):
@@ -285,7 +288,8 @@ def _record(policy: PollPolicy, state: PollState, seen: Seen, now: float) -> Pol
     interval = _grown(policy, state) if same_schedule else _initial(policy)
     has_ended = seen.is_unknown and seen.has_ended
     if state.follows_window and seen.window is not None:
-        state = _with_deadline(state, now=now, timeout=seen.window)
+        least = state.started + LEAST_WINDOW - now
+        state = _with_deadline(state, now=now, timeout=max(seen.window, least))
     return attrs.evolve(
         state,
         interval=interval,
@@ -422,12 +426,14 @@ def _due(
 ) -> float:
     """Return when to look again: an interval from now, sooner if a limit needs a look at it.
 
-    Nothing but the floor, which is the server's, may delay the last look before the deadline.
+    Nothing but the floor, which is the server's, may delay the last look before a given deadline.
+    One that follows the window moves a little with each look, and the last look with it.
     """
     earliest = max(now + min(policy.min_interval, _initial(policy)), floor)
     interval = state.interval * (1 + policy.jitter * (2 * draw - 1))
     due = max(min(now + interval, _next_limit(policy, state, now)), earliest)
-    return max(state.last_look, floor) if now < state.last_look < due else due
+    soonest = earliest if state.follows_window else floor
+    return max(state.last_look, soonest) if now < state.last_look < due else due
 
 
 def _next_limit(policy: PollPolicy, state: PollState, now: float) -> float:

@@ -95,12 +95,13 @@ def window_left(job: BatchInferenceJob, server_now: datetime) -> float | None:
     """Return the seconds after which it is no use to wait for the job any more.
 
     That is its window, by the server's own clock, and an hour; without an ``expire_time`` the
-    longest window there is; None if the job does not even say when it was created.
+    longest window there is; below 0 once that has passed; None if the job does not even say when
+    it was created.
     """
     if job.expire_time is not None:
-        left = max(job.expire_time - server_now, timedelta())
+        left = job.expire_time - server_now
     elif job.create_time is not None:
-        left = max(job.create_time + LONGEST_WINDOW - server_now, timedelta())
+        left = job.create_time - server_now + LONGEST_WINDOW
     else:
         return None
     return (left + WINDOW_SLACK).total_seconds()

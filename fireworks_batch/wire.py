@@ -8,9 +8,10 @@ Performs no I/O.
 import re
 import types
 from collections.abc import Callable, Container, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from operator import eq
+from reprlib import Repr
 from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import attrs
@@ -29,12 +30,17 @@ _Hook = Callable[[Any, Any], Any]
 _Notice = Callable[[OpenEnum], None]
 
 _TIMESTAMP: Final = re.compile(
-    r"\d{4}-\d\d-\d\dT[012]\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)", re.ASCII
+    r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,9})?"
+    r"(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
+    re.ASCII,
 ).fullmatch
 _DURATION: Final = re.compile(r"-?\d{1,12}(?:\.\d{1,9})?s", re.ASCII).fullmatch
 _INTEGER: Final = re.compile(r"-?\d{1,19}", re.ASCII).fullmatch
-_INT64: Final = range(-(2**63), 2**63)
+# What orjson reads as an integer; beyond that it reads a float.
+_INT64: Final = range(-(2**63), 2**64)
 _EXTRA: Final = "extra"
+_SHOW: Final = Repr()
+_SHOW.maxstring = _SHOW.maxother = 80
 # What a hook may raise for a value it cannot read.
 _UNREADABLE: Final = (ValueError, TypeError, OverflowError)
 
@@ -57,8 +63,8 @@ def parse_json(body: bytes) -> Any:
 
 
 def _shown(value: object) -> str:
-    """Show a value in an error, at most a line of it."""
-    text = repr(value)
+    """Show a value in an error, at most a line of it, however large or deep it is."""
+    text = _SHOW.repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
@@ -277,7 +283,7 @@ class Codec:
                 pass
             else:
                 return model
-        raise self._refusal(value, cls, missing)
+        raise self._refusal(value, cls, required, missing)
 
     def decode(self, body: bytes, cls: type[_T], *, required: Iterable[str] = ()) -> _T:
         """Make a model of a body: `parse_json`, then `structure`."""
@@ -292,19 +298,24 @@ class Codec:
     def _missing(value: Any, required: Iterable[str]) -> list[str]:
         if not isinstance(value, dict):
             return []
-        return [key for key in required if not isinstance(value.get(key), str) or not value[key]]
+        return [key for key in required if value.get(key) is None or value[key] == ""]
 
-    def _refusal(self, value: Any, cls: type[Any], missing: list[str]) -> ResponseDecodeError:
+    def _refusal(
+        self, value: Any, cls: type[Any], required: Iterable[str], missing: list[str]
+    ) -> ResponseDecodeError:
         what = cls.__name__
         if not isinstance(value, dict):
             problem = f"expected an object, not {_shown(value)}"
             return ResponseDecodeError(f"cannot read a {what}: {problem}", problems=[problem])
         rest, problems = _salvage(self._converter, value, cls)
-        problems = [f"{key}: missing, empty or no string" for key in missing] + problems
+        problems = [f"{key}: missing or empty" for key in missing] + problems
+        is_usable = not any(
+            problem.startswith(f"{key}:") for problem in problems for key in required
+        )
         return ResponseDecodeError(
             f"cannot read a {what}: {'; '.join(problems)}",
             problems=problems,
-            partial=None if missing else rest,
+            partial=rest if is_usable else None,
         )
 
 
@@ -358,9 +369,7 @@ def _rfc3339(moment: datetime) -> str:
 def _protobuf_duration(seconds: float | None) -> str | None:
     if seconds is None:
         return None
-    whole, micros = divmod(round(timedelta(seconds=seconds) / timedelta(microseconds=1)), 10**6)
-    fraction = f".{micros:06d}".rstrip("0") if micros else ""
-    return f"{whole}{fraction}s"
+    return f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"
 
 
 # --- Read masks -------------------------------------------------------------------------------

@@ -1,0 +1,111 @@
+"""What a wait asks of the world, and on which terms: the effects, named so that they are passed in.
+
+Performs no I/O.
+"""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Protocol
+
+import attrs
+
+from fireworks_batch.errors import FireworksBatchError
+from fireworks_batch.models import BatchInferenceJob
+from fireworks_batch.names import JobRef
+from fireworks_batch.policies import PollPolicy
+from fireworks_batch.polling import FailureKind
+
+__all__ = ["Failure", "Locate", "Look", "Observation", "WaitEffects", "WaitTerms"]
+
+
+@attrs.frozen(kw_only=True)
+class Observation:
+    """A good look at a job."""
+
+    job: BatchInferenceJob
+    """The whole job."""
+
+    observed_at: datetime
+    """When the answer was read, aware, in UTC, by this machine's clock."""
+
+    server_now: datetime
+    """The same by the server's clock, as far as that is known."""
+
+    problems: tuple[str, ...] = ()
+    """Members that could not be read."""
+
+    request_id: str | None = None
+    """The server's id of the request."""
+
+
+@attrs.frozen
+class Failure:
+    """A look that brought nothing."""
+
+    kind: FailureKind
+    """What that means for the wait."""
+
+    error: FireworksBatchError | None
+    """What it failed with; None if the deadline cut it."""
+
+    retry_after: float | None = None
+    """Seconds that the server asked to wait."""
+
+
+class Look(Protocol):
+    """The one effect of a wait besides the clock and the draw: an observation of a job."""
+
+    def __call__(
+        self, ref: JobRef, *, due: float, deadline: float, pause: float
+    ) -> Awaitable[Observation | Failure]:
+        """Observe a job.
+
+        Args:
+            ref: The job.
+            due: The observation is made no earlier than at this moment of the loop's clock.
+            deadline: At this moment the look ends, with a `Failure` of kind CUT.
+            pause: Seconds for which a 429 without a Retry-After holds the account's requests.
+        """
+        ...
+
+
+class Locate(Protocol):
+    """Finds out the job's account, before the first look, where the caller did not say it."""
+
+    def __call__(self, *, due: float, deadline: float, pause: float) -> Awaitable[JobRef | Failure]:
+        """Return the reference, or how that failed; the arguments are those of `Look`."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class WaitEffects:
+    """What a wait needs of the world."""
+
+    look: Look
+    locate: Locate
+    clock: Callable[[], float]
+    wall: Callable[[], datetime]
+    draw: Callable[[], float]
+
+
+@attrs.frozen(kw_only=True)
+class WaitTerms:
+    """What a wait was asked for."""
+
+    job: str
+    """What the caller called the job."""
+
+    policy: PollPolicy
+    """When to look, and when to give up."""
+
+    timeout: float | None
+    """Seconds for the whole wait, or until the first good look says more; None: no limit."""
+
+    follows_window: bool
+    """Whether the deadline follows the job's own window."""
+
+    time_scale: float
+    """This clock's seconds for one of the server's."""
+
+    changes_only: bool
+    """Whether snapshots without a visible change are left out."""
