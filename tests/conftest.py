@@ -1,0 +1,108 @@
+"""What all tests share: a clean environment, an emulator, a client, and virtual time."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+
+import aioresponses.core
+import attrs
+import pytest
+from aiohttp import ClientResponse
+from hypothesis import HealthCheck, settings
+
+from fireworks_batch import BatchClient, PollPolicy, RetryPolicy
+from fireworks_batch.emulator import Emulator
+
+settings.register_profile(
+    "ci",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("ci")
+
+FAST = PollPolicy(
+    initial_interval=0.002,
+    min_interval=0.0,
+    max_interval=0.005,
+    failure_budget=0.5,
+    not_found_grace=0.02,
+)
+"""Milliseconds, for tests in real time."""
+
+QUICK = RetryPolicy(initial_delay=0.001, max_delay=0.004, rate_limit_budget=0.2)
+"""The same for plain calls."""
+
+
+def pytest_sessionstart() -> None:
+    """Nobody makes an event loop by asking for one: as on Python 3.14, it is an error."""
+    asyncio.set_event_loop(None)
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch, tmp_path):
+    """No setting of the machine reaches a test."""
+    for name in list(os.environ):
+        if name.startswith("FIREWORKS_") or name.upper().endswith("_PROXY"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+class _ResponseWithWriter(ClientResponse):
+    """Supplies what aiohttp 3.14 asks for and aioresponses does not give."""
+
+    def __init__(self, *args, **kwargs):
+        kwargs.setdefault("stream_writer", None)
+        super().__init__(*args, **kwargs)
+
+
+@pytest.fixture
+def responses(monkeypatch):
+    """aioresponses, on any supported aiohttp."""
+    if "stream_writer" in ClientResponse.__init__.__kwdefaults__:
+        monkeypatch.setattr(aioresponses.core, "ClientResponse", _ResponseWithWriter)
+    with aioresponses.aioresponses() as mock:
+        yield mock
+
+
+@pytest.fixture
+async def emulator() -> AsyncIterator[Emulator]:
+    """An emulator a thousand times as fast as the real server."""
+    async with Emulator(speed=60_000, account_id="acme") as running:
+        yield running
+
+
+@pytest.fixture
+async def client(emulator) -> AsyncIterator[BatchClient]:
+    """A client of the emulator that waits milliseconds."""
+    async with BatchClient(
+        api_key=emulator.api_key,
+        account_id=emulator.account_id,
+        base_url=emulator.base_url,
+        poll=FAST,
+        retry=QUICK,
+    ) as made:
+        yield made
+
+
+@pytest.fixture
+def patient(emulator):
+    """Make clients with the default policies, for tests on a virtual clock."""
+
+    def make(**options) -> BatchClient:
+        return BatchClient(
+            **{
+                "api_key": emulator.api_key,
+                "account_id": emulator.account_id,
+                "base_url": emulator.base_url,
+                **options,
+            }
+        )
+
+    return make
+
+
+def evolve(policy, **changes):
+    """Derive a policy."""
+    return attrs.evolve(policy, **changes)
