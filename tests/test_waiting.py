@@ -1,0 +1,634 @@
+"""The wait, over real HTTP against the emulator, on a virtual clock."""
+
+import asyncio
+import functools
+import gc
+import inspect
+import math
+import time
+import warnings
+
+import attrs
+import looptime
+import pytest
+
+from fireworks_batch import (
+    AccountSuspendedError,
+    AuthenticationError,
+    BadRequestError,
+    BatchClient,
+    ClientStateError,
+    ConfigurationError,
+    JobGoneError,
+    JobStalledError,
+    JobState,
+    NotFoundError,
+    PollFailureError,
+    PollPolicy,
+    UnknownStateError,
+    WaitTimeoutError,
+)
+from fireworks_batch.emulator import Emulator
+
+EVEN = PollPolicy(jitter=0)
+API_ERROR = {"code": 5, "message": "resource not found", "details": []}
+JOB_PATH = "*/batchInferenceJobs/*"
+
+
+def virtual(test):
+    """Run a test on a virtual clock: emulator, client and all are made on a loop of its own."""
+    wanted = inspect.signature(test).parameters
+
+    async def scenario(**arguments):
+        async with Emulator(account_id="acme") as emulator:
+            options = {"api_key": emulator.api_key, "base_url": emulator.base_url, "poll": EVEN}
+            async with BatchClient(account_id="acme", **options) as client:
+                made = {"emulator": emulator, "client": client}
+                await test(**arguments, **{name: made[name] for name in made if name in wanted})
+
+    @functools.wraps(test)
+    def run(**arguments):
+        with asyncio.Runner(loop_factory=looptime.new_event_loop) as runner:
+            runner.run(scenario(**arguments))
+
+    left = [wanted[name] for name in wanted if name not in {"emulator", "client"}]
+    run.__signature__ = inspect.Signature(left)
+    return run
+
+
+def now() -> float:
+    """The virtual moment."""
+    return asyncio.get_running_loop().time()
+
+
+def looks(emulator) -> int:
+    """GETs of jobs that arrived at the server."""
+    return sum("/batchInferenceJobs/" in request.path for request in emulator.requests())
+
+
+def course(*states, seconds=60.0):
+    """Phases of equal length; the last one stays."""
+    return [{"state": state, "seconds": seconds} for state in states]
+
+
+# --- Rules 1 to 3: when to look -----------------------------------------------------------------
+
+
+@virtual
+async def test_a_terminal_first_answer_ends_the_wait_at_once(emulator, client):
+    """One look, no waiting, the terminal snapshot is the only one."""
+    emulator.script_job("done", phases=["COMPLETED"])
+    began = now()
+    snapshots = [snapshot async for snapshot in client.jobs.wait_until_terminal("done")]
+    assert [JobState.COMPLETED] == [snapshot.job.state for snapshot in snapshots]
+    assert looks(emulator) == 1
+    assert now() - began < 1
+
+
+@virtual
+async def test_a_job_is_followed_through_its_states(emulator, client):
+    """Snapshots show the states in order, the terminal one exactly once and last."""
+    emulator.script_job(
+        "nightly",
+        phases=course("VALIDATING", "PENDING", "CREATING", "RUNNING", "COMPLETED", seconds=120),
+        rows=100,
+        failed_rows=3,
+    )
+    wait = client.jobs.wait_until_terminal("nightly")
+    snapshots = [snapshot async for snapshot in wait]
+    states = list(dict.fromkeys(snapshot.job.state for snapshot in snapshots))
+    assert ["VALIDATING", "PENDING", "CREATING", "RUNNING", "COMPLETED"] == states
+    assert [snapshot.job.is_terminal for snapshot in snapshots].index(True) == len(snapshots) - 1
+    assert [snapshot.number for snapshot in snapshots] == list(range(1, len(snapshots) + 1))
+    assert snapshots[-1].percent == 100.0
+    assert snapshots[-1].job.job_progress.failed_requests == 3
+    assert snapshots[0].previous_state is None
+    assert snapshots[0].changed
+    assert wait.last_snapshot is snapshots[-1]
+    assert wait.next_look is None
+
+
+@virtual
+async def test_the_interval_grows_to_its_largest(emulator, client):
+    """15 s, then times 1.5 after each look that shows the same, up to 60 s."""
+    emulator.script_job("idle", phases=["PENDING"])
+    moments = []
+    async for _ in client.jobs.wait_until_terminal("idle"):
+        moments.append(now())
+        if len(moments) == 7:
+            break
+    gaps = [round(later - earlier, 1) for earlier, later in zip(moments, moments[1:], strict=False)]
+    assert [15.0, 22.5, 33.8, 50.6, 60.0, 60.0] == gaps
+
+
+@virtual
+async def test_time_in_the_loop_body_counts_toward_the_interval(emulator, client):
+    """A body of ten seconds leaves five of an interval of fifteen."""
+    emulator.script_job("idle", phases=["PENDING"])
+    moments = []
+    async for _ in client.jobs.wait_until_terminal("idle"):
+        moments.append(now())
+        if len(moments) == 2:
+            break
+        await asyncio.sleep(10)
+    assert round(moments[1] - moments[0], 1) == 15.0
+
+
+@pytest.mark.parametrize("moving", [False, True], ids=["steady", "moving counters"])
+@virtual
+async def test_a_day_costs_at_most_1500_requests(emulator, moving):
+    """Whether the counters move or not; and a day on the virtual clock takes moments."""
+    emulator.script_job(
+        "day",
+        phases=[
+            {"state": "RUNNING" if moving else "PENDING", "seconds": 86_000},
+            {"state": "COMPLETED"},
+        ],
+        rows=1_000_000,
+    )
+    began = now()
+    async with BatchClient(
+        api_key=emulator.api_key, account_id="acme", base_url=emulator.base_url
+    ) as client:
+        await client.jobs.wait_until_terminal("day")
+    assert now() - began >= 86_000
+    assert 1_300 <= looks(emulator) <= 1_500
+
+
+@virtual
+async def test_changes_only_leaves_out_what_shows_nothing_new(emulator, client):
+    """Two states, two snapshots, the terminal one among them."""
+    emulator.script_job("nightly", phases=course("PENDING", "COMPLETED", seconds=600))
+    wait = client.jobs.wait_until_terminal("nightly", changes_only=True)
+    assert ["PENDING", "COMPLETED"] == [snapshot.job.state async for snapshot in wait]
+
+
+@virtual
+async def test_retry_after_is_a_floor(emulator, client):
+    """The next look comes no earlier than the server asks, and soon after that."""
+    emulator.script_job("nightly", phases=["COMPLETED"])
+    emulator.add_fault("status", status=503, headers={"Retry-After": "200"}, path=JOB_PATH)
+    began = now()
+    await client.jobs.wait_until_terminal("nightly")
+    assert 200 <= now() - began < 201
+
+
+@virtual
+async def test_429s_without_retry_after_double_the_pause(emulator, client):
+    """15 s, 30 s, 60 s, and no more than the largest interval after that."""
+    emulator.script_job("nightly", phases=["COMPLETED"])
+    emulator.add_fault("status", status=429, times=4, path=JOB_PATH)
+    began = now()
+    await client.jobs.wait_until_terminal("nightly")
+    assert round(now() - began, 1) == 15 + 30 + 60 + 60
+
+
+@virtual
+async def test_one_429_slows_the_other_waits_of_the_client(emulator, client):
+    """A second wait does not look while the gate is closed."""
+    emulator.script_job("first", phases=["COMPLETED"])
+    emulator.script_job("second", phases=["COMPLETED"])
+    emulator.add_fault("status", status=429, headers={"Retry-After": "100"}, path="*/first")
+    began = now()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(client.jobs.wait_until_terminal("first"))
+        await asyncio.sleep(1)
+        group.create_task(client.jobs.wait_until_terminal("second"))
+    assert now() - began >= 100
+    assert looks(emulator) == 3
+
+
+# --- Rule 4: a wait cannot die early ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("action", "options"),
+    [
+        *(("status", {"status": status}) for status in (408, 425, 429, 500, 502, 503, 504, 520)),
+        ("status", {"status": 409}),
+        ("status", {"status": 302, "headers": {"Location": "https://elsewhere.example/"}}),
+        ("html", {"status": 403}),
+        ("html", {"status": 404}),
+        ("reset", {}),
+        ("truncate", {"bytes": 40}),
+        ("garbage", {}),
+        ("hang", {"seconds": 1000}),
+        ("drop_answer", {}),
+    ],
+)
+@virtual
+async def test_what_is_not_the_apis_refusal_only_costs_a_look(emulator, client, action, options):
+    """Two lost looks, then the truth; the snapshot says how many were lost, and why."""
+    emulator.script_job("nightly", phases=["COMPLETED"])
+    emulator.add_fault(action, times=2, path=JOB_PATH, **options)
+    wait = client.jobs.wait_until_terminal("nightly")
+    snapshots = [snapshot async for snapshot in wait]
+    assert len(snapshots) == 1
+    # aiohttp itself repeats a GET once on a dropped connection that was kept alive.
+    assert 1 <= snapshots[0].failures <= 2
+    assert snapshots[0].last_error is not None
+    assert wait.failures == 0
+    assert wait.last_error is None
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, BadRequestError),
+        (401, AuthenticationError),
+        (402, AccountSuspendedError),
+        (412, AccountSuspendedError),
+    ],
+)
+@virtual
+async def test_the_apis_own_refusal_ends_the_wait(emulator, client, status, error):
+    """At once before a good answer, with the reference on the error."""
+    emulator.script_job("nightly", phases=["COMPLETED"])
+    emulator.add_fault("status", status=status, body={"code": 3, "message": "no"}, path=JOB_PATH)
+    with pytest.raises(error, match="no") as caught:
+        await client.jobs.wait_until_terminal("nightly")
+    assert caught.value.ref == client.jobs.ref("nightly")
+    assert looks(emulator) == 1
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+@virtual
+async def test_after_a_good_answer_a_refusal_must_come_twice(emulator, client, status):
+    """One 401, 403 or 404 between good looks is a hiccup."""
+    emulator.script_job("nightly", phases=course("PENDING", "COMPLETED", seconds=180))
+    body = {"code": 5, "message": "no"}
+    emulator.add_fault("status", status=status, body=body, after=1, path=JOB_PATH)
+    job = await client.jobs.wait_until_terminal("nightly")
+    assert job.is_success
+
+
+@virtual
+async def test_a_job_that_goes_is_gone(emulator, client):
+    """404 twice after a good look: the error says so and carries the last snapshot."""
+    emulator.script_job("nightly", phases=["RUNNING"])
+    emulator.add_fault("status", status=404, body=API_ERROR, after=1, times=2, path=JOB_PATH)
+    with pytest.raises(JobGoneError, match="'nightly': not found any more, it was last seen RUNN"):
+        await client.jobs.wait_until_terminal("nightly")
+
+
+@virtual
+async def test_a_job_that_is_not_there_yet_has_its_grace(emulator, client):
+    """404 before it was seen: looked for during not_found_grace, then NotFoundError."""
+    began = now()
+    with pytest.raises(NotFoundError, match="404 NOT_FOUND: resource not found") as caught:
+        await client.jobs.wait_until_terminal("nowhere")
+    assert round(now() - began, 1) == 30
+    assert str(caught.value.ref) == "accounts/acme/batchInferenceJobs/nowhere"
+
+
+@virtual
+async def test_a_job_that_appears_within_the_grace_is_followed(emulator, client):
+    """A wait may begin before the job can be read."""
+    wait = asyncio.create_task(client.jobs.wait_until_terminal("late"))
+    await asyncio.sleep(10)
+    emulator.script_job("late", phases=["COMPLETED"])
+    assert (await wait).is_success
+
+
+@virtual
+async def test_the_failure_budget_ends_a_wait(emulator, client):
+    """An outage of an hour ends it; the text says that the job runs on."""
+    emulator.script_job("nightly", phases=["RUNNING"])
+    emulator.add_fault("status", status=503, times=None, path=JOB_PATH)
+    began = now()
+    with pytest.raises(PollFailureError, match="looks in a row failed over 1 h") as caught:
+        await client.jobs.wait_until_terminal("nightly")
+    assert 3600 <= now() - began <= 3700
+    assert "the job was not touched and may run on" in str(caught.value)
+    assert caught.value.last_error is not None
+
+
+@virtual
+async def test_429s_never_spend_the_budget(emulator, client):
+    """Two hours of rate limits, and the wait goes on."""
+    emulator.script_job("nightly", phases=["COMPLETED"])
+    emulator.add_fault("status", status=429, times=130, path=JOB_PATH)
+    began = now()
+    assert (await client.jobs.wait_until_terminal("nightly")).is_success
+    assert now() - began > 7000
+
+
+# --- Rule 5: a wait cannot hang -----------------------------------------------------------------
+
+
+@virtual
+async def test_a_timeout_is_hard_and_takes_a_last_look(emulator, client):
+    """100 s mean 100 s, and a look is started five seconds before."""
+    emulator.script_job("nightly", phases=["PENDING"])
+    began = now()
+    moments = []
+    wait = client.jobs.wait_until_terminal("nightly", timeout=100)
+    with pytest.raises(WaitTimeoutError, match="not terminal after 2 min, it was last seen PEND"):
+        async for _ in wait:
+            moments.append(now() - began)
+    assert round(now() - began, 1) == 100
+    assert round(moments[-1], 1) == 95
+
+
+@virtual
+async def test_a_timeout_cuts_a_request_in_flight(emulator, client):
+    """A server that does not answer cannot make the wait longer."""
+    emulator.script_job("nightly", phases=["PENDING"])
+    emulator.add_fault("hang", seconds=1000, path=JOB_PATH)
+    began = now()
+    with pytest.raises(TimeoutError):
+        await client.jobs.wait_until_terminal("nightly", timeout=20)
+    assert round(now() - began, 1) == 20
+
+
+@virtual
+async def test_the_jobs_own_window_bounds_the_default_wait(emulator, client):
+    """A job that the server forgets to expire is given up an hour after its window."""
+    emulator.script_job("stuck", phases=["PENDING"], window_seconds=86_400)
+    emulator.script_job("stuck", phases=["FROBNICATING"])
+    emulator.script_job("stuck", phases=["PAUSED"], window_seconds=7_200)
+    began = now()
+    with pytest.raises((WaitTimeoutError, UnknownStateError)):
+        (await client.jobs.wait_until_terminal("stuck")).raise_for_outcome()
+        raise WaitTimeoutError("the emulator expired it")
+    assert now() - began <= 86_400 + 3_700
+
+
+@virtual
+async def test_a_stalled_job_is_given_up_with_a_hint(emulator, client):
+    """PENDING for ever: the error says what may be wrong with the model."""
+    emulator.script_job("stuck", phases=["PENDING"])
+    poll = attrs.evolve(EVEN, stall_after=600)
+    began = now()
+    with pytest.raises(JobStalledError, match="a model that cannot serve batch jobs"):
+        await client.jobs.wait_until_terminal("stuck", poll=poll)
+    assert round(now() - began) == 600
+
+
+@virtual
+async def test_an_unknown_state_is_passed_on_and_polled_on(emulator, client):
+    """A state that nobody has heard of is yielded, and does not end the wait."""
+    emulator.script_job("nightly", phases=course("FROBNICATING", "COMPLETED"))
+    states = [s.job.state async for s in client.jobs.wait_until_terminal("nightly")]
+    assert states[0] == JobState("FROBNICATING")
+    assert states[-1] == JobState.COMPLETED
+
+
+@virtual
+async def test_an_unknown_state_budget_ends_the_wait(emulator, client):
+    """If it is set, and spent."""
+    emulator.script_job("odd", phases=["FROBNICATING"])
+    poll = attrs.evolve(EVEN, unknown_state_budget=300)
+    with pytest.raises(UnknownStateError, match="unknown to this release for 5 min"):
+        await client.jobs.wait_until_terminal("odd", poll=poll)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, math.nan, math.inf, "60", True])
+@virtual
+async def test_a_bad_timeout_is_refused_at_the_call(client, timeout):
+    """Before any request, naming the value and what would be right."""
+    with pytest.raises(ConfigurationError, match="timeout must be a number of seconds above 0"):
+        client.jobs.wait_until_terminal("nightly", timeout=timeout)
+
+
+# --- Rule 6: outcomes are data ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["FAILED", "CANCELLED", "EXPIRED", "EARLY_STOPPED", "DELETED"])
+@virtual
+async def test_what_became_of_the_job_is_never_raised(emulator, client, state):
+    """Each terminal state is a final job."""
+    emulator.script_job("nightly", phases=[state])
+    assert (await client.jobs.wait_until_terminal("nightly")).state == state
+
+
+# --- Every way to await -------------------------------------------------------------------------
+
+
+@virtual
+async def test_a_wait_is_awaited_in_every_way(emulator, client):
+    """await, create_task, TaskGroup, gather and wait_for give the final job."""
+    emulator.script_job("done", phases=["COMPLETED"])
+
+    def wait():
+        return client.jobs.wait_until_terminal("done")
+
+    async with asyncio.TaskGroup() as group:
+        grouped = group.create_task(wait())
+    jobs = [
+        await wait(),
+        await asyncio.create_task(wait()),
+        grouped.result(),
+        *await asyncio.gather(wait(), wait()),
+        await asyncio.wait_for(wait(), 10),
+    ]
+    assert all(job.is_success for job in jobs)
+    assert len(jobs) == 6
+
+
+@virtual
+async def test_a_wait_is_used_once(emulator, client):
+    """A second await, or an iteration after it, is a ClientStateError."""
+    emulator.script_job("done", phases=["COMPLETED"])
+    wait = client.jobs.wait_until_terminal("done")
+    await wait
+    with pytest.raises(ClientStateError, match="is in use or used up"):
+        await wait
+    with pytest.raises(ClientStateError, match="is in use or used up"):
+        aiter(wait)
+    iterated = client.jobs.wait_until_terminal("done")
+    async for _ in iterated:
+        pass
+    with pytest.raises(ClientStateError, match="is in use or used up"):
+        await iterated
+
+
+@virtual
+async def test_a_wait_never_used_is_a_warning(client):
+    """It names the job."""
+    wait = client.jobs.wait_until_terminal("forgotten")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        del wait
+        gc.collect()
+    assert ["<JobWait for 'forgotten'> was never awaited or iterated over"] == [
+        str(warning.message) for warning in caught
+    ]
+    assert caught[0].category is RuntimeWarning
+
+
+@virtual
+async def test_closing_a_wait_ends_its_iteration(emulator, client):
+    """aclose() is idempotent and silences the warning."""
+    emulator.script_job("idle", phases=["PENDING"])
+    wait = client.jobs.wait_until_terminal("idle")
+    async for _ in wait:
+        await wait.aclose()
+    await wait.aclose()
+    assert looks(emulator) == 1
+
+
+# --- Rule 7: cancellation -----------------------------------------------------------------------
+
+
+def leftovers() -> set[asyncio.Task]:
+    """Tasks of the client; the emulator's are the server's own."""
+    return {
+        task
+        for task in asyncio.all_tasks()
+        if task is not asyncio.current_task() and "JobWait" in repr(task)
+    }
+
+
+async def turns(task, most=10) -> int:
+    """Turns of the loop until a task is done."""
+    for turn in range(most + 1):
+        if task.done():
+            return turn
+        await asyncio.sleep(0)
+    raise AssertionError("not done within ten turns of the loop")
+
+
+@pytest.mark.parametrize("after", [0.0, 0.5, 20.0], ids=["at once", "asking", "sleeping"])
+@virtual
+async def test_cancellation_lands_at_once_and_leaves_nothing(emulator, client, after):
+    """Within ten turns of the loop, without the clock moving."""
+    emulator.script_job("idle", phases=["PENDING"])
+    emulator.add_fault("hang", seconds=0.9, times=None, path=JOB_PATH)
+    task = asyncio.create_task(client.jobs.wait_until_terminal("idle"))
+    await asyncio.sleep(after)
+    moment = now()
+    task.cancel()
+    assert await turns(task) <= 10
+    assert task.cancelled()
+    assert now() - moment < 0.05
+    assert not leftovers()
+
+
+@virtual
+async def test_breaking_out_leaves_nothing_to_finalise(emulator, client):
+    """Between two snapshots no request, timer or task is held."""
+    emulator.script_job("idle", phases=["PENDING"])
+    wait = client.jobs.wait_until_terminal("idle")
+    async for _ in wait:
+        break
+    await asyncio.sleep(300)
+    assert looks(emulator) == 1
+    assert not leftovers()
+
+
+@virtual
+async def test_an_interrupted_iteration_can_go_on(emulator, client):
+    """wait_for around one step cuts the look, not the wait."""
+    emulator.script_job("nightly", phases=course("PENDING", "COMPLETED"))
+    steps = aiter(client.jobs.wait_until_terminal("nightly"))
+    assert (await anext(steps)).job.state == "PENDING"
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(anext(steps), 5)
+    assert (await anext(steps)).number == 2
+    await steps.aclose()
+
+
+@virtual
+async def test_closing_the_client_wakes_its_waits(emulator, client):
+    """Sleeping or asking, each ends with ClientStateError at once, and carries its reference."""
+    emulator.script_job("idle", phases=["PENDING"])
+    emulator.script_job("deaf", phases=["PENDING"])
+    emulator.add_fault("hang", seconds=50, path="*/deaf")
+    tasks = [asyncio.create_task(client.jobs.wait_until_terminal(job)) for job in ("idle", "deaf")]
+    await asyncio.sleep(5)
+    moment = now()
+    await client.aclose()
+    for task in tasks:
+        await turns(task)
+        with pytest.raises(ClientStateError, match="the client is closed") as caught:
+            task.result()
+        assert caught.value.ref is not None
+    assert now() - moment < 0.05
+
+
+@virtual
+async def test_500_waits_share_one_client(emulator):
+    """All end, and never more connections than max_connections."""
+    for number in range(500):
+        emulator.script_job(f"job-{number}", phases=course("PENDING", "COMPLETED"))
+    async with BatchClient(
+        api_key=emulator.api_key, account_id="acme", base_url=emulator.base_url, max_connections=7
+    ) as client:
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(client.jobs.wait_until_terminal(f"job-{number}"))
+                for number in range(500)
+            ]
+        assert all(task.result().is_success for task in tasks)
+    assert not leftovers()
+
+
+@virtual
+async def test_a_missing_account_is_looked_up_under_the_same_rules(emulator):
+    """A lookup that fails is a lost look; then the reference is known."""
+    emulator.script_job("done", phases=["COMPLETED"])
+    emulator.add_fault("status", status=503, times=2, path="/v1/accounts")
+    async with BatchClient(
+        api_key=emulator.api_key, base_url=emulator.base_url, poll=EVEN
+    ) as client:
+        wait = client.jobs.wait_until_terminal("done")
+        assert wait.ref is None
+        assert (await wait).is_success
+        assert str(wait.ref) == "accounts/acme/batchInferenceJobs/done"
+        assert client.account_id == "acme"
+
+
+@virtual
+async def test_next_look_is_readable(emulator, client):
+    """It is a time of day, as far ahead as the interval."""
+    emulator.script_job("idle", phases=["PENDING"])
+    wait = client.jobs.wait_until_terminal("idle")
+    assert wait.next_look is None
+    async for snapshot in wait:
+        ahead = (wait.next_look - snapshot.observed_at).total_seconds()
+        break
+    assert 14.9 < ahead < 15.1
+
+
+def test_a_wait_runs_without_a_loop_of_ones_own(monkeypatch):
+    """asyncio.run takes it."""
+
+    async def serve(ready, done):
+        async with Emulator(account_id="acme", speed=60_000) as emulator:
+            emulator.script_job("done", phases=["COMPLETED"])
+            ready.set_result(emulator.base_url)
+            await asyncio.to_thread(done.wait)
+
+    import concurrent.futures  # noqa: PLC0415 - for this test only
+    import threading  # noqa: PLC0415
+
+    ready: concurrent.futures.Future[str] = concurrent.futures.Future()
+    done = threading.Event()
+    thread = threading.Thread(target=lambda: asyncio.run(serve(ready, done)))
+    thread.start()
+    try:
+        client = BatchClient(
+            api_key="fw_emulator",
+            account_id="acme",
+            base_url=ready.result(10),
+            headers={"Connection": "close"},
+        )
+        assert asyncio.run(client.jobs.wait_until_terminal("done")).is_success
+        with pytest.warns(ResourceWarning, match="<BatchClient of account 'acme' .* never closed"):
+            del client
+            gc.collect()
+    finally:
+        done.set()
+        thread.join()
+
+
+@virtual
+async def test_a_day_of_waiting_takes_moments(emulator, client):
+    """A thousand looks on the virtual clock, in a few real seconds at most."""
+    emulator.script_job("idle", phases=["PENDING"])
+    began = time.perf_counter()
+    with pytest.raises(WaitTimeoutError):
+        await client.jobs.wait_until_terminal("idle", timeout=60_000)
+    assert looks(emulator) >= 1000
+    assert time.perf_counter() - began < 20
