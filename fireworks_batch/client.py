@@ -198,6 +198,7 @@ class BatchClient:
 
     def __del__(self) -> None:
         if self._transport is not None and self._transport.is_open:
+            self._transport.abandon()
             warnings.warn(
                 f"{self!r} was never closed: use it with 'async with', or await aclose()",
                 ResourceWarning,

@@ -146,6 +146,11 @@ class Transport:
         if self._session is not None and self._owns_session:
             await self._session.close()
 
+    def abandon(self) -> None:
+        """Let go of a session that nobody closed, so that the only warning of it is our own."""
+        if self._session is not None and self._owns_session:
+            self._session.detach()
+
     def _bind(self) -> None:
         loop = asyncio.get_running_loop()
         if self._loop is None:

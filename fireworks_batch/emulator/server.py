@@ -153,6 +153,10 @@ class Emulator:
             return
         runner, gateway = self._runner, self._gateway
         self._runner = self._gateway = None
+        # A connection just accepted gets its handler in the loop's next turns, and only with a
+        # handler is it closed.
+        for _ in range(5):
+            await asyncio.sleep(0)
         await gateway.stop()
         await runner.cleanup()
 
