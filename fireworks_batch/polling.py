@@ -37,7 +37,7 @@ __all__ = [
 FEWEST_FAILURES: Final = 5
 # The last look is started this long before the deadline, or a tenth of the timeout.
 LAST_LOOK_LEAD: Final = 5.0
-# A wait that follows the window lasts at least so long, though the window may have passed before.
+# The window that a wait has at least, if the one it follows has passed before it began.
 LEAST_WINDOW: Final = 3600.0
 
 
@@ -185,6 +185,9 @@ class PollState:
     follows_window: bool = False
     """Whether the deadline follows what good looks say of the window."""
 
+    least_window: float = LEAST_WINDOW
+    """Seconds from the start before which no window ends the wait."""
+
     interval: float = 0.0
     """Seconds to the next look; 0 before the first."""
 
@@ -235,7 +238,12 @@ class PollState:
 
 
 def start(
-    policy: PollPolicy, *, now: float, timeout: float | None, follows_window: bool = False
+    policy: PollPolicy,
+    *,
+    now: float,
+    timeout: float | None,
+    follows_window: bool = False,
+    least_window: float = LEAST_WINDOW,
 ) -> PollState:
     """Begin a wait; its first look is due at once.
 
@@ -244,9 +252,14 @@ def start(
         now: The moment.
         timeout: Seconds for the whole wait; None for no limit.
         follows_window: Whether the deadline moves with each good look's ``window``.
+        least_window: Seconds that such a wait has at least, if the window has passed before.
     """
     state = PollState(
-        started=now, changed_at=now, pause=_initial(policy), follows_window=follows_window
+        started=now,
+        changed_at=now,
+        pause=_initial(policy),
+        follows_window=follows_window,
+        least_window=least_window,
     )
     return state if timeout is None else _with_deadline(state, now=now, timeout=timeout)
 
@@ -288,7 +301,7 @@ def _record(policy: PollPolicy, state: PollState, seen: Seen, now: float) -> Pol
     interval = _grown(policy, state) if same_schedule else _initial(policy)
     has_ended = seen.is_unknown and seen.has_ended
     if state.follows_window and seen.window is not None:
-        least = state.started + LEAST_WINDOW - now
+        least = state.started + state.least_window - now
         state = _with_deadline(state, now=now, timeout=max(seen.window, least))
     return attrs.evolve(
         state,

@@ -227,6 +227,7 @@ class JobWait(Coroutine[Any, Any, BatchInferenceJob], AsyncIterator[JobSnapshot]
             now=self._due,
             timeout=terms.timeout,
             follows_window=terms.follows_window,
+            least_window=polling.LEAST_WINDOW * terms.time_scale,
         )
         return self._state
 

@@ -9,7 +9,7 @@ import re
 import types
 from collections.abc import Callable, Container, Iterable, Mapping
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from operator import eq
 from reprlib import Repr
 from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -35,7 +35,7 @@ _TIMESTAMP: Final = re.compile(
     re.ASCII,
 ).fullmatch
 _DURATION: Final = re.compile(r"-?\d{1,12}(?:\.\d{1,9})?s", re.ASCII).fullmatch
-_INTEGER: Final = re.compile(r"-?\d{1,19}", re.ASCII).fullmatch
+_INTEGER: Final = re.compile(r"-?\d{1,20}", re.ASCII).fullmatch
 # What orjson reads as an integer; beyond that it reads a float.
 _INT64: Final = range(-(2**63), 2**64)
 _EXTRA: Final = "extra"
@@ -261,6 +261,7 @@ class Codec:
             on_unknown: Called once for each enumeration value that is not published.
         """
         self._converter = _converter(on_unknown)
+        self._hook: Callable[[Any], _Hook] = cache(self._converter.get_structure_hook)
 
     def structure(self, value: Any, cls: type[_T], *, required: Iterable[str] = ()) -> _T:
         """Make a model of a JSON value.
@@ -278,7 +279,7 @@ class Codec:
         missing = self._missing(value, required)
         if not missing:
             try:
-                model: _T = self._converter.structure(value, cls)
+                model: _T = self._hook(cls)(value, cls)
             except _UNREADABLE:
                 pass
             else:

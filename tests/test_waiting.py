@@ -8,6 +8,7 @@ import math
 import time
 import warnings
 from datetime import timedelta
+from itertools import pairwise
 
 import attrs
 import looptime
@@ -118,7 +119,7 @@ async def test_the_interval_grows_to_its_largest(emulator, client):
         moments.append(now())
         if len(moments) == 7:
             break
-    gaps = [round(later - earlier, 1) for earlier, later in zip(moments, moments[1:], strict=False)]
+    gaps = [round(later - earlier, 1) for earlier, later in pairwise(moments)]
     assert [15.0, 22.5, 33.8, 50.6, 60.0, 60.0] == gaps
 
 

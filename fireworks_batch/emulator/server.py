@@ -59,7 +59,7 @@ class Emulator:
         ValueError: An argument is out of its range, or there is no such assumption.
     """
 
-    def __init__(  # noqa: PLR0913  # the settings of a whole service
+    def __init__(  # the settings of a whole service
         self,
         *,
         host: str = "127.0.0.1",
@@ -238,7 +238,7 @@ class Emulator:
         }
         return self._world().script_job(job_id, script).origin.name
 
-    def add_fault(  # noqa: PLR0913  # the members of the control protocol
+    def add_fault(  # the members of the control protocol
         self,
         action: str,
         *,

@@ -91,6 +91,7 @@ class Bench:
 
 @asynccontextmanager
 async def open_bench(**settings: Any) -> AsyncIterator[Bench]:
+    """Run an emulator on a clock of the test's own, with a plain HTTP client beside it."""
     clock = Clock()
     settings = {"clock": clock.read, "epoch": EPOCH} | settings
     async with (

@@ -17,10 +17,12 @@ ALWAYS = Ticks(0, 0)
 
 
 def course(*phases, ticks=MINUTELY, begin=0, expire=DAY, **options):
+    """Lay out phases, by default in ticks of a minute and within a day."""
     return lay_out(phases, ticks=ticks, begin=begin, expire=expire, **options)
 
 
 def state(laid: Course, seconds: float) -> str:
+    """Name the state at a moment."""
     return laid.legs[laid.leg(round(seconds * SECOND))].state
 
 
@@ -275,14 +277,16 @@ def test_no_counter_ever_falls(phases, tick, rows, bad):
         at = laid.ticks.last(seconds * SECOND)
         counts = count(laid, at, rows, min(rows, bad))
         assert all(counts[name] >= before[name] for name in counts)
-        assert counts["successfullyProcessedRequests"] + counts["failedRequests"] == (
-            counts["totalProcessedRequests"]
+        assert (
+            counts["successfullyProcessedRequests"] + counts["failedRequests"]
+            == (counts["totalProcessedRequests"])
         )
         assert 0 <= counts["totalProcessedRequests"] <= rows
         before = counts
 
 
 def count(laid: Course, at: int, rows: int, failed_rows: int) -> dict[str, int]:
+    """Count the progress at a moment."""
     return count_progress(
         rows=rows, failed_rows=failed_rows, share=laid.processed_share(at), is_total_known=True
     )

