@@ -1,0 +1,103 @@
+"""Five jobs followed at once, on an emulator that runs 240 times as fast as the real server.
+
+One completes, one fails, one expires with paid rows, one is reached through a bad network, and
+one passes through a state that nobody has heard of. Needs no account and reaches nothing outside.
+"""
+
+import asyncio
+import logging
+import os
+import sys
+from typing import Any
+
+from fireworks_batch import BatchClient, BatchInferenceJob, JobOutcomeError, JobSnapshot
+from fireworks_batch.emulator import Emulator
+
+SPEED = 240
+EXPECTED = {
+    "reviews": "COMPLETED",
+    "bad-rows": "FAILED",
+    "too-slow": "EXPIRED",
+    "bad-network": "COMPLETED",
+    "from-2030": "COMPLETED",
+}
+
+
+def prepare(emulator: Emulator) -> None:
+    """Script the jobs, and spoil the network of one of them."""
+    start = [("VALIDATING", 120), ("PENDING", 120), ("CREATING", 120)]
+    script(emulator, "reviews", [*start, ("RUNNING", 1200), ("COMPLETED", 0)], failed_rows=3)
+    status = {"code": "INVALID_ARGUMENT", "message": "invalid role pirate in message 0, line 2"}
+    script(emulator, "bad-rows", [("VALIDATING", 180), ("FAILED", 0)], status=status)
+    script(emulator, "too-slow", [*start, ("RUNNING", 9000)], window_seconds=1500)
+    script(emulator, "bad-network", [("PENDING", 300), ("RUNNING", 900), ("COMPLETED", 0)])
+    script(emulator, "from-2030", [("PENDING", 240), ("FROBNICATING", 300), ("COMPLETED", 0)])
+    path = "*/bad-network"
+    emulator.add_fault("status", status=503, path=path, after=2, times=3)
+    emulator.add_fault("status", status=429, path=path, after=3, headers={"Retry-After": "0.5"})
+    emulator.add_fault("reset", path=path, after=4, times=4)
+    emulator.add_fault("truncate", path=path, after=6, bytes=100)
+
+
+def script(emulator: Emulator, job: str, phases: list[tuple[str, int]], **options: Any) -> None:
+    """Script one job of 1,000 rows."""
+    named = [{"state": state, "seconds": seconds} for state, seconds in phases]
+    emulator.script_job(job, phases=named, rows=1000, **options)
+
+
+async def follow(client: BatchClient, job: str) -> BatchInferenceJob:
+    """Print what changes, until nothing can change any more."""
+    wait = client.jobs.wait_until_terminal(job)
+    async for snapshot in wait:
+        if snapshot.changed or snapshot.failures:
+            print(line(job, snapshot))
+    return client_job(wait.last_snapshot)
+
+
+def client_job(snapshot: JobSnapshot | None) -> BatchInferenceJob:
+    """Return the job of the last snapshot: a wait that ended without an error has one."""
+    if snapshot is None:
+        raise RuntimeError("the wait ended without a snapshot")
+    return snapshot.job
+
+
+def line(job: str, snapshot: JobSnapshot) -> str:
+    """Put a snapshot into one line."""
+    percent = "" if snapshot.percent is None else f"{snapshot.percent:5.1f} %"
+    rate = "" if snapshot.rate is None else f"{snapshot.rate:6.0f} rows/s"
+    eta = "" if snapshot.eta is None else f"ETA {snapshot.eta:4.1f} s"
+    lost = f"after {snapshot.failures} lost looks" if snapshot.failures else ""
+    state = str(snapshot.job.state)
+    return f"{snapshot.elapsed:5.1f} s  {job:12} {state:12} {percent:8} {rate:13} {eta:10} {lost}"
+
+
+async def main() -> int:
+    """Follow all five, and say how they ended."""
+    os.environ["FIREWORKS_BATCH_TIME_SCALE"] = str(1 / SPEED)
+    async with Emulator(speed=SPEED) as emulator:
+        prepare(emulator)
+        async with (
+            BatchClient(api_key=emulator.api_key, base_url=emulator.base_url) as client,
+            asyncio.TaskGroup() as group,
+        ):
+            tasks = [group.create_task(follow(client, job)) for job in EXPECTED]
+    print()
+    jobs = [task.result() for task in tasks]
+    for job in jobs:
+        print(f"{job.id:12} {ending(job)}")
+    return 0 if {job.id: str(job.state) for job in jobs} == EXPECTED else 1
+
+
+def ending(job: BatchInferenceJob) -> str:
+    """Say what became of a job."""
+    try:
+        job.raise_for_outcome()
+    except JobOutcomeError as error:
+        return f"{job.state}: {error}"
+    failed = job.job_progress.failed_requests if job.job_progress else 0
+    return f"{job.state}, {failed} rows failed"
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.ERROR)
+    sys.exit(asyncio.run(main()))

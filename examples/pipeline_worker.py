@@ -1,0 +1,35 @@
+"""A worker that may be killed: python pipeline_worker.py STORE SECONDS [JOB]
+
+Keeps a reference to the job in the file STORE and waits for SECONDS at most. Exits with 0 when
+the job has ended, and with 75 when it is to be run again: then without JOB, from the file.
+"""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+from fireworks_batch import BatchClient, JobRef, WaitTimeoutError
+
+AGAIN = 75
+
+
+async def main(store: Path, seconds: float, job_ids: list[str]) -> int:
+    """Wait, and end early without harm: the remote job never notices."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    loop.add_signal_handler(signal.SIGTERM, task.cancel if task else sys.exit)
+    async with BatchClient() as client:
+        if job_ids:
+            store.write_text(client.jobs.ref(job_ids[0]).to_json())
+        ref = JobRef.from_json(store.read_text())
+        print("waiting for", ref, flush=True)
+        try:
+            job = await client.jobs.wait_until_terminal(ref, timeout=seconds)
+        except (WaitTimeoutError, asyncio.CancelledError):
+            return AGAIN
+    print(job.id, job.state, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main(Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3:])))

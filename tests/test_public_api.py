@@ -1,0 +1,158 @@
+"""The promise: what is exported, and that each of it says what it is."""
+
+import ast
+import inspect
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+
+import fireworks_batch
+from fireworks_batch import FireworksBatchError
+
+EXPORTED = {name: getattr(fireworks_batch, name) for name in fireworks_batch.__all__}
+CLASSES = {name: value for name, value in EXPORTED.items() if isinstance(value, type)}
+PACKAGE = Path(fireworks_batch.__file__).parent
+# Modules whose classes are read by everybody, exported or not.
+PURE = ["models", "names", "policies", "progress", "http", "polling", "wire", "states"]
+
+
+def order(name: str) -> tuple[int, str]:
+    """The place of a name in a sorted `__all__`: constants, classes, the rest."""
+    return (0 if name.isupper() else 1 if name[0].isupper() else 2), name
+
+
+def members(cls: type) -> Iterator[tuple[str, object]]:
+    """The public functions and properties that a class itself defines."""
+    for name, value in vars(cls).items():
+        if name.startswith("_"):
+            continue
+        if isinstance(value, property | classmethod | staticmethod) or inspect.isfunction(value):
+            yield name, value
+
+
+def bare_fields(module: str) -> list[str]:
+    """The fields of a module's public attrs classes that have no docstring below them."""
+    path = PACKAGE / f"{module}.py"
+    found = []
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if not isinstance(node, ast.ClassDef) or node.name.startswith("_"):
+            continue
+        for field, below in zip(node.body, [*node.body[1:], None], strict=True):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+                is_documented = (
+                    isinstance(below, ast.Expr)
+                    and isinstance(below.value, ast.Constant)
+                    and isinstance(below.value.value, str)
+                )
+                if not is_documented and not field.target.id.startswith("_"):
+                    found.append(f"{node.name}.{field.target.id}")
+    return found
+
+
+def test_all_is_sorted():
+    """`__all__` has constants, classes and the rest, each sorted, and nothing twice."""
+    assert sorted(EXPORTED, key=order) == fireworks_batch.__all__
+
+
+def test_all_is_everything_public():
+    """Each public name of the package but its modules is in `__all__`, and nothing is missing."""
+    public = {
+        name
+        for name, value in vars(fireworks_batch).items()
+        if not name.startswith("_") and not isinstance(value, types.ModuleType)
+    }
+
+    assert public | {"__version__"} == {*fireworks_batch.__all__}
+
+
+def test_package_is_a_table_of_contents():
+    """`__init__` holds imports and `__all__`, and nothing that is computed when asked for."""
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    allowed = ast.ImportFrom | ast.Expr | ast.Assign
+
+    assert [type(node) for node in tree.body if not isinstance(node, allowed)] == []
+    assert not hasattr(fireworks_batch, "__getattr__")
+
+
+def test_star_import_gives_all():
+    """`from fireworks_batch import *` gives what `__all__` names."""
+    namespace: dict[str, object] = {}
+    exec("from fireworks_batch import *", namespace)  # noqa: S102
+
+    assert {*fireworks_batch.__all__} <= {*namespace}
+
+
+def test_every_error_has_the_one_base():
+    """One `except` catches whatever this library raises: each exception class is of its tree."""
+    raised = {
+        name: value
+        for module in [m for n, m in sys.modules.items() if n.startswith("fireworks_batch.")]
+        if not module.__name__.startswith("fireworks_batch.emulator")
+        for name, value in vars(module).items()
+        if isinstance(value, type)
+        and issubclass(value, BaseException)
+        and value.__module__.startswith("fireworks_batch.")
+    }
+
+    assert {*raised} <= {*EXPORTED}
+    assert all(issubclass(value, FireworksBatchError) for value in raised.values())
+    assert all(EXPORTED[name].__name__.endswith("Error") for name in raised)
+
+
+@pytest.mark.parametrize("name", [*CLASSES, "to_dict"])
+def test_exported_name_has_a_docstring(name):
+    """Each exported class and function says what it is, in a text of its own."""
+    value = EXPORTED[name]
+
+    assert value.__doc__
+    assert value.__doc__.strip()
+    assert value.__doc__ != getattr(value, "__base__", object).__doc__
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_public_members_have_docstrings(name):
+    """Each public method and property of an exported class says what it does or is."""
+    assert [member for member, value in members(CLASSES[name]) if not value.__doc__] == []
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_every_field_has_a_docstring_below_it(module):
+    """Each field of a public attrs class is explained where it is declared."""
+    assert bare_fields(module) == []
+
+
+def test_fields_are_really_looked_at():
+    """The search for bare fields sees the models: their fields are written one below the other."""
+    source = (PACKAGE / "models.py").read_text(encoding="utf-8")
+    declared = [
+        node.target.id
+        for cls in ast.parse(source).body
+        if isinstance(cls, ast.ClassDef) and cls.name == "BatchInferenceJob"
+        for node in cls.body
+        if isinstance(node, ast.AnnAssign)
+    ]
+
+    assert [field.name for field in attrs.fields(fireworks_batch.BatchInferenceJob)] == declared
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_exported_class_knows_its_module(name):
+    """An exported class is defined in a module of the package, under its own name."""
+    cls = CLASSES[name]
+
+    assert cls.__module__.startswith("fireworks_batch.")
+    assert cls.__qualname__ == name
+
+
+@pytest.mark.parametrize("module", [*PURE, "errors"])
+def test_pure_modules_say_so(module):
+    """The modules of the lower floors say that they perform no I/O, and sort their `__all__`."""
+    loaded = sys.modules[f"fireworks_batch.{module}"]
+
+    assert "erforms no I/O" in loaded.__doc__
+    assert sorted(loaded.__all__, key=order) == loaded.__all__
+    assert all(hasattr(loaded, name) for name in loaded.__all__)
