@@ -74,10 +74,10 @@ class Answer:
     status: int
     """The HTTP status."""
 
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = attrs.field(repr=False)
     """Case-insensitive."""
 
-    body: bytes
+    body: bytes = attrs.field(repr=False)
     """After decompression."""
 
 

@@ -55,7 +55,8 @@ def parse_json(body: bytes) -> Any:
         return orjson.loads(body)
     except ValueError as exc:
         problem = f"the body is not JSON: {exc}"
-        raise ResponseDecodeError(problem, problems=[problem]) from None
+    # Raised outside the except: the cause would carry the whole body.
+    raise ResponseDecodeError(problem, problems=[problem])
 
 
 # --- Values -----------------------------------------------------------------------------------
