@@ -65,10 +65,12 @@ class Repeats:
     def _wait_for_limit(self, error: APIStatusError | TransportError) -> float:
         asked = error.retry_after if isinstance(error, APIStatusError) else None
         wait = next(self._limit_delays) if asked is None else asked
-        if wait > self._budget:
+        if wait >= self._budget:
             raise error
-        # A 429 closes the gate, which charges the call; after a 503 the call charges itself.
-        self._budget -= 0.0 if is_429(error) else wait
+        # A hundredth at least, or a server that asks for nothing would be asked for ever. A 429
+        # closes the gate, which charges the call for the wait; after a 503 the call charges itself.
+        least = self._retry.rate_limit_budget / 100
+        self._budget -= least if is_429(error) else max(wait, least)
         return wait
 
 

@@ -1,11 +1,12 @@
 """What all tests share: a clean environment, an emulator, a client, and virtual time."""
 
 import asyncio
+import inspect
 import os
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import aioresponses.core
-import attrs
 import pytest
 from aiohttp import ClientResponse
 from hypothesis import HealthCheck, settings
@@ -53,14 +54,14 @@ class _ResponseWithWriter(ClientResponse):
     """Supplies what aiohttp 3.14 asks for and aioresponses does not give."""
 
     def __init__(self, *args, **kwargs):
-        kwargs.setdefault("stream_writer", None)
+        kwargs.setdefault("stream_writer", SimpleNamespace(output_size=0))
         super().__init__(*args, **kwargs)
 
 
 @pytest.fixture
 def responses(monkeypatch):
     """aioresponses, on any supported aiohttp."""
-    if "stream_writer" in ClientResponse.__init__.__kwdefaults__:
+    if "stream_writer" in inspect.signature(ClientResponse.__init__).parameters:
         monkeypatch.setattr(aioresponses.core, "ClientResponse", _ResponseWithWriter)
     with aioresponses.aioresponses() as mock:
         yield mock
@@ -84,25 +85,3 @@ async def client(emulator) -> AsyncIterator[BatchClient]:
         retry=QUICK,
     ) as made:
         yield made
-
-
-@pytest.fixture
-def patient(emulator):
-    """Make clients with the default policies, for tests on a virtual clock."""
-
-    def make(**options) -> BatchClient:
-        return BatchClient(
-            **{
-                "api_key": emulator.api_key,
-                "account_id": emulator.account_id,
-                "base_url": emulator.base_url,
-                **options,
-            }
-        )
-
-    return make
-
-
-def evolve(policy, **changes):
-    """Derive a policy."""
-    return attrs.evolve(policy, **changes)
