@@ -81,7 +81,9 @@ class Job:
         self._clock = clock
         self._ticks = Ticks(origin.created, tick)
         self._rules = rules
-        self._course = self._lay_out(origin.created, None)
+        self._begin = origin.created
+        self._before: Course | None = None
+        self._course = self._lay_out()
         self._constant = self._constant_members()
         self._view: dict[str, object] = {}
         self._view_until: float = -1
@@ -95,7 +97,8 @@ class Job:
         """Go on by another script; from *now* if its phases are to begin anew."""
         self.script = script
         if is_restarted:
-            self._course = self._lay_out(now, self._course)
+            self._begin, self._before = now, self._course
+        self._course = self._lay_out()
         self._constant = self._constant_members()
         self._view_until = -1
 
@@ -123,13 +126,13 @@ class Job:
             shown[name] = f"{str(shown[name])[:-1]}{self.origin.nanoseconds:03d}Z"
         return shown | {"jobProgress": None, "lifecycle": None, "placement": None}
 
-    def _lay_out(self, begin: Instant, before: Course | None) -> Course:
+    def _lay_out(self) -> Course:
         return lay_out(
             self.script.phases,
             ticks=self._ticks,
-            begin=begin,
+            begin=self._begin,
             expire=self.expire,
-            before=before,
+            before=self._before,
             does_pending_expire=self._rules.pending_at_expiry == "expire",
         )
 
