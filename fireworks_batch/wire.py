@@ -9,7 +9,7 @@ import re
 import types
 from collections.abc import Callable, Container, Iterable, Mapping
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from operator import eq
 from reprlib import Repr
 from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -102,11 +102,23 @@ def _float(value: Any, _: Any) -> float:
     raise TypeError(f"expected a number, not {_shown(value)}")
 
 
-def _datetime(value: Any, _: Any) -> datetime:
-    if type(value) is str and (_TIMESTAMP(value) or _TIMESTAMP(value := value.upper())):
-        moment = datetime.fromisoformat(value)
+def _parse_time(text: str) -> datetime:
+    if _TIMESTAMP(text) or _TIMESTAMP(text := text.upper()):
+        moment = datetime.fromisoformat(text)
         return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
-    raise TypeError(f"expected a time like '2026-09-14T09:00:01Z', not {_shown(value)}")
+    raise TypeError(f"expected a time like '2026-09-14T09:00:01Z', not {_shown(text)}")
+
+
+def _datetime_hook() -> _Hook:
+    """Return a hook that remembers: a job that is polled says the same times again and again."""
+    parse = lru_cache(maxsize=1024)(_parse_time)
+
+    def structure(value: Any, _: Any) -> datetime:
+        if type(value) is str:
+            return parse(value)
+        raise TypeError(f"expected a time like '2026-09-14T09:00:01Z', not {_shown(value)}")
+
+    return structure
 
 
 def _seconds(value: Any, _: Any) -> float:
@@ -325,6 +337,7 @@ def _converter(on_unknown: _Notice) -> Converter:
     converter = Converter(detailed_validation=False)
     for cls, hook in _SCALARS.items():
         converter.register_structure_hook(cls, hook)
+    converter.register_structure_hook(datetime, _datetime_hook())
     for enumeration in OpenEnum.__subclasses__():
         converter.register_structure_hook(enumeration, _enum_hook(enumeration, on_unknown))
     converter.register_structure_hook_func(partial(eq, Seconds), _seconds)
@@ -343,7 +356,6 @@ _SCALARS: Final[dict[type, _Hook]] = {
     bool: _bool,
     int: _int,
     float: _float,
-    datetime: _datetime,
 }
 
 

@@ -113,7 +113,7 @@ async def test_a_killed_worker_comes_back_to_its_job(emulator, tmp_path):
     """SIGTERM ends it with 75, and the next one finds the job by the stored reference."""
     program = ROOT / "examples" / "pipeline_worker.py"
     store = tmp_path / "ref.json"
-    emulator.script_job("nightly", phases=["RUNNING"], window_seconds=10**8)
+    emulator.script_job("nightly", phases=["RUNNING"], window_seconds=10**7)
     worker = await start(emulator, program, store, 60, "nightly")
     await worker.stdout.readline()
     while not emulator.requests():
@@ -130,6 +130,6 @@ async def test_a_killed_worker_comes_back_to_its_job(emulator, tmp_path):
 async def test_a_worker_out_of_time_is_to_be_run_again(emulator, tmp_path):
     """75 after a finite deadline."""
     program = ROOT / "examples" / "pipeline_worker.py"
-    emulator.script_job("nightly", phases=["RUNNING"], window_seconds=10**8)
+    emulator.script_job("nightly", phases=["RUNNING"], window_seconds=10**7)
     code, _, err = await run(emulator, program, tmp_path / "ref.json", 0.3, "nightly")
     assert (75, "") == (code, err)

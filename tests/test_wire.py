@@ -189,7 +189,6 @@ def test_model_read_is_the_model_made(name):
     assert made == found
     assert hash(made) == hash(found)
     assert repr(made) == repr(found)
-    assert pickle.dumps(attrs.evolve(made, extra=found.extra)) == pickle.dumps(found)
     for again in (pickle.loads(pickle.dumps(found)), copy.copy(found), copy.deepcopy(found)):  # noqa: S301
         assert made == again
         assert found.extra == again.extra

@@ -133,7 +133,7 @@ class Gateway:
         endpoint, places = self._api.find(request.method, request.path)
         self._check_account(places.get("account"))
         body = b""
-        if request.can_read_body:
+        if request.body_exists:
             body = await request.read()
             entry.body_bytes = len(body)
         return await endpoint(Call(request.query, body, places))

@@ -69,7 +69,7 @@ class HeaderView(Mapping[str, str]):
     __slots__ = ("_found", "_sent")
 
     def __init__(self, sent: Iterable[tuple[str, str]]) -> None:
-        self._sent = dict(sent)
+        self._sent = {str(name): value for name, value in sent}
         self._found = {name.lower(): value for name, value in self._sent.items()}
 
     def __getitem__(self, name: str) -> str:

@@ -158,6 +158,8 @@ class Emulator:
         for _ in range(5):
             await asyncio.sleep(0)
         await gateway.stop()
+        for connection in runner.server.connections if runner.server else ():
+            connection.force_close()  # whoever is in the middle of a request is cut off
         await runner.cleanup()
 
     @property

@@ -322,7 +322,7 @@ def test_a_body_is_read_as_protobuf_reads_json(body, expected):
         ),
         (
             b'{"inferenceParameters": {"topP": 1e39}}',
-            "proto: (line 1:26): invalid value for float field inferenceParameters.topP: 1e+39",
+            "proto: (line 1:26): invalid value for float field inferenceParameters.topP: 1e39",
         ),
         (
             b'{"precision": "FP7"}',
@@ -342,7 +342,8 @@ def test_a_body_is_read_as_protobuf_reads_json(body, expected):
 )
 def test_a_body_that_protobuf_would_refuse_is_refused(body, message):
     """The error says where, and which member or value."""
-    assert refusal(read_message, JOB, body) == message
+    # Releases of orjson differ in how they spell an exponent.
+    assert refusal(read_message, JOB, body).replace("e+", "e") == message
 
 
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))
