@@ -267,7 +267,7 @@ async def test_closing_wakes_those_who_wait(odd_server, borrowed):
         await asyncio.sleep(0.05)
         await client.aclose()
         await client.aclose()
-        results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 0.5)
+        results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 0.8)
         assert ["the client is closed"] * 3 == [str(result) for result in results]
         with pytest.raises(fb.ClientStateError, match="the client is closed"):
             await client.jobs.get("slow")
@@ -325,7 +325,7 @@ async def test_a_transfer_gives_the_key_to_the_api_only(odd_server):
 
 async def test_a_transfer_that_stands_still_is_ended(odd_server):
     """By transfer_timeout, which bounds each step and not the whole."""
-    async with make(base_url=odd_server.url, transfer_timeout=0.2) as client:
+    async with make(base_url=odd_server.url, transfer_timeout=0.9) as client:
         read = 0
         async with client._transport.stream("GET", f"{odd_server.url}/trickle") as stream:
             while piece := await stream.read():
