@@ -112,3 +112,15 @@ async def bench() -> AsyncIterator[Bench]:
     """Open a bench with the default settings."""
     async with open_bench() as opened:
         yield opened
+
+
+@pytest.fixture
+def epoch() -> datetime:
+    """Give the emulated time at which benches begin."""
+    return EPOCH
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Give a clock that stands still."""
+    return Clock()
