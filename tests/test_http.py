@@ -1,6 +1,7 @@
 """What is sent, and how an answer is read."""
 
 import json
+import time
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
 from typing import Any
@@ -291,6 +292,14 @@ def test_forbidden_may_mean_a_bad_key(code, name):
     assert type(error) is getattr(errors, name)
 
 
+@pytest.mark.parametrize("status", [400, 404, 429, 500])
+def test_only_forbidden_is_read_by_its_code(status):
+    """With any other status the code changes no class."""
+    error = refusal(status, {"error": {"message": "m", "code": "UNAUTHORIZED"}})
+
+    assert type(error) is not errors.AuthenticationError
+
+
 def test_forbidden_by_the_gateway_may_mean_a_bad_key():
     """A 403 with the gateway's UNAUTHENTICATED is about the key."""
     error = refusal(403, {"code": 16, "message": "m"})
@@ -509,6 +518,18 @@ def test_any_retry_after_is_read(text):
 def test_server_time_is_the_answer_s_date(headers, moment):
     """The Date header is an aware moment in UTC, or None if it cannot be read."""
     assert moment == http.server_time(headers)
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="this platform sets its zone elsewhere")
+def test_date_without_a_zone_is_in_utc(monkeypatch):
+    """A date that names no zone is in UTC, wherever this machine stands."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        moment = http.server_time({"date": "Mon Sep 14 09:00:00 2026"})
+    time.tzset()
+
+    assert moment == NOW
 
 
 def test_now_may_be_in_any_zone():

@@ -306,6 +306,14 @@ def test_rate_limit_with_a_wait_doubles_the_next_pause_too():
     assert wait.failed(15, LIMITED) == PollAt(45)
 
 
+def test_rate_limit_that_asks_for_nothing_does_not_pause():
+    """A Retry-After of 0 is the server's word, and stands in for our pause."""
+    wait = Wait(STEADY)
+    wait.failed(0, LIMITED)
+
+    assert wait.failed(15, LIMITED, retry_after=0) == PollAt(30)
+
+
 def test_other_failures_do_not_pause():
     """A lost look holds nothing back."""
     wait = Wait(STEADY)
@@ -548,6 +556,15 @@ def test_seen_thing_has_no_grace():
     assert wait.failed(45, NOT_FOUND) == Gone()
 
 
+def test_grace_is_over_once_the_thing_was_seen():
+    """The end of a grace that is not needed any more brings no look of its own."""
+    wait = Wait(attrs.evolve(PLAIN, not_found_grace=40))
+    wait.failed(0, NOT_FOUND)
+    wait.seen(15)
+
+    assert wait.seen(30) == PollAt(52.5)
+
+
 # --- Unknown states -------------------------------------------------------------------------------
 
 
@@ -665,6 +682,14 @@ def test_fingerprint_of_none_is_one():
     assert wait.seen(5, schedule=None, visible=None) == PollAt(20)
     assert wait.state.changed
     assert wait.seen(20, schedule=None, visible=None) == PollAt(42.5)
+
+
+def test_first_good_look_is_a_change_of_schedule():
+    """After looks that failed from the start the first good one resets, whatever it shows."""
+    wait = Wait()
+    gaps(wait.failed, 5)
+
+    assert wait.seen(1000, schedule=None) == PollAt(1015)
 
 
 def test_failed_looks_do_not_judge_a_stall():
@@ -863,7 +888,7 @@ def test_last_look_before_a_window_ends_is_not_hot():
     while now < 10_000 - 1:
         looks += 1
         # The server tells whole seconds only.
-        decision = wait.seen(now + 0.01, window=10_000 - math.floor(now + 0.3))
+        decision = wait.seen(now + 0.01, window=10_000 - math.floor(now + 0.02))
         now = decision.due
 
     assert looks <= 1000 / 60 + 10

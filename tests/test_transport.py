@@ -273,6 +273,19 @@ async def test_closing_wakes_those_who_wait(odd_server, borrowed):
             await client.jobs.get("slow")
 
 
+async def test_cancellation_lands_while_a_body_is_read(odd_server):
+    """Within ten turns of the loop; the next request finds a free connection."""
+    async with make(base_url=odd_server.url, max_connections=1) as client:
+        task = asyncio.create_task(client.jobs.wait_until_terminal("trickle"))
+        while not odd_server.seen["now"]:
+            await asyncio.sleep(0.001)
+        task.cancel()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert task.cancelled()
+        assert (await client.jobs.get("slow")).id == "nightly"
+
+
 async def test_a_client_belongs_to_its_loop(odd_server):
     """Used on another one it says so."""
     async with make(base_url=odd_server.url) as client:

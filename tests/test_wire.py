@@ -608,7 +608,15 @@ def test_unknown_enumeration_is_told_once():
     """Each unpublished value is told once for a codec, the published ones never."""
     told: list[OpenEnum] = []
     codec = Codec(told.append)
-    for state in ("JOB_STATE_NEW", "JOB_STATE_NEW", "JOB_STATE_NEWER", "JOB_STATE_RUNNING", 7, 7):
+    for state in (
+        "JOB_STATE_NEW",
+        "JOB_STATE_NEW",
+        "JOB_STATE_NEWER",
+        "JOB_STATE_RUNNING",
+        "RUNNING",
+        7,
+        7,
+    ):
         for broken in ({}, {"model": 5}):
             attempt({"name": NAME, "state": state, **broken}, codec=codec)
 
