@@ -30,7 +30,3 @@ class RateLimit:
             self._taken.append(now)
             return 0
         return self._taken[0] + _MINUTE - now
-
-    def clear(self) -> None:
-        """Forget all requests."""
-        self._taken.clear()

@@ -432,6 +432,14 @@ async def test_a_deleted_job_cleans_up_and_is_gone(bench):
     assert await names(bench) == ["nightly"]
 
 
+async def test_a_deletion_shows_at_once(bench):
+    """No tick is waited for, and what was shown a moment ago does not stick."""
+    await bench.create()
+    assert (await bench.job())["state"] == "JOB_STATE_VALIDATING"
+    await bench.api.delete(f"{JOBS}/nightly")
+    assert (await bench.job())["state"] == "JOB_STATE_DELETING_CLEANING_UP"
+
+
 async def test_an_id_that_is_taken_again_at_once_stays(bench):
     """A new job under the id of a deleted one is not swept away with it."""
     await bench.create()
