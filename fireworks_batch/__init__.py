@@ -1,6 +1,7 @@
 """Async client for Fireworks AI batch inference: follow a job to its end."""
 
 from fireworks_batch.client import BatchClient
+from fireworks_batch.dataset_model import Dataset
 from fireworks_batch.errors import (
     AccountSuspendedError,
     APIStatusError,
@@ -48,7 +49,16 @@ from fireworks_batch.models import (
 from fireworks_batch.names import JobRef
 from fireworks_batch.policies import JOB_WINDOW, PollPolicy, RetryPolicy
 from fireworks_batch.progress import JobSnapshot
-from fireworks_batch.states import JobPhase, JobState, MultiRegion, Precision, StatusCode
+from fireworks_batch.states import (
+    DatasetFormat,
+    DatasetState,
+    EncryptionState,
+    JobPhase,
+    JobState,
+    MultiRegion,
+    Precision,
+    StatusCode,
+)
 from fireworks_batch.version import __version__
 from fireworks_batch.waiting import JobWait
 
@@ -64,7 +74,11 @@ __all__ = [
     "ClientStateError",
     "ConfigurationError",
     "ConflictError",
+    "Dataset",
     "DatasetConflictError",
+    "DatasetFormat",
+    "DatasetState",
+    "EncryptionState",
     "FireworksBatchError",
     "InferenceParameters",
     "InputRowsError",

@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from fireworks_batch import http, wire
+from fireworks_batch import calls, http, wire
+from fireworks_batch.calls import Request
 from fireworks_batch.errors import ConfigurationError
-from fireworks_batch.http import Answer, Request
+from fireworks_batch.http import Answer
 from fireworks_batch.names import check_id
 
 __all__ = ["Account"]
@@ -38,7 +39,7 @@ class Account:
             return self.id
         async with self._lock:
             if self.id is None:
-                answer = await send(http.list_accounts())
+                answer = await send(calls.list_accounts())
                 self.id = _only_one(http.read_accounts(wire.parse_json(answer.body)))
         return self.id
 

@@ -1,4 +1,4 @@
-"""What is sent, and how an answer is read: every HTTP rule, as functions of plain values.
+"""How an answer is read: every HTTP rule, as functions of plain values.
 
 Performs no I/O.
 """
@@ -9,24 +9,22 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import attrs
 import orjson
 
 from fireworks_batch import errors
+from fireworks_batch.calls import Request
 from fireworks_batch.errors import APIStatusError, ConfigurationError, FireworksBatchError
 from fireworks_batch.states import StatusCode
 
 __all__ = [
     "Answer",
-    "Request",
     "check_base_url",
-    "get_job",
     "is_rate_limit",
     "is_refusal",
     "is_transient",
-    "list_accounts",
     "read_accounts",
     "read_refusal",
     "retry_after",
@@ -45,29 +43,6 @@ _SECONDS: Final = re.compile(r"\d+(?:\.\d+)?", re.ASCII).fullmatch
 
 
 @attrs.frozen(kw_only=True)
-class Request:
-    """One call of the API."""
-
-    method: str
-    """The HTTP method."""
-
-    path: str
-    """The path below the base URL, percent-encoded, without a query."""
-
-    query: str = ""
-    """The encoded query, without the question mark."""
-
-    body: bytes | None = None
-    """JSON to send."""
-
-    repeatable: bool = False
-    """Whether sending it twice does no more than sending it once."""
-
-    def __str__(self) -> str:
-        return f"{self.method} {self.path}"
-
-
-@attrs.frozen(kw_only=True)
 class Answer:
     """What came back, whole."""
 
@@ -79,28 +54,6 @@ class Answer:
 
     body: bytes = attrs.field(repr=False)
     """After decompression."""
-
-
-# --- Requests -----------------------------------------------------------------------------------
-
-
-def get_job(account_id: str, job_id: str, mask: str = "") -> Request:
-    """Ask for one job, or for those members of it that a read mask of the wire's names."""
-    return Request(
-        method="GET",
-        path=f"{_account(account_id)}/batchInferenceJobs/{quote(job_id, safe='')}",
-        query=urlencode({"readMask": mask}) if mask else "",
-        repeatable=True,
-    )
-
-
-def _account(account_id: str) -> str:
-    return f"/v1/accounts/{quote(account_id, safe='')}"
-
-
-def list_accounts() -> Request:
-    """Ask which accounts the key can see."""
-    return Request(method="GET", path="/v1/accounts", query="pageSize=20", repeatable=True)
 
 
 # --- Answers ------------------------------------------------------------------------------------

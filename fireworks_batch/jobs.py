@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from fireworks_batch import http
+from fireworks_batch import calls
 from fireworks_batch.account import Account
 from fireworks_batch.effects import WaitEffects, WaitTerms
 from fireworks_batch.errors import ConfigurationError
@@ -108,7 +108,7 @@ class Jobs:
         # https://docs.fireworks.ai/api-reference/get-batch-inference-job
         name, mask = self._name(job), mask_paths(read_mask)
         account_id = name.account_id or await self._account.resolve(self._transport.send)
-        answer = await self._transport.send(http.get_job(account_id, name.job_id, mask))
+        answer = await self._transport.send(calls.get_job(account_id, name.job_id, mask))
         required = ("name",) if mask else ("name", "state")
         return self._codec.decode(answer.body, BatchInferenceJob, required=required)
 

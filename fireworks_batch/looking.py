@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
-from fireworks_batch import http
+from fireworks_batch import calls, http
 from fireworks_batch.account import Account
 from fireworks_batch.effects import Failure, Observation
 from fireworks_batch.errors import (
@@ -79,7 +79,7 @@ class SingleLooks:
             return Failure(FailureKind.CUT, None)
 
     async def _get(self, ref: JobRef, pause: float) -> Observation:
-        request = http.get_job(ref.account_id, ref.job_id)
+        request = calls.get_job(ref.account_id, ref.job_id)
         answer = await self._transport.send_once(request, pause=pause)
         job, problems = self._read(answer)
         now = self._wall()

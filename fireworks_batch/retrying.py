@@ -10,13 +10,13 @@ from typing import Any
 import backoff
 
 from fireworks_batch import http
+from fireworks_batch.calls import Request
 from fireworks_batch.errors import (
     APIStatusError,
     FireworksBatchError,
     RateLimitError,
     TransportError,
 )
-from fireworks_batch.http import Request
 from fireworks_batch.policies import RetryPolicy
 
 __all__ = ["Repeats", "is_429"]

@@ -7,7 +7,9 @@ import enum
 from typing import Any, ClassVar, Self, TypeVar
 
 __all__ = [
+    "DatasetFormat",
     "DatasetState",
+    "EncryptionState",
     "JobPhase",
     "JobState",
     "MultiRegion",
@@ -173,6 +175,25 @@ class DatasetState(OpenEnum):
     UNSPECIFIED = "UNSPECIFIED", "STATE_UNSPECIFIED"
     UPLOADING = "UPLOADING"
     READY = "READY"
+
+
+class DatasetFormat(OpenEnum):
+    """What the rows of a dataset are."""
+
+    UNSPECIFIED = "UNSPECIFIED", "FORMAT_UNSPECIFIED"
+    CHAT = "CHAT"
+    COMPLETION = "COMPLETION"
+    RL = "RL"
+
+
+class EncryptionState(OpenEnum):
+    """How a dataset is encrypted; uploads by signed URL to a CMEK one are refused by the vendor."""
+
+    __wire_prefix__ = "ENCRYPTION_STATE_"
+
+    UNSPECIFIED = "UNSPECIFIED"
+    PLAINTEXT = "PLAINTEXT"
+    CMEK = "CMEK"
 
 
 class Precision(OpenEnum):

@@ -19,13 +19,14 @@ import attrs
 from yarl import URL
 
 from fireworks_batch import http
+from fireworks_batch.calls import Request
 from fireworks_batch.errors import (
     APIStatusError,
     ClientStateError,
     RequestTimeoutError,
     TransportError,
 )
-from fireworks_batch.http import Answer, Request
+from fireworks_batch.http import Answer
 from fireworks_batch.keys import KeySource
 from fireworks_batch.pacing import Gate
 from fireworks_batch.policies import RetryPolicy

@@ -1,4 +1,4 @@
-"""What is sent, and how an answer is read."""
+"""How an answer is read."""
 
 import json
 import time
@@ -10,13 +10,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fireworks_batch import errors, http
+from fireworks_batch import calls, errors, http
 from fireworks_batch.errors import APIStatusError, ConfigurationError
-from fireworks_batch.http import Answer, Request
-from fireworks_batch.wire import mask_paths
+from fireworks_batch.http import Answer
 
 NOW = datetime(2026, 9, 14, 9, 0, 0, tzinfo=UTC)
-REQUEST = http.get_job("acme", "nightly")
+REQUEST = calls.get_job("acme", "nightly")
 SAID = "GET /v1/accounts/acme/batchInferenceJobs/nightly: "
 KEY_ADVICE = " (check FIREWORKS_API_KEY or api_key=)"
 PAY_ADVICE = " (check the account's payment method and suspension)"
@@ -59,56 +58,6 @@ def wait(text: str, **headers: str) -> float | None:
 def date(seconds: float) -> str:
     """An HTTP date so many seconds from now."""
     return format_datetime(NOW + timedelta(seconds=seconds), usegmt=True)
-
-
-# --- Requests -------------------------------------------------------------------------------------
-
-
-def test_whole_job_is_asked_for_without_a_query():
-    """A GET of a job has its path, no mask, no body, and may be repeated."""
-    assert http.get_job("acme", "nightly") == Request(
-        method="GET",
-        path="/v1/accounts/acme/batchInferenceJobs/nightly",
-        query="",
-        body=None,
-        repeatable=True,
-    )
-
-
-def test_part_of_a_job_is_asked_for_by_mask():
-    """A read mask is sent encoded, in the wire's names, and always with `name`."""
-    request = http.get_job("acme", "nightly", mask_paths(["job_progress.percent", "state"]))
-
-    assert request.query == "readMask=name%2CjobProgress.percent%2Cstate"
-
-
-@pytest.mark.parametrize(
-    ("text", "quoted"),
-    [
-        ("a b", "a%20b"),
-        ("a/b", "a%2Fb"),
-        ("a?b#c", "a%3Fb%23c"),
-        ("ü", "%C3%BC"),
-        ("a%2F", "a%252F"),
-    ],
-)
-def test_ids_are_quoted_into_the_path(text, quoted):
-    """Whatever an id holds, it stays one segment of the path."""
-    assert http.get_job(text, text).path == f"/v1/accounts/{quoted}/batchInferenceJobs/{quoted}"
-
-
-def test_request_reads_as_method_and_path():
-    """`str()` of a request, which stands in errors and logs, has no query and no body."""
-    assert str(http.get_job("acme", "nightly", "name")) == (
-        "GET /v1/accounts/acme/batchInferenceJobs/nightly"
-    )
-
-
-def test_accounts_are_listed_by_one_get():
-    """The account is looked up by one request that may be repeated."""
-    assert http.list_accounts() == Request(
-        method="GET", path="/v1/accounts", query="pageSize=20", repeatable=True
-    )
 
 
 @pytest.mark.parametrize(

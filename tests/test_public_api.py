@@ -17,7 +17,18 @@ EXPORTED = {name: getattr(fireworks_batch, name) for name in fireworks_batch.__a
 CLASSES = {name: value for name, value in EXPORTED.items() if isinstance(value, type)}
 PACKAGE = Path(fireworks_batch.__file__).parent
 # Modules whose classes are read by everybody, exported or not.
-PURE = ["models", "names", "policies", "progress", "http", "polling", "wire", "states"]
+PURE = [
+    "calls",
+    "dataset_model",
+    "models",
+    "names",
+    "policies",
+    "progress",
+    "http",
+    "polling",
+    "wire",
+    "states",
+]
 
 
 def order(name: str) -> tuple[int, str]:

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from fireworks_batch import states
 from fireworks_batch.states import (
     JOB_PHASES,
+    DatasetFormat,
     DatasetState,
+    EncryptionState,
     JobPhase,
     JobState,
     MultiRegion,
@@ -37,7 +39,15 @@ PHASES = {
         "ARCHIVED",
     },
 }
-OPEN_ENUMS = [DatasetState, JobState, MultiRegion, Precision, StatusCode]
+OPEN_ENUMS = [
+    DatasetFormat,
+    DatasetState,
+    EncryptionState,
+    JobState,
+    MultiRegion,
+    Precision,
+    StatusCode,
+]
 MEMBERS = [member for cls in OPEN_ENUMS for member in cls]
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 

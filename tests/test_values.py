@@ -12,6 +12,10 @@ import fireworks_batch
 from fireworks_batch import (
     JOB_WINDOW,
     BatchInferenceJob,
+    Dataset,
+    DatasetFormat,
+    DatasetState,
+    EncryptionState,
     FireworksBatchError,
     InferenceParameters,
     JobOutcomeError,
@@ -52,6 +56,15 @@ JOB = BatchInferenceJob(
     placement=Placement(multi_region=MultiRegion.US, regions=("a", "b")),
     extra={"newMember": {"deep": [1, None]}},
 )
+DATASET = Dataset(
+    name="accounts/acme/datasets/input",
+    state=DatasetState.READY,
+    create_time=MOMENT,
+    status=Status(),
+    example_count=3,
+    average_turn_count=1.5,
+    extra={"userUploaded": {}},
+)
 SNAPSHOT = JobSnapshot(
     job=JOB,
     previous_state=JobState.RUNNING,
@@ -71,6 +84,10 @@ SNAPSHOT = JobSnapshot(
 VALUES: dict[str, Any] = {
     "JOB_WINDOW": JOB_WINDOW,
     "BatchInferenceJob": JOB,
+    "Dataset": DATASET,
+    "DatasetFormat": DatasetFormat.CHAT,
+    "DatasetState": DatasetState("NEW"),
+    "EncryptionState": EncryptionState.CMEK,
     "InferenceParameters": JOB.inference_parameters,
     "JobPhase": JobPhase.LEAVING,
     "JobProgress": JOB.job_progress,
