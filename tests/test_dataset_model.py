@@ -10,7 +10,7 @@ from fireworks_batch import Dataset, DatasetFormat, DatasetState, EncryptionStat
 from fireworks_batch.errors import ResponseDecodeError
 from fireworks_batch.wire import Codec
 
-BODY = (Path(__file__).parent / "fixtures" / "dataset_uploading.json").read_bytes()
+BODY = (Path(__file__).parent / "fixtures" / "datasets" / "uploading.json").read_bytes()
 CREATED = datetime(2026, 9, 14, 9, 0, 1, 120934, tzinfo=UTC)
 
 

@@ -1,0 +1,83 @@
+"""All items of a listing, page by page, each page asked for when it is needed."""
+
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Generic, Self, TypeVar
+
+from fireworks_batch import wire
+from fireworks_batch.calls import Request
+from fireworks_batch.errors import ResponseDecodeError
+from fireworks_batch.http import Answer
+from fireworks_batch.paging import read_page
+
+__all__ = ["Listing"]
+
+_log = logging.getLogger("fireworks_batch.http")
+_T = TypeVar("_T")
+
+
+class Listing(AsyncIterator[_T], Generic[_T]):
+    """An async iterator over the items of all pages; one page is in memory at a time.
+
+    Stopping early leaves nothing behind: nothing is held between two items.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        *,
+        ask: Callable[[str], Awaitable[Request]],
+        send: Callable[[Request], Awaitable[Answer]],
+        read: Callable[[Any], _T],
+    ) -> None:
+        """Take what a listing is made with; nothing is sent before the first item is asked for.
+
+        Args:
+            key: The member of a page that holds its items.
+            ask: Returns the request for the page of a token; the first page's is empty.
+            send: Sends it.
+            read: Makes an item of its JSON value.
+        """
+        self._key = key
+        self._ask = ask
+        self._send = send
+        self._read = read
+        self._items: deque[_T] = deque()
+        self._token: str | None = ""
+        self._tokens: set[str] = set()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> _T:
+        while not self._items:
+            if self._token is None:
+                raise StopAsyncIteration
+            await self._fetch(self._token)
+        return self._items.popleft()
+
+    async def _fetch(self, token: str) -> None:
+        request = await self._ask(token)
+        answer = await self._send(request)
+        page = read_page(wire.parse_json(answer.body), self._key)
+        if page.next_page_token in self._tokens:
+            problem = f"nextPageToken: {page.next_page_token[:40]!r} came before"
+            raise ResponseDecodeError(
+                f"{request}: the pages go in a circle: {problem}", problems=[problem]
+            )
+        self._tokens.add(page.next_page_token)
+        self._token = page.next_page_token or None
+        self._items.extend(self._readable(page.items))
+
+    def _readable(self, items: tuple[Any, ...]) -> list[_T]:
+        """Read a page's items; what cannot be read of one never costs the others."""
+        found: list[_T] = []
+        for item in items:
+            try:
+                found.append(self._read(item))
+            except ResponseDecodeError as error:
+                _log.warning("%s; %s", error, "left out" if error.partial is None else "kept")
+                if error.partial is not None:
+                    found.append(error.partial)
+        return found
