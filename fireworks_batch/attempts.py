@@ -13,7 +13,7 @@ from fireworks_batch.errors import (
     ConfigurationError,
     FireworksBatchError,
 )
-from fireworks_batch.polling import FailureKind
+from fireworks_batch.events import FailureKind
 from fireworks_batch.transport import Transport
 
 __all__ = ["attempt", "failure_of"]

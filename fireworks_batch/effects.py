@@ -10,10 +10,10 @@ from typing import Protocol
 import attrs
 
 from fireworks_batch.errors import FireworksBatchError
+from fireworks_batch.events import FailureKind
 from fireworks_batch.models import BatchInferenceJob
 from fireworks_batch.names import JobRef
 from fireworks_batch.policies import PollPolicy
-from fireworks_batch.polling import FailureKind
 
 __all__ = ["Failure", "Locate", "Look", "Observation", "WaitEffects", "WaitTerms"]
 

@@ -12,8 +12,8 @@ from fireworks_batch.errors import (
     WaitError,
     WaitTimeoutError,
 )
+from fireworks_batch.events import GaveUp, Gone, Stalled, TimedOut, Unrecognised
 from fireworks_batch.names import JobRef
-from fireworks_batch.polling import GaveUp, Gone, Stalled, TimedOut, Unrecognised
 from fireworks_batch.progress import JobSnapshot
 
 __all__ = ["duration_text", "wait_error"]

@@ -11,17 +11,10 @@ from fireworks_batch import polling, progress
 from fireworks_batch.effects import Failure, Observation, WaitEffects, WaitTerms
 from fireworks_batch.endings import wait_error
 from fireworks_batch.errors import ClientStateError, FireworksBatchError, WaitError
+from fireworks_batch.events import Decision, Failed, Finished, PollAt, Refused, Seen
 from fireworks_batch.models import BatchInferenceJob
 from fireworks_batch.names import JobRef
-from fireworks_batch.polling import (
-    Decision,
-    Failed,
-    Finished,
-    PollAt,
-    PollState,
-    Refused,
-    Seen,
-)
+from fireworks_batch.polling import PollState
 from fireworks_batch.progress import History, JobSnapshot
 from fireworks_batch.states import JobPhase
 

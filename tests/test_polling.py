@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from fireworks_batch import polling
 from fireworks_batch.errors import ClientStateError
-from fireworks_batch.policies import PollPolicy
-from fireworks_batch.polling import (
+from fireworks_batch.events import (
     Decision,
     Failed,
     FailureKind,
@@ -23,13 +22,14 @@ from fireworks_batch.polling import (
     GaveUp,
     Gone,
     PollAt,
-    PollState,
     Refused,
     Seen,
     Stalled,
     TimedOut,
     Unrecognised,
 )
+from fireworks_batch.policies import PollPolicy
+from fireworks_batch.polling import PollState
 
 LOST, LIMITED, UNAUTHORIZED, NOT_FOUND, REFUSED, CUT = FailureKind
 # Intervals of 15, 22.5, 33.75, 50.625, 60 s, and no jitter unless a test wants it.
