@@ -23,8 +23,9 @@ from fireworks_batch.jobs import Jobs, WaitDefaults
 from fireworks_batch.keys import ApiKey, KeySource
 from fireworks_batch.looking import SingleLooks
 from fireworks_batch.policies import PollPolicy, RetryPolicy, scaled
+from fireworks_batch.session import TransportOptions
 from fireworks_batch.states import OpenEnum
-from fireworks_batch.transport import Transport, TransportOptions
+from fireworks_batch.transport import Transport
 from fireworks_batch.version import __version__
 from fireworks_batch.wire import Codec
 
