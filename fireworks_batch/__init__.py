@@ -1,7 +1,8 @@
 """Async client for Fireworks AI batch inference: follow a job to its end."""
 
 from fireworks_batch.client import BatchClient
-from fireworks_batch.dataset_model import Dataset
+from fireworks_batch.dataset_model import Dataset, DatasetLike
+from fireworks_batch.datasets import Datasets
 from fireworks_batch.errors import (
     AccountSuspendedError,
     APIStatusError,
@@ -37,6 +38,7 @@ from fireworks_batch.errors import (
 )
 from fireworks_batch.jobs import JobLike, Jobs
 from fireworks_batch.keys import ApiKey
+from fireworks_batch.listing import Listing
 from fireworks_batch.models import (
     BatchInferenceJob,
     InferenceParameters,
@@ -77,7 +79,9 @@ __all__ = [
     "Dataset",
     "DatasetConflictError",
     "DatasetFormat",
+    "DatasetLike",
     "DatasetState",
+    "Datasets",
     "EncryptionState",
     "FireworksBatchError",
     "InferenceParameters",
@@ -100,6 +104,7 @@ __all__ = [
     "JobWait",
     "Jobs",
     "Lifecycle",
+    "Listing",
     "MultiRegion",
     "NotFoundError",
     "PermissionDeniedError",

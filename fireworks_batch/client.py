@@ -5,6 +5,7 @@ import math
 import os
 import platform
 import random
+import secrets
 import ssl as ssl_module
 import warnings
 from collections.abc import Mapping, Sequence
@@ -18,8 +19,9 @@ import yarl
 
 from fireworks_batch import configuration
 from fireworks_batch.account import Account
+from fireworks_batch.datasets import Datasets
 from fireworks_batch.errors import ConfigurationError
-from fireworks_batch.jobs import Jobs, WaitDefaults
+from fireworks_batch.jobs import Jobs
 from fireworks_batch.keys import ApiKey, KeySource
 from fireworks_batch.looking import SingleLooks
 from fireworks_batch.policies import PollPolicy, RetryPolicy, scaled
@@ -27,6 +29,7 @@ from fireworks_batch.session import TransportOptions
 from fireworks_batch.states import OpenEnum
 from fireworks_batch.transport import Transport
 from fireworks_batch.version import __version__
+from fireworks_batch.wait_defaults import WaitDefaults
 from fireworks_batch.wire import Codec
 
 __all__ = ["BatchClient"]
@@ -150,6 +153,7 @@ class BatchClient:
             time_scale=scale,
             wall=_wall,
             draw=draw,
+            new_id=_new_id,
         )
         codec = Codec(_tell_unknown)
         self._account = Account(identity.account_id)
@@ -157,6 +161,7 @@ class BatchClient:
             options, keys=KeySource(identity.api_key), draw=draw, wall=_wall
         )
         looks = SingleLooks(self._transport, codec, self._account, _wall)
+        self._datasets = Datasets(self._transport, codec, self._account)
         self._jobs = Jobs(self._transport, codec, self._account, looks, waits=waits)
 
     @property
@@ -168,6 +173,11 @@ class BatchClient:
     def jobs(self) -> Jobs:
         """The account's batch inference jobs."""
         return self._jobs
+
+    @property
+    def datasets(self) -> Datasets:
+        """The account's datasets."""
+        return self._datasets
 
     async def aclose(self) -> None:
         """Close the client: waits and calls under way end with `ClientStateError`.
@@ -210,6 +220,10 @@ class BatchClient:
 
 def _wall() -> datetime:
     return datetime.now(UTC)  # noqa: TID251 - here the clock is what is passed in
+
+
+def _new_id() -> str:
+    return f"job-{secrets.token_hex(8)}"
 
 
 def _home() -> Path | None:

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 
 from fireworks_batch.models import Status
 from fireworks_batch.states import DatasetFormat, DatasetState, EncryptionState
 
-__all__ = ["Dataset"]
+__all__ = ["Dataset", "DatasetLike"]
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -85,3 +85,7 @@ class Dataset:
 
     def __repr__(self) -> str:
         return f"<Dataset {self.id!r} {self.state}, {self.example_count} rows>"
+
+
+DatasetLike: TypeAlias = str | Dataset
+"""A dataset's id, its resource name, or the dataset as fetched before."""

@@ -128,6 +128,9 @@ class RequestTimeoutError(TransportError, TimeoutError):
 class APIStatusError(FireworksBatchError):
     """The server answered with a status that says no."""
 
+    lost_before: int = 0
+    """Earlier attempts of the same call of which nobody knows whether they did their work."""
+
     def __init__(
         self,
         message: str,

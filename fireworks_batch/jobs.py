@@ -1,52 +1,39 @@
 """Batch inference jobs: the endpoints, and the wait."""
 
-import math
-from collections.abc import Callable, Sequence
-from datetime import datetime
+import logging
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, TypeAlias
-
-import attrs
+from typing import Any, Final, TypeAlias
 
 from fireworks_batch import calls
 from fireworks_batch.account import Account
+from fireworks_batch.calls import Request
+from fireworks_batch.creating import JobCreation
+from fireworks_batch.dataset_model import DatasetLike
+from fireworks_batch.deleting import delete_once
 from fireworks_batch.effects import WaitEffects, WaitTerms
-from fireworks_batch.errors import ConfigurationError
+from fireworks_batch.errors import ConfigurationError, NotFoundError
+from fireworks_batch.job_draft import draft_job
+from fireworks_batch.listing import Listing, list_query
 from fireworks_batch.looking import SingleLooks
-from fireworks_batch.models import BatchInferenceJob
+from fireworks_batch.models import BatchInferenceJob, InferenceParameters, Placement
 from fireworks_batch.names import JobName, JobRef, parse_job_name
 from fireworks_batch.policies import JOB_WINDOW, JobWindow, PollPolicy
-from fireworks_batch.progress import LONGEST_WINDOW, WINDOW_SLACK
+from fireworks_batch.settling import Settling, Sighting, looks
+from fireworks_batch.states import JobState, Precision
 from fireworks_batch.transport import Transport
+from fireworks_batch.wait_defaults import WaitDefaults, check_policy, check_timeout
 from fireworks_batch.waiting import JobWait
 from fireworks_batch.wire import Codec, mask_paths
 
-__all__ = ["JobLike", "Jobs", "WaitDefaults"]
+__all__ = ["JobLike", "Jobs"]
+
+_log = logging.getLogger("fireworks_batch")
+# How long `delete(wait=True)` waits, in seconds; the vendor's own tool does the same.
+_DELETION_TIMEOUT: Final = 1800.0
 
 JobLike: TypeAlias = str | JobRef | BatchInferenceJob
 """A job's id, its resource name, a reference to it, or the job as fetched before."""
-
-
-@attrs.frozen(kw_only=True)
-class WaitDefaults:
-    """What all waits of a client have in common."""
-
-    poll: PollPolicy
-    """The policy of those that bring none."""
-
-    time_scale: float
-    """This clock's seconds for one of the server's."""
-
-    wall: Callable[[], datetime]
-    """Returns the time of day, aware, in UTC."""
-
-    draw: Callable[[], float]
-    """Returns a random number from 0 up to 1."""
-
-    @property
-    def longest_window(self) -> float:
-        """Seconds that a wait may last before a job has said what its window is."""
-        return (LONGEST_WINDOW + WINDOW_SLACK).total_seconds() * self.time_scale
 
 
 class Jobs:
@@ -109,8 +96,184 @@ class Jobs:
         name, mask = self._name(job), mask_paths(read_mask)
         account_id = name.account_id or await self._account.resolve(self._transport.send)
         answer = await self._transport.send(calls.get_job(account_id, name.job_id, mask))
-        required = ("name",) if mask else ("name", "state")
-        return self._codec.decode(answer.body, BatchInferenceJob, required=required)
+        return self._codec.decode(answer.body, BatchInferenceJob, required=_required(mask))
+
+    def list(
+        self,
+        *,
+        filter: str | None = None,  # noqa: A002 - the API's name
+        order_by: str | None = None,
+        page_size: int = 200,
+        read_mask: Sequence[str] = (),
+    ) -> Listing[BatchInferenceJob]:
+        """List the account's jobs, of all pages.
+
+        Args:
+            filter: An AIP-160 expression of the wire's names, passed on as it is, as in
+                ``'state="JOB_STATE_RUNNING"'``. Which members can be filtered is not documented.
+
+            order_by: Members to sort by, passed on as they are, as in ``"create_time desc"``. By
+                default the server's order, which is documented as by creation.
+
+            page_size: Jobs a request, 1 to 200.
+
+            read_mask: Members to return, in snake_case; all of them if empty. ``name`` always
+                comes, the rest is at defaults.
+
+        Returns:
+            An async iterator in the server's order. It asks for a page when it is needed, and
+            holds one at a time. A job that cannot be read is logged, and given with what could
+            be read of it.
+
+        Raises:
+            ConfigurationError: An argument is malformed.
+            APIStatusError: Later, as all that follow: the server refuses.
+            TransportError: There was no usable answer, after the repeats of the retry policy.
+            ResponseDecodeError: A page cannot be read, or the pages go in a circle.
+        """
+        # https://docs.fireworks.ai/api-reference/list-batch-inference-jobs
+        mask = mask_paths(read_mask)
+        query = list_query(filter, order_by, page_size, mask)
+
+        async def ask(token: str) -> Request:
+            return calls.list_jobs(await self._account.resolve(self._transport.send), query, token)
+
+        def read(item: Any) -> BatchInferenceJob:
+            return self._codec.structure(item, BatchInferenceJob, required=_required(mask))
+
+        return Listing("batchInferenceJobs", ask=ask, send=self._transport.send, read=read)
+
+    async def create(
+        self,
+        *,
+        model: str | None = None,
+        input_dataset: DatasetLike | None = None,
+        job_id: str | None = None,
+        output_dataset: DatasetLike | None = None,
+        inference_parameters: InferenceParameters | Mapping[str, Any] | None = None,
+        display_name: str | None = None,
+        precision: Precision | str | None = None,
+        continued_from: JobLike | None = None,
+        max_job_duration: float | None = None,
+        system_prompt: str | None = None,
+        placement: Placement | Mapping[str, Any] | None = None,
+    ) -> BatchInferenceJob:
+        """Create a job, once: never two billed ones from one call.
+
+        The job gets an id before anything is sent. If an answer is lost the call is repeated
+        under the same id; if the id turns out to be taken, the job there is compared with what
+        was sent, and returned if it is the same. So a call with a ``job_id`` of its own can be
+        repeated after a crash.
+
+        Args:
+            model: The model's resource name, as in ``"accounts/fireworks/models/demo-8b"``. A
+                model that cannot serve batch jobs is not refused: its job stays PENDING.
+
+            input_dataset: What it reads: id, resource name, or a dataset fetched before.
+
+            job_id: 1 to 63 characters of a-z, 0-9 and hyphen, a letter first; made up, and
+                logged at INFO, if None.
+
+            output_dataset: What it makes; it must not exist yet. Chosen by the server if None.
+
+            inference_parameters: Sampling defaults of all rows. ``extra_body`` is a mapping or
+                the JSON text of an object.
+
+            display_name: A name for people.
+
+            precision: The precision to serve with; chosen by the server if None.
+
+            continued_from: An ended job whose unfinished and failed rows this one runs; ``model``
+                and ``input_dataset`` are not needed then.
+
+            max_job_duration: The window in seconds; the server bounds it to 12 to 72 hours, and
+                takes 24 if None.
+
+            system_prompt: Given to rows that have no leading system message.
+
+            placement: Where the job may run.
+
+        Returns:
+            The job as the server describes it; usually VALIDATING, without counters.
+
+        Raises:
+            ConfigurationError: An argument is malformed; nothing was sent.
+            JobConflictError: The id is taken by another job; the text names the difference.
+            APIStatusError: The server refuses.
+            TransportError: There was no usable answer, and no job was found afterwards. Repeat
+                the call with ``error.ref.job_id`` as ``job_id``.
+            ResponseDecodeError: The answer cannot be read.
+        """
+        # https://docs.fireworks.ai/api-reference/create-batch-inference-job
+        account_id = await self._account.resolve(self._transport.send)
+        draft = draft_job(
+            account_id,
+            self._waits.new_id() if job_id is None else job_id,
+            model=model,
+            input_dataset=input_dataset,
+            output_dataset=output_dataset,
+            inference_parameters=inference_parameters,
+            display_name=display_name,
+            precision=precision,
+            continued_from=None if continued_from is None else self._name(continued_from),
+            max_job_duration=max_job_duration,
+            system_prompt=system_prompt,
+            placement=placement,
+        )
+        if model and model != draft.model:
+            _log.warning(
+                "model %r is a deployed one; the job is created with %r", model, draft.model
+            )
+        ref = JobRef(account_id, draft.id, self._transport.base_url)
+        creation = JobCreation(send=self._transport.send, codec=self._codec, draft=draft, ref=ref)
+        return await creation.run()
+
+    async def delete(self, job: JobLike, *, wait: bool = False) -> None:
+        """Stop a job and remove it, which is the only way to stop one: the API has no cancel.
+
+        The record is lost with it. What becomes of rows that were finished is not known; read
+        the results first if they matter.
+
+        Args:
+            job: Id, resource name, reference, or a job fetched before.
+
+            wait: Return only when the job is gone, about a minute later; for half an hour at
+                most.
+
+        Raises:
+            ConfigurationError: The job is malformed, or not of this account and host.
+            NotFoundError: There is no such job; not raised where an earlier attempt of this call
+                may have deleted it.
+            APIStatusError: The server refuses for another reason.
+            TransportError: There was no usable answer, after the repeats of the retry policy.
+            WaitTimeoutError: The job was not gone in time.
+        """
+        # https://docs.fireworks.ai/api-reference/delete-batch-inference-job
+        name = self._name(job)
+        account_id = name.account_id or await self._account.resolve(self._transport.send)
+        await delete_once(self._transport.send, calls.delete_job(account_id, name.job_id))
+        if wait:
+            await self._wait_until_gone(account_id, name.job_id)
+
+    async def _wait_until_gone(self, account_id: str, job_id: str) -> None:
+        request = calls.get_job(account_id, job_id, mask_paths(["state"]))
+
+        async def ask(pause: float) -> Sighting[None]:
+            try:
+                answer = await self._transport.send_once(request, pause=pause)
+            except NotFoundError:
+                return Sighting(None, "gone", is_settled=True)
+            job = self._codec.decode(answer.body, BatchInferenceJob, required=("name",))
+            return Sighting(None, str(job.state), is_settled=job.state == JobState.DELETED)
+
+        await Settling(
+            subject=f"job {job_id!r} to be gone",
+            look=looks(self._transport, ask),
+            policy=self._waits.poll,
+            timeout=_DELETION_TIMEOUT * self._waits.time_scale,
+            clock=self._transport.now,
+            draw=self._waits.draw,
+        ).run()
 
     def wait_until_terminal(
         self,
@@ -156,10 +319,10 @@ class Jobs:
         name = self._name(job)
         terms = WaitTerms(
             job=name.job_id,
-            policy=_check_policy(poll) or self._waits.poll,
+            policy=check_policy(poll) or self._waits.poll,
             timeout=self._waits.longest_window
             if isinstance(timeout, JobWindow)
-            else _check_timeout(timeout),
+            else check_timeout(timeout),
             follows_window=isinstance(timeout, JobWindow),
             time_scale=self._waits.time_scale,
             changes_only=changes_only,
@@ -198,18 +361,6 @@ class Jobs:
         return JobRef(account_id, name.job_id, self._transport.base_url) if account_id else None
 
 
-def _check_timeout(timeout: Any) -> float | None:
-    if timeout is None:
-        return None
-    is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
-    if is_number and 0 < timeout < math.inf:
-        return float(timeout)
-    raise ConfigurationError(
-        f"timeout must be a number of seconds above 0, JOB_WINDOW or None, not {timeout!r}"
-    )
-
-
-def _check_policy(poll: object) -> PollPolicy | None:
-    if poll is None or isinstance(poll, PollPolicy):
-        return poll
-    raise ConfigurationError(f"poll must be a PollPolicy, not {poll!r}")
+def _required(mask: str) -> tuple[str, ...]:
+    """Return the members without which a job is no use; a mask may leave out the state."""
+    return ("name",) if mask else ("name", "state")

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Generic, Self, TypeVar
 
 from fireworks_batch import wire
-from fireworks_batch.calls import Request
-from fireworks_batch.errors import ResponseDecodeError
+from fireworks_batch.calls import ListQuery, Request
+from fireworks_batch.errors import ConfigurationError, ResponseDecodeError
 from fireworks_batch.http import Answer
 from fireworks_batch.paging import read_page
 
-__all__ = ["Listing"]
+__all__ = ["Listing", "list_query"]
 
 _log = logging.getLogger("fireworks_batch.http")
 _T = TypeVar("_T")
@@ -81,3 +81,29 @@ class Listing(AsyncIterator[_T], Generic[_T]):
                 if error.partial is not None:
                     found.append(error.partial)
         return found
+
+
+def list_query(
+    filter_: str | None, order_by: str | None, page_size: int, read_mask: str
+) -> ListQuery:
+    """Return the checked question of a listing.
+
+    Args:
+        filter_: As given by the caller.
+        order_by: As given by the caller.
+        page_size: 1 to 200; the server would quietly take 200 for more.
+        read_mask: The wire's paths.
+
+    Raises:
+        ConfigurationError: An argument is malformed.
+    """
+    for name, text in (("filter", filter_), ("order_by", order_by)):
+        if text is not None and not isinstance(text, str):
+            raise ConfigurationError(f"{name} must be a string, not {text!r}")
+    if type(page_size) is not int or not 1 <= page_size <= 200:
+        raise ConfigurationError(
+            f"page_size must be a whole number from 1 to 200, not {page_size!r}"
+        )
+    return ListQuery(
+        page_size=page_size, filter=filter_ or "", order_by=order_by or "", read_mask=read_mask
+    )

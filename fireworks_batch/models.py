@@ -5,7 +5,7 @@ timestamp, a duration or an optional scalar. Performs no I/O.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self, TypeAlias
 
@@ -38,6 +38,12 @@ Seconds: TypeAlias = Annotated[float, "google.protobuf.Duration"]
 
 def _extra_body(value: str | Mapping[str, Any] | None) -> str | None:
     return value if value is None or isinstance(value, str) else json.dumps(dict(value))
+
+
+def _regions(value: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(value, str):
+        raise errors.ConfigurationError(f"regions is a list; give [{value!r}]")
+    return tuple(value)
 
 
 @attrs.frozen(kw_only=True)
@@ -132,13 +138,13 @@ class Lifecycle:
 class Placement:
     """Where the job may run."""
 
-    multi_region: MultiRegion = MultiRegion.UNSPECIFIED
+    multi_region: MultiRegion = attrs.field(default=MultiRegion.UNSPECIFIED, converter=MultiRegion)
     """A group of regions."""
 
     region: str = ""
     """One region, as the server spells it."""
 
-    regions: tuple[str, ...] = ()
+    regions: tuple[str, ...] = attrs.field(default=(), converter=_regions)
     """Several regions."""
 
 

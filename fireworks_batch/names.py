@@ -11,12 +11,26 @@ import attrs
 
 from fireworks_batch.errors import ConfigurationError
 
-__all__ = ["JobName", "JobRef", "check_id", "parse_job_name"]
+__all__ = [
+    "DatasetName",
+    "JobName",
+    "JobRef",
+    "check_id",
+    "check_new_id",
+    "dataset_name",
+    "job_name",
+    "model_name",
+    "parse_dataset_name",
+    "parse_job_name",
+]
 
 # What could change the meaning of a path: separators, dot segments, a query, a custom verb
 # (":cancel"), an escape, white space, control characters, and what UTF-8 cannot spell.
 _UNSAFE: Final = re.compile(r"[/\\?#%:\s\x00-\x1f\x7f-\x9f\ud800-\udfff]|^\.{1,2}$")
+# The server's own rule for ids (documented).
+_ID: Final = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII).fullmatch
 _JOBS: Final = "batchInferenceJobs"
+_DATASETS: Final = "datasets"
 _REF_VERSION: Final = 1
 
 
@@ -42,6 +56,25 @@ def check_id(kind: str, value: object) -> str:
     return value
 
 
+def check_new_id(kind: str, value: object) -> str:
+    """Return an id that the server accepts for a new resource.
+
+    Args:
+        kind: What the id names, for the error's text.
+        value: The id.
+
+    Raises:
+        ConfigurationError: It is not 1 to 63 characters of a-z, 0-9 and hyphen, with a letter
+            first and no hyphen last.
+    """
+    if isinstance(value, str) and _ID(value):
+        return value
+    raise ConfigurationError(
+        f"{kind} {value!r} cannot be given to something new: ids have 1 to 63 characters of a-z, "
+        "0-9 and '-', with a letter first and no '-' last, as in 'nightly-eval'"
+    )
+
+
 @attrs.frozen
 class JobName:
     """Where a job is: its id, and its account where the caller said so."""
@@ -50,6 +83,17 @@ class JobName:
     """The account's id; None if only the job's id was given."""
 
     job_id: str
+    """The last segment of the resource name."""
+
+
+@attrs.frozen
+class DatasetName:
+    """Where a dataset is: its id, and its account where the caller said so."""
+
+    account_id: str | None
+    """The account's id; None if only the dataset's id was given."""
+
+    dataset_id: str
     """The last segment of the resource name."""
 
 
@@ -62,15 +106,70 @@ def parse_job_name(value: object) -> JobName:
     Raises:
         ConfigurationError: It is neither.
     """
+    return JobName(*_parse(value, _JOBS, "job id", "a batch inference job", "nightly-eval"))
+
+
+def parse_dataset_name(value: object) -> DatasetName:
+    """Read a dataset's id or its resource name.
+
+    Args:
+        value: ``"reviews"`` or ``"accounts/acme/datasets/reviews"``.
+
+    Raises:
+        ConfigurationError: It is neither.
+    """
+    return DatasetName(*_parse(value, _DATASETS, "dataset id", "a dataset", "reviews"))
+
+
+def _parse(
+    value: object, collection: str, kind: str, what: str, example: str
+) -> tuple[str | None, str]:
     if not isinstance(value, str) or "/" not in value:
-        return JobName(None, check_id("job id", value))
+        return None, check_id(kind, value)
     match value.split("/"):
-        case ["accounts", account_id, segment, job_id] if segment == _JOBS:
-            return JobName(check_id("account id", account_id), check_id("job id", job_id))
+        case ["accounts", account_id, segment, resource_id] if segment == collection:
+            return check_id("account id", account_id), check_id(kind, resource_id)
         case _:
             raise ConfigurationError(
-                f"{value!r} is not the name of a batch inference job; "
-                f"one looks like 'accounts/acme/{_JOBS}/nightly-eval' or just 'nightly-eval'"
+                f"{value!r} is not the name of {what}; "
+                f"one looks like 'accounts/acme/{collection}/{example}' or just {example!r}"
+            )
+
+
+def job_name(account_id: str, job_id: str) -> str:
+    """Return a job's resource name."""
+    return f"accounts/{account_id}/{_JOBS}/{job_id}"
+
+
+def dataset_name(account_id: str, dataset_id: str) -> str:
+    """Return a dataset's resource name."""
+    return f"accounts/{account_id}/{_DATASETS}/{dataset_id}"
+
+
+def model_name(value: object) -> str:
+    """Return a model's resource name; a deployed model's becomes that of its model.
+
+    Args:
+        value: ``"accounts/fireworks/models/demo-8b"``. A bare id is refused: it could be the
+            vendor's model or the account's own, and a job of a model that is not there is not
+            refused by the server but stays PENDING.
+
+    Raises:
+        ConfigurationError: It is no such name.
+    """
+    match value.split("/") if isinstance(value, str) else None:
+        case ["accounts", account_id, "models" | "deployedModels", model_id]:
+            account, model = check_id("account id", account_id), check_id("model id", model_id)
+            return f"accounts/{account}/models/{model}"
+        case [str(model_id)]:
+            raise ConfigurationError(
+                f"model {model_id!r} has no account: say 'accounts/fireworks/models/{model_id}' "
+                f"for the vendor's, or 'accounts/YOUR-ACCOUNT/models/{model_id}' for your own"
+            )
+        case _:
+            raise ConfigurationError(
+                f"{value!r} is not the name of a model; one looks like "
+                "'accounts/fireworks/models/demo-8b'"
             )
 
 
@@ -91,7 +190,7 @@ class JobRef:
     """The API that the job lives on, without ``/v1``."""
 
     def __str__(self) -> str:
-        return f"accounts/{self.account_id}/{_JOBS}/{self.job_id}"
+        return job_name(self.account_id, self.job_id)
 
     def __repr__(self) -> str:
         return f"<JobRef {str(self)!r} on {self.base_url}>"

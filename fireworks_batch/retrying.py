@@ -40,6 +40,7 @@ class Repeats:
         self._limit_delays = _expo(retry.first_rate_limit_delay, retry.max_rate_limit_delay)
         self._attempts_left = retry.max_attempts - 1
         self._budget = retry.rate_limit_budget
+        self._lost = 0
 
     def spend_on_gate(self, hold: float) -> None:
         """Charge the seconds that the gate is going to hold the call, or refuse to wait so long."""
@@ -54,6 +55,9 @@ class Repeats:
 
     def wait_after(self, error: APIStatusError | TransportError) -> float:
         """Return the seconds to wait before the next attempt, or raise the error."""
+        if isinstance(error, APIStatusError):
+            error.lost_before = self._lost
+        self._lost += not is_429(error)
         if http.is_rate_limit(error) and (self._request.repeatable or is_429(error)):
             return self._wait_for_limit(error)
         if not (self._request.repeatable and http.is_transient(error) and self._attempts_left):

@@ -39,7 +39,18 @@ from fireworks_batch import (
 from fireworks_batch.errors import APIStatusError
 
 # What is exported and no value: what owns a session or a wait, types, and functions.
-NO_VALUES = {"ApiKey", "BatchClient", "JobLike", "JobWait", "Jobs", "__version__", "to_dict"}
+NO_VALUES = {
+    "ApiKey",
+    "BatchClient",
+    "DatasetLike",
+    "Datasets",
+    "JobLike",
+    "JobWait",
+    "Jobs",
+    "Listing",
+    "__version__",
+    "to_dict",
+}
 MOMENT = datetime(2026, 9, 14, 9, 0, 0, 123456, tzinfo=UTC)
 
 REF = JobRef(account_id="acme", job_id="nightly", base_url="https://api.fireworks.ai")

@@ -1,0 +1,125 @@
+"""How a job is created once, whatever becomes of the answers: never two billed jobs of one call."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import attrs
+
+from fireworks_batch import calls
+from fireworks_batch.calls import Request
+from fireworks_batch.errors import (
+    APIStatusError,
+    ClientStateError,
+    ConfigurationError,
+    ConflictError,
+    FireworksBatchError,
+    JobConflictError,
+    NotFoundError,
+    ResponseDecodeError,
+    TransportError,
+)
+from fireworks_batch.http import Answer
+from fireworks_batch.job_draft import differences
+from fireworks_batch.models import BatchInferenceJob
+from fireworks_batch.names import JobRef
+from fireworks_batch.wire import Codec
+
+__all__ = ["JobCreation", "body_of"]
+
+_log = logging.getLogger("fireworks_batch.run")
+
+# Refusals that can mean that the id is taken: 409 follows from the gRPC code, nobody saw it.
+_MAYBE_TAKEN = frozenset({400, 409})
+
+
+def body_of(draft: BatchInferenceJob, codec: Codec) -> dict[str, Any]:
+    """Return what is sent to create a job: only what was set.
+
+    Raises:
+        ConfigurationError: A member is of a wrong type; the text has its path.
+    """
+    try:
+        body = codec.unstructure(draft)
+        codec.structure(body, BatchInferenceJob)
+    except ResponseDecodeError as error:
+        raise ConfigurationError(f"a job cannot be made so: {'; '.join(error.problems)}") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ConfigurationError(f"a job cannot be made so: {error}") from None
+    return {name: member for name, member in body.items() if name != "name"}
+
+
+@attrs.frozen(kw_only=True)
+class JobCreation:
+    """Creates a job under an id chosen before, and finds it again if the answer is lost."""
+
+    send: Callable[[Request], Awaitable[Answer]]
+    """Sends a call, with repeats."""
+
+    codec: Codec
+    """Reads and writes."""
+
+    draft: BatchInferenceJob
+    """The job to create."""
+
+    ref: JobRef
+    """The same, as a reference; it stands on every error."""
+
+    async def run(self) -> BatchInferenceJob:
+        """Create the job, or return the one that is there if it is the same.
+
+        Raises:
+            JobConflictError: The id is taken by another job; the text names the difference.
+            FireworksBatchError: What the server or the network said otherwise.
+        """
+        try:
+            return await self._create()
+        except FireworksBatchError as error:
+            error.ref = error.ref or self.ref
+            raise
+
+    async def _create(self) -> BatchInferenceJob:
+        body = body_of(self.draft, self.codec)
+        request = calls.create_job(self.ref.account_id, self.ref.job_id, body)
+        _log.info("creating job %s", self.ref, extra={"fireworks_job": str(self.ref)})
+        try:
+            return self._read(await self.send(request))
+        except (ClientStateError, ConfigurationError):
+            raise
+        except FireworksBatchError as error:
+            if not _may_be_there(error):
+                raise
+            failure = error
+        found = await self._find()
+        if found is None:
+            raise failure
+        return self._adopted(found, failure)
+
+    async def _find(self) -> BatchInferenceJob | None:
+        """Look for the job; None if it is not there, or if nobody can say."""
+        try:
+            return self._read(await self.send(calls.get_job(self.ref.account_id, self.ref.job_id)))
+        except NotFoundError:
+            return None
+        except (APIStatusError, TransportError, ResponseDecodeError) as error:
+            _log.warning("whether job %s was created is not known: %s", self.ref, error)
+            return None
+
+    def _adopted(self, found: BatchInferenceJob, failure: FireworksBatchError) -> BatchInferenceJob:
+        if differing := differences(self.draft, found):
+            raise JobConflictError(
+                f"job id {self.ref.job_id!r} is taken by another job: {'; '.join(differing)}; "
+                f"choose another job_id (the server said: {failure})"
+            )
+        _log.info("job %s is there and the same (%s): taken over", self.ref, found.state)
+        return found
+
+    def _read(self, answer: Answer) -> BatchInferenceJob:
+        return self.codec.decode(answer.body, BatchInferenceJob, required=("name", "state"))
+
+
+def _may_be_there(error: FireworksBatchError) -> bool:
+    """Say whether the job may exist in spite of the error: by an attempt whose answer was lost."""
+    if isinstance(error, ConflictError) or not isinstance(error, APIStatusError):
+        return True
+    return error.lost_before > 0 or error.status in _MAYBE_TAKEN or error.status >= 500
