@@ -189,7 +189,7 @@ class Session:
         """Send a request, redirects not followed; await it, or enter it, for the answer."""
         connect = self._options.connect_timeout
         return self.ready().request(
-            method,
+            method if method == "GET" else _SentOnce(method),
             url,
             headers=headers,
             data=data,
@@ -241,3 +241,20 @@ def _closed() -> ClientStateError:
 def _wake(sleeper: "asyncio.Future[None]") -> None:
     if not sleeper.done():
         sleeper.set_result(None)
+
+
+class _SentOnce(str):
+    """A method that aiohttp does not find among those that it repeats by itself.
+
+    It repeats once what it takes for idempotent, when the connection breaks. For a GET that is
+    welcome, but the 404 of a DELETE means another thing if an earlier one was sent; and there is no
+    option for it.
+    """
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        return ~super().__hash__()
+
+    def upper(self) -> "_SentOnce":
+        return self

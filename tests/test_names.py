@@ -8,7 +8,16 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from fireworks_batch.errors import ConfigurationError
-from fireworks_batch.names import JobName, JobRef, check_id, parse_job_name
+from fireworks_batch.names import (
+    DatasetName,
+    JobName,
+    JobRef,
+    check_id,
+    dataset_name,
+    model_name,
+    parse_dataset_name,
+    parse_job_name,
+)
 
 REF = JobRef(account_id="acme", job_id="nightly-eval", base_url="https://api.fireworks.ai")
 MEMBERS = {
@@ -264,3 +273,30 @@ def test_any_text_is_read_or_refused(text):
     """Reading a stored reference raises nothing but a ConfigurationError."""
     with pytest.raises(ConfigurationError):
         JobRef.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "account_id", "dataset_id"),
+    [("in", None, "in"), ("accounts/acme/datasets/in", "acme", "in")],
+)
+def test_a_dataset_is_named_by_id_or_resource_name(text, account_id, dataset_id):
+    """Both forms are read, and the resource name is written again."""
+    name = parse_dataset_name(text)
+
+    assert name == DatasetName(account_id, dataset_id)
+    assert dataset_name("acme", name.dataset_id) == "accounts/acme/datasets/in"
+
+
+@pytest.mark.parametrize(
+    "text", ["accounts/acme/batchInferenceJobs/in", "a/b", "accounts/a/datasets"]
+)
+def test_the_name_of_something_else_is_no_dataset(text):
+    """The error shows what a name looks like."""
+    with pytest.raises(ConfigurationError, match="is not the name of a dataset; one looks like"):
+        parse_dataset_name(text)
+
+
+@pytest.mark.parametrize("segment", ["models", "deployedModels"])
+def test_a_model_is_named_by_its_resource_name(segment):
+    """A deployed model stands for its model."""
+    assert model_name(f"accounts/acme/{segment}/demo") == "accounts/acme/models/demo"

@@ -1,0 +1,269 @@
+"""Creating and deleting jobs over real HTTP: once, whatever becomes of the answers."""
+
+import asyncio
+import logging
+
+import attrs
+import pytest
+
+from fireworks_batch import (
+    BadRequestError,
+    BatchClient,
+    ClientStateError,
+    ConfigurationError,
+    JobConflictError,
+    NotFoundError,
+    TransportError,
+    WaitTimeoutError,
+)
+from fireworks_batch.emulator import Emulator
+
+from .conftest import FAST, QUICK
+
+MODEL = "accounts/fireworks/models/demo-8b"
+JOBS = "/v1/accounts/acme/batchInferenceJobs"
+
+
+@pytest.fixture
+async def emulator():
+    """An emulator that does not ask for datasets to be there."""
+    async with Emulator(speed=60_000, account_id="acme") as running:
+        yield running
+
+
+async def jobs_of(client: BatchClient) -> list[str]:
+    """The ids of all jobs."""
+    return [job.id async for job in client.jobs.list()]
+
+
+async def create(client: BatchClient, **options):
+    """Create a small job."""
+    return await client.jobs.create(**{"model": MODEL, "input_dataset": "in", **options})
+
+
+async def test_a_job_is_created_as_it_was_asked_for(client, emulator):
+    """All members arrive; the answer is the server's."""
+    job = await create(
+        client,
+        job_id="nightly",
+        display_name="Nightly",
+        inference_parameters={"temperature": 0.5, "extra_body": {"stop": ["END"]}},
+        max_job_duration=86400,
+        system_prompt="Be brief.",
+        precision="FP8",
+    )
+
+    assert (job.id, job.state) == ("nightly", "VALIDATING")
+    assert job.inference_parameters.extra_body == '{"stop": ["END"]}'
+    assert (job.display_name, job.system_prompt, job.precision) == ("Nightly", "Be brief.", "FP8")
+    assert [f"{r.method} {r.path}" for r in emulator.requests()] == [f"POST {JOBS}"]
+
+
+async def test_an_id_is_made_up_and_logged_before_it_is_sent(client, emulator, caplog):
+    """So that a job whose answer is lost with the process can be found."""
+    caplog.set_level(logging.INFO, "fireworks_batch.run")
+    emulator.add_fault("status", status=400, body={"code": 3, "message": "no", "details": []})
+    with pytest.raises(BadRequestError) as caught:
+        await create(client)
+
+    assert caught.value.ref.job_id.startswith("job-")
+    assert f"creating job {caught.value.ref}" in caplog.text
+
+
+@pytest.mark.parametrize("times", [1, 3])
+async def test_a_lost_answer_makes_one_job(client, emulator, times):
+    """The repeat is refused, the job is found, and is the same."""
+    emulator.add_fault("drop_answer", method="POST", times=times)
+    job = await create(client)
+
+    assert await jobs_of(client) == [job.id]
+
+
+async def test_a_job_whose_answers_were_all_lost_is_found(client, emulator):
+    """After the last attempt, one GET tells that the job is there."""
+    emulator.add_fault("drop_answer", method="POST", times=None)
+    job = await create(client)
+
+    assert await jobs_of(client) == [job.id]
+
+
+async def test_a_job_that_never_arrived_is_not_invented(client, emulator):
+    """The error of the last attempt comes out, with the reference to try again with."""
+    emulator.add_fault("reset", method="POST", times=None)
+    with pytest.raises(TransportError) as caught:
+        await create(client, job_id="nightly")
+
+    assert caught.value.ref == client.jobs.ref("nightly")
+    assert await jobs_of(client) == []
+
+
+async def test_the_same_call_again_gives_the_same_job(client, emulator):
+    """A worker that was killed repeats its call with the id of its own."""
+    first = await create(client, job_id="nightly", display_name="x")
+    again = await create(client, job_id="nightly", display_name="x")
+
+    assert (first.name, [again.id]) == (again.name, await jobs_of(client))
+
+
+async def test_another_job_under_the_id_is_a_conflict(client):
+    """The error names the difference, and the reference."""
+    await create(client, job_id="nightly")
+    with pytest.raises(JobConflictError) as caught:
+        await create(client, job_id="nightly", input_dataset="other")
+
+    assert str(caught.value).startswith(
+        "job id 'nightly' is taken by another job: input_dataset_id is "
+        "'accounts/acme/datasets/in', not 'accounts/acme/datasets/other'; choose another job_id"
+    )
+    assert caught.value.ref == client.jobs.ref("nightly")
+
+
+async def test_a_taken_id_may_be_refused_with_400():
+    """Nobody has seen how the server says it: either way the job is looked for."""
+    async with (
+        Emulator(speed=60_000, assume={"duplicate_job_status": "400"}) as emulator,
+        BatchClient(
+            api_key=emulator.api_key, base_url=emulator.base_url, poll=FAST, retry=QUICK
+        ) as client,
+    ):
+        emulator.add_fault("drop_answer", method="POST")
+        job = await create(client)
+        assert await jobs_of(client) == [job.id]
+
+
+async def test_a_plain_refusal_is_reported_as_it_is(client, emulator):
+    """There was no such job before, and there is none after."""
+    body = {"code": 3, "message": "model is not there", "details": []}
+    emulator.add_fault("status", method="POST", status=400, body=body)
+    with pytest.raises(BadRequestError, match="400 INVALID_ARGUMENT: model is not there"):
+        await create(client, job_id="nightly")
+
+
+async def test_an_unreadable_answer_is_answered_by_a_look(client, emulator):
+    """A 2xx that is not JSON may have made the job."""
+    emulator.add_fault("garbage", method="POST")
+    with pytest.raises(Exception, match="the body is not JSON") as caught:
+        await create(client, job_id="nightly")
+    assert caught.value.ref == client.jobs.ref("nightly")
+
+
+async def test_malformed_arguments_send_nothing(client, emulator):
+    """A wrong type inside the parameters is named by its path."""
+    with pytest.raises(
+        ConfigurationError, match=r"inferenceParameters\.maxTokens: expected an int"
+    ):
+        await create(client, inference_parameters={"max_tokens": "many"})
+    with pytest.raises(ConfigurationError, match="belongs to account 'other'"):
+        await create(client, continued_from="accounts/other/batchInferenceJobs/x")
+
+    assert emulator.requests() == []
+
+
+async def test_a_deployed_model_is_rewritten_with_a_warning(client, caplog):
+    """The log says so."""
+    job = await create(client, model="accounts/acme/deployedModels/mine")
+
+    assert job.model == "accounts/acme/models/mine"
+    assert "model 'accounts/acme/deployedModels/mine' is a deployed one" in caplog.text
+
+
+# --- Deleting -------------------------------------------------------------------------------------
+
+
+async def test_delete_stops_and_removes(client, emulator):
+    """It returns when the server has accepted it."""
+    emulator.script_job("nightly", phases=["RUNNING"])
+    await client.jobs.delete("nightly")
+
+    assert [r.method for r in emulator.requests()] == ["DELETE"]
+
+
+async def test_delete_waits_until_the_job_is_gone(client, emulator):
+    """Afterwards there is no such job."""
+    emulator.script_job("nightly", phases=["RUNNING"])
+    await client.jobs.delete("nightly", wait=True)
+
+    with pytest.raises(NotFoundError):
+        await client.jobs.get("nightly")
+
+
+async def test_delete_takes_a_tombstone_for_gone():
+    """A job that stays visible as DELETED is waited for no longer."""
+    async with (
+        Emulator(speed=60_000, assume={"deleted_job": "tombstone"}) as emulator,
+        BatchClient(api_key=emulator.api_key, base_url=emulator.base_url, poll=FAST) as client,
+    ):
+        emulator.script_job("nightly", phases=["RUNNING"])
+        await client.jobs.delete("nightly", wait=True)
+        assert (await client.jobs.get("nightly")).state == "DELETED"
+
+
+async def test_delete_waits_through_failures(client, emulator):
+    """A look that is lost costs nothing but itself."""
+    emulator.script_job("nightly", phases=["RUNNING"])
+    emulator.add_fault("status", method="GET", status=503, times=2)
+    emulator.add_fault("reset", method="GET", after=1, times=2)
+    await client.jobs.delete("nightly", wait=True)
+
+
+async def test_a_repeated_delete_finds_nothing_and_is_content():
+    """A lost answer may have been a yes, so the 404 of the repeat is one."""
+    async with (
+        Emulator(speed=60_000, assume={"repeated_delete": "not_found"}) as emulator,
+        BatchClient(api_key=emulator.api_key, base_url=emulator.base_url, retry=QUICK) as client,
+    ):
+        emulator.script_job("nightly", phases=["RUNNING"])
+        emulator.add_fault("drop_answer", method="DELETE")
+        await client.jobs.delete("nightly")
+        deletes = [r.status for r in emulator.requests() if r.method == "DELETE"]
+        assert deletes == [None, 404]
+
+
+async def test_delete_of_nothing_says_so(client):
+    """A 404 at the first attempt is an error."""
+    with pytest.raises(NotFoundError, match="resource not found"):
+        await client.jobs.delete("nightly")
+
+
+async def test_delete_gives_up_waiting(emulator):
+    """A job that stays is reported, with the state it was last seen in."""
+    emulator.script_job("nightly", phases=["RUNNING"])
+    scaled = BatchClient(api_key=emulator.api_key, base_url=emulator.base_url, poll=FAST)
+    async with scaled as client:
+        client.jobs._waits = attrs.evolve(client.jobs._waits, time_scale=1e-5)
+        emulator.add_fault(
+            "status",
+            method="GET",
+            times=None,
+            status=200,
+            body={
+                "name": "accounts/acme/batchInferenceJobs/nightly",
+                "state": "JOB_STATE_DELETING",
+            },
+        )
+        with pytest.raises(WaitTimeoutError, match=r"to be gone after .*DELETING"):
+            await client.jobs.delete("accounts/acme/batchInferenceJobs/nightly", wait=True)
+
+
+async def test_cancelling_a_wait_for_a_deletion_lands_at_once(client, emulator):
+    """And leaves nothing behind."""
+    emulator.script_job("nightly", phases=["RUNNING"])
+    emulator.add_fault("hang", method="GET", times=None)
+    task = asyncio.create_task(client.jobs.delete("nightly", wait=True))
+    while not any(r.method == "GET" for r in emulator.requests()):
+        await asyncio.sleep(0.001)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_closing_the_client_ends_a_wait_for_a_deletion(client, emulator):
+    """With the error that says so."""
+    emulator.script_job("nightly", phases=["RUNNING"])
+    emulator.add_fault("hang", method="GET", times=None)
+    task = asyncio.create_task(client.jobs.delete("nightly", wait=True))
+    while not any(r.method == "GET" for r in emulator.requests()):
+        await asyncio.sleep(0.001)
+    await client.aclose()
+    with pytest.raises(ClientStateError, match="the client is closed"):
+        await task
