@@ -5,10 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from .answers import Answer, answer_json
-from .filters import read_filter
-from .masks import member_path, read_view
-from .ordering import put_in_order, read_order
-from .paging import ListQuestion, read_page_size
+from .item_listing import ItemListing
 from .schema import Field, Message
 
 if TYPE_CHECKING:
@@ -50,30 +47,9 @@ class AccountEndpoints:
 
     async def list_accounts(self, call: Call) -> Answer:
         """Answer ListAccounts: the accounts that the key opens."""
-        question = ListQuestion.read(call)
-        size = read_page_size(question.page_size)
-        view = read_view(question.read_mask, ACCOUNT, self._world.setting.rules)
-        accounts = self._wanted(question)
-        tokens, now = self._world.tokens, self._world.clock.now()
-        fingerprint = question.fingerprint("accounts")
-        token = question.page_token
-        start = tokens.read(token, fingerprint, now) if token else 0
-        end = start + size
-        more = end < len(accounts)
-        return answer_json(
-            {
-                "accounts": [view.show(account) for account in accounts[start:end]],
-                "nextPageToken": tokens.write(end, fingerprint, now) if more else "",
-                "totalSize": len(accounts),
-            }
-        )
-
-    def _wanted(self, question: ListQuestion) -> list[dict[str, object]]:
-        accounts = [self._account(name) for name in self._world.setting.accounts]
-        if question.filter.strip():
-            terms = read_filter(question.filter, _path)
-            accounts = [a for a in accounts if all(term.is_met_by(a) for term in terms)]
-        return put_in_order(accounts, read_order(question.order_by, _path), lambda a: a)
+        listing = ItemListing(self._world, call, ACCOUNT, collection="accounts")
+        accounts = self._world.setting.accounts
+        return answer_json(listing.answer(self._account(name) for name in accounts))
 
     def _account(self, account_id: str) -> dict[str, object]:
         created = self._world.clock.timestamp(0)
@@ -87,7 +63,3 @@ class AccountEndpoints:
             "suspendState": "UNSUSPENDED",
             "updateTime": created,
         }
-
-
-def _path(name: str) -> tuple[str, ...]:
-    return member_path(name, ACCOUNT, what="field")

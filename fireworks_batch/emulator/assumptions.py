@@ -94,6 +94,33 @@ class Assumptions:
     foreign_account: Literal["403", "404"] = "403"
     """How a path under an account that the key does not open is answered."""
 
+    upload_limit: Literal["150MB", "150MiB", "none"] = "150MB"
+    """The largest file that `:upload` takes; a larger one is answered 413. Documented, not
+    seen to be enforced."""
+
+    reupload_status: Literal["400", "409"] = "400"
+    """How an upload to a dataset that has its files is refused."""
+
+    duplicate_dataset_status: Literal["409", "400"] = "409"
+    """How a taken dataset id is refused. 409 follows from the gRPC code and from what clients
+    expect."""
+
+    dataset_display_name: Literal["accept", "reject"] = "accept"
+    """Whether a dataset may have a `displayName`. Documented; one source saw it rejected as an
+    unknown field."""
+
+    dataset_in_use: Literal["delete", "refuse"] = "delete"
+    """Whether a dataset can be deleted while a job that runs names it, or 400 is answered."""
+
+    signed_url_range: Literal["yes", "ignore"] = "yes"
+    """Whether the storage answers a `Range` with 206, or with the whole file."""
+
+    signed_url_gzip: Literal["never", "accepted"] = "never"
+    """Whether the storage compresses what a client would accept compressed."""
+
+    signed_url_hash: Literal["md5", "none"] = "md5"
+    """What `x-goog-hash` has of a stored file; `none` leaves the header out."""
+
     retry_after: Literal["none", "seconds", "date"] = "none"
     """Whether a 429 of the request limit carries `Retry-After`, and in which form. None is
     documented. Either form asks for real seconds, at least 1."""

@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 is a free one")
+    parser.add_argument("--storage-port", type=int, default=0, help="the same for signed URLs")
     parser.add_argument("--api-key", default="fw_emulator", help="the only key (%(default)s)")
     parser.add_argument("--account", default="acme", help="the key's account (%(default)s)")
     parser.add_argument(
@@ -89,6 +90,7 @@ def _emulator(options: argparse.Namespace) -> Emulator:
     return Emulator(
         host=options.host,
         port=options.port,
+        storage_port=options.storage_port,
         api_key=options.api_key,
         account_id=options.account,
         speed=options.speed,

@@ -28,6 +28,8 @@ class ControlEndpoints:
         router.add("POST", "/_emulator/faults", self.add_faults)
         router.add("DELETE", "/_emulator/faults", self.clear_faults)
         router.add("POST", "/_emulator/jobs/{job}", self.script_job)
+        router.add("POST", "/_emulator/datasets/{dataset}", self.add_dataset)
+        router.add("PUT", "/_emulator/datasets/{dataset}/{file}", self.replace_file)
         router.add("GET", "/_emulator/requests", self.list_requests)
         router.add("POST", "/_emulator/reset", self.reset)
 
@@ -49,6 +51,17 @@ class ControlEndpoints:
         job = self._world.script_job(call.places["job"], _read_json(call.body or b"{}"))
         return answer_json(job.show(self._world.clock.now()))
 
+    async def add_dataset(self, call: Call) -> Answer:
+        """Put a dataset there: `{"files": {name: text}, "fields": {...}}`; gives the resource."""
+        dataset = self._world.add_dataset(call.places["dataset"], _read_json(call.body))
+        return answer_json(dataset.show(self._world.clock.now()))
+
+    async def replace_file(self, call: Call) -> Answer:
+        """Change a stored file: the body is its content."""
+        value = {"content": call.body, "account_id": call.query.get("account_id")}
+        self._world.replace_file(call.places["dataset"], call.places["file"], value)
+        return answer_json({})
+
     async def list_requests(self, call: Call) -> Answer:
         """Give the requests after number `since`."""
         text = call.query.get("since", "0")
@@ -57,7 +70,7 @@ class ControlEndpoints:
         return answer_json({"requests": [_request_json(record) for record in records]})
 
     async def reset(self, _: Call) -> Answer:
-        """Forget jobs, faults and requests."""
+        """Forget jobs, datasets, faults and requests."""
         self._world.reset()
         return answer_json({})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from contextlib import closing
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -56,11 +57,14 @@ async def send_part(
     request: web.BaseRequest, headers: Mapping[str, str], answer: Answer, size: int
 ) -> web.StreamResponse:
     """Promise the whole body, send at most *size* bytes of it, and close."""
+    body = answer.source
     response = web.StreamResponse(status=answer.status, headers=headers)
-    response.content_length = len(answer.body)
+    response.content_length = len(body)
     response.force_close()
     await response.prepare(request)
-    await response.write(answer.body[: max(0, min(size, len(answer.body) - 1))])
+    with closing(body.first(max(0, min(size, len(body) - 1))).chunks()) as chunks:
+        for chunk in chunks:
+            await response.write(chunk)
     return response
 
 

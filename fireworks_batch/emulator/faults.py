@@ -34,6 +34,7 @@ ACTIONS: Final = (
 )
 _DEFAULT_STATUS: Final = {"status": 503, "html": 502, "garbage": 200}
 _DEFAULT_SECONDS: Final = {"delay": 0.5}
+_DEFAULT_BYTES: Final = {"reset": 0}
 _METHOD: Final = re.compile(r"[A-Z]+")
 
 
@@ -72,7 +73,8 @@ class Fault:
     """Whether `body` is JSON."""
 
     bytes: int = 100
-    """How much of the body `truncate` lets through; always less than all of it."""
+    """How much of the answer's body `truncate` lets through, always less than all of it; how
+    much of the request's body `reset` reads first."""
 
     seconds: float | None = None
     """Real seconds that `delay` waits, and after which `hang` closes (None: never)."""
@@ -144,6 +146,7 @@ def read_fault(value: object) -> Fault:
         given["times"] = None if times is None else read_count("times", times, least=1)
     given.setdefault("status", _DEFAULT_STATUS.get(action, 503))
     given.setdefault("seconds", _DEFAULT_SECONDS.get(action))
+    given.setdefault("bytes", _DEFAULT_BYTES.get(action, 100))
     if members.get("body") is not None:
         given["body"], given["is_json"] = _read_body(members["body"])
     return Fault(**given)

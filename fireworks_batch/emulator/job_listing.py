@@ -16,6 +16,7 @@ from .ordering import OrderTerm, put_in_order, read_order
 from .paging import ListQuestion, PageTokens, read_page_size
 from .phases import PREFIX
 from .refusals import invalid
+from .schema import Message
 
 _TIMES: Final = {
     "created_time": "createTime",
@@ -28,7 +29,7 @@ _CREATION: Final = ("createTime",)
 _STATE: Final = ("state",)
 
 
-def field_path(name: str, assumptions: Assumptions) -> tuple[str, ...]:
+def field_path(name: str, assumptions: Assumptions, message: Message = JOB) -> tuple[str, ...]:
     """Resolve a field's name in `orderBy` or `filter`.
 
     Raises:
@@ -38,7 +39,7 @@ def field_path(name: str, assumptions: Assumptions) -> tuple[str, ...]:
         return (_TIMES[name],)
     if name in _FIELD_TIMES and assumptions.order_field_names == "created_time":
         raise invalid(f"invalid field: {name!r}")
-    return member_path(name, JOB, what="field")
+    return member_path(name, message, what="field")
 
 
 class JobListing:

@@ -113,6 +113,15 @@ class Job:
         """Whether its deletion is done."""
         return self.gone is not None and now >= self.gone
 
+    def is_over(self, now: Instant) -> bool:
+        """Whether it is at its end, or on its way out."""
+        return self.gone is not None or self._course.legs[self._course.leg(now)].is_terminal
+
+    @property
+    def datasets(self) -> tuple[str, str]:
+        """The names of its input and output datasets."""
+        return str(self.origin.members.get("inputDatasetId", "")), self.origin.output_dataset_id
+
     def show(self, now: Instant) -> Mapping[str, object]:
         """Give the resource as a read at *now* shows it; not to be changed."""
         if now >= self._view_until:

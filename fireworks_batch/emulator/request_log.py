@@ -26,6 +26,9 @@ class RecordedRequest:
     time: str
     """The emulated time of its arrival, RFC 3339."""
 
+    origin: str
+    """Where it came: `api`, or `storage` for a signed URL."""
+
     method: str
     """The HTTP method."""
 
@@ -54,6 +57,7 @@ class Entry:
 
     n: int
     time: Instant
+    origin: str
     method: str
     path: str
     query: Mapping[str, str]
@@ -108,6 +112,7 @@ class RequestLog:
     def open(
         self,
         *,
+        origin: str = "api",
         method: str,
         path: str,
         query: Mapping[str, str],
@@ -116,7 +121,8 @@ class RequestLog:
     ) -> Entry:
         """Write a request down on its arrival; the rest is filled in on the entry."""
         self._count += 1
-        entry = Entry(self._count, self._clock.now(), method, path, query, headers, body_bytes)
+        now = self._clock.now()
+        entry = Entry(self._count, now, origin, method, path, query, headers, body_bytes)
         self._entries.append(entry)
         return entry
 
@@ -135,6 +141,7 @@ class RequestLog:
         return RecordedRequest(
             n=entry.n,
             time=self._clock.timestamp(entry.time),
+            origin=entry.origin,
             method=entry.method,
             path=entry.path,
             query=dict(entry.query),

@@ -13,6 +13,7 @@ from .schema import snake_case
 
 if TYPE_CHECKING:
     from .answers import Answer
+    from .uploads import Upload
 
 _PARAMETER: Final = re.compile(r"\\\{(\w+)\\\}")
 
@@ -25,6 +26,12 @@ class Call:
     body: bytes
     places: Mapping[str, str]
     """The parts of the path that the route left open."""
+
+    host: str = ""
+    """The emulator's host, as the client calls it."""
+
+    upload: Upload | None = None
+    """A body that was not read yet."""
 
     def parameter(self, name: str) -> str:
         """Give a query parameter by its JSON name or its proto name; "" if there is none."""

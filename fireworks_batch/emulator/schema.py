@@ -15,6 +15,7 @@ from .refusals import invalid
 _CAMEL_HUMP: Final = re.compile(r"(?<!^)(?=[A-Z])")
 _INTEGER: Final = re.compile(r"-?\d+(\.0*)?")
 _INT32: Final = 2**31
+_INT64: Final = 2**63
 _FLOAT_EXPONENT: Final = 1e21
 """From here on, Go writes a float with an exponent."""
 
@@ -32,7 +33,7 @@ class Field:
     """Its JSON name, in lowerCamelCase."""
 
     kind: str = "string"
-    """One of string, bool, int32, float, strings, enum, opaque, message."""
+    """One of string, bool, int32, int64, float, strings, sizes, enum, duration, message."""
 
     zero: object = ""
     """What is emitted while it is not populated."""
@@ -81,6 +82,15 @@ def read_message(message: Message, body: bytes) -> dict[str, object]:
     return _read_members(message, value, body, "")
 
 
+def read_members_of(message: Message, value: object) -> dict[str, object]:
+    """Read a message that is no JSON text any more.
+
+    Raises:
+        RefusalError: A member is unknown or of the wrong type (400).
+    """
+    return _read_members(message, value, b"", "")
+
+
 def _read_members(message: Message, value: object, body: bytes, path: str) -> dict[str, object]:
     if not isinstance(value, Mapping):
         raise invalid(f"proto: syntax error (line 1:1): unexpected token {_shown(value)}")
@@ -127,12 +137,28 @@ def _read_flag(value: object) -> object:
     return value if isinstance(value, bool) else None
 
 
-def _read_int32(value: object) -> object:
+def _read_integer(value: object, bound: int) -> int | None:
     if isinstance(value, str) and _INTEGER.fullmatch(value):
-        value = float(value)
+        value = int(value.partition(".")[0])
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return int(value) if value == value // 1 and -_INT32 <= value < _INT32 else None
+    return int(value) if value == value // 1 and -bound <= value < bound else None
+
+
+def _read_int32(value: object) -> object:
+    return _read_integer(value, _INT32)
+
+
+def _read_int64(value: object) -> object:
+    number = _read_integer(value, _INT64)
+    return None if number is None else str(number)
+
+
+def _read_sizes(value: object) -> object:
+    if not isinstance(value, Mapping):
+        return None
+    sizes = {name: _read_integer(size, _INT64) for name, size in value.items()}
+    return None if None in sizes.values() else sizes
 
 
 def _read_float(value: object) -> object:
@@ -157,6 +183,8 @@ _READERS: Final[Mapping[str, Callable[[object], object]]] = {
     "duration": _read_text,
     "bool": _read_flag,
     "int32": _read_int32,
+    "int64": _read_int64,
+    "sizes": _read_sizes,
     "float": _read_float,
     "strings": _read_texts,
 }

@@ -7,30 +7,35 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Self
-
-from aiohttp import web
 
 from .assumptions import Assumptions, read_assumptions
 from .clock import EmulatedClock, microseconds
 from .faults import read_fault
 from .gateway import Gateway
+from .listening import Listener
 from .phases import Phase
 from .request_log import RecordedRequest
-from .world import Setting, World
+from .storage import Storage
+from .world import Setting, World, http_origin
 
 
 class Emulator:
     """A Fireworks control plane on this machine, for tests of code that waits.
 
-    Owns a listening socket and the jobs behind it, from `start` (or `async with`) to `stop`.
+    Owns two listening sockets, of the API and of the storage, from `start` (or `async with`) to
+    `stop`. Jobs and datasets outlive a `stop`, which is an outage; the datasets end with the
+    `async with`. Their contents lie in a temporary directory, which goes with them, at the
+    latest when the process ends.
 
     Args:
         host: The address to listen on.
 
         port: The port to listen on; 0 takes a free one.
+
+        storage_port: The same for signed URLs, which have an origin of their own.
 
         api_key: The only key that opens it.
 
@@ -64,6 +69,7 @@ class Emulator:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
+        storage_port: int = 0,
         api_key: str = "fw_emulator",
         account_id: str = "acme",
         speed: float = 1.0,
@@ -87,6 +93,7 @@ class Emulator:
             raise ValueError(f"epoch must be aware, not {epoch!r}")
         self._host = host
         self._port = port
+        self._storage_port = storage_port
         self._speed = speed
         self._clock = clock
         self._epoch = epoch
@@ -101,8 +108,7 @@ class Emulator:
         )
         self._known_world: World | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._runner: web.ServerRunner | None = None
-        self._gateway: Gateway | None = None
+        self._listeners: tuple[Listener, ...] = ()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -115,6 +121,8 @@ class Emulator:
         traceback: TracebackType | None,
     ) -> None:
         await self.stop()
+        if self._known_world is not None:
+            self._known_world.clear_datasets()
 
     async def start(self) -> None:
         """Listen.
@@ -126,48 +134,35 @@ class Emulator:
 
             OSError: The address or port cannot be had.
         """
-        if self._runner is not None:
+        if self._listeners:
             raise RuntimeError("the emulator is started already")
         world = self._wake_world()
-        gateway = Gateway(world)
-        make_request = partial(web.BaseRequest, loop=asyncio.get_running_loop(), client_max_size=0)
-        server = web.Server(
-            gateway.handle,
-            request_factory=make_request,
-            handler_cancellation=True,
-            access_log=None,
-        )
-        runner = web.ServerRunner(server, shutdown_timeout=0.1)
-        await runner.setup()
+        storage, gateway = Listener(Storage(world)), Listener(Gateway(world))
+        self._storage_port = await storage.start(self._host, self._storage_port)
         try:
-            await web.TCPSite(runner, self._host, self._port).start()
+            self._port = await gateway.start(self._host, self._port)
         except BaseException:
-            await runner.cleanup()
+            await storage.stop()
             raise
-        self._port = runner.addresses[0][1]
-        self._runner, self._gateway = runner, gateway
+        world.storage_port = self._storage_port
+        self._listeners = (gateway, storage)
 
     async def stop(self) -> None:
         """Close every connection and listen no more; what was remembered stays."""
-        if self._runner is None or self._gateway is None:
-            return
-        runner, gateway = self._runner, self._gateway
-        self._runner = self._gateway = None
-        # A connection just accepted gets its handler in the loop's next turns, and only with a
-        # handler is it closed.
-        for _ in range(5):
-            await asyncio.sleep(0)
-        await gateway.stop()
-        for connection in runner.server.connections if runner.server else ():
-            connection.force_close()  # whoever is in the middle of a request is cut off
-        await runner.cleanup()
+        listeners, self._listeners = self._listeners, ()
+        for listener in listeners:
+            await listener.stop()
 
     @property
     def base_url(self) -> str:
         """The address to give a client, without a path."""
         self._world()
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self._port}"
+        return http_origin(self._host, self._port)
+
+    @property
+    def storage_url(self) -> str:
+        """The origin of signed URLs, without a path."""
+        return self._world().storage_url(self._host)
 
     @property
     def api_key(self) -> str:
@@ -240,6 +235,70 @@ class Emulator:
         }
         return self._world().script_job(job_id, script).origin.name
 
+    def add_dataset(
+        self,
+        dataset_id: str,
+        *,
+        files: Mapping[str, bytes | Path],
+        fields: Mapping[str, object] | None = None,
+        account_id: str | None = None,
+    ) -> str:
+        """Put a dataset with its files there, ready at once, in place of one of the same id.
+
+        Args:
+            dataset_id: The last segment of its resource name.
+
+            files: The contents, or the files to copy them from, by name.
+
+            fields: Members of the wire that a client could set, such as `exampleCount` (else
+                the number of lines).
+
+            account_id: Whose dataset it is; the emulator's own account if not given.
+
+        Returns:
+            The dataset's resource name.
+
+        Raises:
+            ValueError: A value cannot be used; the text names it.
+
+            OSError: A file cannot be read.
+
+            RuntimeError: The emulator was never started.
+        """
+        value = {"files": files, "fields": fields, "account_id": account_id}
+        return self._world().add_dataset(dataset_id, value).name
+
+    def replace_file(
+        self,
+        dataset_id: str,
+        name: str,
+        content: bytes | Path,
+        *,
+        account_id: str | None = None,
+    ) -> None:
+        """Change a stored file, as if somebody had written it anew: another content and ETag.
+
+        A download that is under way goes on with the old content.
+
+        Args:
+            dataset_id: The last segment of the dataset's resource name.
+
+            name: The file's base name; it need not be there yet.
+
+            content: The new content, or the file to copy it from.
+
+            account_id: Whose dataset it is; the emulator's own account if not given.
+
+        Raises:
+            ValueError: There is no such dataset; the text names it.
+
+            OSError: The file cannot be read.
+
+            RuntimeError: The emulator was never started.
+        """
+        value = {"content": content, "account_id": account_id}
+        self._world().replace_file(dataset_id, name, value)
+
     def add_fault(  # the members of the control protocol
         self,
         action: str,
@@ -266,7 +325,8 @@ class Emulator:
 
             method: The method that it is for; None is every method.
 
-            path: A glob over the path without its query; `*` does not stop at a slash.
+            path: A glob over the path without its query; `*` does not stop at a slash. A file
+                in the storage has the path `/fireworks-{account}/dataset/{dataset}/{file}`.
 
             times: How often it strikes, 1 or more; None is for ever.
 
@@ -280,8 +340,9 @@ class Emulator:
 
             body: A text, or what is sent as JSON; the service's error object if None.
 
-            bytes: How much of the body `truncate` lets through, at least one byte less than
-                all of it; 100 by default.
+            bytes: How much of the answer's body `truncate` lets through, at least one byte less
+                than all of it, 100 by default; how much of the request's body `reset` reads
+                first, 0 by default.
 
             seconds: Real seconds that `delay` waits (0.5 by default), or after which `hang`
                 closes the connection (never by default).
@@ -315,7 +376,7 @@ class Emulator:
         return self._world().log.since(since)
 
     def reset(self) -> None:
-        """Forget jobs, faults and requests; time goes on."""
+        """Forget jobs, datasets, faults and requests; time goes on."""
         self._world().reset()
 
     def _world(self) -> World:

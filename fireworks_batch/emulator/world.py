@@ -1,4 +1,4 @@
-"""Keep everything that an emulator remembers; performs no I/O."""
+"""Keep everything that an emulator remembers; its only I/O are the contents of files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from uuid import UUID
 
 import attrs
 
+from .bucket import Bucket, Signer
 from .control import ControlError, read_choice
+from .dataset_scripts import content_chunks, count_lines, read_dataset_members, read_file_members
+from .dataset_store import DatasetStore
+from .datasets import Dataset
 from .faults import FaultBook
 from .job_creation import is_resource_id
 from .job_store import JobStore
@@ -18,6 +22,7 @@ from .paging import PageTokens
 from .rate_limit import RateLimit
 from .request_log import RequestLog
 from .scripts import JobScript, read_script, read_script_members
+from .stored_files import FileStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,6 +57,8 @@ class World:
         self.setting = setting
         self.clock = clock
         self.log = RequestLog(clock)
+        self.bucket = Bucket(FileStore())
+        self.storage_port = 0
         self.reset()
 
     def reset(self) -> None:
@@ -60,12 +67,19 @@ class World:
         self.random = Random(setting.seed)
         self.faults = FaultBook(Random(setting.seed))
         self.jobs = JobStore(keeps_tombstones=setting.rules.deleted_job == "tombstone")
+        self.clear_datasets()
         self.limit = RateLimit(setting.requests_per_minute)
         self.log.clear()
         self._resets = getattr(self, "_resets", -1) + 1
         secret = f"{setting.seed}/{self._resets}".encode()
         self.tokens = PageTokens(secret, expire=setting.rules.page_tokens == "expiring")
+        self.signer = Signer(secret, self.clock)
         self._sequence = 0
+
+    def clear_datasets(self) -> None:
+        """Forget the datasets and remove their files."""
+        self.bucket.clear()
+        self.datasets = DatasetStore(self.bucket)
 
     def random_id(self, prefix: str) -> str:
         """Make up an id as the service does: *prefix* and eight letters or digits."""
@@ -74,6 +88,61 @@ class World:
     def request_id(self) -> str:
         """Make up a request's id."""
         return str(UUID(int=self.random.getrandbits(128), version=4))
+
+    def storage_url(self, host: str) -> str:
+        """Give the storage's address, on a host as the client calls it."""
+        return http_origin(host, self.storage_port)
+
+    def make_dataset(
+        self, account_id: str, dataset_id: str, members: Mapping[str, object]
+    ) -> Dataset:
+        """Make an empty dataset, now."""
+        nanoseconds = self.random.randrange(1, 1000)
+        dataset = Dataset(
+            account_id, dataset_id, members, clock=self.clock, nanoseconds=nanoseconds
+        )
+        self.datasets.add(dataset)
+        return dataset
+
+    def is_in_use(self, dataset: Dataset) -> bool:
+        """Whether a job that is not at its end reads or writes *dataset*."""
+        now = self.clock.now()
+        jobs = self.jobs.listed(dataset.account_id, now)
+        return any(dataset.name in job.datasets and not job.is_over(now) for job in jobs)
+
+    def add_dataset(self, dataset_id: str, value: object) -> Dataset:
+        """Make a dataset with its files, ready.
+
+        Raises:
+            ControlError: The id or a member cannot be used.
+        """
+        if not is_resource_id(dataset_id):
+            raise ControlError("dataset id", dataset_id, "an id: a-z, 0-9 and -, a letter first")
+        members = read_dataset_members(value)
+        store = self.bucket.files.store
+        files = {name: store(content_chunks(c)) for name, c in members.files.items()}
+        count = {"exampleCount": str(sum(count_lines(file) for file in files.values()))}
+        fields = count | {"userUploaded": {}} | dict(members.fields)
+        account_id = self._script_account({"account_id": members.account_id})
+        dataset = self.make_dataset(account_id, dataset_id, fields)
+        now = self.clock.now()
+        self.datasets.fill(dataset, files, now, ready=now)
+        return dataset
+
+    def replace_file(self, dataset_id: str, name: str, value: object) -> None:
+        """Change one stored file of a dataset.
+
+        Raises:
+            ControlError: There is no such dataset, or a member cannot be used.
+        """
+        members = read_file_members(value)
+        account_id = self._script_account({"account_id": members.account_id})
+        dataset = self.datasets.find(account_id, dataset_id)
+        if dataset is None:
+            raise ControlError("dataset id", dataset_id, "a dataset that is there")
+        file = self.bucket.files.store(content_chunks(members.content))
+        self.bucket.put(dataset.path(name), file, self.clock.now())
+        dataset.files[name] = file.size
 
     def make_job(
         self, account_id: str, job_id: str, members: Mapping[str, object], script: JobScript
@@ -116,8 +185,13 @@ class World:
 
     def _script_account(self, members: Mapping[str, object]) -> str:
         setting = self.setting
-        given = members.get("account_id", setting.account_id)
+        given = members.get("account_id") or setting.account_id
         return read_choice("account_id", given, (setting.account_id, *setting.accounts))
+
+
+def http_origin(host: str, port: int) -> str:
+    """Give the address of a port, without a path."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _default_members(account_id: str) -> dict[str, object]:

@@ -99,7 +99,8 @@ def test_only_the_action_is_required(action):
     """Everything else has a default, some by the action."""
     fault = read_fault({"action": action})
     assert (fault.method, fault.path, fault.times, fault.after) == (None, "*", 1, 0)
-    assert (fault.probability, fault.bytes, fault.body, dict(fault.headers)) == (1.0, 100, None, {})
+    assert (fault.probability, fault.body, dict(fault.headers)) == (1.0, None, {})
+    assert fault.bytes == (0 if action == "reset" else 100)
     assert fault.status == {"html": 502, "garbage": 200}.get(action, 503)
     assert fault.seconds == (0.5 if action == "delay" else None)
 

@@ -63,7 +63,10 @@ async def test_stopping_twice_is_none():
     "use",
     [
         lambda emulator: emulator.base_url,
+        lambda emulator: emulator.storage_url,
         lambda emulator: emulator.now(),
+        lambda emulator: emulator.add_dataset("a", files={}),
+        lambda emulator: emulator.replace_file("a", "x", b""),
         lambda emulator: emulator.script_job("a"),
         lambda emulator: emulator.add_fault("reset"),
         lambda emulator: emulator.clear_faults(),

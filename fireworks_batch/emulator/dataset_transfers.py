@@ -1,0 +1,150 @@
+"""Answer the calls that bring a dataset's files up and down."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Final
+
+from .answers import Answer, answer_html, answer_json
+from .bucket import CONTENT_TYPE, DOWNLOAD_SECONDS, LENGTH_RANGE, UPLOAD_SECONDS
+from .dataset_endpoints import DATASET_PATH, find_dataset
+from .dataset_schema import GET_UPLOAD_ENDPOINT, NOTHING
+from .datasets import READY_AFTER, Dataset
+from .refusals import RefusalError, invalid
+from .schema import read_message
+from .uploads import TooLargeError
+
+if TYPE_CHECKING:
+    from .routing import Call, Router
+    from .world import World
+
+_LIMITS: Final = {"150MB": 150_000_000, "150MiB": 150 * 2**20, "none": math.inf}
+_FORM_BYTES: Final = 16_384
+"""What a form may add to its file."""
+
+
+class DatasetTransfers:
+    """The calls under one dataset, for its files."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._rules = world.setting.rules
+        self._most = _LIMITS[self._rules.upload_limit]
+
+    def add_to(self, router: Router) -> None:
+        """Add the routes."""
+        router.add("POST", DATASET_PATH + ":upload", self.upload)
+        router.add("POST", DATASET_PATH + ":getUploadEndpoint", self.get_upload_endpoint)
+        router.add("POST", DATASET_PATH + ":validateUpload", self.validate_upload)
+        router.add("GET", DATASET_PATH + ":getDownloadEndpoint", self.get_download_endpoint)
+
+    async def upload(self, call: Call) -> Answer:
+        """Answer the upload of one file in a form, which makes the dataset ready."""
+        dataset = self._find_empty(call)
+        upload, world = call.upload, self._world
+        if upload is None:
+            raise invalid("no form was sent")
+        if (upload.request.content_length or 0) > self._most + _FORM_BYTES:
+            return _too_large()
+        try:
+            name, file = await upload.store_part("file", world.bucket.files, most=self._most)
+        except TooLargeError:
+            return _too_large()
+        self._find_empty(call)  # another upload may have been faster
+        name = _base_name(name)
+        if not file.size:
+            raise invalid(f"file {name!r} is empty")
+        now = world.clock.now()
+        world.datasets.fill(dataset, {name: file}, now, ready=now + READY_AFTER)
+        return answer_json(
+            {
+                "id": dataset.name,
+                "object": "file",
+                "bytes": file.size,
+                "created_at": int(world.clock.moment(now).timestamp()),
+                "filename": name,
+                "purpose": "dataset",
+            }
+        )
+
+    async def get_upload_endpoint(self, call: Call) -> Answer:
+        """Answer GetDatasetUploadEndpoint: these files, and no others any more."""
+        dataset = self._find_empty(call)
+        sizes = read_message(GET_UPLOAD_ENDPOINT, call.body).get("filenameToSize")
+        if not isinstance(sizes, Mapping) or not sizes:
+            raise invalid("filename_to_size is required")
+        for name, size in sizes.items():
+            if name != _base_name(name) or size <= 0:
+                raise invalid(f"invalid file {name!r} of {size} bytes")
+        for name in dataset.registered.keys() - sizes.keys():
+            self._world.bucket.delete(dataset.path(name))
+        dataset.registered = dict(sizes)
+        return answer_json(
+            {"filenameToSignedUrls": {n: self._sign_put(call, dataset, n) for n in sizes}}
+        )
+
+    async def validate_upload(self, call: Call) -> Answer:
+        """Answer ValidateDatasetUpload: the registered files must be there, whole."""
+        dataset = self._find_empty(call)
+        read_message(NOTHING, call.body)
+        if not dataset.registered:
+            raise RefusalError("FAILED_PRECONDITION", "dataset has no files")
+        for name, size in dataset.registered.items():
+            stored = self._world.bucket.find(dataset.path(name))
+            if stored is None or stored.file.size != size:
+                raise RefusalError("FAILED_PRECONDITION", f"file {name!r} was not uploaded")
+        now = self._world.clock.now()
+        dataset.finish(dataset.registered, ready=now + READY_AFTER)
+        return answer_json({})
+
+    async def get_download_endpoint(self, call: Call) -> Answer:
+        """Answer GetDatasetDownloadEndpoint; the front end refuses a GET with a body."""
+        if call.body:
+            return answer_html(400, "400 Bad Request")
+        dataset = find_dataset(self._world, call)
+        if not dataset.is_ready(self._world.clock.now()):
+            raise RefusalError("FAILED_PRECONDITION", "dataset is not ready")
+        return answer_json({"filenameToSignedUrls": self._sign_gets(call, [dataset])})
+
+    def _find_empty(self, call: Call) -> Dataset:
+        dataset = find_dataset(self._world, call)
+        if dataset.is_uploaded:
+            raise RefusalError(
+                "FAILED_PRECONDITION",
+                "dataset is already uploaded",
+                status=int(self._rules.reupload_status),
+            )
+        return dataset
+
+    def _sign_put(self, call: Call, dataset: Dataset, name: str) -> str:
+        size = dataset.registered[name]
+        headers = {"content-type": CONTENT_TYPE, LENGTH_RANGE: f"{size},{size}"}
+        return self._world.signer.sign(
+            "PUT",
+            self._world.storage_url(call.host),
+            dataset.path(name),
+            seconds=UPLOAD_SECONDS,
+            headers=headers,
+        )
+
+    def _sign_gets(self, call: Call, datasets: Iterable[Dataset]) -> dict[str, str]:
+        base_url = self._world.storage_url(call.host)
+        return {
+            dataset.key(name): self._world.signer.sign(
+                "GET", base_url, dataset.path(name), seconds=DOWNLOAD_SECONDS, headers={}
+            )
+            for dataset in datasets
+            for name in dataset.files
+        }
+
+
+def _base_name(name: str) -> str:
+    base = name.replace("\\", "/").rpartition("/")[2]
+    if base in {"", ".", ".."}:
+        raise invalid(f"invalid file name {name!r}")
+    return base
+
+
+def _too_large() -> Answer:
+    return answer_html(413, "413 Request Entity Too Large")

@@ -1,0 +1,111 @@
+"""Keep one dataset and show it as the service would at any instant; performs no I/O."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from .clock import SECOND, EmulatedClock, Instant
+from .dataset_schema import SOURCES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+READY_AFTER: Final = SECOND
+"""From the end of an upload; live, about a second for small files."""
+
+_OK: Final = {"code": "OK", "message": ""}
+
+
+class Dataset:
+    """A dataset: what it was given, its files, and when it is ready."""
+
+    def __init__(
+        self,
+        account_id: str,
+        dataset_id: str,
+        members: Mapping[str, object],
+        *,
+        clock: EmulatedClock,
+        nanoseconds: int = 0,
+    ) -> None:
+        self.account_id = account_id
+        self.dataset_id = dataset_id
+        self.registered: dict[str, int] = {}
+        """The files that are to come by signed URLs, with their sizes."""
+
+        self.files: dict[str, int] = {}
+        """The files that are there, with their sizes."""
+
+        self._members = dict(members)
+        self._clock = clock
+        self._created = self._updated = clock.now()
+        self._nanoseconds = nanoseconds
+        self._ready: Instant | None = None
+
+    @property
+    def name(self) -> str:
+        """Its resource name."""
+        return f"accounts/{self.account_id}/datasets/{self.dataset_id}"
+
+    @property
+    def is_uploaded(self) -> bool:
+        """Whether it has its files, ready or not quite."""
+        return self._ready is not None
+
+    @property
+    def example_count(self) -> int:
+        """How many rows it was said to have: nobody checks."""
+        return int(str(self._members.get("exampleCount", "0")))
+
+    def key(self, file_name: str) -> str:
+        """Give the name of a file as download answers have it."""
+        return f"dataset/{self.dataset_id}/{file_name}"
+
+    def path(self, file_name: str) -> str:
+        """Give the path of a file in the storage."""
+        return f"/fireworks-{self.account_id}/{self.key(file_name)}"
+
+    def is_ready(self, now: Instant) -> bool:
+        """Whether it can be used."""
+        return self._ready is not None and now >= self._ready
+
+    def finish(self, files: Mapping[str, int], *, ready: Instant) -> None:
+        """Take these files, by name and size, as all there are."""
+        self.files = dict(files)
+        self._ready = ready
+
+    def update(self, members: Mapping[str, object], now: Instant) -> None:
+        """Take other members."""
+        self._members |= members
+        self._updated = now
+
+    def show(self, now: Instant) -> dict[str, object]:
+        """Give the resource as a read at *now* shows it."""
+        members, updated = self._members, self._updated
+        is_ready = self._ready is not None and now >= self._ready
+        if is_ready and self._ready is not None:
+            updated = max(updated, self._ready)
+        shown = {
+            "name": self.name,
+            "displayName": members.get("displayName", ""),
+            "createTime": self._clock.timestamp(self._created),
+            "updateTime": self._clock.timestamp(updated),
+            "createdBy": f"dev@{self.account_id}.example",
+            "state": "READY" if is_ready else "UPLOADING",
+            "status": _OK,
+            "exampleCount": members.get("exampleCount", "0"),
+            "estimatedTokenCount": str(sum(self.files.values()) // 4 if is_ready else 0),
+            "averageTurnCount": 0,
+            "format": members.get("format", "FORMAT_UNSPECIFIED"),
+            "externalUrl": members.get("externalUrl", ""),
+            "sourceJobName": members.get("sourceJobName", ""),
+            "encryptionState": "ENCRYPTION_STATE_PLAINTEXT",
+        }
+        return shown | {s.name: members[s.name] for s in SOURCES if s.name in members}
+
+    def show_created(self) -> dict[str, object]:
+        """Give the resource as the create answer shows it: times with nine digits."""
+        shown = self.show(self._created)
+        for name in ("createTime", "updateTime"):
+            shown[name] = f"{str(shown[name])[:-1]}{self._nanoseconds:03d}Z"
+        return shown
