@@ -3,6 +3,7 @@
 from .assumptions import Assumptions
 from .phases import Phase
 from .request_log import RecordedRequest
+from .rows import RowFailureError
 from .server import Emulator
 
-__all__ = ["Assumptions", "Emulator", "Phase", "RecordedRequest"]
+__all__ = ["Assumptions", "Emulator", "Phase", "RecordedRequest", "RowFailureError"]

@@ -94,6 +94,66 @@ class Assumptions:
     foreign_account: Literal["403", "404"] = "403"
     """How a path under an account that the key does not open is answered."""
 
+    input_dataset: Literal["must_be_ready", "unchecked"] = "must_be_ready"
+    """Whether a job's input dataset must be there (else 404) and READY (else 400) at once. The
+    rows of one that is not there are not processed; the job only says so."""
+
+    existing_output_status: Literal["409", "400"] = "409"
+    """How a job is refused whose output dataset is there already. That it is refused is known
+    from a user's script."""
+
+    output_of_deleted_job: Literal["kept", "deleted"] = "kept"
+    """What becomes of a job's output when the job is deleted. A job that still runs leaves what
+    it has done so far, or nothing."""
+
+    failed_job_output: Literal["partial", "none"] = "partial"
+    """Whether a job that fails while it runs leaves the rows that it has done."""
+
+    output_source_job: Literal["filled", "empty"] = "filled"
+    """Whether an output dataset has its job as `sourceJobName`."""
+
+    some_rows_failed: Literal["COMPLETED", "FAILED"] = "COMPLETED"
+    """How a job ends of which some rows failed."""
+
+    all_rows_failed: Literal["COMPLETED", "FAILED"] = "COMPLETED"
+    """How a job ends of which every row failed."""
+
+    error_shape: Literal["int_code", "string_code", "text"] = "int_code"
+    """What `error` is in an error row: an object whose code is a number or a name, or just the
+    message. No error row was ever seen."""
+
+    error_file: Literal["always", "when_needed"] = "always"
+    """Whether `error-data` is there, with no bytes in it, when no row failed. Seen live."""
+
+    response_shape: Literal["flat", "wrapped"] = "flat"
+    """What `response` is in a result row: the completion (seen live), or an object that has it
+    as `body`."""
+
+    row_order: Literal["shuffled", "kept"] = "shuffled"
+    """The order of the result rows. It was not that of the input in the one job seen."""
+
+    row_model: Literal["ignore", "fail_row"] = "ignore"
+    """What becomes of a row that names another model than the job's."""
+
+    row_extras: Literal["ignore", "fail_job"] = "ignore"
+    """What becomes of a row with more than `custom_id` and `body`, such as `method` or `url`."""
+
+    parameter_precedence: Literal["row", "job"] = "row"
+    """Whose parameters count when row and job give the same one."""
+
+    duplicate_ids: Literal["fail_job", "accept"] = "fail_job"
+    """What becomes of a dataset in which a `custom_id` stands twice."""
+
+    blank_lines: Literal["skip", "fail_job"] = "skip"
+    """What becomes of a dataset with blank lines."""
+
+    byte_order_mark: Literal["fail_job", "skip"] = "fail_job"
+    """What becomes of a dataset that begins with a byte order mark."""
+
+    lineage_keys: Literal["path", "slash", "underscore"] = "path"
+    """The names of files with `downloadLineage`: `dataset/{dataset}/{file}` as without it,
+    `{dataset}/{file}` or `{dataset}_{file}`. Documented: prefixed with the dataset's id."""
+
     upload_limit: Literal["150MB", "150MiB", "none"] = "150MB"
     """The largest file that `:upload` takes; a larger one is answered 413. Documented, not
     seen to be enforced."""

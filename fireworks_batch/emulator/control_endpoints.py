@@ -10,24 +10,28 @@ import orjson
 from .answers import Answer, answer_json
 from .control import ControlError, read_count
 from .faults import Fault, read_fault
+from .standing_scripts import read_standing_script
 
 if TYPE_CHECKING:
     from .request_log import RecordedRequest
     from .routing import Call, Router
+    from .workshop import Workshop
     from .world import World
 
 
 class ControlEndpoints:
     """The calls under `/_emulator/`: no key, no faults, not in the request log."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, workshop: Workshop) -> None:
         self._world = world
+        self._workshop = workshop
 
     def add_to(self, router: Router) -> None:
         """Add the routes."""
         router.add("POST", "/_emulator/faults", self.add_faults)
         router.add("DELETE", "/_emulator/faults", self.clear_faults)
         router.add("POST", "/_emulator/jobs/{job}", self.script_job)
+        router.add("POST", "/_emulator/scripts", self.script_jobs)
         router.add("POST", "/_emulator/datasets/{dataset}", self.add_dataset)
         router.add("PUT", "/_emulator/datasets/{dataset}/{file}", self.replace_file)
         router.add("GET", "/_emulator/requests", self.list_requests)
@@ -49,7 +53,13 @@ class ControlEndpoints:
     async def script_job(self, call: Call) -> Answer:
         """Make a job by a script, or let one go on by it; answers with the resource."""
         job = self._world.script_job(call.places["job"], _read_json(call.body or b"{}"))
+        await self._workshop.catch_up([job])
         return answer_json(job.show(self._world.clock.now()))
+
+    async def script_jobs(self, call: Call) -> Answer:
+        """Let the next created jobs whose ids match `job`, a glob, go by a script."""
+        self._world.scripts.add(read_standing_script(_read_json(call.body)))
+        return answer_json({})
 
     async def add_dataset(self, call: Call) -> Answer:
         """Put a dataset there: `{"files": {name: text}, "fields": {...}}`; gives the resource."""

@@ -198,6 +198,26 @@ def leave(course: Course, *, now: Instant, gone: Instant, is_tombstone: bool) ->
     return attrs.evolve(course, legs=tuple(legs))
 
 
+def fail_validation(course: Course, now: Instant) -> Course:
+    """End *course* where its input would have been found valid."""
+    number = next(
+        (n for n, leg in enumerate(course.legs) if leg.state not in _NOT_VALIDATED), course.leg(now)
+    )
+    leg = course.legs[number]
+    end = Leg(state="FAILED", start=leg.start, shown_from=leg.shown_from)
+    return attrs.evolve(course, legs=(*course.legs[:number], end))
+
+
+def end(course: Course, state: str, now: Instant) -> Course:
+    """End *course* in *state*: in place of the end that shows at *now*, or else now."""
+    number = course.leg(now)
+    leg = course.legs[number]
+    if leg.is_terminal:
+        return attrs.evolve(course, legs=(*course.legs[:number], attrs.evolve(leg, state=state)))
+    last = Leg(state=state, start=now, shown_from=max(leg.shown_from, course.ticks.last(now)))
+    return attrs.evolve(course, legs=(*course.legs[: number + 1], last))
+
+
 def _place(
     phases: Sequence[Phase], *, ticks: Ticks, begin: Instant, expire: Instant
 ) -> Iterator[Leg]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from .answers import Answer, answer_html, answer_json
@@ -105,7 +105,17 @@ class DatasetTransfers:
         dataset = find_dataset(self._world, call)
         if not dataset.is_ready(self._world.clock.now()):
             raise RefusalError("FAILED_PRECONDITION", "dataset is not ready")
-        return answer_json({"filenameToSignedUrls": self._sign_gets(call, [dataset])})
+        if call.parameter("downloadLineage") != "true":
+            return answer_json({"filenameToSignedUrls": self._sign_gets(call, [dataset])})
+        urls = self._sign_gets(call, self._lineage(dataset), self._rules.lineage_keys)
+        return answer_json({"filenameToSignedUrls": urls})
+
+    def _lineage(self, dataset: Dataset) -> Iterator[Dataset]:
+        """Give the datasets of a chain of continued jobs, the last one first."""
+        found: Dataset | None = dataset
+        while found is not None:
+            yield found
+            found = self._world.datasets.find_name(found.parent) if found.parent else None
 
     def _find_empty(self, call: Call) -> Dataset:
         dataset = find_dataset(self._world, call)
@@ -128,15 +138,23 @@ class DatasetTransfers:
             headers=headers,
         )
 
-    def _sign_gets(self, call: Call, datasets: Iterable[Dataset]) -> dict[str, str]:
+    def _sign_gets(
+        self, call: Call, datasets: Iterable[Dataset], keys: str = "path"
+    ) -> dict[str, str]:
         base_url = self._world.storage_url(call.host)
         return {
-            dataset.key(name): self._world.signer.sign(
+            _key(dataset, name, keys): self._world.signer.sign(
                 "GET", base_url, dataset.path(name), seconds=DOWNLOAD_SECONDS, headers={}
             )
             for dataset in datasets
             for name in dataset.files
         }
+
+
+def _key(dataset: Dataset, name: str, keys: str) -> str:
+    if keys == "path":
+        return dataset.key(name)
+    return f"{dataset.dataset_id}{'/' if keys == 'slash' else '_'}{name}"
 
 
 def _base_name(name: str) -> str:

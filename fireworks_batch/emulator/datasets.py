@@ -27,6 +27,7 @@ class Dataset:
         *,
         clock: EmulatedClock,
         nanoseconds: int = 0,
+        created: Instant | None = None,
     ) -> None:
         self.account_id = account_id
         self.dataset_id = dataset_id
@@ -36,9 +37,12 @@ class Dataset:
         self.files: dict[str, int] = {}
         """The files that are there, with their sizes."""
 
+        self.parent: str | None = None
+        """The output dataset of the job that the job of this one continues."""
+
         self._members = dict(members)
         self._clock = clock
-        self._created = self._updated = clock.now()
+        self._created = self._updated = clock.now() if created is None else created
         self._nanoseconds = nanoseconds
         self._ready: Instant | None = None
 

@@ -19,6 +19,7 @@ from .reception import Reception
 from .refusals import RefusalError, edge_refusal, status_body
 from .routing import Call, Router
 from .uploads import Upload
+from .workshop import Workshop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 CONTROL_PREFIX: Final = "/_emulator/"
 _UPLOAD: Final = ":upload"
+_DATASETS: Final = "/datasets"
 
 
 class Gateway:
@@ -40,9 +42,10 @@ class Gateway:
         self._rules = rules
         self._control = Router(wrong_method_status=405)
         self._api = Router(wrong_method_status=status)
-        ControlEndpoints(world).add_to(self._control)
+        self._workshop = Workshop(world)
+        ControlEndpoints(world, self._workshop).add_to(self._control)
         for endpoints in (
-            JobEndpoints(world),
+            JobEndpoints(world, self._workshop),
             DatasetEndpoints(world),
             DatasetTransfers(world),
             AccountEndpoints(world),
@@ -64,6 +67,7 @@ class Gateway:
     async def stop(self) -> None:
         """Wake whatever waits, and end what goes on for clients who left."""
         await self._reception.stop()
+        await self._workshop.stop()
 
     async def _respond(self, request: web.BaseRequest, entry: Entry) -> Answer:
         try:
@@ -83,6 +87,8 @@ class Gateway:
             return self._refuse_for_now(wait)
         endpoint, places = self._api.find(request.method, request.path)
         self._check_account(places.get("account"))
+        if _DATASETS in request.path:  # some of them are made by jobs
+            await self._workshop.catch_up_account(places["account"])
         if request.path.endswith(_UPLOAD):
             return await endpoint(self._call(request, places, upload=Upload(request, entry)))
         body = b""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from .answers import Answer, answer_json
 from .job_creation import is_resource_id, read_create, read_job_id, read_window
+from .job_inputs import JobInputs
 from .job_listing import JobListing
 from .job_schema import JOB
 from .masks import read_view
@@ -14,8 +15,11 @@ from .refusals import RefusalError, invalid
 from .scripts import JobScript
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .jobs import Job
     from .routing import Call, Router
+    from .workshop import Workshop
     from .world import World
 
 _JOBS: Final = "/v1/accounts/{account}/batchInferenceJobs"
@@ -25,8 +29,10 @@ _JOB: Final = _JOBS + "/{job}"
 class JobEndpoints:
     """The calls of one noun, the batch inference job."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, workshop: Workshop) -> None:
         self._world = world
+        self._workshop = workshop
+        self._inputs = JobInputs(world)
         self._rules = world.setting.rules
 
     def add_to(self, router: Router) -> None:
@@ -40,13 +46,17 @@ class JobEndpoints:
     async def get_job(self, call: Call) -> Answer:
         """Answer GetBatchInferenceJob."""
         view = read_view(call.parameter("readMask"), JOB, self._rules)
-        return answer_json(view.show(self._find(call).show(self._world.clock.now())))
+        job = self._find(call)
+        await self._workshop.catch_up([job])
+        return answer_json(view.show(job.show(self._world.clock.now())))
 
     async def list_jobs(self, call: Call) -> Answer:
         """Answer ListBatchInferenceJobs."""
         if self._rules.list_support == "refuse":
             raise RefusalError("UNIMPLEMENTED", "listing is not supported")
-        account_id, now = call.places["account"], self._world.clock.now()
+        account_id = call.places["account"]
+        await self._workshop.catch_up_account(account_id)
+        now = self._world.clock.now()
         listing = JobListing(
             ListQuestion.read(call),
             account_id=account_id,
@@ -68,16 +78,27 @@ class JobEndpoints:
                 f"batch inference job {job_id!r} already exists",
                 status=int(self._rules.duplicate_job_status),
             )
-        members = self._inherit(members)
-        job = world.make_job(account_id, job_id, members, JobScript(window=window))
+        parent = self._find_parent(members)
+        if parent is not None:
+            shown = parent.show(world.clock.now())
+            members = {n: shown[n] for n in ("model", "inputDatasetId")} | members
+        self._inputs.check(members)
+        rows = self._inputs.declared_rows(members)
+        script = JobScript(window=window) if rows is None else JobScript(window=window, rows=rows)
+        job = world.make_job(account_id, job_id, members, world.scripts.take(job_id, script))
+        job.parent = parent
+        job.work = self._inputs.make_work(job, members, parent)
         return answer_json(job.show_created())
 
     async def delete_job(self, call: Call) -> Answer:
         """Answer DeleteBatchInferenceJob, which also stops the job."""
-        job, now = self._find(call), self._world.clock.now()
+        job = self._find(call)
+        await self._workshop.catch_up([job])
+        now = self._world.clock.now()
         if job.is_gone(now) or (job.gone is not None and self._rules.repeated_delete != "accept"):
             raise RefusalError("NOT_FOUND", "resource not found")
         if job.gone is None:
+            self._settle_output(job)
             self._world.jobs.delete(job, now)
         return answer_json({})
 
@@ -94,16 +115,20 @@ class JobEndpoints:
             raise invalid(f"invalid batch inference job id {job_id!r}")
         return self._world.jobs.get(call.places["account"], job_id, self._world.clock.now())
 
-    def _inherit(self, members: dict[str, object]) -> dict[str, object]:
+    def _settle_output(self, job: Job) -> None:
+        if self._rules.output_of_deleted_job == "kept":
+            self._workshop.keep_partial_output(job)
+            return
+        output = self._world.datasets.find_name(job.origin.output_dataset_id)
+        if output is not None:
+            self._world.datasets.delete(output)
+
+    def _find_parent(self, members: Mapping[str, object]) -> Job | None:
         name = members.get("continuedFromJobName")
         if name is None:
-            return members
+            return None
         _, account_id, _, job_id = str(name).split("/")
-        now = self._world.clock.now()
-        source = self._world.jobs.find(account_id, job_id, now)
-        if source is None:
-            if self._rules.continuation_source == "must_exist":
-                raise RefusalError("NOT_FOUND", "resource not found")
-            return members
-        shown = source.show(now)
-        return {n: shown[n] for n in ("model", "inputDatasetId")} | members
+        parent = self._world.jobs.find(account_id, job_id, self._world.clock.now())
+        if parent is None and self._rules.continuation_source == "must_exist":
+            raise RefusalError("NOT_FOUND", "resource not found")
+        return parent

@@ -64,6 +64,12 @@ class JobStore:
             self._listed[account_id] = [job for job in jobs if not job.is_gone(now)]
         return self._listed[account_id]
 
+    def forget_work(self) -> None:
+        """Let all jobs only say what they do from now on."""
+        for jobs in self._jobs.values():
+            for job in jobs.values():
+                job.work = None
+
     def _forget_gone(self, now: Instant) -> None:
         gone = [job for job in self._leaving if job.is_gone(now)]
         for job in gone:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from .clock import EmulatedClock, Instant, proto_duration
-from .course import Course, Leg, Ticks, lay_out, leave
+from .course import Course, Leg, Ticks, end, fail_validation, lay_out, leave
 from .phases import PREFIX
-from .progress import count_progress
+from .progress import count_progress, count_work
 
 if TYPE_CHECKING:
     from .assumptions import Assumptions
     from .scripts import JobScript
+    from .work import Work
 
 _CLEANING: Final = 60 * 1_000_000
 _SHOWS_STATUS: Final = frozenset({"FAILED", "CANCELLED", "EXPIRED", "EARLY_STOPPED", "PAUSED"})
@@ -78,6 +79,13 @@ class Job:
         self.origin = origin
         self.script = script
         self.gone: Instant | None = None
+        self.work: Work | None = None
+        """What it does on real rows; None if it only says so."""
+
+        self.parent: Job | None = None
+        """The job that it continues."""
+
+        self._failure: Mapping[str, str] | None = None
         self._clock = clock
         self._ticks = Ticks(origin.created, tick)
         self._rules = rules
@@ -97,6 +105,7 @@ class Job:
         """Go on by another script; from *now* if its phases are to begin anew."""
         self.script = script
         if is_restarted:
+            self._failure = None
             self._begin, self._before = now, self._course
         self._course = self._lay_out()
         self._constant = self._constant_members()
@@ -113,9 +122,50 @@ class Job:
         """Whether its deletion is done."""
         return self.gone is not None and now >= self.gone
 
+    def fail_validation(self, status: Mapping[str, str], now: Instant) -> None:
+        """Fail for the input's sake, at the end of VALIDATING."""
+        self._course = fail_validation(self._course, now)
+        self._failure = status
+        self._view_until = -1
+
+    def end_as(self, state: str, status: Mapping[str, str], now: Instant) -> None:
+        """End otherwise than it was written."""
+        self._course = end(self._course, state, now)
+        self._failure = status
+        self._view_until = -1
+
     def is_over(self, now: Instant) -> bool:
         """Whether it is at its end, or on its way out."""
-        return self.gone is not None or self._course.legs[self._course.leg(now)].is_terminal
+        return self.gone is not None or self.is_at_end(now)
+
+    def is_at_end(self, now: Instant) -> bool:
+        """Whether it changes no more."""
+        return self._leg(now).is_terminal
+
+    def is_validated(self, now: Instant) -> bool:
+        """Whether its input was checked, as far as the script knows."""
+        return self._course.validated(now) is not None
+
+    def has_run(self, now: Instant) -> bool:
+        """Whether it was ever RUNNING."""
+        return self._course.run_started(now) is not None
+
+    def state(self, now: Instant) -> str:
+        """Give its state, without the wire's prefix."""
+        return self._leg(now).state
+
+    def shown_since(self, now: Instant) -> Instant:
+        """Give the instant since which it shows its state."""
+        return self._leg(now).shown_from
+
+    def processed_share(self, now: Instant) -> float:
+        """Give the share of its rows that is processed, in [0, 1]."""
+        return self._course.processed_share(self._ticks.last(now))
+
+    @property
+    def parent_output(self) -> str | None:
+        """The output dataset of the job that it continues."""
+        return None if self.parent is None else self.parent.origin.output_dataset_id
 
     @property
     def datasets(self) -> tuple[str, str]:
@@ -134,6 +184,9 @@ class Job:
         for name in ("createTime", "updateTime", "expireTime"):
             shown[name] = f"{str(shown[name])[:-1]}{self.origin.nanoseconds:03d}Z"
         return shown | {"jobProgress": None, "lifecycle": None, "placement": None}
+
+    def _leg(self, now: Instant) -> Leg:
+        return self._course.legs[self._course.leg(now)]
 
     def _lay_out(self) -> Course:
         return lay_out(
@@ -201,6 +254,8 @@ class Job:
     def _status(self, state: str, now: Instant) -> Mapping[str, str]:
         if state not in _SHOWS_STATUS:
             return _OK
+        if state == "FAILED" and self._failure is not None:
+            return self._failure
         if self.script.status is not None:
             return self.script.status
         if state == "EXPIRED":
@@ -216,10 +271,12 @@ class Job:
         is_total_known = leg.state == "COMPLETED" or (
             started is not None and not (is_early and is_first_run)
         )
+        if self.work is not None:
+            return count_work(self.work.counters, total=self.work.total if is_total_known else 0)
         return count_progress(
             rows=self.script.rows,
             failed_rows=self.script.failed_rows,
-            share=self._course.processed_share(self._ticks.last(now)),
+            share=self.processed_share(now),
             is_total_known=is_total_known,
         )
 

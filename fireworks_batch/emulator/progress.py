@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from .work import Counters
 
 _INT32: Final = 2**31 - 1
 _INPUT_TOKENS: Final = 42
@@ -43,4 +46,26 @@ def count_progress(
         "inputTokens": min(_INT32, succeeded * _INPUT_TOKENS),
         "outputTokens": min(_INT32, succeeded * _OUTPUT_TOKENS),
         "cachedInputTokenCount": min(_INT32, succeeded * _CACHED_TOKENS),
+    }
+
+
+def count_work(counters: Counters, *, total: int) -> dict[str, int]:
+    """Give `jobProgress` of rows that are really processed.
+
+    Args:
+        counters: What became of the rows so far.
+
+        total: How many there are, as the job says; 0 while it does not show.
+    """
+    return {
+        "percent": min(100, counters.processed * 100 // total) if total else 0,
+        "epoch": 0,
+        "totalInputRequests": total,
+        "totalProcessedRequests": counters.processed,
+        "successfullyProcessedRequests": counters.succeeded,
+        "failedRequests": counters.failed,
+        "outputRows": counters.succeeded,
+        "inputTokens": min(_INT32, counters.input_tokens),
+        "outputTokens": min(_INT32, counters.output_tokens),
+        "cachedInputTokenCount": min(_INT32, counters.cached_tokens),
     }

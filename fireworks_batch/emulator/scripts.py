@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -28,13 +28,20 @@ class JobScript:
     fields: Mapping[str, object] = attrs.field(factory=dict)
 
 
-def read_script_members(value: object) -> dict[str, object]:
+def read_script_members(
+    value: object, *, more: Sequence[str] = ("account_id",)
+) -> dict[str, object]:
     """Check that *value* is an object with the members of a script; null is not given.
+
+    Args:
+        value: The script.
+
+        more: Members that it may have beside those of every script.
 
     Raises:
         ControlError: It is not.
     """
-    members = read_members("", value, ("account_id", *_READERS))
+    members = read_members("", value, (*more, *_READERS))
     return {name: item for name, item in members.items() if item is not None}
 
 

@@ -18,6 +18,8 @@ from .gateway import Gateway
 from .listening import Listener
 from .phases import Phase
 from .request_log import RecordedRequest
+from .responding import Responder, echo
+from .standing_scripts import read_standing_script
 from .storage import Storage
 from .world import Setting, World, http_origin
 
@@ -60,6 +62,12 @@ class Emulator:
         accounts: The accounts that the key opens and `GET /v1/accounts` lists; just
             *account_id* if None.
 
+        responder: Answers the rows of jobs whose input dataset is there, on the emulator's loop:
+            gets `custom_id` and the request's body (the job's parameters in it), and gives the
+            assistant's text or the whole response. A `RowFailureError`, raised or given, fails
+            the row; any other exception does so with code 500. May be async. By default the
+            text of the last message comes back.
+
     Raises:
         ValueError: An argument is out of its range, or there is no such assumption.
     """
@@ -80,6 +88,7 @@ class Emulator:
         assume: Assumptions | Mapping[str, object] | None = None,
         requests_per_minute: int | None = None,
         accounts: Sequence[str] | None = None,
+        responder: Responder = echo,
     ) -> None:
         if not (speed > 0 and math.isfinite(speed)):
             raise ValueError(f"speed must be above 0, not {speed!r}")
@@ -105,6 +114,7 @@ class Emulator:
             seed=seed,
             requests_per_minute=requests_per_minute,
             rules=read_assumptions(assume),
+            responder=responder,
         )
         self._known_world: World | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -234,6 +244,54 @@ class Emulator:
             "account_id": account_id,
         }
         return self._world().script_job(job_id, script).origin.name
+
+    def script_jobs(
+        self,
+        job: str = "*",
+        *,
+        phases: Sequence[Phase | str | Mapping[str, object]] | None = None,
+        times: int | None = 1,
+        rows: int | None = None,
+        failed_rows: int | None = None,
+        status: Mapping[str, str] | None = None,
+        window_seconds: float | None = None,
+        fields: Mapping[str, object] | None = None,
+    ) -> None:
+        """Let jobs go by a script that a client creates later; the first that matches counts.
+
+        Args:
+            job: A glob over the job's id.
+
+            phases: As with `script_job`.
+
+            times: For how many jobs, 1 or more; None is for all that come.
+
+            rows: As with `script_job`; of no effect where real rows are processed.
+
+            failed_rows: The same.
+
+            status: As with `script_job`.
+
+            window_seconds: The same, whatever the client asks for.
+
+            fields: The same.
+
+        Raises:
+            ValueError: A value cannot be used; the text names it.
+
+            RuntimeError: The emulator was never started.
+        """
+        script = {
+            "job": job,
+            "times": times,
+            "phases": phases,
+            "rows": rows,
+            "failed_rows": failed_rows,
+            "status": status,
+            "window_seconds": window_seconds,
+            "fields": fields,
+        }
+        self._world().scripts.add(read_standing_script(script))
 
     def add_dataset(
         self,

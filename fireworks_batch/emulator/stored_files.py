@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import BinaryIO, Final, Self
 
 import attrs
 
@@ -76,7 +76,7 @@ class FileWriter:
     def __init__(self, path: Path, generation: int) -> None:
         self._path = path
         self._generation = generation
-        self._file = path.open("wb")
+        self._file: BinaryIO | None = path.open("wb")
         self._hash = hashlib.md5(usedforsecurity=False)
         self._is_finished = False
         self.size = 0
@@ -90,19 +90,27 @@ class FileWriter:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._file.close()
+        self.pause()
         if not self._is_finished:
             remove(self._path)
 
     def write(self, chunk: bytes) -> None:
         """Add to the content, on the loop: the system takes it into its cache in microseconds."""
+        if self._file is None:
+            self._file = self._path.open("ab")
         self._file.write(chunk)
         self._hash.update(chunk)
         self.size += len(chunk)
 
+    def pause(self) -> None:
+        """Close the file until more is written."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
     def finish(self) -> StoredFile:
         """Give the whole content."""
-        self._file.close()
+        self.pause()
         self._is_finished = True
         md5 = base64.b64encode(self._hash.digest()).decode()
         return StoredFile(self._path, self.size, md5, self._generation)

@@ -21,7 +21,9 @@ from .jobs import Job, JobOrigin
 from .paging import PageTokens
 from .rate_limit import RateLimit
 from .request_log import RequestLog
+from .responding import Responder, echo
 from .scripts import JobScript, read_script, read_script_members
+from .standing_scripts import ScriptBook
 from .stored_files import FileStore
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ class Setting:
     seed: int
     requests_per_minute: int | None
     rules: Assumptions
+    responder: Responder = echo
 
     def has_account(self, account_id: str) -> bool:
         """Whether the key opens this account."""
@@ -67,6 +70,7 @@ class World:
         self.random = Random(setting.seed)
         self.faults = FaultBook(Random(setting.seed))
         self.jobs = JobStore(keeps_tombstones=setting.rules.deleted_job == "tombstone")
+        self.scripts = ScriptBook()
         self.clear_datasets()
         self.limit = RateLimit(setting.requests_per_minute)
         self.log.clear()
@@ -77,7 +81,8 @@ class World:
         self._sequence = 0
 
     def clear_datasets(self) -> None:
-        """Forget the datasets and remove their files."""
+        """Forget the datasets, and remove their files and the work on them."""
+        self.jobs.forget_work()
         self.bucket.clear()
         self.datasets = DatasetStore(self.bucket)
 

@@ -1,0 +1,128 @@
+"""Let jobs do their work when somebody looks, and put their output where it belongs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from .datasets import Dataset
+from .rows import InvalidRowError
+
+if TYPE_CHECKING:
+    from .clock import Instant
+    from .jobs import Job
+    from .work import Work
+    from .world import World
+
+
+class Workshop:
+    """Owns the tasks that process rows, from a start of the emulator to its stop."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._rules = world.setting.rules
+        self._tasks: dict[Job, asyncio.Task[None]] = {}
+
+    async def catch_up(self, jobs: Iterable[Job]) -> None:
+        """Bring the work of *jobs* to what the emulated time says.
+
+        It goes on for others if the caller is cancelled.
+        """
+        now = self._world.clock.now()
+        for job in jobs:
+            while job.work is not None and _is_due(job, job.work, now):
+                if job not in self._tasks:
+                    task = asyncio.create_task(self._work(job, job.work))
+                    self._tasks[job] = task
+                    task.add_done_callback(partial(self._forget, job))
+                await asyncio.shield(self._tasks[job])
+
+    async def catch_up_account(self, account_id: str) -> None:
+        """Bring the work of an account's jobs to what the emulated time says."""
+        await self.catch_up(self._world.jobs.listed(account_id, self._world.clock.now()))
+
+    async def stop(self) -> None:
+        """Interrupt all work; it goes on when somebody looks again."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def keep_partial_output(self, job: Job) -> None:
+        """Put down the output of a job that is about to be deleted."""
+        work, now = job.work, self._world.clock.now()
+        if work is not None and work.is_scanned and not work.is_finished and job.has_run(now):
+            self._finish(job, work, now)
+
+    def _forget(self, job: Job, _: asyncio.Task[None]) -> None:
+        del self._tasks[job]
+
+    async def _work(self, job: Job, work: Work) -> None:
+        now = self._world.clock.now()
+        files = self._world.bucket.files
+        try:
+            if not work.is_scanned:
+                if job.parent is not None:
+                    await self.catch_up([job.parent])
+                await work.scan()
+            await work.advance(_target(job, work, now), self._world.setting.responder, files)
+        except InvalidRowError as error:
+            job.fail_validation({"code": "INVALID_ARGUMENT", "message": str(error)}, now)
+            job.work = None
+        except FileNotFoundError:
+            message = "the input dataset was deleted"
+            job.end_as("FAILED", {"code": "FAILED_PRECONDITION", "message": message}, now)
+            job.work = None
+        else:
+            self._end(job, work, now)
+
+    def _end(self, job: Job, work: Work, now: Instant) -> None:
+        if not job.is_at_end(now) or work.is_finished:
+            return
+        if job.state(now) == "COMPLETED" and self._is_failure(work):
+            message = f"{work.counters.failed} of {work.rows} requests failed"
+            job.end_as("FAILED", {"code": "INTERNAL", "message": message}, now)
+        if job.state(now) == "FAILED" and self._rules.failed_job_output == "none":
+            work.is_finished = True
+        elif job.has_run(now) or job.state(now) == "COMPLETED":
+            self._finish(job, work, now)
+        else:
+            work.is_finished = True
+
+    def _is_failure(self, work: Work) -> bool:
+        counters, rules = work.counters, self._rules
+        if not counters.failed:
+            return False
+        rule = rules.some_rows_failed if counters.succeeded else rules.all_rows_failed
+        return rule == "FAILED"
+
+    def _finish(self, job: Job, work: Work, now: Instant) -> None:
+        world, (_, output) = self._world, job.datasets
+        files = work.finish(world.bucket.files)
+        _, account_id, _, dataset_id = output.split("/")
+        members: dict[str, object] = {"exampleCount": str(work.counters.succeeded)}
+        if self._rules.output_source_job == "filled":
+            members["sourceJobName"] = job.origin.name
+        dataset = Dataset(
+            account_id, dataset_id, members, clock=world.clock, created=job.shown_since(now)
+        )
+        dataset.parent = job.parent_output
+        world.datasets.add(dataset)
+        world.datasets.fill(dataset, files, now, ready=job.shown_since(now))
+
+
+def _target(job: Job, work: Work, now: Instant) -> int:
+    return int(work.rows * job.processed_share(now) + 1e-6)
+
+
+def _is_due(job: Job, work: Work, now: Instant) -> bool:
+    if work.is_finished or not job.is_validated(now):
+        return False
+    if job.gone is not None:
+        return False
+    if not work.is_scanned or work.counters.processed < _target(job, work, now):
+        return True
+    return job.is_at_end(now)
