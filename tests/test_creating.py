@@ -27,7 +27,8 @@ JOBS = "/v1/accounts/acme/batchInferenceJobs"
 @pytest.fixture
 async def emulator():
     """An emulator that does not ask for datasets to be there."""
-    async with Emulator(speed=60_000, account_id="acme") as running:
+    assume = {"input_dataset": "unchecked"}
+    async with Emulator(speed=60_000, account_id="acme", assume=assume) as running:
         yield running
 
 
@@ -120,8 +121,9 @@ async def test_another_job_under_the_id_is_a_conflict(client):
 
 async def test_a_taken_id_may_be_refused_with_400():
     """Nobody has seen how the server says it: either way the job is looked for."""
+    assume = {"duplicate_job_status": "400", "input_dataset": "unchecked"}
     async with (
-        Emulator(speed=60_000, assume={"duplicate_job_status": "400"}) as emulator,
+        Emulator(speed=60_000, assume=assume) as emulator,
         BatchClient(
             api_key=emulator.api_key, base_url=emulator.base_url, poll=FAST, retry=QUICK
         ) as client,
