@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import traceback
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fireworks_batch.errors import ConfigurationError, ResponseDecodeError
+from fireworks_batch.messages import salvage
 from fireworks_batch.models import (
     BatchInferenceJob,
     InferenceParameters,
@@ -23,7 +25,7 @@ from fireworks_batch.models import (
     Status,
 )
 from fireworks_batch.states import JobState, MultiRegion, OpenEnum, Precision, StatusCode
-from fireworks_batch.wire import Codec, _salvage, mask_paths, parse_json
+from fireworks_batch.wire import Codec, mask_paths, parse_json
 
 FIXTURES = Path(__file__).parent / "fixtures"
 JOBS = sorted(path.stem for path in FIXTURES.glob("*.json") if path.stem != "list_page")
@@ -192,6 +194,33 @@ def test_model_read_is_the_model_made(name):
     for again in (pickle.loads(pickle.dumps(found)), copy.copy(found), copy.deepcopy(found)):  # noqa: S301
         assert made == again
         assert found.extra == again.extra
+
+
+@pytest.mark.parametrize("broken", [{}, {"model": 5}, {"jobProgress": {"percent": "x"}}])
+def test_model_read_is_frozen(broken):
+    """A model and its parts are of the public classes, and frozen, even if some of it is wrong."""
+    found, error = attempt(fixture("running") | broken)
+    job = found or error.partial
+
+    assert type(job) is BatchInferenceJob
+    assert type(job.job_progress) is JobProgress
+    for model in (job, job.job_progress, job.status, job.lifecycle):
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            setattr(model, attrs.fields(type(model))[0].name, "x")
+
+
+def test_traceback_shows_the_generated_function():
+    """An error out of the generated code shows the line that it came from."""
+
+    def fail(_):
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError) as caught:
+        Codec(fail).structure({"name": NAME, "state": "JOB_STATE_NEW"}, BatchInferenceJob)
+
+    lines = "".join(traceback.format_exception(caught.value))
+    assert "<reader of fireworks_batch.models.BatchInferenceJob>" in lines
+    assert "item = zero_state if item is None else read_state(item, type_state)" in lines
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"<html>", b"\xff", b"{'a': 1}", b"NaN", b"[1,]"])
@@ -848,7 +877,7 @@ def test_both_readings_agree(path, value):
     members = fixture("running")
     place = members if len(path) == 1 else members[path[0]]
     place[path[-1]] = value
-    salvaged, problems = _salvage(CODEC._converter, members, BatchInferenceJob)
+    salvaged, problems = salvage(members, BatchInferenceJob, CODEC._reader_of)
 
     found, error = attempt(members)
 
