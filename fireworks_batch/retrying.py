@@ -5,6 +5,7 @@ and cut a Retry-After short.
 """
 
 from collections.abc import Callable, Generator
+from functools import cached_property
 from typing import Any
 
 import backoff
@@ -36,11 +37,18 @@ class Repeats:
         self._request = request
         self._retry = retry
         self._draw = draw
-        self._delays = _expo(retry.initial_delay, retry.max_delay)
-        self._limit_delays = _expo(retry.first_rate_limit_delay, retry.max_rate_limit_delay)
         self._attempts_left = retry.max_attempts - 1
         self._budget = retry.rate_limit_budget
         self._lost = 0
+
+    # Made when a call is to be repeated, which few are.
+    @cached_property
+    def _delays(self) -> Generator[float, Any, None]:
+        return _expo(self._retry.initial_delay, self._retry.max_delay)
+
+    @cached_property
+    def _limit_delays(self) -> Generator[float, Any, None]:
+        return _expo(self._retry.first_rate_limit_delay, self._retry.max_rate_limit_delay)
 
     def spend_on_gate(self, hold: float) -> None:
         """Charge the seconds that the gate is going to hold the call, or refuse to wait so long."""
