@@ -4,6 +4,7 @@ Performs no I/O.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -188,8 +189,13 @@ def _post(path: str, body: Mapping[str, Any], *, query: str = "", repeatable: bo
     return Request(method="POST", path=path, query=query, body=encoded, repeatable=repeatable)
 
 
+@lru_cache  # the same few names, again and again
+def _segment(name: str) -> str:
+    return quote(name, safe="")
+
+
 def _account(account_id: str) -> str:
-    return f"/v1/accounts/{quote(account_id, safe='')}"
+    return f"/v1/accounts/{_segment(account_id)}"
 
 
 def _jobs(account_id: str) -> str:
@@ -197,7 +203,7 @@ def _jobs(account_id: str) -> str:
 
 
 def _job(account_id: str, job_id: str) -> str:
-    return f"{_jobs(account_id)}/{quote(job_id, safe='')}"
+    return f"{_jobs(account_id)}/{_segment(job_id)}"
 
 
 def _datasets(account_id: str) -> str:
@@ -205,4 +211,4 @@ def _datasets(account_id: str) -> str:
 
 
 def _dataset(account_id: str, dataset_id: str) -> str:
-    return f"{_datasets(account_id)}/{quote(dataset_id, safe='')}"
+    return f"{_datasets(account_id)}/{_segment(dataset_id)}"
