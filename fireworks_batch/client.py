@@ -22,7 +22,7 @@ from fireworks_batch.account import Account
 from fireworks_batch.datasets import Datasets
 from fireworks_batch.errors import ConfigurationError
 from fireworks_batch.jobs import Jobs
-from fireworks_batch.keys import ApiKey, KeySource
+from fireworks_batch.keys import ApiKey, KeySource, hidden
 from fireworks_batch.looking import SingleLooks
 from fireworks_batch.policies import PollPolicy, RetryPolicy, scaled
 from fireworks_batch.session import TransportOptions
@@ -122,7 +122,8 @@ class BatchClient:
             ConfigurationError: There is no key, or an argument or a variable of the environment
                 is malformed. The text names the value, unless it is the key, and what is right.
         """
-        environ = os.environ
+        api_key = hidden(api_key)  # before anything can raise
+        environ = configuration.Environment(os.environ)
         scale = configuration.read_time_scale(environ)
         if scale != 1:
             _log.info("FIREWORKS_BATCH_TIME_SCALE: default durations are multiplied by %g", scale)

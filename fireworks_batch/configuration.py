@@ -10,15 +10,27 @@ import attrs
 
 from fireworks_batch.errors import ConfigurationError
 from fireworks_batch.http import check_base_url
-from fireworks_batch.keys import ApiKey
+from fireworks_batch.keys import ApiKey, Secret
 from fireworks_batch.names import check_id
 
-__all__ = ["Identity", "read_base_url", "read_identity", "read_time_scale"]
+__all__ = ["Environment", "Identity", "read_base_url", "read_identity", "read_time_scale"]
 
 _DEFAULT_URL: Final = "https://api.fireworks.ai"
 _AUTH_FILE: Final = Path(".fireworks", "auth.ini")
 # The vendor's own tools write it flat, without a section; others put one in.
 _SECTION: Final = "fireworks"
+
+
+class Environment:
+    """The environment's variables; a repr, and so a traceback with locals, shows none of them."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        """Take the variables."""
+        self._variables = variables
+
+    def get(self, name: str) -> str | None:
+        """Return a variable; None if it is not set, or empty."""
+        return self._variables.get(name) or None
 
 
 @attrs.frozen
@@ -33,7 +45,7 @@ def read_identity(
     api_key: ApiKey | None,
     account_id: str | None,
     *,
-    environ: Mapping[str, str],
+    environ: Environment,
     home: Path | None,
 ) -> Identity:
     """Find the key and the account.
@@ -48,17 +60,19 @@ def read_identity(
     Raises:
         ConfigurationError: There is no key, the file cannot be read, or the account is no id.
     """
-    account = account_id if account_id is not None else environ.get("FIREWORKS_ACCOUNT_ID") or None
-    key: ApiKey | None = api_key if api_key is not None else environ.get("FIREWORKS_API_KEY")
-    if not key and api_key is None:
-        stored = _read_auth_file(home)
-        key = stored.get("api_key")
-        account = account or stored.get("account_id") or None
-    if key is None or (key == "" and api_key is None):
-        raise ConfigurationError(
-            "no API key: pass api_key=, set FIREWORKS_API_KEY, or store one in "
-            f"~/{_AUTH_FILE.as_posix()}"
-        )
+    account = account_id if account_id is not None else environ.get("FIREWORKS_ACCOUNT_ID")
+    key = api_key
+    if key is None:
+        key = Secret(environ.get("FIREWORKS_API_KEY") or "")
+        if not key:
+            stored = _read_auth_file(home)
+            key = stored.get("api_key", Secret())
+            account = account or str(stored.get("account_id", "")) or None
+        if not key:
+            raise ConfigurationError(
+                "no API key: pass api_key=, set FIREWORKS_API_KEY, or store one in "
+                f"~/{_AUTH_FILE.as_posix()}"
+            )
     return Identity(key, None if account is None else _check_account(account))
 
 
@@ -70,20 +84,24 @@ def _check_account(account: object) -> str:
     return check_id("account_id", account)
 
 
-def _read_auth_file(home: Path | None) -> Mapping[str, str]:
+def _read_auth_file(home: Path | None) -> Mapping[str, Secret]:
     if home is None:
         return {}
     path = home / _AUTH_FILE
     try:
-        text = path.read_text(encoding="utf-8")
+        # Editors of other systems put a byte order mark before the text.
+        text = Secret(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigurationError(f"cannot read ~/{_AUTH_FILE.as_posix()}: {exc}") from exc
-    return parse_auth_file(text)
+        why = str(exc)
+    else:
+        return parse_auth_file(text)
+    # Outside the except: the cause, and its frames, would show what was read.
+    raise ConfigurationError(f"cannot read ~/{_AUTH_FILE.as_posix()}: {why}")
 
 
-def parse_auth_file(text: str) -> Mapping[str, str]:
+def parse_auth_file(text: str) -> Mapping[str, Secret]:
     """Read the vendor's auth.ini: flat, or with a ``[fireworks]`` section.
 
     Raises:
@@ -95,25 +113,25 @@ def parse_auth_file(text: str) -> Mapping[str, str]:
     except configparser.ParsingError as exc:
         lines = ", ".join(str(number - 1) for number, _ in exc.errors)
     else:
-        return {key: value.strip("\"'") for key, value in parser[_SECTION].items()}
+        return {key: Secret(value.strip("\"'")) for key, value in parser[_SECTION].items()}
     raise ConfigurationError(
         f"~/{_AUTH_FILE.as_posix()} has lines that are not 'key = value': {lines}"
     )
 
 
-def read_base_url(
-    base_url: str | None, *, environ: Mapping[str, str], allow_insecure_http: bool
-) -> str:
+def read_base_url(base_url: str | None, *, environ: Environment, allow_insecure_http: bool) -> str:
     """Find the base URL: as given, or ``FIREWORKS_BASE_URL``, or the vendor's.
 
     Raises:
         ConfigurationError: It is no base URL of the API.
     """
-    found = base_url if base_url is not None else environ.get("FIREWORKS_BASE_URL") or _DEFAULT_URL
+    found = (
+        base_url if base_url is not None else (environ.get("FIREWORKS_BASE_URL") or _DEFAULT_URL)
+    )
     return check_base_url(found, allow_insecure_http=allow_insecure_http)
 
 
-def read_time_scale(environ: Mapping[str, str]) -> float:
+def read_time_scale(environ: Environment) -> float:
     """Read ``FIREWORKS_BATCH_TIME_SCALE``, the factor on all default durations; 1 if not set.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias
 
 from fireworks_batch.errors import ConfigurationError, TransportError
 
-__all__ = ["ApiKey", "KeySource", "Secret"]
+__all__ = ["ApiKey", "KeySource", "Secret", "hidden"]
 
 ApiKey: TypeAlias = str | Callable[[], str] | Callable[[], Awaitable[str]]
 """A key, or a function, sync or async, that is asked for it before each request."""
@@ -23,6 +23,11 @@ class Secret(str):
 
     def __repr__(self) -> str:
         return "'***'"
+
+
+def hidden(api_key: Any) -> Any:
+    """Return a key that is a string as one that does not show itself, anything else as it is."""
+    return Secret(api_key) if isinstance(api_key, str) else api_key
 
 
 class KeySource:
@@ -72,15 +77,15 @@ class KeySource:
         return text.replace(key, "***") if key else text
 
 
-def _bearer(key: object) -> Secret:
+def _bearer(key: Any) -> Secret:
     """Return the header's value; a line break around the key, as in a file, is no part of it."""
-    text = key.strip() if isinstance(key, str) else ""
-    if not text:
-        what = "empty" if isinstance(key, str) else f"{type(key).__name__}, not a string"
+    kind, key = type(key).__name__, Secret(key.strip() if isinstance(key, str) else "")
+    if not key:
+        what = "empty" if kind in {"str", "Secret"} else f"{kind}, not a string"
         raise ConfigurationError(f"the API key is {what}; one looks like 'fw_…'")
-    if not _KEY(text):
+    if not _KEY(key):
         raise ConfigurationError(
             "the API key has white space or other characters in it that no header can carry; "
             "one looks like 'fw_…'"
         )
-    return Secret(f"Bearer {text}")
+    return Secret(f"Bearer {key}")

@@ -106,6 +106,12 @@ def test_the_vendors_file_has_key_and_account(tmp_path, section):
     assert BatchClient().account_id == "filed"
 
 
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path):
+    """Editors of other systems write one."""
+    store(tmp_path, "\ufeffapi_key = fw_file\naccount_id = filed\n")
+    assert BatchClient().account_id == "filed"
+
+
 def test_the_files_account_comes_only_with_its_key(tmp_path, monkeypatch):
     """A key from elsewhere may be of another account."""
     store(tmp_path, "api_key = fw_file\naccount_id = filed\n")

@@ -8,7 +8,14 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from fireworks_batch import BatchClient, FireworksBatchError, PollPolicy, RetryPolicy
+from fireworks_batch import (
+    BatchClient,
+    ConfigurationError,
+    FireworksBatchError,
+    PollPolicy,
+    RetryPolicy,
+)
+from fireworks_batch.keys import KeySource
 
 KEY = "fw_very_secret_key"
 ONCE = RetryPolicy(max_attempts=1, initial_delay=0, rate_limit_budget=0)
@@ -121,9 +128,83 @@ async def test_a_key_function_that_fails_keeps_its_text_to_itself(server):
     assert KEY not in everything(caught.value)
 
 
-@pytest.mark.parametrize("key", [f"{KEY} {KEY}", f"{KEY}\nX-Evil: 1", f"{KEY}é"])
+MALFORMED = [f"{KEY} {KEY}", f"{KEY}\nX-Evil: 1", f"{KEY}é"]
+
+
+@pytest.mark.parametrize("key", MALFORMED)
 def test_a_malformed_key_is_refused_unseen(key):
     """The text says what is wrong with it, and not what it is."""
-    with pytest.raises(ValueError, match="the API key has white space or other") as caught:
+    with pytest.raises(ConfigurationError, match="the API key has white space or") as caught:
         BatchClient(api_key=key)
-    assert KEY not in str(caught.value)
+    assert KEY not in everything(without_our_frame(caught.value))
+
+
+@pytest.mark.parametrize("key", [*MALFORMED, KEY.encode()])
+async def test_a_malformed_key_of_a_function_is_refused_unseen(key):
+    """The same, when it is asked for."""
+    source = KeySource(lambda: key)
+    with pytest.raises(ConfigurationError, match=r"the API key (has|is bytes)") as caught:
+        await source.bearer()
+    assert KEY not in everything(without_our_frame(caught.value))
+
+
+def without_our_frame(error: BaseException) -> BaseException:
+    """The error as the library raised it: the caller's own locals are the caller's business."""
+    return error.with_traceback(error.__traceback__.tb_next)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"request_timeout": 0},
+        {"account_id": "a/b"},
+        {"base_url": "nowhere"},
+        {"headers": {"X": 3}},
+        {"poll": 3},
+    ],
+)
+@pytest.mark.parametrize("source", ["argument", "environment", "file"])
+def test_a_refused_configuration_shows_no_key(monkeypatch, tmp_path, options, source):
+    """Wherever the key came from, no local of ours shows it."""
+    if source == "environment":
+        monkeypatch.setenv("FIREWORKS_API_KEY", KEY)
+    if source == "file":
+        store(tmp_path, f"api_key = {KEY}\n".encode())
+    given = {"api_key": KEY} if source == "argument" else {}
+    with pytest.raises(ConfigurationError) as caught:
+        BatchClient(**given, **options)
+    assert KEY not in everything(without_our_frame(caught.value))
+
+
+@pytest.mark.parametrize("name", ["BATCH_TIME_SCALE", "BASE_URL", "ACCOUNT_ID"])
+def test_a_malformed_variable_shows_no_other(monkeypatch, name):
+    """The key stands beside it in the environment."""
+    monkeypatch.setenv("FIREWORKS_API_KEY", KEY)
+    monkeypatch.setenv(f"FIREWORKS_{name}", "%/")
+    with pytest.raises(ConfigurationError, match="%/") as caught:
+        BatchClient()
+    assert KEY not in everything(without_our_frame(caught.value))
+
+
+def store(home, text: bytes) -> None:
+    """Write the vendor's file."""
+    (home / ".fireworks").mkdir()
+    (home / ".fireworks" / "auth.ini").write_bytes(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"api_key = {KEY}\nno assignment\n".encode(),
+        f"api_key = {KEY}\naccount_id = a/b\n".encode(),
+        f"api_key = {KEY} # mine\n".encode(),
+        f"other_key = {KEY}\n".encode(),
+        f"api_key = {KEY}\n".encode() + b"\xff",
+    ],
+)
+def test_a_malformed_file_shows_nothing_of_itself(tmp_path, text):
+    """Neither in the error nor in what it came from."""
+    store(tmp_path, text)
+    with pytest.raises(ConfigurationError) as caught:
+        BatchClient()
+    assert KEY not in everything(without_our_frame(caught.value))
