@@ -1,12 +1,13 @@
 """The session manager: configuration, one HTTP session, and the account's resources."""
 
 import logging
-import math
 import os
 import platform
 import random
+import re
 import secrets
 import ssl as ssl_module
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -38,6 +39,10 @@ _log = logging.getLogger("fireworks_batch")
 _log.addHandler(logging.NullHandler())
 
 _MIB: Final = 1024 * 1024
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII).fullmatch
+# Control characters, and what UTF-8 cannot spell.
+_NOT_IN_HEADER: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]").search
+_OUR_HEADERS: Final = frozenset({"content-length", "content-type", "transfer-encoding"})
 _USER_AGENT: Final = (
     f"fireworks-batch/{__version__} "
     f"Python/{'.'.join(platform.python_version_tuple()[:2])} aiohttp/{aiohttp.__version__}"
@@ -135,7 +140,7 @@ class BatchClient:
             ),
             user_agent=_USER_AGENT,
             headers=_check_headers(headers),
-            session=_check_session(session, trace_configs),
+            session=_check_session(session),
             retry=_check_type("retry", retry, RetryPolicy) or scaled(RetryPolicy(), scale),
             request_timeout=_check_positive("request_timeout", request_timeout),
             connect_timeout=_check_positive("connect_timeout", connect_timeout),
@@ -147,7 +152,7 @@ class BatchClient:
             max_body_bytes=_check_whole("max_body_bytes", max_body_bytes),
             proxy=_check_proxy(proxy),
             ssl=_check_ssl(ssl),
-            trace_configs=tuple(trace_configs),
+            trace_configs=_check_traces(trace_configs, session),
         )
         waits = WaitDefaults(
             poll=_check_type("poll", poll, PollPolicy) or scaled(PollPolicy(), scale),
@@ -247,7 +252,7 @@ def _tell_unknown(member: OpenEnum) -> None:
 
 def _check_positive(name: str, value: Any) -> float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and 0 < value < math.inf:
+    if is_number and 0 < value <= sys.float_info.max:
         return float(value)
     raise ConfigurationError(f"{name} must be a number above 0, not {value!r}")
 
@@ -265,26 +270,48 @@ def _check_type(name: str, value: Any, wanted: type[Any]) -> Any:
 
 
 def _check_headers(headers: Any) -> dict[str, str]:
-    checked: dict[Any, Any] = dict(headers or {})
+    try:
+        checked: dict[Any, Any] = dict(headers or {})
+    except (TypeError, ValueError):
+        raise ConfigurationError(
+            f"headers must map strings to strings, not be {type(headers).__name__}"
+        ) from None
     for name, value in checked.items():
         if not (isinstance(name, str) and isinstance(value, str)):
             raise ConfigurationError(f"headers must map strings to strings, not {name!r}")
-        if any(ord(char) < 32 for char in name + value):
+        if not _HEADER_NAME(name):
+            raise ConfigurationError(f"{name!r} cannot be the name of a header")
+        if _NOT_IN_HEADER(value):
             raise ConfigurationError(f"header {name!r} has a line break or control character")
         if name.lower() == "authorization":
             raise ConfigurationError("headers must not set Authorization: use api_key=")
+        if name.lower() in _OUR_HEADERS:
+            raise ConfigurationError(f"headers must not set {name}: each request has its own")
     return checked
 
 
-def _check_session(
-    session: aiohttp.ClientSession | None, trace_configs: Sequence[aiohttp.TraceConfig]
-) -> aiohttp.ClientSession | None:
-    if session is None:
-        return None
-    if trace_configs:
+def _check_traces(
+    trace_configs: Any, session: aiohttp.ClientSession | None
+) -> tuple[aiohttp.TraceConfig, ...]:
+    is_sequence = isinstance(trace_configs, Sequence)
+    if not is_sequence or not all(
+        isinstance(trace, aiohttp.TraceConfig) for trace in trace_configs
+    ):
+        raise ConfigurationError(
+            f"trace_configs must be a sequence of aiohttp.TraceConfig, not {trace_configs!r}"
+        )
+    if trace_configs and session is not None:
         raise ConfigurationError(
             "trace_configs are for the client's own session: give them to the session that you lend"
         )
+    return tuple(trace_configs)
+
+
+def _check_session(session: Any) -> aiohttp.ClientSession | None:
+    if session is None:
+        return None
+    if not isinstance(session, aiohttp.ClientSession):
+        raise ConfigurationError(f"session must be an aiohttp.ClientSession, not {session!r}")
     if session.trust_env:
         raise ConfigurationError(
             "a borrowed session must not have trust_env=True: with a netrc file it sends other "

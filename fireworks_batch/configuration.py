@@ -19,6 +19,7 @@ _DEFAULT_URL: Final = "https://api.fireworks.ai"
 _AUTH_FILE: Final = Path(".fireworks", "auth.ini")
 # The vendor's own tools write it flat, without a section; others put one in.
 _SECTION: Final = "fireworks"
+_LARGEST_SCALE: Final = 1e6
 
 
 class Environment:
@@ -135,15 +136,16 @@ def read_time_scale(environ: Environment) -> float:
     """Read ``FIREWORKS_BATCH_TIME_SCALE``, the factor on all default durations; 1 if not set.
 
     Raises:
-        ConfigurationError: It is no number above 0.
+        ConfigurationError: It is no number above 0 and at most a million.
     """
     text = environ.get("FIREWORKS_BATCH_TIME_SCALE") or "1"
     try:
         scale = float(text)
     except ValueError:
         scale = math.nan
-    if not 0 < scale < math.inf:
+    if not 0 < scale <= _LARGEST_SCALE:
         raise ConfigurationError(
-            f"FIREWORKS_BATCH_TIME_SCALE must be a number above 0, not {text!r}"
+            f"FIREWORKS_BATCH_TIME_SCALE must be a number above 0 and at most "
+            f"{_LARGEST_SCALE:g}, not {text!r}"
         )
     return scale

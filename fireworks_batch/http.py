@@ -39,6 +39,8 @@ LONGEST_RETRY_AFTER: Final = 3600.0
 
 _CODES: Final = tuple(StatusCode)
 _AUTH_CODES: Final = frozenset({"UNAUTHORIZED", "UNAUTHENTICATED"})
+# White space, control characters, a backslash, and what is not ASCII.
+_NOT_IN_URL: Final = re.compile(r"[^!-~]|\\").search
 _SECONDS: Final = re.compile(r"\d+(?:\.\d+)?", re.ASCII).fullmatch
 
 
@@ -280,6 +282,8 @@ def _split_url(text: object) -> Any:
         raise ConfigurationError(f"base_url must be a string, not {text!r}; {wanted}")
     if "@" in text:
         raise ConfigurationError(f"base_url has a user or password in it; {wanted}")
+    if _NOT_IN_URL(text.strip()):
+        raise ConfigurationError(f"base_url {text!r} has characters that no URL can have; {wanted}")
     try:
         parts = urlsplit(text.strip())
         port_is_valid = parts.port is None or parts.port > 0

@@ -1,6 +1,6 @@
 """What all waits of a client have in common, and what one of them may be told. Performs no I/O."""
 
-import math
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -44,7 +44,7 @@ def check_timeout(timeout: Any) -> float | None:
     if timeout is None:
         return None
     is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
-    if is_number and 0 < timeout < math.inf:
+    if is_number and 0 < timeout <= sys.float_info.max:
         return float(timeout)
     raise ConfigurationError(
         f"timeout must be a number of seconds above 0, JOB_WINDOW or None, not {timeout!r}"

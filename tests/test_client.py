@@ -48,6 +48,24 @@ def requests(emulator, path: str) -> int:
         ({"headers": {"Authorization": "x"}}, "headers must not set Authorization: use api_key="),
         ({"headers": {"X": "a\nb"}}, "header 'X' has a line break or control character"),
         ({"headers": {"X": 3}}, "headers must map strings to strings, not 'X'"),
+        ({"headers": {"X": "\x7f"}}, "header 'X' has a line break or control character"),
+        ({"headers": {"X": "\ud800"}}, "header 'X' has a line break or control character"),
+        ({"headers": {"X Y": "a"}}, "'X Y' cannot be the name of a header"),
+        ({"headers": {"": "a"}}, "'' cannot be the name of a header"),
+        ({"headers": {"content-type": "a"}}, "headers must not set content-type: each request"),
+        ({"headers": "Accept"}, "headers must map strings to strings, not be str"),
+        ({"headers": 3}, "headers must map strings to strings, not be int"),
+        ({"session": 3}, "session must be an aiohttp.ClientSession, not 3"),
+        ({"trace_configs": 3}, "trace_configs must be a sequence of aiohttp.TraceConfig, not 3"),
+        (
+            {"trace_configs": [3]},
+            "must be a sequence of aiohttp.TraceConfig, not [3]",
+        ),
+        ({"base_url": "https://x\\y"}, "has characters that no URL can have"),
+        ({"base_url": "https://a b.example"}, "has characters that no URL can have"),
+        ({"base_url": "https://xn--é.example"}, "has characters that no URL can have"),
+        ({"base_url": "https://x.example/\ud800"}, "has characters that no URL can have"),
+        ({"connect_timeout": 10**400}, "connect_timeout must be a number above 0, not 1000"),
         ({"proxy": "nowhere"}, "proxy must be an http(s) URL, False, or None"),
         ({"proxy": True}, "proxy must be an http(s) URL, False, or None"),
         ({"ssl": "yes"}, "ssl must be an SSLContext, a Fingerprint or a bool, not 'yes'"),
@@ -154,11 +172,11 @@ def test_the_time_scale_multiplies_default_policies_only(monkeypatch, caplog):
     assert own.jobs._waits.poll == PollPolicy()
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "fast", "nan", "inf"])
+@pytest.mark.parametrize("text", ["0", "-1", "fast", "nan", "inf", "1e300"])
 def test_a_bad_time_scale_is_refused(monkeypatch, text):
     """With its value."""
     monkeypatch.setenv("FIREWORKS_BATCH_TIME_SCALE", text)
-    with pytest.raises(ConfigurationError, match=f"must be a number above 0, not '{text}'"):
+    with pytest.raises(ConfigurationError, match=f"above 0 and at most 1e.06, not '{text}'"):
         BatchClient(api_key=KEY)
 
 

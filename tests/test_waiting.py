@@ -383,7 +383,7 @@ async def test_an_unknown_state_budget_ends_the_wait(emulator, client):
         await client.jobs.wait_until_terminal("odd", poll=poll)
 
 
-@pytest.mark.parametrize("timeout", [0, -1, math.nan, math.inf, "60", True])
+@pytest.mark.parametrize("timeout", [0, -1, math.nan, math.inf, 10**400, "60", True])
 @virtual
 async def test_a_bad_timeout_is_refused_at_the_call(client, timeout):
     """Before any request, naming the value and what would be right."""
