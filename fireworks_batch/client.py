@@ -4,24 +4,20 @@ import logging
 import os
 import platform
 import random
-import re
 import secrets
 import ssl as ssl_module
-import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import aiohttp
-import yarl
 
-from fireworks_batch import configuration
+from fireworks_batch import arguments, configuration
 from fireworks_batch.account import Account
 from fireworks_batch.datasets import Datasets
-from fireworks_batch.errors import ConfigurationError
 from fireworks_batch.jobs import Jobs
 from fireworks_batch.keys import ApiKey, KeySource, hidden
 from fireworks_batch.looking import SingleLooks
@@ -39,10 +35,6 @@ _log = logging.getLogger("fireworks_batch")
 _log.addHandler(logging.NullHandler())
 
 _MIB: Final = 1024 * 1024
-_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII).fullmatch
-# Control characters, and what UTF-8 cannot spell.
-_NOT_IN_HEADER: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]").search
-_OUR_HEADERS: Final = frozenset({"content-length", "content-type", "transfer-encoding"})
 _USER_AGENT: Final = (
     f"fireworks-batch/{__version__} "
     f"Python/{'.'.join(platform.python_version_tuple()[:2])} aiohttp/{aiohttp.__version__}"
@@ -139,23 +131,23 @@ class BatchClient:
                 base_url, environ=environ, allow_insecure_http=allow_insecure_http
             ),
             user_agent=_USER_AGENT,
-            headers=_check_headers(headers),
-            session=_check_session(session),
-            retry=_check_type("retry", retry, RetryPolicy) or scaled(RetryPolicy(), scale),
-            request_timeout=_check_positive("request_timeout", request_timeout),
-            connect_timeout=_check_positive("connect_timeout", connect_timeout),
-            transfer_timeout=_check_positive("transfer_timeout", transfer_timeout),
-            max_connections=_check_whole("max_connections", max_connections),
+            headers=arguments.check_headers(headers),
+            session=arguments.check_session(session),
+            retry=arguments.check_type("retry", retry, RetryPolicy) or scaled(RetryPolicy(), scale),
+            request_timeout=arguments.check_positive("request_timeout", request_timeout),
+            connect_timeout=arguments.check_positive("connect_timeout", connect_timeout),
+            transfer_timeout=arguments.check_positive("transfer_timeout", transfer_timeout),
+            max_connections=arguments.check_whole("max_connections", max_connections),
             max_requests_per_minute=None
             if max_requests_per_minute is None
-            else _check_positive("max_requests_per_minute", max_requests_per_minute),
-            max_body_bytes=_check_whole("max_body_bytes", max_body_bytes),
-            proxy=_check_proxy(proxy),
-            ssl=_check_ssl(ssl),
-            trace_configs=_check_traces(trace_configs, session),
+            else arguments.check_positive("max_requests_per_minute", max_requests_per_minute),
+            max_body_bytes=arguments.check_whole("max_body_bytes", max_body_bytes),
+            proxy=arguments.check_proxy(proxy),
+            ssl=arguments.check_ssl(ssl),
+            trace_configs=arguments.check_traces(trace_configs, session),
         )
         waits = WaitDefaults(
-            poll=_check_type("poll", poll, PollPolicy) or scaled(PollPolicy(), scale),
+            poll=arguments.check_type("poll", poll, PollPolicy) or scaled(PollPolicy(), scale),
             time_scale=scale,
             wall=_wall,
             draw=draw,
@@ -245,103 +237,3 @@ def _tell_unknown(member: OpenEnum) -> None:
         type(member).__name__,
         member.wire,
     )
-
-
-# --- Checks of arguments ------------------------------------------------------------------------
-
-
-def _check_positive(name: str, value: Any) -> float:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and 0 < value <= sys.float_info.max:
-        return float(value)
-    raise ConfigurationError(f"{name} must be a number above 0, not {value!r}")
-
-
-def _check_whole(name: str, value: Any) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
-        return value
-    raise ConfigurationError(f"{name} must be a whole number of at least 1, not {value!r}")
-
-
-def _check_type(name: str, value: Any, wanted: type[Any]) -> Any:
-    if value is None or isinstance(value, wanted):
-        return value
-    raise ConfigurationError(f"{name} must be a {wanted.__name__}, not {value!r}")
-
-
-def _check_headers(headers: Any) -> dict[str, str]:
-    try:
-        checked: dict[Any, Any] = dict(headers or {})
-    except (TypeError, ValueError):
-        raise ConfigurationError(
-            f"headers must map strings to strings, not be {type(headers).__name__}"
-        ) from None
-    for name, value in checked.items():
-        if not (isinstance(name, str) and isinstance(value, str)):
-            raise ConfigurationError(f"headers must map strings to strings, not {name!r}")
-        if not _HEADER_NAME(name):
-            raise ConfigurationError(f"{name!r} cannot be the name of a header")
-        if _NOT_IN_HEADER(value):
-            raise ConfigurationError(f"header {name!r} has a line break or control character")
-        if name.lower() == "authorization":
-            raise ConfigurationError("headers must not set Authorization: use api_key=")
-        if name.lower() in _OUR_HEADERS:
-            raise ConfigurationError(f"headers must not set {name}: each request has its own")
-    return checked
-
-
-def _check_traces(
-    trace_configs: Any, session: aiohttp.ClientSession | None
-) -> tuple[aiohttp.TraceConfig, ...]:
-    is_sequence = isinstance(trace_configs, Sequence)
-    if not is_sequence or not all(
-        isinstance(trace, aiohttp.TraceConfig) for trace in trace_configs
-    ):
-        raise ConfigurationError(
-            f"trace_configs must be a sequence of aiohttp.TraceConfig, not {trace_configs!r}"
-        )
-    if trace_configs and session is not None:
-        raise ConfigurationError(
-            "trace_configs are for the client's own session: give them to the session that you lend"
-        )
-    return tuple(trace_configs)
-
-
-def _check_session(session: Any) -> aiohttp.ClientSession | None:
-    if session is None:
-        return None
-    if not isinstance(session, aiohttp.ClientSession):
-        raise ConfigurationError(f"session must be an aiohttp.ClientSession, not {session!r}")
-    if session.trust_env:
-        raise ConfigurationError(
-            "a borrowed session must not have trust_env=True: with a netrc file it sends other "
-            "credentials; proxies of the environment are used without it"
-        )
-    if session.auth or "Authorization" in session.headers:
-        raise ConfigurationError(
-            "a borrowed session must not carry credentials of its own (auth=, Authorization)"
-        )
-    if not session.auto_decompress:
-        raise ConfigurationError("a borrowed session must not have auto_decompress=False")
-    return session
-
-
-def _check_proxy(proxy: Any) -> str | bool | None:
-    if proxy is None or proxy is False:
-        return proxy
-    if isinstance(proxy, str):
-        try:
-            url = yarl.URL(proxy)
-        except ValueError:
-            url = yarl.URL()
-        if url.scheme in {"http", "https"} and url.host:
-            return proxy
-    raise ConfigurationError("proxy must be an http(s) URL, False, or None for the environment's")
-
-
-def _check_ssl(ssl: Any) -> ssl_module.SSLContext | aiohttp.Fingerprint | bool:
-    if ssl is None:
-        return True
-    if isinstance(ssl, ssl_module.SSLContext | aiohttp.Fingerprint | bool):
-        return ssl
-    raise ConfigurationError(f"ssl must be an SSLContext, a Fingerprint or a bool, not {ssl!r}")

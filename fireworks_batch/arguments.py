@@ -1,0 +1,136 @@
+"""What a client may be told: each argument is checked before anything is made of it.
+
+Each function raises a `ConfigurationError` that names the value and what would be right.
+"""
+
+import re
+import ssl as ssl_module
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+import aiohttp
+import yarl
+
+from fireworks_batch.errors import ConfigurationError
+
+__all__ = [
+    "check_headers",
+    "check_positive",
+    "check_proxy",
+    "check_session",
+    "check_ssl",
+    "check_traces",
+    "check_type",
+    "check_whole",
+]
+
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII).fullmatch
+# Control characters, and what UTF-8 cannot spell.
+_NOT_IN_HEADER: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]").search
+_OUR_HEADERS: Final = frozenset({"content-length", "content-type", "transfer-encoding"})
+
+
+def check_positive(name: str, value: Any) -> float:
+    """Return a finite number above 0 as a float."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and 0 < value <= sys.float_info.max:
+        return float(value)
+    raise ConfigurationError(f"{name} must be a number above 0, not {value!r}")
+
+
+def check_whole(name: str, value: Any) -> int:
+    """Return a whole number of at least 1."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    raise ConfigurationError(f"{name} must be a whole number of at least 1, not {value!r}")
+
+
+def check_type(name: str, value: Any, wanted: type[Any]) -> Any:
+    """Return None, or a value of the wanted type."""
+    if value is None or isinstance(value, wanted):
+        return value
+    raise ConfigurationError(f"{name} must be a {wanted.__name__}, not {value!r}")
+
+
+def check_headers(headers: Any) -> dict[str, str]:
+    """Return headers that can be sent beside our own."""
+    try:
+        checked: dict[Any, Any] = dict(headers or {})
+    except (TypeError, ValueError):
+        raise ConfigurationError(
+            f"headers must map strings to strings, not be {type(headers).__name__}"
+        ) from None
+    for name, value in checked.items():
+        if not (isinstance(name, str) and isinstance(value, str)):
+            raise ConfigurationError(f"headers must map strings to strings, not {name!r}")
+        if not _HEADER_NAME(name):
+            raise ConfigurationError(f"{name!r} cannot be the name of a header")
+        if _NOT_IN_HEADER(value):
+            raise ConfigurationError(f"header {name!r} has a line break or control character")
+        if name.lower() == "authorization":
+            raise ConfigurationError("headers must not set Authorization: use api_key=")
+        if name.lower() in _OUR_HEADERS:
+            raise ConfigurationError(f"headers must not set {name}: each request has its own")
+    return checked
+
+
+def check_traces(
+    trace_configs: Any, session: aiohttp.ClientSession | None
+) -> tuple[aiohttp.TraceConfig, ...]:
+    """Return tracing hooks, which only a session of our own takes."""
+    is_sequence = isinstance(trace_configs, Sequence)
+    if not is_sequence or not all(
+        isinstance(trace, aiohttp.TraceConfig) for trace in trace_configs
+    ):
+        raise ConfigurationError(
+            f"trace_configs must be a sequence of aiohttp.TraceConfig, not {trace_configs!r}"
+        )
+    if trace_configs and session is not None:
+        raise ConfigurationError(
+            "trace_configs are for the client's own session: give them to the session that you lend"
+        )
+    return tuple(trace_configs)
+
+
+def check_session(session: Any) -> aiohttp.ClientSession | None:
+    """Return None, or a session that adds nothing harmful to what we send."""
+    if session is None:
+        return None
+    if not isinstance(session, aiohttp.ClientSession):
+        raise ConfigurationError(f"session must be an aiohttp.ClientSession, not {session!r}")
+    if session.trust_env:
+        raise ConfigurationError(
+            "a borrowed session must not have trust_env=True: with a netrc file it sends other "
+            "credentials; proxies of the environment are used without it"
+        )
+    if session.auth or "Authorization" in session.headers:
+        raise ConfigurationError(
+            "a borrowed session must not carry credentials of its own (auth=, Authorization)"
+        )
+    if not session.auto_decompress:
+        raise ConfigurationError("a borrowed session must not have auto_decompress=False")
+    return session
+
+
+def check_proxy(proxy: Any) -> str | bool | None:
+    """Return the URL of a proxy, False, or None."""
+    if proxy is None or proxy is False:
+        return proxy
+    if isinstance(proxy, str):
+        try:
+            url = yarl.URL(proxy)
+        except ValueError:
+            url = yarl.URL()
+        if url.scheme in {"http", "https"} and url.host:
+            return proxy
+    raise ConfigurationError("proxy must be an http(s) URL, False, or None for the environment's")
+
+
+def check_ssl(ssl: Any) -> ssl_module.SSLContext | aiohttp.Fingerprint | bool:
+    """Return what aiohttp takes as ssl; True by default."""
+    if ssl is None:
+        return True
+    if isinstance(ssl, ssl_module.SSLContext | aiohttp.Fingerprint | bool):
+        return ssl
+    raise ConfigurationError(f"ssl must be an SSLContext, a Fingerprint or a bool, not {ssl!r}")
