@@ -5,6 +5,8 @@ raises can show the request's headers, and so the key, in its repr and in its fr
 """
 
 import asyncio
+import os
+import re
 import ssl as ssl_module
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -22,6 +24,10 @@ __all__ = ["Session", "TransportOptions"]
 
 # A wait looks once a minute at least: keep its connection, and its TLS handshake, until then.
 _KEEP_ALIVE: Final = 75.0
+
+# In a text: a URL's user and password, and its query, which is a signature.
+_USER: Final = re.compile(r"(\w://)[^/\s'\"@]+@").sub
+_QUERY: Final = re.compile(r"(\w://[^\s'\"?]*)\?[^\s'\"]*").sub
 
 _T = TypeVar("_T")
 
@@ -67,6 +73,7 @@ class Session:
         self._waiting = 0
         self._session = options.session
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._process = 0
         self._sleepers: set[asyncio.Future[None]] = set()
         self._limits: set[asyncio.Timeout] = set()
         self._is_closed = False
@@ -116,11 +123,16 @@ class Session:
     def _bind(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.get_running_loop()
         if self._loop is None:
-            self._loop = loop
+            self._loop, self._process = loop, os.getpid()
         elif self._loop is not loop:
             raise ClientStateError(
                 "this client belongs to the event loop that it was first used on; "
                 "make one client for each loop"
+            )
+        elif self._process != os.getpid():
+            raise ClientStateError(
+                "this client was used before the process was forked, and shares its connections "
+                "with the parent; make a new one"
             )
         return loop
 
@@ -132,6 +144,8 @@ class Session:
         """
         if self._is_closed:
             raise _closed()
+        if self._loop is None:
+            _check_lent(self._session)
         self._bind()
         if self._session is None:
             self._session = aiohttp.ClientSession(
@@ -200,38 +214,58 @@ class Session:
             timeout=aiohttp.ClientTimeout(total=None, connect=connect, sock_connect=connect),
         )
 
-    async def bounded(self, what: str, limit_name: str, step: Awaitable[_T]) -> _T:
+    async def bounded(self, what: str, limit_name: str, step: Callable[[], Awaitable[_T]]) -> _T:
         """Take a step that a limit of time ends, or the closing of the client.
 
         Args:
             what: Names the request in the text of an error.
             limit_name: The option that has the limit, in seconds.
-            step: What to wait for.
+            step: Begins what is waited for.
 
         Raises:
             TransportError: There was no usable answer.
             RequestTimeoutError: There was none in time.
-            ClientStateError: The client was closed meanwhile.
+            ClientStateError: The client was closed, before or meanwhile.
         """
+        if self._is_closed:
+            raise _closed()
         seconds: float = getattr(self._options, limit_name)
         try:
             async with asyncio.timeout(seconds) as limit:
                 self._limits.add(limit)
                 try:
-                    return await step
+                    return await step()
                 finally:
                     self._limits.discard(limit)
         except aiohttp.ConnectionTimeoutError:
             error = self._late(what, "connect_timeout")
         except TimeoutError:
             error = self._late(what, limit_name)
-        except (aiohttp.ClientError, OSError, EOFError) as exc:
-            error = TransportError(self._scrub(f"{what}: {type(exc).__name__}: {exc}"))
-        raise _closed() if self._is_closed else error
+        # A name of a host that IDNA cannot spell is a UnicodeError.
+        except (aiohttp.ClientError, OSError, EOFError, UnicodeError) as exc:
+            error = TransportError(self._scrub(f"{what}: {type(exc).__name__}: {_text(exc)}"))
+        raise _closed() if self.is_closed else error
 
     def _late(self, what: str, limit_name: str) -> TransportError:
         seconds: float = getattr(self._options, limit_name)
         return RequestTimeoutError(f"{what}: no whole answer within {limit_name} ({seconds:g} s)")
+
+
+def _check_lent(session: aiohttp.ClientSession | None) -> None:
+    """Refuse a borrowed session of another loop, whose timers and sockets would never wake."""
+    # aiohttp deprecated the public attribute, and gives no other.
+    lent: Any = getattr(session, "_loop", None)
+    if lent not in {None, asyncio.get_running_loop()}:
+        raise ClientStateError(
+            "the session that this client borrowed belongs to another event loop; "
+            "lend it one that was made on this loop"
+        )
+
+
+def _text(exc: Exception) -> str:
+    """Return an error's text on one line, without what is secret in a URL: user and query."""
+    text = _USER(r"\1", " ".join(str(exc).split()))
+    return _QUERY(r"\1?…", text)
 
 
 def _closed() -> ClientStateError:

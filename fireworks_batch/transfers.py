@@ -1,6 +1,7 @@
 """A transfer: a body too large for memory, read piece by piece."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import aiohttp
@@ -14,7 +15,9 @@ class Stream:
     """The answer to a transfer: its body is read piece by piece."""
 
     def __init__(
-        self, response: aiohttp.ClientResponse, bounded: Callable[[Awaitable[bytes]], Any]
+        self,
+        response: aiohttp.ClientResponse,
+        bounded: Callable[[Callable[[], Awaitable[bytes]]], Any],
     ) -> None:
         """Wrap an answer; made by `Transport.stream`."""
         self._response = response
@@ -30,5 +33,5 @@ class Stream:
         Raises:
             TransportError: The body broke off, or nothing came for ``transfer_timeout`` seconds.
         """
-        piece: bytes = await self._bounded(self._response.content.read(size))
+        piece: bytes = await self._bounded(partial(self._response.content.read, size))
         return piece

@@ -166,7 +166,7 @@ class Transport:
                 # The gate may have closed while this call stood in line.
                 if not self._gate.hold(self.now()):
                     return await self._session.bounded(
-                        str(request), "request_timeout", self._exchange(request)
+                        str(request), "request_timeout", partial(self._exchange, request)
                     )
 
     async def _exchange(self, request: Request) -> Answer:
@@ -238,7 +238,8 @@ class Transport:
             if target.origin() == self._base.origin():
                 sent["Authorization"] = await self._keys.bearer()
             bounded = partial(self._session.bounded, what, "transfer_timeout")
-            response = await bounded(self._session.open(method, target, headers=sent, data=data))
+            open_it = partial(self._session.open, method, target, headers=sent, data=data)
+            response = await bounded(open_it)
             try:
                 yield Stream(response, bounded)
             finally:

@@ -100,6 +100,13 @@ async def test_a_status_becomes_its_error(responses, status, error):
         (aiohttp.ConnectionTimeoutError(), fb.RequestTimeoutError, "connect_timeout (10 s)"),
         (TimeoutError(), fb.RequestTimeoutError, "request_timeout (60 s)"),
         (OSError("no route"), fb.TransportError, "OSError: no route"),
+        (UnicodeError("label too long"), fb.TransportError, "UnicodeError: label too long"),
+        (aiohttp.ClientError("two\n  lines"), fb.TransportError, "ClientError: two lines"),
+        (
+            aiohttp.ClientError("cannot write to https://user:pw@x.example/a?sig=secret, sorry"),
+            fb.TransportError,
+            "ClientError: cannot write to https://x.example/a?… sorry",
+        ),
     ],
 )
 async def test_a_foreign_exception_becomes_ours(responses, foreign, error, text):
@@ -273,6 +280,17 @@ async def test_closing_wakes_those_who_wait(odd_server, borrowed):
             await client.jobs.get("slow")
 
 
+async def test_a_closed_client_reads_no_further(odd_server):
+    """A transfer through a borrowed session, which stays open, ends all the same."""
+    async with aiohttp.ClientSession() as session:
+        client = make(base_url=odd_server.url, session=session)
+        async with client._transport.stream("GET", f"{odd_server.url}/trickle") as stream:
+            assert await stream.read()
+            await client.aclose()
+            with pytest.raises(fb.ClientStateError, match="the client is closed"):
+                await stream.read()
+
+
 async def test_cancellation_lands_while_a_body_is_read(odd_server):
     """Within ten turns of the loop; the next request finds a free connection."""
     async with make(base_url=odd_server.url, max_connections=1) as client:
@@ -292,6 +310,31 @@ async def test_a_client_belongs_to_its_loop(odd_server):
         await client.jobs.get("slow")
         with pytest.raises(fb.ClientStateError, match="the event loop that it was first used on"):
             await asyncio.to_thread(asyncio.run, client.jobs.get("slow"))
+
+
+async def test_a_borrowed_session_belongs_to_its_loop_too():
+    """One that was made on another loop would wait for ever."""
+
+    async def lend() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession()
+
+    session = await asyncio.to_thread(asyncio.run, lend())
+    async with make(session=session) as client:
+        with pytest.raises(fb.ClientStateError, match="borrowed belongs to another event loop"):
+            await client.jobs.get("slow")
+        with pytest.raises(fb.ClientStateError, match="borrowed belongs to another event loop"):
+            await client.jobs.wait_until_terminal("slow")
+    session.detach()
+
+
+async def test_a_client_does_not_survive_a_fork(odd_server, monkeypatch):
+    """A child that goes on using the parent's connections is told to make a client of its own."""
+    async with make(base_url=odd_server.url) as client:
+        await client.jobs.get("slow")
+        with monkeypatch.context() as child:
+            child.setattr("os.getpid", lambda: -1)
+            with pytest.raises(fb.ClientStateError, match="used before the process was forked"):
+                await client.jobs.get("slow")
 
 
 async def test_a_client_never_closed_is_named(odd_server):
