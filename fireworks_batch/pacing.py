@@ -30,10 +30,14 @@ class Gate:
         """Return the seconds until the gate opens; 0 if it is open."""
         return max(0.0, self.opens_at - now)
 
-    def reserve(self, now: float) -> float:
-        """Take the next free place in the line, and return the moment that it stands for."""
-        if not self.spacing:
-            return now
-        place = max(now, self.opens_at, self._free_at)
-        self._free_at = place + self.spacing
-        return place
+    @property
+    def passes_at(self) -> float:
+        """The moment before which no request may pass, by the server's word or by the rate."""
+        return max(self.opens_at, self._free_at)
+
+    def let_pass(self, now: float) -> bool:
+        """Say whether a request may pass now; if so it has passed, and the next one is spaced."""
+        if now < self.passes_at:
+            return False
+        self._free_at = now + self.spacing
+        return True

@@ -8,8 +8,7 @@ import asyncio
 import os
 import re
 import ssl as ssl_module
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import aiohttp
@@ -181,12 +180,11 @@ class Session:
             timer.cancel()
             self._sleepers.discard(sleeper)
 
-    @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        """Stand in line for one of ``max_connections``.
+    async def acquire(self) -> None:
+        """Stand in line for one of ``max_connections``, which `release` gives back.
 
         Raises:
-            ClientStateError: The client was closed meanwhile.
+            ClientStateError: The client was closed, before or meanwhile.
         """
         self._waiting += 1
         try:
@@ -195,9 +193,13 @@ class Session:
             self._waiting -= 1
         try:
             self.ready()
-            yield
-        finally:
-            self._slots.release()
+        except ClientStateError:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """Give a connection's place to the next in line."""
+        self._slots.release()
 
     def open(self, method: str, url: URL, *, headers: Mapping[str, str], data: Any = None) -> Any:
         """Send a request, redirects not followed; await it, or enter it, for the answer."""

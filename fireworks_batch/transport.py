@@ -55,6 +55,7 @@ class Transport:
         self._base = URL(options.base_url)
         rate = options.max_requests_per_minute
         self._gate = Gate(60.0 / rate if rate else 0.0)
+        self._line = asyncio.Lock()
         self._session = Session(options, keys.scrub)
 
     # --- Its life -------------------------------------------------------------------------------
@@ -159,15 +160,33 @@ class Transport:
         raise error
 
     async def _exchange_in_turn(self, request: Request) -> Answer:
-        await self.sleep_until(self._gate.reserve(self.now()))
+        async with self._turn():
+            return await self._session.bounded(
+                str(request), "request_timeout", partial(self._exchange, request)
+            )
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Hold one of ``max_connections``, from a moment at which the gate lets a request pass."""
+        if self._gate.spacing:
+            # One at a time: who leaves the line, cancelled, leaves no gap in it.
+            async with self._line:
+                await self._pass_gate()
+        else:
+            await self._pass_gate()
+        try:
+            yield
+        finally:
+            self._session.release()
+
+    async def _pass_gate(self) -> None:
         while True:
-            await self.sleep_until(self._gate.opens_at)
-            async with self._session.slot():
-                # The gate may have closed while this call stood in line.
-                if not self._gate.hold(self.now()):
-                    return await self._session.bounded(
-                        str(request), "request_timeout", partial(self._exchange, request)
-                    )
+            await self.sleep_until(self._gate.passes_at)
+            await self._session.acquire()
+            # The gate may have closed while this call stood in line.
+            if self._gate.let_pass(self.now()):
+                return
+            self._session.release()
 
     async def _exchange(self, request: Request) -> Answer:
         headers = await self._headers(has_body=request.body is not None)
@@ -233,7 +252,7 @@ class Transport:
         self._session.ready()
         target = URL(url, encoded=True)
         what = f"{method} {target.origin()}{target.path}"
-        async with self._session.slot():
+        async with self._turn():
             sent = {"User-Agent": self._options.user_agent, **(headers or {})}
             if target.origin() == self._base.origin():
                 sent["Authorization"] = await self._keys.bearer()

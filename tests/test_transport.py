@@ -261,6 +261,31 @@ async def test_requests_are_spaced(odd_server):
     assert loop.time() - began >= 0.1
 
 
+async def test_who_leaves_the_line_leaves_no_gap(odd_server):
+    """A hundred cancelled calls do not hold up the next one, at a request a second."""
+    async with make(base_url=odd_server.url, max_requests_per_minute=60) as client:
+        await client.jobs.get("slow")
+        began = asyncio.get_running_loop().time()
+        tasks = [asyncio.create_task(client.jobs.get("slow")) for _ in range(100)]
+        await asyncio.sleep(0.01)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        assert (await client.jobs.get("slow")).id == "nightly"
+    assert asyncio.get_running_loop().time() - began < 30
+
+
+async def test_closing_wakes_those_whom_the_rate_holds_back(odd_server):
+    """All of them, though they stand in line one behind the other."""
+    client = make(base_url=odd_server.url, max_requests_per_minute=1)
+    await client.jobs.get("slow")
+    tasks = [asyncio.create_task(client.jobs.get("slow")) for _ in range(50)]
+    await asyncio.sleep(0.01)
+    await client.aclose()
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
+        assert str(result) == "the client is closed"
+
+
 # --- Life ---------------------------------------------------------------------------------------
 
 
