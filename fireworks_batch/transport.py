@@ -53,6 +53,8 @@ class Transport:
         self._draw = draw
         self._wall = wall
         self._base = URL(options.base_url)
+        accepts = {"User-Agent": options.user_agent, "Accept": "application/json"}
+        self._fixed_headers = _overlaid(accepts, options.headers)
         rate = options.max_requests_per_minute
         self._gate = Gate(60.0 / rate if rate else 0.0)
         self._line = asyncio.Lock()
@@ -199,13 +201,7 @@ class Transport:
 
     async def _headers(self, *, has_body: bool) -> dict[str, str]:
         kind = {"Content-Type": "application/json"} if has_body else {}
-        return {
-            "User-Agent": self._options.user_agent,
-            "Accept": "application/json",
-            **kind,
-            **self._options.headers,
-            "Authorization": await self._keys.bearer(),
-        }
+        return {**self._fixed_headers, **kind, "Authorization": await self._keys.bearer()}
 
     def _url(self, request: Request) -> URL:
         url = f"{self._options.base_url}{request.path}"
@@ -264,3 +260,10 @@ class Transport:
             finally:
                 # Nothing is awaited here; a connection whose body was not read is closed.
                 response.release()
+
+
+def _overlaid(headers: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
+    """Return headers and others, which win, however their names are spelt."""
+    named = {name.lower() for name in others}
+    kept = {name: value for name, value in headers.items() if name.lower() not in named}
+    return {**kept, **others}

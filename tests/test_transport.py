@@ -53,6 +53,12 @@ async def test_a_get_sends_what_the_api_needs(responses):
     assert call.kwargs["data"] is None
 
 
+async def test_a_header_is_sent_once_however_it_is_spelt(odd_server):
+    """The caller's User-Agent stands in the place of ours."""
+    async with make(base_url=odd_server.url, headers={"user-AGENT": "mine/1"}) as client:
+        assert (await client.jobs.get("agent")).id == "mine"
+
+
 async def test_a_read_mask_goes_in_camel_case_with_the_name(responses):
     """Paths are translated, each once."""
     url = f"{JOB_URL}?readMask=name,jobProgress.percent,state"
@@ -212,7 +218,11 @@ async def odd_server():
     async def auth(request):
         return web.Response(text=request.headers.get("Authorization", "none"))
 
-    kinds = {"trickle": trickle, "bomb": bomb, "slow": slow, "auth": auth}
+    async def agent(request):
+        agents = request.headers.getall("User-Agent")
+        return web.json_response({**JOB, "name": f"a/b/c/{'&'.join(agents).partition('/1')[0]}"})
+
+    kinds = {"agent": agent, "trickle": trickle, "bomb": bomb, "slow": slow, "auth": auth}
     app = web.Application()
     app.router.add_get("/{path:.*}", answer)
     async with TestServer(app) as server:
