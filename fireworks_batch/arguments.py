@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import aiohttp
-import yarl
 
 from fireworks_batch.errors import ConfigurationError
+from fireworks_batch.proxies import is_proxy_url
 
 __all__ = [
     "check_headers",
@@ -117,13 +117,8 @@ def check_proxy(proxy: Any) -> str | bool | None:
     """Return the URL of a proxy, False, or None."""
     if proxy is None or proxy is False:
         return proxy
-    if isinstance(proxy, str):
-        try:
-            url = yarl.URL(proxy)
-        except ValueError:
-            url = yarl.URL()
-        if url.scheme in {"http", "https"} and url.host:
-            return proxy
+    if isinstance(proxy, str) and is_proxy_url(proxy):
+        return proxy
     raise ConfigurationError("proxy must be an http(s) URL, False, or None for the environment's")
 
 

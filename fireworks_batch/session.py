@@ -68,6 +68,7 @@ class Session:
         self._options = options
         self._scrub = scrub
         self._proxies = Proxies(setting=options.proxy)
+        self._proxies.proxy_for(URL(options.base_url))  # what is wrong with it is said at once
         self._slots = asyncio.Semaphore(options.max_connections)
         self._waiting = 0
         self._session = options.session

@@ -67,6 +67,8 @@ def requests(emulator, path: str) -> int:
         ({"base_url": "https://x.example/\ud800"}, "has characters that no URL can have"),
         ({"connect_timeout": 10**400}, "connect_timeout must be a number above 0, not 1000"),
         ({"proxy": "nowhere"}, "proxy must be an http(s) URL, False, or None"),
+        ({"proxy": "http://a b"}, "proxy must be an http(s) URL, False, or None"),
+        ({"proxy": "http://[::1"}, "proxy must be an http(s) URL, False, or None"),
         ({"proxy": True}, "proxy must be an http(s) URL, False, or None"),
         ({"ssl": "yes"}, "ssl must be an SSLContext, a Fingerprint or a bool, not 'yes'"),
         ({"poll": 15}, "poll must be a PollPolicy, not 15"),
