@@ -27,6 +27,7 @@ __all__ = [
     "is_transient",
     "read_accounts",
     "read_refusal",
+    "redirect_reason",
     "retry_after",
     "server_time",
 ]
@@ -126,7 +127,7 @@ class _Said:
 
 def _read_error(answer: Answer) -> _Said:
     if 300 <= answer.status < 400:
-        return _Said(_redirect(answer.headers.get("location", "")), from_api=False)
+        return _Said(redirect_reason(answer.headers.get("location", "")), from_api=False)
     try:
         value = orjson.loads(answer.body)
     except ValueError:
@@ -134,7 +135,7 @@ def _read_error(answer: Answer) -> _Said:
     return _read_json_error(value) or _read_page(answer.body)
 
 
-def _redirect(location: str) -> str:
+def redirect_reason(location: str) -> str:
     """Name a redirect's host only: the rest may hold anything."""
     try:
         host = urlsplit(location).hostname or "another path"

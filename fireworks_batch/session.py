@@ -9,6 +9,7 @@ import os
 import re
 import ssl as ssl_module
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import aiohttp
@@ -18,6 +19,7 @@ from yarl import URL
 from fireworks_batch.errors import ClientStateError, RequestTimeoutError, TransportError
 from fireworks_batch.policies import RetryPolicy
 from fireworks_batch.proxies import Proxies
+from fireworks_batch.transfers import Body
 
 __all__ = ["Session", "TransportOptions"]
 
@@ -217,13 +219,20 @@ class Session:
             timeout=aiohttp.ClientTimeout(total=None, connect=connect, sock_connect=connect),
         )
 
-    async def bounded(self, what: str, limit_name: str, step: Callable[[], Awaitable[_T]]) -> _T:
+    async def bounded(
+        self,
+        what: str,
+        limit_name: str,
+        step: Callable[[], Awaitable[_T]],
+        body: Body | None = None,
+    ) -> _T:
         """Take a step that a limit of time ends, or the closing of the client.
 
         Args:
             what: Names the request in the text of an error.
             limit_name: The option that has the limit, in seconds.
             step: Begins what is waited for.
+            body: What it sends, if the limit begins anew with each piece that went out.
 
         Raises:
             TransportError: There was no usable answer.
@@ -236,6 +245,8 @@ class Session:
         try:
             async with asyncio.timeout(seconds) as limit:
                 self._limits.add(limit)
+                if body is not None:
+                    body.on_piece = partial(self._prolong, limit, seconds)
                 try:
                     return await step()
                 finally:
@@ -248,6 +259,11 @@ class Session:
         except (aiohttp.ClientError, OSError, EOFError, UnicodeError) as exc:
             error = TransportError(self._scrub(f"{what}: {type(exc).__name__}: {_text(exc)}"))
         raise _closed() if self.is_closed else error
+
+    def _prolong(self, limit: asyncio.Timeout, seconds: float) -> None:
+        # An answer may come, and end the step, before the body is out.
+        if limit in self._limits and not (limit.expired() or self._is_closed):
+            limit.reschedule(asyncio.get_running_loop().time() + seconds)
 
     def _late(self, what: str, limit_name: str) -> TransportError:
         seconds: float = getattr(self._options, limit_name)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
@@ -19,7 +19,7 @@ from fireworks_batch.keys import KeySource
 from fireworks_batch.pacing import Gate
 from fireworks_batch.retrying import Repeats, is_429
 from fireworks_batch.session import Session, TransportOptions
-from fireworks_batch.transfers import Stream
+from fireworks_batch.transfers import Body, Stream
 
 __all__ = ["Transport"]
 
@@ -181,6 +181,15 @@ class Transport:
         finally:
             self._session.release()
 
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """Hold one of ``max_connections``, whatever the gate says."""
+        await self._session.acquire()
+        try:
+            yield
+        finally:
+            self._session.release()
+
     async def _pass_gate(self) -> None:
         while True:
             await self.sleep_until(self._gate.passes_at)
@@ -201,7 +210,10 @@ class Transport:
 
     async def _headers(self, *, has_body: bool) -> dict[str, str]:
         kind = {"Content-Type": "application/json"} if has_body else {}
-        return {**self._fixed_headers, **kind, "Authorization": await self._keys.bearer()}
+        return {**self._fixed_headers, **kind, **await self._authorization()}
+
+    async def _authorization(self) -> dict[str, str]:
+        return {"Authorization": await self._keys.bearer()}
 
     def _url(self, request: Request) -> URL:
         url = f"{self._options.base_url}{request.path}"
@@ -229,37 +241,104 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         data: Any = None,
     ) -> AsyncIterator[Stream]:
-        """Open a transfer, once: its body is read, or sent, piece by piece.
+        """Open a transfer, once: its body is sent, or read, piece by piece.
+
+        It has no limit of time but one on standing still, ``transfer_timeout``, which begins anew
+        with each piece that goes out or comes in; a piece that the iterator in ``data`` is slow to
+        give counts too. It holds one of ``max_connections`` to the end of the block, and nothing
+        after that. It is never repeated, not even by aiohttp: whoever calls can say whether
+        ``data`` can be had again.
+
+        To the API's own origin go the API key and the client's headers, and such a request passes
+        the gate, as a call does: it waits there for as long as the server asked, and a 429 closes
+        it. To any other origin go ``headers`` and a User-Agent, and there is no gate.
 
         Args:
             method: The HTTP method.
-            url: An absolute URL. The API key goes to the API's own origin and nowhere else.
-            headers: All headers to send, but for User-Agent and Authorization.
-            data: What to send, in any form that aiohttp takes.
+
+            url: An absolute URL, sent as it is: a signature stays good.
+
+            headers: To send; they come before ours. aiohttp adds an Accept-Encoding unless there
+                is one (``identity`` for what is to be continued by its bytes), and a
+                Content-Length or chunks.
+
+            data: Bytes, an async iterator of bytes, or any payload or form of aiohttp's. It is not
+                closed here. An iterator is sent in chunks unless ``headers`` has its
+                Content-Length.
 
         Yields:
-            The answer, whatever its status, its body still to be read.
+            The answer, whatever its status, its body still to be read; it may come before all was
+            sent. A redirect is no answer.
 
         Raises:
-            TransportError: There was no answer, or it broke off, or nothing moved for
-                ``transfer_timeout`` seconds.
+            TransportError: There was no answer, or a redirect, or it broke off, or the URL cannot
+                be used.
+            RequestTimeoutError: Nothing moved for ``transfer_timeout`` seconds.
             ClientStateError: The client is closed, or belongs to another loop.
+            Exception: What ``data`` raised while it was read, as it is.
         """
         self._session.ready()
-        target = URL(url, encoded=True)
-        what = f"{method} {target.origin()}{target.path}"
-        async with self._turn():
-            sent = {"User-Agent": self._options.user_agent, **(headers or {})}
-            if target.origin() == self._base.origin():
-                sent["Authorization"] = await self._keys.bearer()
-            bounded = partial(self._session.bounded, what, "transfer_timeout")
-            open_it = partial(self._session.open, method, target, headers=sent, data=data)
-            response = await bounded(open_it)
+        target = _target(method, url)
+        what = f"{method} {target.origin()}{target.raw_path}"
+        is_ours = target.origin() == self._base.origin()
+        async with self._turn() if is_ours else self._place():
+            body = None if data is None else Body(data)
+            begin = partial(self._begin, method, target, headers or {}, body)
+            response = await self._sent(what, begin, body)
             try:
-                yield Stream(response, bounded)
+                self._heed(what, response, is_ours=is_ours)
+                yield Stream(response, partial(self._session.bounded, what, "transfer_timeout"))
             finally:
                 # Nothing is awaited here; a connection whose body was not read is closed.
                 response.release()
+
+    async def _begin(
+        self, method: str, target: URL, headers: Mapping[str, str], body: Body | None
+    ) -> aiohttp.ClientResponse:
+        sent = _overlaid({"User-Agent": self._options.user_agent}, headers)
+        if target.origin() == self._base.origin():
+            sent = {**_overlaid(self._fixed_headers, headers), **await self._authorization()}
+        response: aiohttp.ClientResponse = await self._session.open(
+            method, target, headers=sent, data=body
+        )
+        return response
+
+    async def _sent(
+        self,
+        what: str,
+        begin: Callable[[], Awaitable[aiohttp.ClientResponse]],
+        body: Body | None,
+    ) -> aiohttp.ClientResponse:
+        try:
+            return await self._session.bounded(what, "transfer_timeout", begin, body)
+        except TransportError:
+            # The connection failed because the data did.
+            if body is None or body.error is None:
+                raise
+            error = body.error
+        raise error
+
+    def _heed(self, what: str, response: aiohttp.ClientResponse, *, is_ours: bool) -> None:
+        """Close the gate after a 429 of the API's, and refuse a redirect."""
+        if is_ours and response.status == 429:
+            asked = http.retry_after(response.headers, now=self._wall())
+            hold = self._options.retry.first_rate_limit_delay if asked is None else asked
+            self._gate.close(self.now() + hold)
+        if 300 <= response.status < 400 and "location" in response.headers:
+            reason = http.redirect_reason(response.headers["location"])
+            raise TransportError(f"{what}: {response.status}: {reason}")
+
+
+def _target(method: str, url: str) -> URL:
+    """Read the URL of a transfer, without telling its query, which is a signature."""
+    try:
+        target = URL(url, encoded=True)
+        target.origin()
+    except ValueError:
+        target = URL()
+    if target.scheme in {"http", "https"}:
+        return target
+    raise TransportError(f"{method}: the URL of the transfer is no absolute http(s) URL")
 
 
 def _overlaid(headers: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:

@@ -395,35 +395,3 @@ async def test_a_proxy_of_the_environment_is_used(odd_server, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     async with make(base_url=odd_server.url) as client:
         assert (await client.jobs.get("slow")).id == "nightly"
-
-
-# --- Transfers ----------------------------------------------------------------------------------
-
-
-async def test_a_transfer_gives_the_key_to_the_api_only(odd_server):
-    """The same server under another name is another origin."""
-    async with make(base_url=odd_server.url) as client:
-        transport = client._transport
-        for url, expected in [
-            (odd_server.url, b"Bearer fw_key"),
-            (odd_server.url.replace("127.0.0.1", "localhost"), b"none"),
-        ]:
-            async with transport.stream("GET", f"{url}/auth") as stream:
-                assert stream.status == 200
-                assert expected == await stream.read()
-                assert await stream.read() == b""
-
-
-async def test_a_transfer_that_stands_still_is_ended(odd_server):
-    """By transfer_timeout, which bounds each step and not the whole."""
-    async with make(base_url=odd_server.url, transfer_timeout=0.9) as client:
-        read = 0
-        async with client._transport.stream("GET", f"{odd_server.url}/trickle") as stream:
-            while piece := await stream.read():
-                read += len(piece)
-        assert read == 100
-    async with make(base_url=odd_server.url, transfer_timeout=0.002) as client:
-        with pytest.raises(fb.RequestTimeoutError, match=r"within transfer_timeout \(0.002 s\)"):
-            async with client._transport.stream("GET", f"{odd_server.url}/trickle") as stream:
-                while await stream.read():
-                    pass
