@@ -1,6 +1,7 @@
 """The wait, over real HTTP against the emulator, on a virtual clock."""
 
 import asyncio
+import contextlib
 import functools
 import gc
 import inspect
@@ -503,6 +504,59 @@ async def test_cancellation_lands_at_once_and_leaves_nothing(emulator, client, a
     assert task.cancelled()
     assert now() - moment < 0.05
     assert not leftovers()
+
+
+@contextlib.asynccontextmanager
+async def unready():
+    """A server that takes connections and never shakes hands."""
+    writers = []
+
+    async def listen(_reader, writer):
+        writers.append(writer)
+
+    async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
+        yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        for writer in writers:
+            writer.close()
+
+
+@virtual
+async def test_cancellation_lands_while_connecting(emulator):
+    """Within ten turns of the loop, without the clock moving; the connection's place is free."""
+    async with (
+        unready() as url,
+        BatchClient(
+            api_key="fw_key", account_id="acme", base_url=url, poll=EVEN, max_connections=1
+        ) as client,
+    ):
+        task = asyncio.create_task(client.jobs.wait_until_terminal("idle"))
+        waiting = asyncio.create_task(client.jobs.wait_until_terminal("in-line"))
+        await asyncio.sleep(5)
+        moment = now()
+        for cancelled in (waiting, task):
+            cancelled.cancel()
+            assert await turns(cancelled) <= 10
+            assert cancelled.cancelled()
+        assert now() - moment < 0.05
+        assert not leftovers()
+        async with client._transport.stream("GET", f"{emulator.base_url}/v1/accounts") as stream:
+            assert stream.status
+
+
+@virtual
+async def test_a_connection_that_never_comes_costs_a_look(emulator):
+    """connect_timeout, and not request_timeout, ends it; the wait goes on."""
+    async with (
+        unready() as url,
+        BatchClient(
+            api_key="fw_key", account_id="acme", base_url=url, poll=EVEN, connect_timeout=3
+        ) as client,
+    ):
+        wait = client.jobs.wait_until_terminal("idle", timeout=30)
+        with pytest.raises(WaitTimeoutError):
+            await wait
+        assert "no whole answer within connect_timeout (3 s)" in str(wait.last_error)
+        assert wait.failures == 2
 
 
 @virtual
