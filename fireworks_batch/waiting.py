@@ -5,7 +5,7 @@ import warnings
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Generator
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, Final, NoReturn, Self
 
 from fireworks_batch import polling, progress
 from fireworks_batch.effects import Failure, Observation, WaitEffects, WaitTerms
@@ -21,6 +21,9 @@ from fireworks_batch.states import JobPhase
 __all__ = ["JobWait"]
 
 _log = logging.getLogger("fireworks_batch.wait")
+
+# Ten years, beyond which no time of day need be told.
+_FARTHEST: Final = 3.2e8
 
 
 class JobWait(Coroutine[Any, Any, BatchInferenceJob], AsyncIterator[JobSnapshot]):
@@ -52,6 +55,7 @@ class JobWait(Coroutine[Any, Any, BatchInferenceJob], AsyncIterator[JobSnapshot]
         self._ref = ref
         self._state: PollState | None = None
         self._due = 0.0
+        self._next_look: datetime | None = None
         self._ending: WaitError | None = None
         self._history = History()
         self._last_snapshot: JobSnapshot | None = None
@@ -87,10 +91,9 @@ class JobWait(Coroutine[Any, Any, BatchInferenceJob], AsyncIterator[JobSnapshot]
     @property
     def next_look(self) -> datetime | None:
         """When the job is looked at again, aware, in UTC; None before the start and at the end."""
-        if self._state is None or self._is_over:
+        if self._next_look is None or self._is_over:
             return None
-        left = max(0.0, self._due - self._effects.clock())
-        return self._effects.wall() + timedelta(seconds=left)
+        return max(self._next_look, self._effects.wall())
 
     def __repr__(self) -> str:
         last = self._last_snapshot
@@ -129,10 +132,13 @@ class JobWait(Coroutine[Any, Any, BatchInferenceJob], AsyncIterator[JobSnapshot]
         return self._coroutine
 
     async def _to_the_end(self) -> BatchInferenceJob:
-        while True:
-            snapshot = await self._next_snapshot()
-            if self._is_over:
-                return snapshot.job
+        try:
+            while True:
+                snapshot = await self._next_snapshot()
+                if self._is_over:
+                    return snapshot.job
+        finally:
+            self._is_over = True
 
     # --- Iterating ------------------------------------------------------------------------------
 
@@ -214,7 +220,7 @@ class JobWait(Coroutine[Any, Any, BatchInferenceJob], AsyncIterator[JobSnapshot]
 
     def _begin(self) -> PollState:
         terms = self._terms
-        self._due = self._effects.clock()
+        self._plan(self._effects.clock())
         self._state = polling.start(
             terms.policy,
             now=self._due,
@@ -223,6 +229,12 @@ class JobWait(Coroutine[Any, Any, BatchInferenceJob], AsyncIterator[JobSnapshot]
             least_window=polling.LEAST_WINDOW * terms.time_scale,
         )
         return self._state
+
+    def _plan(self, due: float) -> None:
+        """Set the next look, by the time of day too, which can be read where no loop runs."""
+        self._due = due
+        left = min(max(0.0, due - self._effects.clock()), _FARTHEST)
+        self._next_look = self._effects.wall() + timedelta(seconds=left)
 
     def _look(self, state: PollState) -> Awaitable[Observation | Failure | JobRef]:
         when = {"due": self._due, "deadline": state.deadline, "pause": state.pause}
@@ -242,7 +254,7 @@ class JobWait(Coroutine[Any, Any, BatchInferenceJob], AsyncIterator[JobSnapshot]
         self._log_look(snapshot, seen)
         match decision:
             case PollAt(due):
-                self._due = due
+                self._plan(due)
             case Finished():
                 self._is_over = True
             case _:
@@ -296,7 +308,7 @@ class JobWait(Coroutine[Any, Any, BatchInferenceJob], AsyncIterator[JobSnapshot]
         )
         match decision:
             case PollAt(due):
-                self._due = due
+                self._plan(due)
                 self._log_loss(failure, self._state)
                 return self._state
             case Refused() if failure.error is not None:

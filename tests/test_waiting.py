@@ -645,6 +645,36 @@ async def test_next_look_is_readable(emulator, client):
     assert 14.9 < ahead < 15.1
 
 
+def test_next_look_is_readable_without_a_loop():
+    """After the loop has ended, and in another thread."""
+
+    async def one_step():
+        async with (
+            Emulator(account_id="acme") as emulator,
+            BatchClient(
+                api_key=emulator.api_key, account_id="acme", base_url=emulator.base_url
+            ) as client,
+        ):
+            emulator.script_job("idle", phases=["PENDING"])
+            wait = client.jobs.wait_until_terminal("idle")
+            await anext(wait)
+            return wait
+
+    wait = asyncio.run(one_step())
+    assert (wait.next_look - wait.last_snapshot.observed_at).total_seconds() > 10
+
+
+@virtual
+async def test_a_cancelled_await_has_no_next_look(emulator, client):
+    """It cannot go on."""
+    emulator.script_job("idle", phases=["PENDING"])
+    wait = client.jobs.wait_until_terminal("idle")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(wait, 5)
+    assert wait.last_snapshot is not None
+    assert wait.next_look is None
+
+
 def test_a_wait_runs_without_a_loop_of_ones_own(monkeypatch):
     """asyncio.run takes it."""
 
