@@ -7,7 +7,7 @@ FIREWORKS_BASE_URL.
 import asyncio
 import sys
 
-from fireworks_batch import BatchClient
+from fireworks_batch import BatchClient, FireworksBatchError
 
 
 async def main(job_ids: list[str]) -> int:
@@ -22,4 +22,9 @@ async def main(job_ids: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(sys.argv[1:])))
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    try:
+        sys.exit(asyncio.run(main(sys.argv[1:])))
+    except* FireworksBatchError as group:
+        sys.exit("\n".join(f"error: {error}" for error in group.exceptions))

@@ -7,24 +7,23 @@ FIREWORKS_BASE_URL. Ctrl-C ends the program, not the job.
 import asyncio
 import sys
 
-from fireworks_batch import BatchClient, JobOutcomeError
+from fireworks_batch import BatchClient, FireworksBatchError
 
 
-async def main(job_id: str) -> int:
-    """Print what changes; exit with 1 if the job does not complete."""
+async def main(job_id: str) -> None:
+    """Print what changes; raise if the job does not complete."""
     async with BatchClient() as client:
         wait = client.jobs.wait_until_terminal(job_id, changes_only=True)
         async for snapshot in wait:
             print(snapshot.job.state, snapshot.percent, snapshot.eta, flush=True)
-        if wait.last_snapshot is None:
-            return 1
-        try:
-            wait.last_snapshot.job.raise_for_outcome()
-        except JobOutcomeError as error:
-            print(error, file=sys.stderr)
-            return 1
-    return 0
+            if snapshot.job.is_terminal:
+                snapshot.job.raise_for_outcome()
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(sys.argv[1])))
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    try:
+        asyncio.run(main(sys.argv[1]))
+    except FireworksBatchError as error:
+        sys.exit(f"error: {error}")

@@ -30,19 +30,21 @@ def environment(emulator: Emulator) -> dict[str, str]:
     }
 
 
-async def run(emulator: Emulator, *arguments: object) -> tuple[int, str, str]:
+async def run(emulator: Emulator, *arguments: object, **settings: str) -> tuple[int, str, str]:
     """Run Python on the arguments, and return exit code, stdout and stderr."""
-    process = await start(emulator, *arguments)
+    process = await start(emulator, *arguments, **settings)
     out, err = await process.communicate()
     return process.returncode, out.decode(), err.decode()
 
 
-async def start(emulator: Emulator, *arguments: object) -> asyncio.subprocess.Process:
-    """Start Python on the arguments."""
+async def start(
+    emulator: Emulator, *arguments: object, **settings: str
+) -> asyncio.subprocess.Process:
+    """Start Python on the arguments, in a user's environment with other settings."""
     return await asyncio.create_subprocess_exec(
         sys.executable,
         *map(str, arguments),
-        env=environment(emulator),
+        env={**environment(emulator), **settings},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -109,18 +111,23 @@ async def test_follow_many_jobs_reports_each(emulator):
     assert (1, "good COMPLETED\nlate EXPIRED\n") == (code, out)
 
 
-async def test_a_killed_worker_comes_back_to_its_job(emulator, tmp_path):
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
+@pytest.mark.parametrize("moment", ["before the first look", "asking", "sleeping"])
+async def test_a_killed_worker_comes_back_to_its_job(emulator, tmp_path, moment):
     """SIGTERM ends it with 75, and the next one finds the job by the stored reference."""
+    if moment == "asking":
+        emulator.add_fault("hang", seconds=600)
     program = ROOT / "examples" / "pipeline_worker.py"
     store = tmp_path / "ref.json"
     emulator.script_job("nightly", phases=["RUNNING"], window_seconds=10**7)
     worker = await start(emulator, program, store, 60, "nightly")
     await worker.stdout.readline()
-    while not emulator.requests():
+    while moment != "before the first look" and not emulator.requests():
         await asyncio.sleep(0.01)
     worker.send_signal(signal.SIGTERM)
     _, err = await worker.communicate()
     assert (75, b"") == (worker.returncode, err)
+    emulator.clear_faults()
     emulator.script_job("nightly", phases=["COMPLETED"])
     code, out, _ = await run(emulator, program, store, 60)
     assert code == 0
@@ -133,3 +140,41 @@ async def test_a_worker_out_of_time_is_to_be_run_again(emulator, tmp_path):
     emulator.script_job("nightly", phases=["RUNNING"], window_seconds=10**7)
     code, _, err = await run(emulator, program, tmp_path / "ref.json", 0.3, "nightly")
     assert (75, "") == (code, err)
+
+
+EXAMPLES = {
+    "follow_one_job": ["nightly"],
+    "follow_many_jobs": ["nightly", "other"],
+    "pipeline_worker": ["ref.json", "3", "nightly"],
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+async def test_an_example_tells_what_is_wrong_in_one_line(emulator, tmp_path, monkeypatch, name):
+    """A bad environment is no traceback."""
+    monkeypatch.chdir(tmp_path)
+    program = ROOT / "examples" / f"{name}.py"
+    code, out, err = await run(emulator, program, *EXAMPLES[name], FIREWORKS_BASE_URL="nowhere")
+    assert (1, "") == (code, out)
+    assert err.startswith("error: base_url 'nowhere' is no http(s) URL; it should look like")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+async def test_an_example_without_arguments_says_how_to_use_it(emulator, name):
+    """Its docstring does."""
+    code, _, err = await run(emulator, ROOT / "examples" / f"{name}.py")
+    assert code == 1
+    assert f"python {name}.py " in err.splitlines()[0]
+
+
+async def test_a_worker_without_its_file_says_so(emulator, tmp_path):
+    """It was never started with a job."""
+    program = ROOT / "examples" / "pipeline_worker.py"
+    code, _, err = await run(emulator, program, tmp_path / "none.json", 3)
+    assert code == 1
+    assert err.startswith("error: [Errno 2] No such file or directory: ")
+    (tmp_path / "cut.json").write_text('{"version": 1, "acc')
+    code, _, err = await run(emulator, program, tmp_path / "cut.json", 3)
+    assert code == 1
+    assert err.startswith("error: not a stored job reference: ")
