@@ -300,8 +300,8 @@ class _SentOnce(str):
     """A method that aiohttp does not find among those that it repeats by itself.
 
     It repeats once what it takes for idempotent, when the connection breaks. For a GET that is
-    welcome, but the 404 of a DELETE means another thing if an earlier one was sent; and there is no
-    option for it.
+    welcome, but the 404 of a DELETE means another thing if an earlier one was sent, and of the data
+    of an upload there may be nothing left to send; and there is no option for it.
     """
 
     __slots__ = ()

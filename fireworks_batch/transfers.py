@@ -13,11 +13,7 @@ _CHUNK: Final = 256 * 1024
 
 
 class Body(aiohttp.Payload):
-    """What a transfer sends: it tells of each piece that went out, and goes out once.
-
-    aiohttp sends a request again if a connection that it kept was dropped; an iterator that is
-    used up would then make an empty upload, which the server takes for a good one.
-    """
+    """What a transfer sends: it tells of each piece that went out."""
 
     def __init__(self, data: Any) -> None:
         """Wrap what is to be sent.
@@ -28,7 +24,6 @@ class Body(aiohttp.Payload):
         is_whole = isinstance(data, bytes | bytearray | memoryview)
         self._pieces = _Bytes(data) if is_whole else _payload(data)
         super().__init__(data, headers=self._pieces.headers)
-        self._is_sent = False
         self.on_piece: Callable[[], None] = _nothing
         """Called whenever a piece has gone out."""
         self.error: Exception | None = None
@@ -38,11 +33,6 @@ class Body(aiohttp.Payload):
     def size(self) -> int | None:
         """The number of bytes; None if it is not known, and the body is sent in chunks."""
         return self._pieces.size
-
-    @property
-    def consumed(self) -> bool:
-        """Whether it was sent, and cannot be again."""
-        return self._is_sent
 
     @property
     def autoclose(self) -> bool:
@@ -55,9 +45,6 @@ class Body(aiohttp.Payload):
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Send it, for aiohttp."""
-        if self._is_sent:
-            raise aiohttp.ClientConnectionError("the body was sent already, and is not sent again")
-        self._is_sent = True
         told = _Writer(writer, self)
         try:
             await self._pieces.write(told)

@@ -11,6 +11,7 @@ import warnings
 from datetime import timedelta
 from itertools import pairwise
 
+import aiohttp
 import attrs
 import looptime
 import pytest
@@ -603,11 +604,34 @@ async def test_closing_the_client_wakes_its_waits(emulator, client):
 
 @virtual
 async def test_500_waits_share_one_client(emulator):
-    """All end, and never more connections than max_connections."""
+    """All end, with never more connections than max_connections, and leave nothing behind."""
+    asking, most, made = 0, 0, 0
+    trace = aiohttp.TraceConfig()
+
+    async def begin(*_):
+        nonlocal asking, most
+        asking += 1
+        most = max(most, asking)
+
+    async def end(*_):
+        nonlocal asking
+        asking -= 1
+
+    async def connect(*_):
+        nonlocal made
+        made += 1
+
+    trace.on_request_start.append(begin)
+    trace.on_request_end.append(end)
+    trace.on_connection_create_end.append(connect)
     for number in range(500):
         emulator.script_job(f"job-{number}", phases=course("PENDING", "COMPLETED"))
     async with BatchClient(
-        api_key=emulator.api_key, account_id="acme", base_url=emulator.base_url, max_connections=7
+        api_key=emulator.api_key,
+        account_id="acme",
+        base_url=emulator.base_url,
+        max_connections=7,
+        trace_configs=[trace],
     ) as client:
         async with asyncio.TaskGroup() as group:
             tasks = [
@@ -615,6 +639,11 @@ async def test_500_waits_share_one_client(emulator):
                 for number in range(500)
             ]
         assert all(task.result().is_success for task in tasks)
+        session = client._transport._session
+        assert not session._sleepers
+        assert not session._limits
+        assert session._slots._value == 7
+    assert (7, 7) == (most, made)
     assert not leftovers()
 
 
