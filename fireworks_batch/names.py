@@ -5,7 +5,7 @@ Performs no I/O.
 
 import json
 import re
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import attrs
 
@@ -173,20 +173,32 @@ def model_name(value: object) -> str:
             )
 
 
+def _is_id(_ref: object, attribute: "attrs.Attribute[str]", value: object) -> None:
+    check_id(attribute.name.replace("_", " "), value)
+
+
+def _is_text(_ref: object, attribute: "attrs.Attribute[str]", value: object) -> None:
+    if not isinstance(value, str) or not value:
+        raise ConfigurationError(f"a job reference needs its {attribute.name}, not {value!r}")
+
+
 @attrs.frozen(repr=False)
 class JobRef:
     """All that is needed to find a job again, in another process too; holds no secret.
 
     ``str()`` is the resource name.
+
+    Raises:
+        ConfigurationError: An id is no string, empty, or could change the meaning of a path.
     """
 
-    account_id: str
+    account_id: str = attrs.field(validator=_is_id)
     """The account's id."""
 
-    job_id: str
+    job_id: str = attrs.field(validator=_is_id)
     """The last segment of the job's resource name."""
 
-    base_url: str
+    base_url: str = attrs.field(validator=_is_text)
     """The API that the job lives on, without ``/v1``."""
 
     def __str__(self) -> str:
@@ -210,7 +222,7 @@ class JobRef:
             ConfigurationError: It is not such an object, or of a newer version.
         """
         try:
-            members = json.loads(text)
+            members: Any = json.loads(text)
         except (ValueError, TypeError, RecursionError) as exc:
             raise ConfigurationError(f"not a stored job reference: {exc}") from None
         if not isinstance(members, dict):
@@ -220,14 +232,5 @@ class JobRef:
                 f"a job reference of version {members.get('version')!r} cannot be read here; "
                 f"this release reads version {_REF_VERSION}"
             )
-        return cls(
-            account_id=check_id("account id", members.get("account_id")),
-            job_id=check_id("job id", members.get("job_id")),
-            base_url=_string("base_url", members.get("base_url")),
-        )
-
-
-def _string(member: str, value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise ConfigurationError(f"a job reference needs its {member}, not {value!r}")
-    return value
+        stored: Any = {name: members.get(name) for name in ("account_id", "job_id", "base_url")}
+        return cls(**stored)

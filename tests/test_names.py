@@ -300,3 +300,12 @@ def test_the_name_of_something_else_is_no_dataset(text):
 def test_a_model_is_named_by_its_resource_name(segment):
     """A deployed model stands for its model."""
     assert model_name(f"accounts/acme/{segment}/demo") == "accounts/acme/models/demo"
+
+
+@pytest.mark.parametrize("unsafe", ["..", "a/b", "", None, "a?b"])
+def test_a_reference_made_by_hand_cannot_smuggle_a_path_either(unsafe):
+    """It is refused at birth, so that no call has to look at it again."""
+    with pytest.raises(ConfigurationError, match="job id"):
+        JobRef("acme", unsafe, "https://api.example")
+    with pytest.raises(ConfigurationError, match="account id"):
+        JobRef(unsafe, "nightly", "https://api.example")
