@@ -4,9 +4,9 @@ The only user of backoff, whose wait generators give the delays; its decorators 
 and cut a Retry-After short.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Any
+from itertools import repeat
 
 import backoff
 
@@ -43,11 +43,11 @@ class Repeats:
 
     # Made when a call is to be repeated, which few are.
     @cached_property
-    def _delays(self) -> Generator[float, Any, None]:
+    def _delays(self) -> Iterator[float]:
         return _expo(self._retry.initial_delay, self._retry.max_delay)
 
     @cached_property
-    def _limit_delays(self) -> Generator[float, Any, None]:
+    def _limit_delays(self) -> Iterator[float]:
         return _expo(self._retry.first_rate_limit_delay, self._retry.max_rate_limit_delay)
 
     def spend_on_gate(self, hold: float) -> None:
@@ -86,7 +86,9 @@ class Repeats:
         return wait
 
 
-def _expo(first: float, most: float) -> Generator[float, Any, None]:
+def _expo(first: float, most: float) -> Iterator[float]:
+    if not first:
+        return repeat(0.0)  # backoff would double it until it no longer fits into a float
     delays = backoff.expo(factor=first, max_value=most)
     next(delays)  # it yields nothing before it is asked for its first value
     return delays

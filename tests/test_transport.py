@@ -12,6 +12,8 @@ from yarl import URL
 
 import fireworks_batch as fb
 from fireworks_batch import BatchClient, RetryPolicy
+from fireworks_batch.calls import Request
+from fireworks_batch.retrying import Repeats
 
 BASE = "https://api.example"
 JOB_URL = f"{BASE}/v1/accounts/acme/batchInferenceJobs/nightly"
@@ -138,6 +140,16 @@ async def test_a_get_is_repeated(emulator, client, action):
     )
     assert (await client.jobs.get("nightly")).state == "RUNNING"
     assert job_gets(emulator) == 3
+
+
+def test_attempts_without_delay_are_as_many_as_one_likes():
+    """A doubled nothing is nothing."""
+    request = Request(method="GET", path="/v1/accounts", repeatable=True)
+    eager = RetryPolicy(max_attempts=1100, initial_delay=0)
+    repeats = Repeats(request, eager, lambda: 0.5)
+    assert {0.0} == {repeats.wait_after(fb.TransportError("reset")) for _ in range(1099)}
+    with pytest.raises(fb.TransportError):
+        repeats.wait_after(fb.TransportError("reset"))
 
 
 async def test_attempts_are_counted(emulator, client):
