@@ -274,7 +274,7 @@ def check_base_url(text: str, *, allow_insecure_http: bool = False) -> str:
             f"base_url {text!r} would send the API key in the clear; use 'https://…', or pass "
             "allow_insecure_http=True if that is meant"
         )
-    return f"{parts.scheme}://{parts.netloc}{path.removesuffix('/v1').rstrip('/')}"
+    return f"{parts.scheme}://{parts.netloc.lower()}{path.removesuffix('/v1').rstrip('/')}"
 
 
 def _split_url(text: object) -> Any:

@@ -572,7 +572,8 @@ def test_rate_limit_is_429_or_503_with_a_wait(status, after, expected):
         ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
         ("http://127.9.9.9", "http://127.9.9.9"),
         ("http://localhost:1/v1", "http://localhost:1"),
-        ("http://LOCALHOST", "http://LOCALHOST"),
+        ("http://LOCALHOST", "http://localhost"),
+        ("HTTPS://API.example/Prefix", "https://api.example/Prefix"),
         ("http://[::1]:8080", "http://[::1]:8080"),
     ],
 )
