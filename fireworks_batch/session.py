@@ -71,6 +71,8 @@ class Session:
         self._scrub = scrub
         self._proxies = Proxies(setting=options.proxy)
         self._proxies.proxy_for(URL(options.base_url))  # what is wrong with it is said at once
+        connect = options.connect_timeout
+        self._timeout = aiohttp.ClientTimeout(total=None, connect=connect, sock_connect=connect)
         self._slots = asyncio.Semaphore(options.max_connections)
         self._waiting = 0
         self._session = options.session
@@ -206,7 +208,6 @@ class Session:
 
     def open(self, method: str, url: URL, *, headers: Mapping[str, str], data: Any = None) -> Any:
         """Send a request, redirects not followed; await it, or enter it, for the answer."""
-        connect = self._options.connect_timeout
         return self.ready().request(
             method if method == "GET" else _SentOnce(method),
             url,
@@ -216,7 +217,7 @@ class Session:
             raise_for_status=False,
             proxy=self._proxies.proxy_for(url),
             ssl=self._options.ssl,
-            timeout=aiohttp.ClientTimeout(total=None, connect=connect, sock_connect=connect),
+            timeout=self._timeout,
         )
 
     async def bounded(
