@@ -162,37 +162,26 @@ class Transport:
         raise error
 
     async def _exchange_in_turn(self, request: Request) -> Answer:
-        async with self._turn():
+        await self._take_turn()
+        try:
             return await self._session.bounded(
                 str(request), "request_timeout", partial(self._exchange, request)
             )
+        finally:
+            self._session.release()
 
-    @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        """Hold one of ``max_connections``, from a moment at which the gate lets a request pass."""
+    async def _take_turn(self) -> None:
+        """Take one of ``max_connections``, at a moment at which the gate lets a request pass."""
         if self._gate.spacing:
             # One at a time: who leaves the line, cancelled, leaves no gap in it.
             async with self._line:
                 await self._pass_gate()
         else:
             await self._pass_gate()
-        try:
-            yield
-        finally:
-            self._session.release()
-
-    @asynccontextmanager
-    async def _place(self) -> AsyncIterator[None]:
-        """Hold one of ``max_connections``, whatever the gate says."""
-        await self._session.acquire()
-        try:
-            yield
-        finally:
-            self._session.release()
 
     async def _pass_gate(self) -> None:
         while True:
-            await self.sleep_until(self._gate.passes_at)
+            await self._session.sleep_until(self._gate.passes_at)
             await self._session.acquire()
             # The gate may have closed while this call stood in line.
             if self._gate.let_pass(self.now()):
@@ -281,7 +270,8 @@ class Transport:
         target = _target(method, url)
         what = f"{method} {target.origin()}{target.raw_path}"
         is_ours = target.origin() == self._base.origin()
-        async with self._turn() if is_ours else self._place():
+        await (self._take_turn() if is_ours else self._session.acquire())
+        try:
             body = None if data is None else Body(data)
             begin = partial(self._begin, method, target, headers or {}, body)
             response = await self._sent(what, begin, body)
@@ -291,6 +281,8 @@ class Transport:
             finally:
                 # Nothing is awaited here; a connection whose body was not read is closed.
                 response.release()
+        finally:
+            self._session.release()
 
     async def _begin(
         self, method: str, target: URL, headers: Mapping[str, str], body: Body | None
