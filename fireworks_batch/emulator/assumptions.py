@@ -98,6 +98,9 @@ class Assumptions:
     """Whether a job's input dataset must be there (else 404) and READY (else 400) at once. The
     rows of one that is not there are not processed; the job only says so."""
 
+    missing_input_status: Literal["404", "400"] = "404"
+    """How a job is refused whose input dataset is not there."""
+
     existing_output_status: Literal["409", "400"] = "409"
     """How a job is refused whose output dataset is there already. That it is refused is known
     from a user's script."""
@@ -111,6 +114,10 @@ class Assumptions:
 
     output_source_job: Literal["filled", "empty"] = "filled"
     """Whether an output dataset has its job as `sourceJobName`."""
+
+    output_example_count: Literal["succeeded", "processed", "zero"] = "succeeded"
+    """What an output dataset has as `exampleCount`: the rows of its results, those of both
+    files, or nothing."""
 
     some_rows_failed: Literal["COMPLETED", "FAILED"] = "COMPLETED"
     """How a job ends of which some rows failed."""
@@ -135,6 +142,9 @@ class Assumptions:
     row_model: Literal["ignore", "fail_row"] = "ignore"
     """What becomes of a row that names another model than the job's."""
 
+    row_stream: Literal["fail_row", "ignore"] = "fail_row"
+    """What becomes of a row that asks for a stream."""
+
     row_extras: Literal["ignore", "fail_job"] = "ignore"
     """What becomes of a row with more than `custom_id` and `body`, such as `method` or `url`."""
 
@@ -146,6 +156,12 @@ class Assumptions:
 
     blank_lines: Literal["skip", "fail_job"] = "skip"
     """What becomes of a dataset with blank lines."""
+
+    last_newline: Literal["optional", "required"] = "optional"
+    """Whether a job fails whose input does not end with a line feed."""
+
+    line_numbers: Literal["right", "one_less"] = "right"
+    """Which line a failed validation names. The number was off in the one message seen."""
 
     byte_order_mark: Literal["fail_job", "skip"] = "fail_job"
     """What becomes of a dataset that begins with a byte order mark."""
@@ -171,6 +187,9 @@ class Assumptions:
 
     dataset_in_use: Literal["delete", "refuse"] = "delete"
     """Whether a dataset can be deleted while a job that runs names it, or 400 is answered."""
+
+    unready_download_status: Literal["400", "404"] = "400"
+    """How a download of a dataset is refused that is not READY."""
 
     signed_url_range: Literal["yes", "ignore"] = "yes"
     """Whether the storage answers a `Range` with 206, or with the whole file."""

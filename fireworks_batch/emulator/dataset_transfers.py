@@ -104,7 +104,8 @@ class DatasetTransfers:
             return answer_html(400, "400 Bad Request")
         dataset = find_dataset(self._world, call)
         if not dataset.is_ready(self._world.clock.now()):
-            raise RefusalError("FAILED_PRECONDITION", "dataset is not ready")
+            status = int(self._rules.unready_download_status)
+            raise RefusalError("FAILED_PRECONDITION", "dataset is not ready", status=status)
         if call.parameter("downloadLineage") != "true":
             return answer_json({"filenameToSignedUrls": self._sign_gets(call, [dataset])})
         urls = self._sign_gets(call, self._lineage(dataset), self._rules.lineage_keys)

@@ -65,6 +65,7 @@ class JobInputs:
     def _check_input(self, name: str) -> None:
         dataset = self._world.datasets.find_name(name)
         if dataset is None:
-            raise RefusalError("NOT_FOUND", "resource not found")
+            status = int(self._rules.missing_input_status)
+            raise RefusalError("NOT_FOUND", "resource not found", status=status)
         if not dataset.is_ready(self._world.clock.now()):
             raise RefusalError("FAILED_PRECONDITION", f"input dataset {name!r} is not ready")

@@ -38,10 +38,10 @@ class RowSource:
             InvalidRowError: A row is bad; the text names its file and line.
         """
         owners, starts, sizes = array("L"), array("Q"), array("Q")
-        check = RowCheck(rules)
+        check, first = RowCheck(rules), 1 if rules.line_numbers == "right" else 0
         for owner, (name, file) in enumerate(self._files):
             start = 0
-            for number, line in enumerate(file.lines(), 1):
+            for number, line in enumerate(file.lines(), first):
                 if number % SLICE == 0:
                     await asyncio.sleep(0)
                 if _is_row(check, line, f"{name}:{number}"):

@@ -70,6 +70,8 @@ class RowCheck:
             if self._rules.blank_lines == "skip":
                 return False
             raise InvalidRowError("unexpected end of JSON input")
+        if self._rules.last_newline == "required" and not line.endswith(b"\n"):
+            raise InvalidRowError("no newline at the end of the file")
         row = self._read(line)
         self._check_id(row.get("custom_id"))
         self._check_body(row.get("body"))
@@ -142,7 +144,7 @@ class RowReader:
         body = row.body
         if "extra_body" in body:
             raise RowFailureError("Extra inputs are not permitted, field: 'extra_body'")
-        if body.get("stream"):
+        if body.get("stream") and self._rules.row_stream == "fail_row":
             raise RowFailureError("streaming is not supported in batch inference")
         if self._rules.row_model == "fail_row" and body.get("model", self._model) != self._model:
             raise RowFailureError(f"model {body['model']!r} is not the job's")

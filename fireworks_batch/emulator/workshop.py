@@ -103,7 +103,9 @@ class Workshop:
         world, (_, output) = self._world, job.datasets
         files = work.finish(world.bucket.files)
         _, account_id, _, dataset_id = output.split("/")
-        members: dict[str, object] = {"exampleCount": str(work.counters.succeeded)}
+        rule, counters = self._rules.output_example_count, work.counters
+        counts = {"succeeded": counters.succeeded, "processed": counters.processed, "zero": 0}
+        members: dict[str, object] = {"exampleCount": str(counts[rule])}
         if self._rules.output_source_job == "filled":
             members["sourceJobName"] = job.origin.name
         dataset = Dataset(

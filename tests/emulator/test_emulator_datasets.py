@@ -368,11 +368,13 @@ async def test_a_download_asked_for_with_a_body_meets_the_front_end(bench):
     assert (reply.status, reply.json) == (501, refused(12, "Method Not Allowed"))
 
 
-async def test_a_dataset_that_is_not_ready_cannot_be_downloaded(bench):
-    """400 until its files are there."""
-    await create(bench)
-    reply = await bench.api.get(f"{DATASETS}/in:getDownloadEndpoint")
-    assert (reply.status, reply.json) == (400, refused(9, "dataset is not ready"))
+@pytest.mark.parametrize(("position", "status"), [("400", 400), ("404", 404)])
+async def test_a_dataset_that_is_not_ready_cannot_be_downloaded(make_bench, position, status):
+    """Refused until its files are there."""
+    async with make_bench(assume={"unready_download_status": position}) as bench:
+        await create(bench)
+        reply = await bench.api.get(f"{DATASETS}/in:getDownloadEndpoint")
+        assert (reply.status, reply.json) == (status, refused(9, "dataset is not ready"))
 
 
 # Put there by a test

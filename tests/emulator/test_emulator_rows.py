@@ -69,6 +69,7 @@ def test_four_roles_are_known(role):
 @pytest.mark.parametrize(
     ("name", "text", "position", "message"),
     [
+        ("last_newline", line(), "required", "no newline at the end of the file"),
         ("blank_lines", b"  \r\n", "fail_job", "unexpected end of JSON input"),
         ("row_extras", line(url="x", method="POST"), "fail_job", "unknown field 'method'"),
         (
@@ -82,7 +83,7 @@ def test_four_roles_are_known(role):
 def test_what_is_not_known_of_rows_is_a_switch(name, text, position, message):
     """In one position the job fails, in the other it does not."""
     assert refusal(text, **{name: position}) == message
-    other = {"blank_lines": "skip", "row_extras": "ignore", "byte_order_mark": "skip"}[name]
+    other = {"last_newline": "optional", "row_extras": "ignore"}.get(name, "skip")
     is_row = RowCheck(Assumptions(**{name: other})).is_row(text)
     assert is_row == (name != "blank_lines")
 
@@ -112,6 +113,11 @@ def test_some_rows_fail_alone(body, message):
     with pytest.raises(RowFailureError) as caught:
         complete({"messages": HELLO} | body)
     assert (str(caught.value), caught.value.code) == (message, 400)
+
+
+def test_a_stream_may_be_ignored():
+    """By assumption the row is answered like any other."""
+    assert complete({"messages": HELLO, "stream": True}, row_stream="ignore")["stream"]
 
 
 def test_another_model_in_a_row_is_ignored_or_fails_it():

@@ -254,6 +254,14 @@ async def test_a_bad_row_fails_the_job(bench):
         assert (reply.status, reply.json["message"]) == (404, "resource not found")
 
 
+async def test_a_line_number_may_be_off(make_bench):
+    """As it was in the one message seen."""
+    async with make_bench(assume={"line_numbers": "one_less"}) as bench:
+        await begin(bench, rows(2) + b"{}")
+        bench.clock.advance(60)
+        assert "on input.jsonl:2: " in (await bench.job())["status"]["message"]
+
+
 async def test_the_rows_of_all_files_belong_together(bench):
     """Ids are unique in the dataset, and lines are counted by file."""
     bench.emulator.add_dataset("reviews", files={"a": rows(2), "b": b"\n" + rows(1)})
@@ -322,6 +330,14 @@ async def test_a_stop_interrupts_the_work(make_bench):
 
 
 # What a job may read and write
+
+
+@pytest.mark.parametrize(("position", "status"), [("404", 404), ("400", 400)])
+async def test_an_input_that_is_not_there(make_bench, position, status):
+    """By the code NOT_FOUND; the status is a switch."""
+    async with make_bench(assume={"missing_input_status": position}) as bench:
+        reply = await bench.create()
+        assert (reply.status, reply.json["message"]) == (status, "resource not found")
 
 
 @pytest.mark.parametrize("position", ["must_be_ready", "unchecked"])
@@ -443,6 +459,26 @@ async def test_what_is_not_known_of_outputs_is_a_switch(make_bench, assume, expe
         results, _ = await output(bench)
         is_kept = results == ["r0", "r1", "r2", "r3", "r4"]
         assert is_kept == (assume.get("row_order") == "kept")
+
+
+@pytest.mark.parametrize(
+    ("position", "count"), [("succeeded", "2"), ("processed", "3"), ("zero", "0")]
+)
+async def test_the_count_of_an_output_dataset(make_bench, position, count):
+    """Which rows it counts is not known."""
+    assume = {"output_example_count": position}
+    async with make_bench(assume=assume, responder=failing("r1")) as bench:
+        await begin(bench, count=3)
+        bench.clock.advance(600)
+        assert (await bench.api.get(f"/v1/{OUTPUT}")).json["exampleCount"] == count
+
+
+async def test_an_output_dataset_may_not_name_its_job(make_bench):
+    """By assumption `sourceJobName` is empty."""
+    async with make_bench(assume={"output_source_job": "empty"}) as bench:
+        await begin(bench)
+        bench.clock.advance(600)
+        assert (await bench.api.get(f"/v1/{OUTPUT}")).json["sourceJobName"] == ""
 
 
 async def test_a_response_may_be_wrapped(make_bench):
