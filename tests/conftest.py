@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import aioresponses.core
 import pytest
 from aiohttp import ClientResponse
+from answer_schemas import problem_in
 from hypothesis import HealthCheck, settings
 
 from fireworks_batch import BatchClient, PollPolicy, RetryPolicy
@@ -48,6 +49,24 @@ def _clean_environment(monkeypatch, tmp_path):
         if name.startswith("FIREWORKS_") or name.upper().endswith("_PROXY"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
+
+
+@pytest.fixture(autouse=True)
+def _contract(request):
+    """Each answer of each emulator keeps the contract, and no key goes to a signed URL."""
+    problems = []
+
+    def watch(exchange):
+        problem = problem_in(exchange)
+        if problem is not None:
+            problems.append(problem)
+
+    with Emulator.watched(watch):
+        yield
+    if request.node.get_closest_marker("breaks_contract") is None:
+        assert problems == []
+    else:
+        assert problems != []
 
 
 class _ResponseWithWriter(ClientResponse):

@@ -5,5 +5,6 @@ from .phases import Phase
 from .request_log import RecordedRequest
 from .rows import RowFailureError
 from .server import Emulator
+from .watching import Exchange
 
-__all__ = ["Assumptions", "Emulator", "Phase", "RecordedRequest", "RowFailureError"]
+__all__ = ["Assumptions", "Emulator", "Exchange", "Phase", "RecordedRequest", "RowFailureError"]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from aiohttp import web
 
 from .answers import Answer, FileBody
 from .fault_actions import reset_connection, send_part, spoilt_answer
+from .watching import Exchange
 
 if TYPE_CHECKING:
     from .faults import Fault
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from .world import World
 
 Respond: TypeAlias = "Callable[[web.BaseRequest, Entry], Awaitable[Answer]]"
+
+
+_HARMLESS: Final = frozenset({None, "delay", "drop_answer", "truncate"})
+"""Faults that leave the answer as it was meant."""
 
 
 class Reception:
@@ -54,10 +59,13 @@ class Reception:
             body_bytes=request.content_length or 0,
         )
         fault = self._world.faults.strike(request.method, request.path)
-        if fault is None:
-            return await self._answer(request, entry)
-        entry.fault = fault.action
-        return await self._suffer(fault, request, entry)
+        try:
+            if fault is None:
+                return await self._answer(request, entry)
+            entry.fault = fault.action
+            return await self._suffer(fault, request, entry)
+        finally:
+            self._tell(entry)
 
     async def stop(self) -> None:
         """Wake whatever waits, and end what goes on for clients who left."""
@@ -88,7 +96,18 @@ class Reception:
     async def _ask(self, request: web.BaseRequest, entry: Entry) -> Answer:
         answer = await self._respond(request, entry)
         entry.status = answer.status
+        entry.answer = answer
         return answer
+
+    def _tell(self, entry: Entry) -> None:
+        answer, entry.answer = entry.answer, None
+        for watch in self._world.setting.watches:
+            exchange = Exchange(
+                request=self._world.log.record(entry),
+                body=answer.body if answer and isinstance(answer.body, bytes) else None,
+                is_genuine=not self._world.has_altered_jobs and entry.fault in _HARMLESS,
+            )
+            watch(exchange)
 
     async def _suffer(
         self, fault: Fault, request: web.BaseRequest, entry: Entry

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 if TYPE_CHECKING:
+    from .answers import Answer
     from .clock import EmulatedClock, Instant
 
 CAPACITY: Final = 100_000
@@ -65,6 +66,8 @@ class Entry:
     body_bytes: int = 0
     status: int | None = None
     fault: str | None = None
+    answer: Answer | None = None
+    """Only while it is under way."""
 
 
 class HeaderView(Mapping[str, str]):
@@ -130,14 +133,15 @@ class RequestLog:
         """Give the requests after *number*, oldest first."""
         first = self._count - len(self._entries)
         entries: Iterable[Entry] = islice(self._entries, max(0, number - first), None)
-        return [self._record(entry) for entry in entries]
+        return [self.record(entry) for entry in entries]
 
     def clear(self) -> None:
         """Forget everything and count from 1 again."""
         self._entries.clear()
         self._count = 0
 
-    def _record(self, entry: Entry) -> RecordedRequest:
+    def record(self, entry: Entry) -> RecordedRequest:
+        """Give a request as far as it got."""
         return RecordedRequest(
             n=entry.n,
             time=self._clock.timestamp(entry.time),

@@ -6,9 +6,10 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from .assumptions import Assumptions, read_assumptions
 from .clock import EmulatedClock, microseconds
@@ -17,6 +18,7 @@ from .listening import Listener
 from .powers import Powers
 from .responding import Responder, echo
 from .storage import Storage
+from .watching import Watch, Watches
 from .world import Setting, World, http_origin
 
 
@@ -68,6 +70,8 @@ class Emulator(Powers):
         ValueError: An argument is out of its range, or there is no such assumption.
     """
 
+    _watches: ClassVar = Watches()
+
     def __init__(  # the settings of a whole service
         self,
         *,
@@ -111,10 +115,24 @@ class Emulator(Powers):
             requests_per_minute=requests_per_minute,
             rules=read_assumptions(assume),
             responder=responder,
+            watches=self._watches.all(),
         )
         self._known_world: World | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._listeners: tuple[Listener, ...] = ()
+
+    @classmethod
+    def watched(cls, watch: Watch) -> AbstractContextManager[None]:
+        """Let *watch* see every exchange of the emulators that are made within the `with`.
+
+        For a test suite that checks something of every test. *watch* is called on the
+        emulator's loop, once for each request, at its end. What it raises breaks the answer:
+        collect instead, and judge afterwards.
+
+        Args:
+            watch: Takes an `Exchange`.
+        """
+        return cls._watches.keep(watch)
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -25,6 +25,7 @@ from .responding import Responder, echo
 from .scripts import JobScript, read_script, read_script_members
 from .standing_scripts import ScriptBook
 from .stored_files import FileStore
+from .watching import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +48,7 @@ class Setting:
     requests_per_minute: int | None
     rules: Assumptions
     responder: Responder = echo
+    watches: tuple[Watch, ...] = ()
 
     def has_account(self, account_id: str) -> bool:
         """Whether the key opens this account."""
@@ -62,6 +64,9 @@ class World:
         self.log = RequestLog(clock)
         self.bucket = Bucket(FileStore())
         self.storage_port = 0
+        self.has_altered_jobs = False
+        """Whether a script ever laid `fields` over a job."""
+
         self.reset()
 
     def reset(self) -> None:
@@ -154,6 +159,7 @@ class World:
     ) -> Job:
         """Make a job, now."""
         self._sequence += 1
+        self.has_altered_jobs |= bool(script.fields)
         origin = JobOrigin(
             account_id=account_id,
             job_id=job_id,
@@ -185,6 +191,7 @@ class World:
             asked = _default_members(account_id)
             return self.make_job(account_id, job_id, asked, read_script(members, JobScript()))
         script = read_script(members, job.script)
+        self.has_altered_jobs |= bool(script.fields)
         job.follow(script, now, is_restarted="phases" in members)
         return job
 
