@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 
 import attrs
 
-from .clock import SECOND
+from .clock import SECOND, microseconds
 from .stored_files import FileStore, StoredFile, remove
 
 if TYPE_CHECKING:
@@ -78,9 +78,10 @@ class SignatureError(Exception):
 class Signer:
     """Signs URLs for one method, some headers and some time; checks those that come back."""
 
-    def __init__(self, secret: bytes, clock: EmulatedClock) -> None:
+    def __init__(self, secret: bytes, clock: EmulatedClock, *, grace: float) -> None:
         self._secret = secret
         self._clock = clock
+        self._shortest = microseconds(grace * clock.speed)
 
     def sign(
         self,
@@ -137,7 +138,8 @@ class Signer:
                 "Access denied.",
                 "The request signature we calculated does not match the signature you provided.",
             )
-        if self._age(query["X-Goog-Date"]) >= int(query["X-Goog-Expires"]) * SECOND:
+        life = max(int(query["X-Goog-Expires"]) * SECOND, self._shortest)
+        if self._age(query["X-Goog-Date"]) >= life:
             raise SignatureError(
                 400, "ExpiredToken", "Invalid argument.", "The provided token has expired."
             )

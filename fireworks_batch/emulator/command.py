@@ -82,6 +82,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--requests-per-minute", type=int, help="limit of the account, in emulated minutes"
     )
+    parser.add_argument(
+        "--url-grace",
+        type=float,
+        default=30.0,
+        help="seconds for which a signed URL is good in any case (%(default)s)",
+    )
     parser.add_argument("--allow-remote", action="store_true", help="let other machines reach it")
     return parser
 
@@ -97,6 +103,7 @@ def _emulator(options: argparse.Namespace) -> Emulator:
         tick=options.tick,
         seed=options.seed,
         assume=parse_assumptions(options.assume),
+        url_grace=options.url_grace,
         requests_per_minute=options.requests_per_minute,
     )
 

@@ -53,8 +53,7 @@ class ControlEndpoints:
     async def script_job(self, call: Call) -> Answer:
         """Make a job by a script, or let one go on by it; answers with the resource."""
         job = self._world.script_job(call.places["job"], _read_json(call.body or b"{}"))
-        await self._workshop.catch_up([job])
-        return answer_json(job.show(self._world.clock.now()))
+        return answer_json(job.show(await self._workshop.catch_up([job])))
 
     async def script_jobs(self, call: Call) -> Answer:
         """Let the next created jobs whose ids match `job`, a glob, go by a script."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _JOBS: Final = "/v1/accounts/{account}/batchInferenceJobs"
 _JOB: Final = _JOBS + "/{job}"
+_INHERITED: Final = ("model", "inputDatasetId")
 
 
 class JobEndpoints:
@@ -47,16 +48,15 @@ class JobEndpoints:
         """Answer GetBatchInferenceJob."""
         view = read_view(call.parameter("readMask"), JOB, self._rules)
         job = self._find(call)
-        await self._workshop.catch_up([job])
-        return answer_json(view.show(job.show(self._world.clock.now())))
+        now = await self._workshop.catch_up([job])
+        return answer_json(view.show(job.show(now)))
 
     async def list_jobs(self, call: Call) -> Answer:
         """Answer ListBatchInferenceJobs."""
         if self._rules.list_support == "refuse":
             raise RefusalError("UNIMPLEMENTED", "listing is not supported")
         account_id = call.places["account"]
-        await self._workshop.catch_up_account(account_id)
-        now = self._world.clock.now()
+        now = await self._workshop.catch_up_account(account_id)
         listing = JobListing(
             ListQuestion.read(call),
             account_id=account_id,
@@ -80,8 +80,8 @@ class JobEndpoints:
             )
         parent = self._find_parent(members)
         if parent is not None:
-            shown = parent.show(world.clock.now())
-            members = {n: shown[n] for n in ("model", "inputDatasetId")} | members
+            given = parent.origin.members
+            members = {n: given[n] for n in _INHERITED if n in given} | members
         self._inputs.check(members)
         rows = self._inputs.declared_rows(members)
         script = JobScript(window=window) if rows is None else JobScript(window=window, rows=rows)
@@ -93,8 +93,7 @@ class JobEndpoints:
     async def delete_job(self, call: Call) -> Answer:
         """Answer DeleteBatchInferenceJob, which also stops the job."""
         job = self._find(call)
-        await self._workshop.catch_up([job])
-        now = self._world.clock.now()
+        now = await self._workshop.catch_up([job])
         if job.is_gone(now) or (job.gone is not None and self._rules.repeated_delete != "accept"):
             raise RefusalError("NOT_FOUND", "resource not found")
         if job.gone is None:

@@ -66,6 +66,9 @@ class Emulator(Powers):
             the row; any other exception does so with code 500. May be async. By default the
             text of the last message comes back.
 
+        url_grace: Seconds of *clock* for which a signed URL is good in any case, 0 or more: where
+            emulated time runs fast, ten minutes are over before a client can use it.
+
     Raises:
         ValueError: An argument is out of its range, or there is no such assumption.
     """
@@ -89,11 +92,14 @@ class Emulator(Powers):
         requests_per_minute: int | None = None,
         accounts: Sequence[str] | None = None,
         responder: Responder = echo,
+        url_grace: float = 30.0,
     ) -> None:
         if not (speed > 0 and math.isfinite(speed)):
             raise ValueError(f"speed must be above 0, not {speed!r}")
         if not (tick >= 0 and math.isfinite(tick)):
             raise ValueError(f"tick must be 0 or more seconds, not {tick!r}")
+        if not (url_grace >= 0 and math.isfinite(url_grace)):
+            raise ValueError(f"url_grace must be 0 or more seconds, not {url_grace!r}")
         if requests_per_minute is not None and requests_per_minute < 1:
             raise ValueError(f"requests_per_minute must be 1 or more, not {requests_per_minute!r}")
         if isinstance(accounts, str):
@@ -115,6 +121,7 @@ class Emulator(Powers):
             requests_per_minute=requests_per_minute,
             rules=read_assumptions(assume),
             responder=responder,
+            url_grace=url_grace,
             watches=self._watches.all(),
         )
         self._known_world: World | None = None

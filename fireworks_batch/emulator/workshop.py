@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from functools import partial
 from typing import TYPE_CHECKING
 
 from .datasets import Dataset
@@ -25,23 +24,25 @@ class Workshop:
         self._rules = world.setting.rules
         self._tasks: dict[Job, asyncio.Task[None]] = {}
 
-    async def catch_up(self, jobs: Iterable[Job]) -> None:
+    async def catch_up(self, jobs: Iterable[Job]) -> Instant:
         """Bring the work of *jobs* to what the emulated time says.
 
         It goes on for others if the caller is cancelled.
+
+        Returns:
+            The instant for which that is true: time went on meanwhile.
         """
         now = self._world.clock.now()
         for job in jobs:
             while job.work is not None and _is_due(job, job.work, now):
                 if job not in self._tasks:
-                    task = asyncio.create_task(self._work(job, job.work))
-                    self._tasks[job] = task
-                    task.add_done_callback(partial(self._forget, job))
+                    self._tasks[job] = asyncio.create_task(self._work(job, job.work, now))
                 await asyncio.shield(self._tasks[job])
+        return now
 
-    async def catch_up_account(self, account_id: str) -> None:
-        """Bring the work of an account's jobs to what the emulated time says."""
-        await self.catch_up(self._world.jobs.listed(account_id, self._world.clock.now()))
+    async def catch_up_account(self, account_id: str) -> Instant:
+        """Bring the work of an account's jobs to what the emulated time says; gives it."""
+        return await self.catch_up(self._world.jobs.listed(account_id, self._world.clock.now()))
 
     async def stop(self) -> None:
         """Interrupt all work; it goes on when somebody looks again."""
@@ -57,11 +58,13 @@ class Workshop:
         if work is not None and work.is_scanned and not work.is_finished and job.has_run(now):
             self._finish(job, work, now)
 
-    def _forget(self, job: Job, _: asyncio.Task[None]) -> None:
-        del self._tasks[job]
+    async def _work(self, job: Job, work: Work, now: Instant) -> None:
+        try:
+            await self._bring_up(job, work, now)
+        finally:
+            del self._tasks[job]
 
-    async def _work(self, job: Job, work: Work) -> None:
-        now = self._world.clock.now()
+    async def _bring_up(self, job: Job, work: Work, now: Instant) -> None:
         files = self._world.bucket.files
         try:
             if not work.is_scanned:

@@ -48,6 +48,7 @@ class Setting:
     requests_per_minute: int | None
     rules: Assumptions
     responder: Responder = echo
+    url_grace: float = 0.0
     watches: tuple[Watch, ...] = ()
 
     def has_account(self, account_id: str) -> bool:
@@ -82,7 +83,7 @@ class World:
         self._resets = getattr(self, "_resets", -1) + 1
         secret = f"{setting.seed}/{self._resets}".encode()
         self.tokens = PageTokens(secret, expire=setting.rules.page_tokens == "expiring")
-        self.signer = Signer(secret, self.clock)
+        self.signer = Signer(secret, self.clock, grace=setting.url_grace)
         self._sequence = 0
 
     def clear_datasets(self) -> None:

@@ -229,6 +229,7 @@ async def test_the_address_may_be_of_the_sixth_version():
         ({"speed": float("inf")}, "speed must be above 0, not inf"),
         ({"speed": float("nan")}, "speed must be above 0, not nan"),
         ({"tick": -1}, "tick must be 0 or more seconds, not -1"),
+        ({"url_grace": -1}, "url_grace must be 0 or more seconds, not -1"),
         ({"requests_per_minute": 0}, "requests_per_minute must be 1 or more, not 0"),
         ({"accounts": "acme"}, "accounts must be several ids, not 'acme'"),
         (

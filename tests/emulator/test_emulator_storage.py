@@ -156,6 +156,17 @@ async def test_an_upload_url_expires(bench, seconds):
     assert (await put(url, b"abc")).status == (200 if seconds < 3599 else 400)
 
 
+@pytest.mark.parametrize(("grace", "status"), [(0.0, 400), (30.0, 200)])
+async def test_fast_time_leaves_a_url_some_seconds(make_bench, grace, status):
+    """An hour may be over in a second of the clock; the grace is of the clock, too."""
+    async with make_bench(speed=3600, url_grace=grace) as bench:
+        url = await download_url(bench)
+        bench.clock.advance(29)
+        assert (await ask(url)).status == status
+        bench.clock.advance(1)
+        assert (await ask(url)).status == 400
+
+
 async def test_a_reset_closes_the_urls_from_before(bench):
     """The same path then belongs to another world."""
     url = await download_url(bench)

@@ -633,3 +633,19 @@ async def test_the_emulator_leaves_its_jobs_without_rows(make_bench):
         headers = {"Authorization": f"Bearer {bench.emulator.api_key}"}
         async with session.get(f"{JOBS}/nightly", headers=headers) as response:
             assert counts(await response.json()) == [10, 10, 0, 10, 100]
+
+
+async def test_what_is_shown_was_done(make_bench):
+    """Time goes on while rows are processed: the answer is of the moment of the question."""
+
+    def respond(custom_id, _):
+        bench.clock.advance(30)
+        return custom_id
+
+    async with make_bench(responder=respond) as bench:
+        await begin(bench, count=5)
+        bench.clock.advance(240)
+        job = await bench.job()
+        assert (job["state"], counts(job)) == ("JOB_STATE_RUNNING", [5, 1, 0, 1, 20])
+        bench.clock.advance(400)
+        assert counts(await bench.job()) == [5, 5, 0, 5, 100]
