@@ -1,4 +1,13 @@
-"""Answer the control protocol, by which a test tells the emulator what to do."""
+"""Answer the control protocol, by which a test in another process has the powers of `Emulator`.
+
+- `POST /_emulator/faults`: a fault or a list of them; `DELETE` takes all down
+- `POST /_emulator/jobs/{job}`: make a job by a script, or let one go on by it
+- `POST /_emulator/scripts`: a script for jobs that are created later: `{"job": glob, ...}`
+- `POST /_emulator/datasets/{dataset}`: `{"files": {name: text}, "fields": {...}}`, ready at once
+- `PUT /_emulator/datasets/{dataset}/{file}`: the body is the file's new content
+- `GET /_emulator/requests?since=n`: the request log
+- `POST /_emulator/reset`: forget everything but the time
+"""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from .clock import SECOND, Instant
 from .control import ControlError
 from .control_endpoints import ControlEndpoints, refuse_control
 from .dataset_endpoints import DatasetEndpoints
+from .dataset_splitting import DatasetSplitting
 from .dataset_transfers import DatasetTransfers
 from .job_endpoints import JobEndpoints
 from .reception import Reception
@@ -48,6 +49,7 @@ class Gateway:
             JobEndpoints(world, self._workshop),
             DatasetEndpoints(world),
             DatasetTransfers(world),
+            DatasetSplitting(world),
             AccountEndpoints(world),
         ):
             endpoints.add_to(self._api)

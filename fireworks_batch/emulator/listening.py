@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
-
-class Handler(Protocol):
-    """What answers the requests of one port."""
-
-    def handle(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
-        """Handle one request."""
-
-    async def stop(self) -> None:
-        """Wake whatever waits."""
+    from .gateway import Gateway
+    from .storage import Storage
 
 
 class Listener:
     """Owns a listening socket and its connections, from `start` to `stop`."""
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Gateway | Storage) -> None:
         self._handler = handler
         self._runner: web.ServerRunner | None = None
 

@@ -63,8 +63,9 @@ class Emulator(Powers):
         responder: Answers the rows of jobs whose input dataset is there, on the emulator's loop:
             gets `custom_id` and the request's body (the job's parameters in it), and gives the
             assistant's text or the whole response. A `RowFailureError`, raised or given, fails
-            the row; any other exception does so with code 500. May be async. By default the
-            text of the last message comes back.
+            the row; any other exception does so with code 500. May be async; who looks at the
+            job waits until the rows are answered that are due by then. By default the text of
+            the last message comes back.
 
         url_grace: Seconds of *clock* for which a signed URL is good in any case, 0 or more: where
             emulated time runs fast, ten minutes are over before a client can use it.

@@ -222,6 +222,11 @@ SCHEMAS = {
     ("POST", f"{_DATASETS}/[^/]+:getUploadEndpoint"): urls("^[^/]+$"),
     ("POST", f"{_DATASETS}/[^/]+:validateUpload"): EMPTY,
     ("GET", f"{_DATASETS}/[^/]+:getDownloadEndpoint"): urls(r"^[a-z0-9-]+[/_].+$"),
+    ("POST", f"{_DATASETS}/[^/]+:splitDataset"): message(
+        chunkDatasetNames={"type": "array", "items": name_of("datasets")},
+        chunksCreated=COUNT,
+        totalExamples=COUNT64,
+    ),
     ("GET", "/v1/accounts"): page("accounts", ACCOUNT),
     ("GET", "/verifyApiKey"): EMPTY,
 }

@@ -208,6 +208,32 @@ async def test_a_dataset_is_copied(bench):
     assert await download(bench, "copy") == {"dataset/copy/input.jsonl": ROWS}
 
 
+async def test_a_dataset_is_split(bench):
+    """Into chunks of so many rows, at least 200; blank lines are none."""
+    rows = b"".join(b"%d\n" % number for number in range(450))
+    bench.emulator.add_dataset("in", files={"a": rows[:890] + b"\n", "b": rows[890:]})
+    path = f"{DATASETS}/in:splitDataset"
+    reply = await bench.api.post(path, json={"chunkSize": 199})
+    message = "chunk_size must be at least 200, not 199"
+    assert (reply.status, reply.json) == (400, refused(3, message))
+    reply = await bench.api.post(path, json={"chunkSize": 200})
+    assert (reply.status, reply.json) == (
+        200,
+        {
+            "chunkDatasetNames": [f"accounts/acme/datasets/in-chunk-{n}" for n in (1, 2, 3)],
+            "chunksCreated": 3,
+            "totalExamples": "450",
+        },
+    )
+    assert await state(bench, "in-chunk-3") == "UPLOADING"
+    bench.clock.advance(1)
+    contents = [await download(bench, f"in-chunk-{number}") for number in (1, 2, 3)]
+    assert b"".join(content for files in contents for content in files.values()) == rows
+    dataset = (await bench.api.get(f"{DATASETS}/in-chunk-3")).json
+    source = {"sourceDatasetId": "accounts/acme/datasets/in"}
+    assert (dataset["exampleCount"], dataset["splitted"]) == ("50", source)
+
+
 # Up, in a form
 
 
@@ -283,6 +309,18 @@ async def test_an_upload_has_a_limit(make_bench, position, status, tmp_path):
         assert reply.status == status
         bench.clock.advance(1)
         assert await state(bench) == ("READY" if status == 200 else "UPLOADING")
+
+
+async def test_an_upload_that_is_cut_leaves_nothing(bench):
+    """Not a half file, and the dataset waits for another one."""
+    await create(bench)
+    bench.emulator.add_fault("reset", path="*:upload", bytes=200_000)
+    with pytest.raises(aiohttp.ClientError):
+        await upload(bench, content=bytes(1_000_000))
+    assert await state(bench) == "UPLOADING"
+    assert (await upload(bench)).status == 200
+    bench.clock.advance(1)
+    assert await download(bench) == {"dataset/in/input.jsonl": ROWS}
 
 
 # Up, by signed URLs

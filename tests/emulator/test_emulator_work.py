@@ -649,3 +649,14 @@ async def test_what_is_shown_was_done(make_bench):
         assert (job["state"], counts(job)) == ("JOB_STATE_RUNNING", [5, 1, 0, 1, 20])
         bench.clock.advance(400)
         assert counts(await bench.job()) == [5, 5, 0, 5, 100]
+
+
+async def test_a_script_moves_a_job_on_real_rows(bench):
+    """It goes on by other phases, with the rows that it has, and checks them first."""
+    await begin(bench, count=4)
+    bench.emulator.script_job("nightly", phases=["COMPLETED"])
+    job = await bench.job()
+    assert (job["state"], counts(job)) == ("JOB_STATE_COMPLETED", [4, 4, 0, 4, 100])
+    await begin(bench, b"{}", job_id="bad", outputDatasetId="")
+    bench.emulator.script_job("bad", phases=["COMPLETED"])
+    assert (await bench.job("bad"))["state"] == "JOB_STATE_FAILED"

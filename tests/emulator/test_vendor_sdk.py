@@ -7,12 +7,12 @@ import asyncio
 import json
 from types import SimpleNamespace
 
+import fireworks
 import httpx
 import pytest
+from fireworks.lib import dataset_upload
 
 from fireworks_batch.emulator import Emulator, RowFailureError
-
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:fireworks.*")
 
 ROWS = b"".join(
     json.dumps(
@@ -49,7 +49,6 @@ def options(emulator):
 @pytest.fixture
 async def client(emulator):
     """The vendor's async client."""
-    fireworks = pytest.importorskip("fireworks")
     async with fireworks.AsyncFireworks(**options(emulator)) as made:
         yield made
 
@@ -57,7 +56,6 @@ async def client(emulator):
 @pytest.fixture
 def sync_client(emulator):
     """The vendor's sync client, for a thread."""
-    fireworks = pytest.importorskip("fireworks")
     with fireworks.Fireworks(**options(emulator)) as made:
         yield made
 
@@ -192,7 +190,6 @@ async def test_the_helper_for_shards_uploads_a_directory(
     client, sync_client, monkeypatch, tmp_path
 ):
     """The vendor's own code for signed URLs, file by file."""
-    helper = pytest.importorskip("fireworks.lib.dataset_upload")
     for number, line in enumerate(ROWS.splitlines(keepends=True)):
         (tmp_path / f"{number}.jsonl").write_bytes(line)
 
@@ -200,10 +197,10 @@ async def test_the_helper_for_shards_uploads_a_directory(
         return httpx.Client(transport=PlainTransport(), **settings)
 
     fake_httpx = SimpleNamespace(Client=plain_client, URL=httpx.URL)
-    monkeypatch.setattr(helper, "httpx", fake_httpx)
+    monkeypatch.setattr(dataset_upload, "httpx", fake_httpx)
     await create_dataset(client, "reviews")
     shim = SimpleNamespace(datasets=SecureDatasets(sync_client.datasets))
-    await asyncio.to_thread(helper.upload_dataset_shards, shim, "reviews", str(tmp_path))
+    await asyncio.to_thread(dataset_upload.upload_dataset_shards, shim, "reviews", str(tmp_path))
     await until_ready(client, "reviews")
     assert len(await download(client, "reviews")) == 5
     await create_job(client, "nightly")
@@ -212,7 +209,6 @@ async def test_the_helper_for_shards_uploads_a_directory(
 
 async def test_a_refusal_is_the_sdks_own_error(client):
     """404 and 409 become what its users expect."""
-    fireworks = pytest.importorskip("fireworks")
     with pytest.raises(fireworks.NotFoundError, match="resource not found"):
         await client.datasets.get("reviews")
     await create_dataset(client, "reviews")
