@@ -86,7 +86,7 @@ class Dataset:
     def show(self, now: Instant) -> dict[str, object]:
         """Give the resource as a read at *now* shows it."""
         members, updated = self._members, self._updated
-        is_ready = self._ready is not None and now >= self._ready
+        is_ready = self.is_ready(now)
         if is_ready and self._ready is not None:
             updated = max(updated, self._ready)
         shown = {

@@ -128,7 +128,7 @@ class Reception:
                 answer = await self._ask(request, entry)
                 return await send_part(request, self._headers(answer), answer, fault.bytes)
             case _:  # reset
-                await _read_part(request, fault.bytes)
+                entry.body_bytes = await _read_part(request, fault.bytes)
         return reset_connection(request)
 
     async def _ask_late(self, fault: Fault, request: web.BaseRequest, entry: Entry) -> Answer:
@@ -162,7 +162,9 @@ class Reception:
         }
 
 
-async def _read_part(request: web.BaseRequest, size: int) -> None:
-    """Read *size* bytes of the body, fewer if there are no more."""
-    while size > 0 and (chunk := await request.content.read(size)):
-        size -= len(chunk)
+async def _read_part(request: web.BaseRequest, size: int) -> int:
+    """Read *size* bytes of the body; gives how many there were, if fewer."""
+    left = size
+    while left > 0 and (chunk := await request.content.read(left)):
+        left -= len(chunk)
+    return size - left

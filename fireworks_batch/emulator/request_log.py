@@ -43,7 +43,7 @@ class RecordedRequest:
     """The request's headers, with `***` in place of the key; any case of a name finds them."""
 
     body_bytes: int
-    """The size of its body."""
+    """The size of its body; if a fault reset the connection, how much of it was read."""
 
     status: int | None
     """The status that was answered; None while there is no answer, or if there was none."""

@@ -56,9 +56,6 @@ class Storage:
 
     async def _put(self, request: web.BaseRequest, entry: Entry) -> Answer:
         least, most = (int(text) for text in request.headers[LENGTH_RANGE].split(","))
-        length = request.content_length
-        if length is not None and length > most:
-            return _refuse_size("EntityTooLarge", "large")
         try:
             file = await Upload(request, entry).store(self._world.bucket.files, most=most)
         except TooLargeError:

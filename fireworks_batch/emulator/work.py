@@ -117,7 +117,7 @@ class Work:
             self._order = list(range(len(self._source)))
             self._states = bytearray(len(self._source))
         if self._rules.row_order == "shuffled":
-            self._order = _shuffled(self._order, self._seed)
+            self._order = shuffled(self._order, self._seed)
         self.is_scanned = True
 
     async def advance(self, count: int, responder: Responder, files: FileStore) -> None:
@@ -165,11 +165,11 @@ class Work:
             self.counters.add(response)
 
 
-def _shuffled(order: list[int], seed: int) -> list[int]:
+def shuffled(order: list[int], seed: int) -> list[int]:
     """Shuffle, and be sure that it shows."""
-    shuffled = list(order)
-    Random(seed).shuffle(shuffled)
-    return shuffled if shuffled != order else shuffled[1:] + shuffled[:1]
+    changed = list(order)
+    Random(seed).shuffle(changed)
+    return changed if changed != order else changed[1:] + changed[:1]
 
 
 def _count(value: object) -> int:

@@ -1,5 +1,6 @@
 """Datasets over HTTP: what is refused, both ways up, the way down."""
 
+import asyncio
 import re
 from pathlib import Path
 
@@ -253,6 +254,8 @@ async def test_an_uploaded_file_makes_the_dataset_ready(bench):
         },
     )
     assert await state(bench) == "UPLOADING"
+    reply = await bench.api.get(f"{DATASETS}/in:getDownloadEndpoint")
+    assert (reply.status, reply.json["message"]) == (400, "dataset is not ready")
     bench.clock.advance(1)
     assert await state(bench) == "READY"
     assert await download(bench) == {"dataset/in/input.jsonl": ROWS}
@@ -276,6 +279,26 @@ async def test_a_second_upload_is_refused(make_bench, position, status, seconds)
             assert (reply.status, reply.json) == (status, refused(9, message))
         bench.clock.advance(1)
         assert await download(bench) == {"dataset/in/input.jsonl": ROWS}
+
+
+async def test_of_two_uploads_at_once_one_counts(bench):
+    """The one that is done first; the other is refused at its end."""
+    await create(bench)
+    may_end = asyncio.Event()
+
+    async def chunks():
+        yield b"late"
+        await may_end.wait()
+
+    late = asyncio.create_task(upload(bench, content=chunks()))
+    while len(bench.emulator.requests()) < 2:
+        await asyncio.sleep(0)
+    assert (await upload(bench)).status == 200
+    may_end.set()
+    reply = await late
+    assert (reply.status, reply.json["message"]) == (400, "dataset is already uploaded")
+    bench.clock.advance(1)
+    assert await download(bench) == {"dataset/in/input.jsonl": ROWS}
 
 
 async def test_a_form_without_the_file_is_refused(bench):
@@ -360,6 +383,15 @@ async def test_a_registered_file_must_be_there(bench):
     assert (reply.status, reply.json["message"]) == (400, 'proto: (line 1:2): unknown field "x"')
     await put(bench, urls["one.jsonl"], b"a\nb")
     assert (await bench.api.post(path, json={})).status == 200
+
+
+async def test_a_registered_file_must_have_its_size(bench):
+    """What came under another size is not it."""
+    await create(bench)
+    await put(bench, (await register(bench, one=3))["one.jsonl"], b"abc")
+    await register(bench, one=4)
+    reply = await bench.api.post(f"{DATASETS}/in:validateUpload", json={})
+    assert (reply.status, reply.json) == (400, refused(9, "file 'one.jsonl' was not uploaded"))
 
 
 async def test_files_registered_later_are_all_there_is(bench):

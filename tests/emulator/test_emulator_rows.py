@@ -7,6 +7,7 @@ import pytest
 from fireworks_batch.emulator import Assumptions, RowFailureError
 from fireworks_batch.emulator.responding import echo, failure_line
 from fireworks_batch.emulator.rows import InvalidRowError, Row, RowCheck, RowReader
+from fireworks_batch.emulator.work import shuffled
 
 DEFAULT = Assumptions()
 HELLO = [{"role": "user", "content": "hello"}]
@@ -194,3 +195,13 @@ def test_an_error_row_has_one_of_three_shapes(shape, code, error):
     """Nobody has seen one."""
     written = failure_line("a", RowFailureError("no", code), Assumptions(error_shape=shape))
     assert (json.loads(written), written[-1:]) == ({"custom_id": "a", "error": error}, b"\n")
+
+
+@pytest.mark.parametrize("count", range(5))
+def test_a_shuffle_shows(count):
+    """Two rows or more are never in the order of the input, whatever the seed."""
+    order = list(range(count))
+    for seed in range(50):
+        found = shuffled(order, seed)
+        assert sorted(found) == order
+        assert (found == order) == (count < 2)

@@ -226,6 +226,7 @@ async def test_an_upload_cut_by_a_fault_leaves_nothing(bench):
         await put(url, bytes(1_000_000), size=1_000_000)
     record = bench.emulator.requests()[-1]
     assert (record.origin, record.fault, record.status) == ("storage", "reset", None)
+    assert record.body_bytes == 300_000
     assert not await is_uploaded(bench)
     assert (await put(url, bytes(1_000_000), size=1_000_000)).status == 200
     assert await is_uploaded(bench)
