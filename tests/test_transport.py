@@ -128,6 +128,45 @@ async def test_a_foreign_exception_becomes_ours(responses, foreign, error, text)
     assert caught.value.__context__ is None
 
 
+async def test_a_borrowed_session_does_not_judge_statuses(emulator):
+    """Its raise_for_status would hide what the API says."""
+    async with (
+        aiohttp.ClientSession(raise_for_status=True) as session,
+        BatchClient(
+            api_key=emulator.api_key,
+            account_id="acme",
+            base_url=emulator.base_url,
+            session=session,
+            retry=ONCE,
+        ) as client,
+    ):
+        with pytest.raises(fb.NotFoundError, match="404 NOT_FOUND: resource not found"):
+            await client.jobs.get("nowhere")
+
+
+async def test_neither_netrc_nor_cookies_are_sent(odd_server, monkeypatch, tmp_path):
+    """What is stored elsewhere for the host would stand beside the key, or in its place."""
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    async with make(base_url=odd_server.url) as client:
+        await client.jobs.get("cookie")
+        job = await client.jobs.get("cookie")
+        assert job.display_name == "Bearer fw_key, no cookie"
+        storage = odd_server.url.replace("127.0.0.1", "localhost")
+        (tmp_path / "netrc").write_text("machine localhost login me password secret\n")
+        async with client._transport.stream("GET", f"{storage}/auth") as stream:
+            assert await stream.read() == b"none"
+
+
+async def test_ssl_is_passed_on(responses):
+    """To each request, of a borrowed session too."""
+    responses.get(JOB_URL, payload=JOB)
+    async with make(ssl=False) as client:
+        await client.jobs.get("nightly")
+    ((call,),) = responses.requests.values()
+    assert call.kwargs["ssl"] is False
+
+
 # --- Repeats ------------------------------------------------------------------------------------
 
 
@@ -197,6 +236,30 @@ async def test_a_rate_limit_that_asks_for_nothing_has_an_end(emulator, client):
 # --- Limits -------------------------------------------------------------------------------------
 
 
+async def agent(request):
+    """Say who asks."""
+    agents = request.headers.getall("User-Agent")
+    return web.json_response({**JOB, "name": f"a/b/c/{'&'.join(agents).partition('/1')[0]}"})
+
+
+async def cookie(request):
+    """Say which credentials came, and set a cookie."""
+    said = f"{request.headers['Authorization']}, {request.headers.get('Cookie', 'no cookie')}"
+    answer = web.json_response({**JOB, "displayName": said})
+    answer.set_cookie("session", "abc")
+    return answer
+
+
+async def auth(request):
+    """Say which key came."""
+    return web.Response(text=request.headers.get("Authorization", "none"))
+
+
+async def bomb(_request):
+    """Send a kilobyte that unpacks to a megabyte."""
+    return web.Response(body=gzip.compress(b" " * 1_000_000), headers={"Content-Encoding": "gzip"})
+
+
 @pytest.fixture
 async def odd_server():
     """Trickles, bombs, and counts how many it serves at once."""
@@ -218,23 +281,18 @@ async def odd_server():
             await asyncio.sleep(0.01)
         return response
 
-    async def bomb(_request):
-        return web.Response(
-            body=gzip.compress(b" " * 1_000_000), headers={"Content-Encoding": "gzip"}
-        )
-
     async def slow(_request):
         await asyncio.sleep(0.01)
         return web.json_response(JOB)
 
-    async def auth(request):
-        return web.Response(text=request.headers.get("Authorization", "none"))
-
-    async def agent(request):
-        agents = request.headers.getall("User-Agent")
-        return web.json_response({**JOB, "name": f"a/b/c/{'&'.join(agents).partition('/1')[0]}"})
-
-    kinds = {"agent": agent, "trickle": trickle, "bomb": bomb, "slow": slow, "auth": auth}
+    kinds = {
+        "cookie": cookie,
+        "agent": agent,
+        "trickle": trickle,
+        "bomb": bomb,
+        "slow": slow,
+        "auth": auth,
+    }
     app = web.Application()
     app.router.add_get("/{path:.*}", answer)
     async with TestServer(app) as server:
@@ -325,6 +383,17 @@ async def test_closing_wakes_those_who_wait(odd_server, borrowed):
         assert ["the client is closed"] * 3 == [str(result) for result in results]
         with pytest.raises(fb.ClientStateError, match="the client is closed"):
             await client.jobs.get("slow")
+
+
+async def test_closing_wakes_those_in_line_behind_a_transfer(odd_server):
+    """Whose place is not free before its block ends, whenever that is."""
+    client = make(base_url=odd_server.url, max_connections=1)
+    async with client._transport.stream("GET", f"{odd_server.url}/trickle"):
+        tasks = [asyncio.create_task(client.jobs.get("slow")) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        await client.aclose()
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            assert str(result) == "the client is closed"
 
 
 async def test_a_closed_client_reads_no_further(odd_server):

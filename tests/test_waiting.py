@@ -202,6 +202,21 @@ async def test_one_429_slows_the_other_waits_of_the_client(emulator, client):
     assert looks(emulator) == 3
 
 
+@virtual
+async def test_a_429_that_does_not_say_how_long_slows_the_others_too(emulator, client):
+    """For the interval of the wait that met it."""
+    emulator.script_job("first", phases=["COMPLETED"])
+    emulator.script_job("second", phases=["COMPLETED"])
+    emulator.add_fault("status", status=429, path="*/first")
+    began = now()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(client.jobs.wait_until_terminal("first"))
+        await asyncio.sleep(1)
+        await group.create_task(client.jobs.wait_until_terminal("second"))
+        assert now() - began >= 15
+    assert looks(emulator) == 3
+
+
 # --- Rule 4: a wait cannot die early ------------------------------------------------------------
 
 
@@ -443,6 +458,40 @@ async def test_a_wait_is_used_once(emulator, client):
         pass
     with pytest.raises(ClientStateError, match="is in use or used up"):
         await iterated
+
+
+@virtual
+async def test_two_cannot_iterate_at_once(emulator, client):
+    """The second is refused, and the first goes on."""
+    emulator.script_job("done", phases=["COMPLETED"])
+    wait = client.jobs.wait_until_terminal("done")
+    first = asyncio.create_task(wait.__anext__())
+    await asyncio.sleep(0)
+    with pytest.raises(ClientStateError, match="is in use or used up"):
+        await anext(wait)
+    with pytest.raises(ClientStateError, match="is in use or used up"):
+        await wait.aclose()
+    assert (await first).job.is_success
+
+
+@virtual
+async def test_a_wait_is_closed_and_thrown_into_as_a_coroutine_is(emulator, client):
+    """Before its first step and after it, by what an event loop and a debugger call."""
+    emulator.script_job("done", phases=["COMPLETED"])
+    fresh, thrown, begun = (client.jobs.wait_until_terminal("done") for _ in range(3))
+    fresh.close()
+    with pytest.raises(LookupError, match="x"):
+        thrown.throw(LookupError("x"))
+    begun.send(None)
+    begun.close()
+    begun.close()
+    for used in (fresh, thrown, begun):
+        with pytest.raises(ClientStateError, match="is in use or used up"):
+            await used
+    wrong = client.jobs.wait_until_terminal("done")
+    with pytest.raises(TypeError, match="can't send non-None value"):
+        wrong.send(1)
+    wrong.close()
 
 
 @virtual
