@@ -126,6 +126,39 @@ async def test_the_interval_grows_to_its_largest(emulator, client):
 
 
 @virtual
+async def test_a_snapshot_tells_the_time(emulator, client):
+    """Since the wait began, and since something visible changed."""
+    emulator.script_job("nightly", phases=course("PENDING", "CREATING", seconds=50))
+    told = []
+    async for snapshot in client.jobs.wait_until_terminal("nightly"):
+        told.append((snapshot.job.state, round(snapshot.elapsed), round(snapshot.unchanged_for)))
+        if len(told) == 5:
+            break
+    assert [
+        ("PENDING", 0, 0),
+        ("PENDING", 15, 15),
+        ("PENDING", 38, 38),
+        ("CREATING", 71, 0),
+        ("CREATING", 86, 15),
+    ] == told
+
+
+@virtual
+async def test_what_cannot_be_read_is_told_and_logged_once(emulator, client, caplog):
+    """A job of which name and state are readable is a good look."""
+    emulator.script_job("nightly", phases=["PENDING"], fields={"createTime": "yesterday"})
+    problems = []
+    async for snapshot in client.jobs.wait_until_terminal("nightly"):
+        problems.append(snapshot.problems)
+        if len(problems) == 3:
+            break
+    assert all("createTime" in found for (found,) in problems)
+    said = [r.getMessage() for r in caplog.records if "createTime" in r.getMessage()]
+    assert len(said) == 1
+    assert "the rest was read" in said[0]
+
+
+@virtual
 async def test_time_in_the_loop_body_counts_toward_the_interval(emulator, client):
     """A body of ten seconds leaves five of an interval of fifteen."""
     emulator.script_job("idle", phases=["PENDING"])
@@ -406,6 +439,36 @@ async def test_a_bad_timeout_is_refused_at_the_call(client, timeout):
     """Before any request, naming the value and what would be right."""
     with pytest.raises(ConfigurationError, match="timeout must be a number of seconds above 0"):
         client.jobs.wait_until_terminal("nightly", timeout=timeout)
+
+
+@virtual
+async def test_an_unknown_state_that_has_ended_ends_the_wait(emulator, client):
+    """Where the server says when it ended, at two looks a largest interval apart."""
+    end = {"endTime": "2026-01-01T00:00:00Z"}
+    emulator.script_job("odd", phases=["FROBNICATED"], fields={"lifecycle": end})
+    began = now()
+    with pytest.raises(UnknownStateError, match="FROBNICATED"):
+        await client.jobs.wait_until_terminal("odd")
+    assert round(now() - began) == 60
+
+
+@pytest.mark.parametrize(("hours", "lasts"), [(2, 3 * 3600), (-5, 3600)], ids=["ahead", "passed"])
+@virtual
+async def test_a_scaled_wait_scales_the_jobs_window(monkeypatch, hours, lasts):
+    """With FIREWORKS_BATCH_TIME_SCALE at a hundredth, and a server a hundred times as fast."""
+    monkeypatch.setenv("FIREWORKS_BATCH_TIME_SCALE", "0.01")
+    async with Emulator(account_id="acme", speed=100) as fast:
+        ends = fast.now() + timedelta(hours=hours)
+        fast.script_job("stuck", phases=["PENDING"], fields={"expireTime": ends.isoformat()})
+        # One look has to do: from many the deadline would be right in the end, scaled or not.
+        fast.add_fault("status", status=429, after=1, times=None, path=JOB_PATH)
+        began = now()
+        async with BatchClient(
+            api_key=fast.api_key, account_id="acme", base_url=fast.base_url
+        ) as scaled:
+            with pytest.raises(WaitTimeoutError):
+                await scaled.jobs.wait_until_terminal("stuck")
+        assert abs(now() - began - lasts / 100) < 2
 
 
 # --- Rule 6: outcomes are data ------------------------------------------------------------------
