@@ -46,7 +46,7 @@ class BatchClient:
 
     Owns its HTTP session, unless one is lent to it, and ends with the ``async with`` block or
     `aclose`. Making and entering it sends nothing and needs no running loop; it belongs to the
-    loop that it is first used on.
+    loop that it is first used on, and to its process: after a fork, make a new one.
     """
 
     _transport: Transport | None = None  # until __init__ has succeeded
