@@ -23,6 +23,7 @@ from fireworks_batch.errors import (
     JobOutcomeError,
     JobStalledError,
     JobStoppedError,
+    LocalFileError,
     NotFoundError,
     PermissionDeniedError,
     PollFailureError,
@@ -38,6 +39,7 @@ from fireworks_batch.errors import (
 )
 from fireworks_batch.jobs import JobLike, Jobs
 from fireworks_batch.keys import ApiKey
+from fireworks_batch.limits import Limits
 from fireworks_batch.listing import Listing
 from fireworks_batch.models import (
     BatchInferenceJob,
@@ -104,7 +106,9 @@ __all__ = [
     "JobWait",
     "Jobs",
     "Lifecycle",
+    "Limits",
     "Listing",
+    "LocalFileError",
     "MultiRegion",
     "NotFoundError",
     "PermissionDeniedError",

@@ -159,7 +159,7 @@ class BatchClient:
             options, keys=KeySource(identity.api_key), draw=draw, wall=_wall
         )
         looks = SingleLooks(self._transport, codec, self._account, _wall)
-        self._datasets = Datasets(self._transport, codec, self._account)
+        self._datasets = Datasets(self._transport, codec, self._account, waits=waits)
         self._jobs = Jobs(self._transport, codec, self._account, looks, waits=waits)
 
     @property

@@ -1,13 +1,16 @@
-"""Datasets: the endpoints."""
+"""Datasets: the endpoints, and the transfers of their content."""
 
-from collections.abc import Sequence
-from typing import Any
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
 
 from fireworks_batch import calls
 from fireworks_batch.account import Account
 from fireworks_batch.calls import Request
 from fireworks_batch.dataset_model import Dataset, DatasetLike
 from fireworks_batch.deleting import delete_once
+from fireworks_batch.downloading import download
 from fireworks_batch.errors import (
     APIStatusError,
     ConfigurationError,
@@ -16,23 +19,32 @@ from fireworks_batch.errors import (
     NotFoundError,
     TransportError,
 )
+from fireworks_batch.limits import Limits
 from fireworks_batch.listing import Listing, list_query
 from fireworks_batch.names import DatasetName, check_new_id, parse_dataset_name
+from fireworks_batch.sources import Source
 from fireworks_batch.states import DatasetFormat, DatasetState
 from fireworks_batch.transport import Transport
+from fireworks_batch.uploading import Upload, UploadTerms
+from fireworks_batch.wait_defaults import WaitDefaults
 from fireworks_batch.wire import Codec, mask_paths
 
 __all__ = ["Datasets"]
+
+_LIMITS: Final = Limits()
 
 
 class Datasets:
     """The account's datasets: ``client.datasets``."""
 
-    def __init__(self, transport: Transport, codec: Codec, account: Account) -> None:
+    def __init__(
+        self, transport: Transport, codec: Codec, account: Account, *, waits: WaitDefaults
+    ) -> None:
         """Take what a client shares between its resources; made by `BatchClient`."""
         self._transport = transport
         self._codec = codec
         self._account = account
+        self._waits = waits
 
     async def get(self, dataset: DatasetLike, *, read_mask: Sequence[str] = ()) -> Dataset:
         """Fetch one dataset's record.
@@ -180,6 +192,124 @@ class Datasets:
         account_id = await self._account_of(name)
         await delete_once(self._transport.send, calls.delete_dataset(account_id, name.dataset_id))
 
+    async def upload(
+        self,
+        source: Source,
+        *,
+        dataset_id: str | None = None,
+        reuse: bool = False,
+        limits: Limits = _LIMITS,
+        on_progress: Callable[[int, int], object] | None = None,
+    ) -> Dataset:
+        """Upload rows as a dataset, and wait until it is READY.
+
+        The source is read twice, off the event loop and in bounded memory: first its rows are
+        counted, since the server needs their number beforehand, then it is sent. Up to
+        ``limits.max_upload_bytes`` go through the API, more go to storage by a signed URL.
+
+        May be repeated after a crash: what is READY under an id that derives from the content is
+        not sent again, and what an upload left in the middle is gone on with.
+
+        Args:
+            source: The path of a file of JSON lines, its content, or an async iterable of pieces
+                of it, however they are cut. An iterable's content is stored in a temporary file.
+
+            dataset_id: 1 to 63 characters of a-z, 0-9 and hyphen, a letter first. By default
+                ``d-`` and 40 digits of the content's SHA-256.
+
+            reuse: Take a READY dataset of the given id for this content, whatever it holds.
+
+            limits: How large it may be, and from which size on it goes to storage.
+
+            on_progress: Called in the event loop, at most once for each half MiB, with the bytes
+                that were sent and the bytes in all; the first number falls when an attempt
+                fails. What it raises ends the upload.
+
+        Returns:
+            The dataset, READY.
+
+        Raises:
+            ConfigurationError: An argument is malformed.
+            LocalFileError: The source cannot be read, or was changed while it was sent.
+            InputRowsError: The source has no rows, or more than the limits allow; or the server
+                refuses its content.
+            DatasetConflictError: The given id is that of a READY dataset, or of one that was
+                declared with another number of rows.
+            WaitTimeoutError: It is uploaded and was not READY within an hour.
+            APIStatusError: The server refuses for another reason.
+            TransportError: There was no usable answer, after the repeats of the retry policy.
+            ClientStateError: The client is closed, or belongs to another loop.
+        """
+        # https://docs.fireworks.ai/api-reference/upload-dataset-files
+        if dataset_id is not None:
+            check_new_id("dataset id", dataset_id)
+        if not isinstance(limits, Limits):
+            raise ConfigurationError(f"limits must be a Limits, not {limits!r}")
+        _check_callable(on_progress)
+        terms = UploadTerms(
+            dataset_id=dataset_id, reuse=reuse, limits=limits, on_progress=on_progress
+        )
+        account_id = await self._account.resolve(self._transport.send)
+        upload = Upload(
+            self._transport, self._codec, self._waits, account_id=account_id, terms=terms
+        )
+        return await upload.run(source)
+
+    async def download(
+        self,
+        dataset: DatasetLike,
+        directory: str | os.PathLike[str],
+        *,
+        lineage: bool = False,
+        on_progress: Callable[[int, int], object] | None = None,
+    ) -> tuple[Path, ...]:
+        """Download all files of a dataset.
+
+        Each is streamed to a temporary name in the directory, in bounded memory, resumed where
+        the connection broke, by a fresh URL each time, compared with the length and the MD5 that
+        the server names, and given its own name when it is whole, in place of what bore it.
+
+        Args:
+            dataset: Id, resource name, or a dataset fetched before.
+
+            directory: Where to; made if it is not there. What is unsafe in a name from the server
+                is percent-encoded, so that no file leaves it.
+
+            lineage: Download all datasets of the continuation chain, each into a folder of its
+                own, named after its id.
+
+            on_progress: Called in the event loop, at most once for each half MiB and at the end
+                of each file, with the bytes done and the bytes in all files; the first number
+                falls when a file has to be started over. What it raises ends the download.
+
+        Returns:
+            The paths of the files, sorted.
+
+        Raises:
+            ConfigurationError: The dataset is malformed, or not of this account.
+            NotFoundError: There is no such dataset.
+            LocalFileError: A file cannot be written: no permission, a full disk. None is left
+                under a temporary name, nor a part of one under its own.
+            ResponseDecodeError: The server's list of files cannot be read.
+            APIStatusError: The server or the storage refuses for another reason.
+            TransportError: Attempts in a row, as many as the retry policy allows, brought nothing
+                new, or not what was announced.
+            ClientStateError: The client is closed, or belongs to another loop.
+        """
+        # https://docs.fireworks.ai/api-reference/get-dataset-download-endpoint
+        name = self._name(dataset)
+        target = _check_directory(directory)
+        _check_callable(on_progress)
+        account_id = await self._account_of(name)
+        return await download(
+            self._transport,
+            account_id,
+            name.dataset_id,
+            target,
+            lineage=lineage,
+            on_progress=on_progress,
+        )
+
     def _name(self, dataset: DatasetLike) -> DatasetName:
         name = parse_dataset_name(dataset.name if isinstance(dataset, Dataset) else dataset)
         if name.account_id and self._account.id and name.account_id != self._account.id:
@@ -191,3 +321,15 @@ class Datasets:
 
     async def _account_of(self, name: DatasetName) -> str:
         return name.account_id or await self._account.resolve(self._transport.send)
+
+
+def _check_callable(on_progress: object) -> None:
+    if on_progress is not None and not callable(on_progress):
+        raise ConfigurationError(f"on_progress must be a function, not {on_progress!r}")
+
+
+def _check_directory(directory: Any) -> Path:
+    path = os.fspath(directory) if isinstance(directory, str | os.PathLike) else None
+    if isinstance(path, str) and path and "\0" not in path:
+        return Path(path)
+    raise ConfigurationError(f"directory must be a path, not {directory!r}")

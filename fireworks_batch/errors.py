@@ -5,6 +5,7 @@
     FireworksBatchError
     ├── ConfigurationError (ValueError)       bad key, account, name or option: before any request
     ├── ClientStateError (RuntimeError)       closed client, other event loop, JobWait used twice
+    ├── LocalFileError (OSError)              a file here that cannot be read or written
     ├── TransportError                        no usable HTTP answer
     │   └── RequestTimeoutError (TimeoutError)
     ├── APIStatusError                        an answer that says no
@@ -68,6 +69,7 @@ __all__ = [
     "JobOutcomeError",
     "JobStalledError",
     "JobStoppedError",
+    "LocalFileError",
     "NotFoundError",
     "PermissionDeniedError",
     "PollFailureError",
@@ -112,6 +114,23 @@ class ConfigurationError(FireworksBatchError, ValueError):
 
 class ClientStateError(FireworksBatchError, RuntimeError):
     """The client is closed, belongs to another event loop, or a wait is used twice."""
+
+
+# --- The machine here ---------------------------------------------------------------------------
+
+
+class LocalFileError(FireworksBatchError, OSError):
+    """A file on this machine cannot be read or written: not there, no permission, disk full.
+
+    The text names it and the system's reason; ``errno`` is the system's number for that.
+    """
+
+    def __init__(self, message: str, *, errno: int | None = None) -> None:
+        super().__init__(message)
+        self.errno = errno
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), self.args), {**self.__dict__, "errno": self.errno}
 
 
 # --- No answer, or one that says no ---------------------------------------------------------

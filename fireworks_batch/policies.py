@@ -12,7 +12,7 @@ import attrs
 
 from fireworks_batch.errors import ConfigurationError
 
-__all__ = ["JOB_WINDOW", "JobWindow", "PollPolicy", "RetryPolicy", "scaled"]
+__all__ = ["JOB_WINDOW", "JobWindow", "PollPolicy", "RetryPolicy", "scaled", "whole_number"]
 
 _Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 _DURATION = {"duration": True}
@@ -34,7 +34,12 @@ def _number(least: float, most: float = math.inf, *, above: bool = False) -> _Va
     return validate
 
 
-def _whole_number(policy: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+def whole_number(policy: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    """Accept whole numbers of at least 1: a validator for a field of attrs.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigurationError(
             f"{type(policy).__name__}.{attribute.name} must be a whole number of at least 1, "
@@ -103,7 +108,7 @@ class RetryPolicy:
         ConfigurationError: A value is no number or out of its range.
     """
 
-    max_attempts: int = attrs.field(default=4, validator=_whole_number)
+    max_attempts: int = attrs.field(default=4, validator=whole_number)
     """Requests that one call may send, rate limits not counted; 1 or more."""
 
     initial_delay: float = _duration(0.5, _number(0))

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 from yarl import URL
@@ -24,6 +24,7 @@ from fireworks_batch.transfers import Body, Stream
 __all__ = ["Transport"]
 
 _log = logging.getLogger("fireworks_batch.http")
+_LONGEST_REFUSAL: Final = 64 * 1024
 
 
 class Transport:
@@ -153,13 +154,16 @@ class Transport:
         """
         self._session.ready()
         answer = await self._exchange_in_turn(request)
-        error = http.read_refusal(request, answer, now=self._wall(), scrub=self._keys.scrub)
+        error = self._refusal(request, answer)
         if error is None:
             return answer
         hold = pause if error.retry_after is None else error.retry_after
         if is_429(error) and hold is not None:
             self._gate.close(self.now() + hold)
         raise error
+
+    def _refusal(self, request: Request, answer: Answer) -> APIStatusError | None:
+        return http.read_refusal(request, answer, now=self._wall(), scrub=self._keys.scrub)
 
     async def _exchange_in_turn(self, request: Request) -> Answer:
         await self._take_turn()
@@ -319,6 +323,42 @@ class Transport:
         if 300 <= response.status < 400 and "location" in response.headers:
             reason = http.redirect_reason(response.headers["location"])
             raise TransportError(f"{what}: {response.status}: {reason}")
+
+    async def refusal(self, request: Request, stream: Stream) -> APIStatusError | None:
+        """Read what a transfer's answer says no with; None if it says yes.
+
+        Args:
+            request: What was asked, to be named.
+            stream: The answer; its body is used up.
+
+        Raises:
+            TransportError: The answer broke off.
+        """
+        body = bytearray()
+        while len(body) < _LONGEST_REFUSAL and (piece := await stream.read()):
+            body += piece
+        answer = Answer(status=stream.status, headers=stream.headers, body=bytes(body))
+        return self._refusal(request, answer)
+
+    def repeats(self, request: Request) -> Repeats:
+        """Return what a transfer may cost that `pause` is to repeat."""
+        return Repeats(request, self._options.retry, self._draw)
+
+    async def pause(self, repeats: Repeats, error: APIStatusError | TransportError) -> None:
+        """Wait until a transfer may be tried again.
+
+        Args:
+            repeats: What it may still cost.
+            error: What the last attempt failed with.
+
+        Raises:
+            FireworksBatchError: The error, if it is not to be repeated.
+            ClientStateError: The client was closed.
+        """
+        wait = repeats.wait_after(error)
+        if is_429(error):
+            repeats.spend_on_gate(wait)
+        await self.sleep_until(self.now() + wait)
 
 
 def _target(method: str, url: str) -> URL:

@@ -71,7 +71,16 @@ def test_the_readme_has_the_states_of_the_table():
     assert table == {phase: set(states.split(", ")) for phase, states in rows.items()}
 
 
-@pytest.mark.parametrize("name", ["follow_one_job", "follow_many_jobs", "pipeline_worker"])
+SHORT = [
+    "follow_one_job",
+    "follow_many_jobs",
+    "pipeline_worker",
+    "resume_download",
+    "upload_and_create",
+]
+
+
+@pytest.mark.parametrize("name", SHORT)
 def test_examples_are_short(name):
     """Each fits in forty lines."""
     assert len((ROOT / "examples" / f"{name}.py").read_text().splitlines()) < 40
@@ -142,10 +151,44 @@ async def test_a_worker_out_of_time_is_to_be_run_again(emulator, tmp_path):
     assert (75, "") == (code, err)
 
 
+async def test_an_upload_may_be_repeated(tmp_path):
+    """The second time, nothing is sent, and the job is the same."""
+    program = ROOT / "examples" / "upload_and_create.py"
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"custom_id": "r-1", "body": {"messages": []}}\n', encoding="utf-8")
+    async with Emulator(speed=600, account_id="acme") as emulator:
+        model = "accounts/fireworks/models/demo-8b"
+        code, out, err = await run(emulator, program, model, rows, "nightly")
+        assert (0, "") == (code, err)
+        assert out.splitlines()[-2].endswith(" READY 1 rows")
+        assert out.splitlines()[-1].startswith("nightly ")
+        code, out, err = await run(emulator, program, model, rows, "nightly")
+        assert (0, "") == (code, err)
+        assert "bytes" not in out
+        assert len([r for r in emulator.requests() if r.path.endswith(":upload")]) == 1
+
+
+async def test_a_download_survives_a_bad_line(tmp_path):
+    """Each break is resumed."""
+    program = ROOT / "examples" / "resume_download.py"
+    content = os.urandom(500_000)
+    async with Emulator(account_id="acme") as emulator:
+        emulator.add_dataset("out", files={"r.jsonl": content})
+        emulator.add_fault("truncate", path="/fireworks-acme/*", after=1, times=3, bytes=100_000)
+        code, out, err = await run(emulator, program, "out", tmp_path)
+        assert (0, "") == (code, err)
+        assert out.splitlines()[-1] == str(tmp_path / "r.jsonl")
+        assert (tmp_path / "r.jsonl").read_bytes() == content
+        statuses = [r.status for r in emulator.requests() if r.origin == "storage"]
+        assert statuses[2:] == [206, 206, 206]
+
+
 EXAMPLES = {
     "follow_one_job": ["nightly"],
     "follow_many_jobs": ["nightly", "other"],
     "pipeline_worker": ["ref.json", "3", "nightly"],
+    "resume_download": ["out", "down"],
+    "upload_and_create": ["accounts/fireworks/models/demo-8b", "rows.jsonl", "nightly"],
 }
 
 

@@ -19,13 +19,19 @@ PACKAGE = Path(fireworks_batch.__file__).parent
 # Modules whose classes are read by everybody, exported or not.
 PURE = [
     "calls",
+    "claiming",
     "dataset_model",
+    "file_names",
+    "limits",
     "models",
     "names",
     "policies",
     "progress",
     "http",
     "polling",
+    "resuming",
+    "signed_urls",
+    "survey",
     "wire",
     "states",
 ]

@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Coroutine
 from datetime import datetime
+from pathlib import Path
 from typing import Any, assert_type
 
 import aiohttp
@@ -13,6 +14,7 @@ from fireworks_batch import (
     JOB_WINDOW,
     BatchClient,
     BatchInferenceJob,
+    Dataset,
     FireworksBatchError,
     JobFailedError,
     JobPhase,
@@ -22,6 +24,8 @@ from fireworks_batch import (
     JobState,
     JobWait,
     Lifecycle,
+    Limits,
+    LocalFileError,
     PollPolicy,
     RateLimitError,
     ResponseDecodeError,
@@ -62,6 +66,21 @@ async def read(client: BatchClient) -> None:
     assert_type(ref, JobRef)
     await client.jobs.get(JobRef.from_json(ref.to_json()))
     assert_type(client.account_id, str | None)
+
+
+async def pieces() -> AsyncIterator[bytes]:
+    """What somebody makes while it is uploaded."""
+    yield b"{}\n"
+
+
+async def transfer(client: BatchClient, path: Path) -> None:
+    """Datasets, up and down."""
+    assert_type(await client.datasets.upload(path), Dataset)
+    await client.datasets.upload("rows.jsonl", dataset_id="reviews", reuse=True)
+    await client.datasets.upload(b"{}", limits=Limits(max_upload_bytes=10), on_progress=print)
+    dataset = await client.datasets.upload(pieces())
+    assert_type(await client.datasets.download(dataset, path), tuple[Path, ...])
+    await client.datasets.download("out", "results", lineage=True, on_progress=print)
 
 
 async def iterate(client: BatchClient) -> None:
@@ -136,3 +155,5 @@ def errors(error: FireworksBatchError) -> None:
         assert_type(error.problems, tuple[str, ...])
     if isinstance(error, WaitTimeoutError):
         _timeout: TimeoutError = error
+    if isinstance(error, LocalFileError):
+        assert_type(error.errno, int | None)

@@ -1,0 +1,105 @@
+"""Whose a dataset's id is: what is uploaded under it, and what is done about what is there.
+
+Performs no I/O.
+"""
+
+import enum
+import re
+from typing import Final
+
+import attrs
+
+from fireworks_batch.dataset_model import Dataset
+from fireworks_batch.errors import DatasetConflictError, InputRowsError
+from fireworks_batch.limits import Limits
+from fireworks_batch.survey import Survey
+
+__all__ = ["Claim", "Step", "check_survey", "content_id", "file_name", "next_step"]
+
+# What the vendor's own tools name so: lower-case ending, no folder.
+_FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.jsonl", re.ASCII).fullmatch
+_DIGITS: Final = 40  # 160 bits of the hash: enough that no two contents meet
+
+
+class Step(enum.Enum):
+    """What is to be done about a dataset."""
+
+    UPLOAD = enum.auto()
+    DONE = enum.auto()
+
+
+@attrs.frozen(kw_only=True)
+class Claim:
+    """What is to be uploaded, and under which id."""
+
+    dataset_id: str
+    """The last segment of the dataset's resource name."""
+
+    is_content_id: bool
+    """Whether the id derives from the content, so that READY means: this very content."""
+
+    reuse: bool
+    """Whether a READY dataset of a given id is taken for it, unseen."""
+
+    source: str
+    """What the caller calls the content, for the text of an error."""
+
+    rows: int | None = None
+    """Rows of the content; None before it was read."""
+
+
+def content_id(survey: Survey) -> str:
+    """Return the id of a content: the same bytes have the same one, in every process."""
+    return f"d-{survey.digest[:_DIGITS]}"
+
+
+def file_name(source: str, dataset_id: str) -> str:
+    """Return the name of the file in the dataset: the source's own where it may be used."""
+    return source if _FILE_NAME(source) else f"{dataset_id}.jsonl"
+
+
+def check_survey(survey: Survey, limits: Limits, source: str) -> None:
+    """Refuse what the server would refuse.
+
+    Raises:
+        InputRowsError: There is no row, or more than the limits allow.
+    """
+    if not survey.rows:
+        what = "is empty" if not survey.size else f"has {survey.size:,} bytes and no row in them"
+        raise InputRowsError(f"{source} {what}: a dataset needs at least one line of JSON")
+    if survey.size > limits.max_bytes:
+        raise InputRowsError(
+            f"{source} has {survey.size:,} bytes; a dataset may have {limits.max_bytes:,} "
+            "(Limits.max_bytes): upload it in parts, as several datasets"
+        )
+    if limits.max_rows is not None and survey.rows > limits.max_rows:
+        raise InputRowsError(
+            f"{source} has {survey.rows:,} rows; a dataset may have {limits.max_rows:,} "
+            "(Limits.max_rows): upload it in parts, as several datasets"
+        )
+
+
+def next_step(claim: Claim, found: Dataset) -> Step:
+    """Decide about a dataset that bears the claim's id.
+
+    One that is still UPLOADING is what an upload leaves that did not come to its end: it is gone
+    on with, if its creator declared as many rows.
+
+    Raises:
+        DatasetConflictError: It is READY, with an id that says nothing about its content, or was
+            declared with another number of rows.
+    """
+    if found.is_ready:
+        if claim.is_content_id or claim.reuse:
+            return Step.DONE
+        raise DatasetConflictError(
+            f"dataset {claim.dataset_id!r} is READY: it may hold anything. Pass reuse=True to take "
+            f"it for {claim.source}, leave dataset_id out for an id that derives from the content, "
+            "or choose another"
+        )
+    if claim.rows is not None and claim.rows != found.example_count:
+        raise DatasetConflictError(
+            f"dataset {claim.dataset_id!r} was created for {found.example_count:,} rows, and "
+            f"{claim.source} has {claim.rows:,}: delete it, or choose another id"
+        )
+    return Step.UPLOAD

@@ -1,0 +1,81 @@
+"""Work that blocks, done in a thread, and what the system's refusals are called."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+from fireworks_batch.errors import LocalFileError
+
+__all__ = ["begin", "ended", "off_loop", "reported", "write_all"]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+async def off_loop(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Run a short piece of work in a thread, to its end.
+
+    A thread cannot be cancelled. So cancelling waits for the work, and whoever cleans up after it
+    finds nobody still at it: work should be short.
+
+    Args:
+        work: What blocks.
+        args: Its arguments.
+        kwargs: The same.
+    """
+    return await ended(begin(work, *args, **kwargs))
+
+
+def begin(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> asyncio.Future[_T]:
+    """Begin what `off_loop` does; wait for it with `ended`, or leave it to itself."""
+    step = asyncio.get_running_loop().run_in_executor(None, partial(work, *args, **kwargs))
+    step.add_done_callback(_retrieve)
+    return step
+
+
+def _retrieve(step: asyncio.Future[_T]) -> None:
+    """Look at an error that nobody may come back for."""
+    if not step.cancelled():
+        step.exception()
+
+
+async def ended(step: asyncio.Future[_T]) -> _T:
+    """Return the result of work that was begun, when it has ended; as `off_loop`."""
+    cancellation: asyncio.CancelledError | None = None
+    while not step.done():
+        try:
+            await asyncio.wait([step])
+        except asyncio.CancelledError as exc:
+            cancellation = exc
+    if cancellation is not None:
+        step.exception()
+        raise cancellation
+    return step.result()
+
+
+@contextmanager
+def reported(verb: str, path: str) -> Iterator[None]:
+    """Name the file that something failed with, and why.
+
+    Args:
+        verb: What is done with it.
+        path: Its path.
+
+    Raises:
+        LocalFileError: In place of what the system raised.
+    """
+    try:
+        yield
+    except OSError as exc:
+        reason = exc.strerror or str(exc)
+        raise LocalFileError(f"cannot {verb} {path!r}: {reason}", errno=exc.errno) from exc
+
+
+def write_all(file: Any, data: bytes | bytearray) -> None:
+    """Write to an unbuffered file, which may take less than it is given; blocks."""
+    with memoryview(data) as view:
+        done = 0
+        while done < len(view):
+            done += file.write(view[done:])

@@ -1,0 +1,160 @@
+"""What is downloaded: a file that appears under its name when it is whole, and not before."""
+
+import asyncio
+import hashlib
+import secrets
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, Self
+
+from fireworks_batch.errors import LocalFileError
+from fireworks_batch.local_io import begin, ended, off_loop, reported, write_all
+
+__all__ = ["PartFile", "make_directory"]
+
+_COLLECTED: Final = 4 * 1024 * 1024  # fewer hand-overs between the threads
+
+
+async def make_directory(directory: Path) -> None:
+    """Make a directory, and those above it, where they are not there.
+
+    Raises:
+        LocalFileError: It cannot be made.
+    """
+
+    def make() -> None:
+        with reported("make directory", str(directory)):
+            directory.mkdir(parents=True, exist_ok=True)
+
+    await off_loop(make)
+
+
+class PartFile:
+    """A file under a temporary name beside its own: `finish` renames it, else it is removed.
+
+    Written in large pieces, in threads: one is written while the next one is collected.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Name it; it is made when it is entered.
+
+        Args:
+            path: The name that it takes in the end, in a directory that is there.
+        """
+        self._path = path
+        self._part = path.with_name(f".{path.name[:40]}.{secrets.token_hex(6)}.part")
+        self._pieces: list[bytes] = []
+        self._collected = 0
+        self._size = 0
+        self._hash: Any = None
+        self._file: Any = None
+        self._step: asyncio.Future[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        try:
+            await off_loop(self._make)
+        except BaseException:
+            await off_loop(self._remove)
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        try:
+            with suppress(LocalFileError):
+                await self._settle()
+        finally:
+            await off_loop(self._remove)
+
+    @property
+    def size(self) -> int:
+        """Bytes that were given to it since it was last empty."""
+        return self._size
+
+    @property
+    def md5(self) -> bytes | None:
+        """The hash of what was written, if it was asked for."""
+        return self._hash.digest() if self._hash else None
+
+    async def empty(self, *, hashed: bool) -> None:
+        """Drop what it holds.
+
+        Args:
+            hashed: Whether the MD5 of what comes now is wanted.
+
+        Raises:
+            LocalFileError: It cannot be written.
+        """
+        self._hash = hashlib.md5(usedforsecurity=False) if hashed else None
+        if self._size:
+            await self._settle()
+            self._pieces, self._collected, self._size = [], 0, 0
+            await off_loop(self._truncate)
+
+    async def write(self, piece: bytes) -> None:
+        """Append a piece; several are collected.
+
+        Raises:
+            LocalFileError: It cannot be written: the disk is full, say.
+        """
+        self._pieces.append(piece)
+        self._collected += len(piece)
+        self._size += len(piece)
+        if self._collected >= _COLLECTED:
+            await self._hand_over()
+
+    async def flush(self) -> None:
+        """Hand over to the system what was collected.
+
+        Raises:
+            LocalFileError: It cannot be written.
+        """
+        await self._hand_over()
+        await self._settle()
+
+    async def _hand_over(self) -> None:
+        await self._settle()
+        pieces, self._pieces, self._collected = self._pieces, [], 0
+        self._step = begin(self._append, pieces)
+
+    async def _settle(self) -> None:
+        """Wait for the writing that goes on."""
+        step, self._step = self._step, None
+        if step is not None:
+            await ended(step)
+
+    async def finish(self) -> None:
+        """Give it its name, in place of what bears it already.
+
+        Raises:
+            LocalFileError: It cannot be written or renamed.
+        """
+        await self.flush()
+        await off_loop(self._rename)
+
+    def _make(self) -> None:
+        with reported("write", str(self._path)):
+            self._file = self._part.open("xb", buffering=0)
+
+    def _truncate(self) -> None:
+        with reported("write", str(self._path)):
+            self._file.seek(0)
+            self._file.truncate()
+
+    def _append(self, pieces: list[bytes]) -> None:
+        with reported("write", str(self._path)):
+            data = b"".join(pieces)
+            if self._hash is not None:
+                self._hash.update(data)
+            write_all(self._file, data)
+
+    def _rename(self) -> None:
+        with reported("write", str(self._path)):
+            self._file.close()
+            Path(self._part).replace(self._path)
+
+    def _remove(self) -> None:
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()
+            with suppress(OSError):
+                self._part.unlink(missing_ok=True)

@@ -1,0 +1,166 @@
+"""What is uploaded: a file, bytes, or an iterator's content; read twice, in threads."""
+
+import io
+import os
+import stat
+import tempfile
+import threading
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from fireworks_batch.errors import ConfigurationError
+from fireworks_batch.local_io import off_loop, reported, write_all
+from fireworks_batch.survey import Survey
+
+__all__ = ["Source", "SourceFile", "opened"]
+
+Source: TypeAlias = str | os.PathLike[str] | bytes | AsyncIterable[bytes]
+"""A file's path, its bytes, or an async iterable of pieces of it, however they are cut."""
+
+_SPOOL_PIECE: Final = 1024 * 1024
+_SURVEY_PIECE: Final = 256 * 1024
+_SURVEYED_AT_ONCE: Final = 16  # pieces of a step: a few milliseconds, so that cancelling is quick
+
+
+@asynccontextmanager
+async def opened(source: Source) -> AsyncIterator["SourceFile"]:
+    """Open what is to be uploaded; an iterator's content is stored in a temporary file first.
+
+    Args:
+        source: A path, bytes, or an async iterable of bytes.
+
+    Raises:
+        ConfigurationError: It is none of these.
+        LocalFileError: The file cannot be read, or the temporary one not be written.
+    """
+    file = SourceFile(source)
+    try:
+        await off_loop(file.open)
+        if isinstance(source, AsyncIterable):
+            await file.fill(source)
+        yield file
+    finally:
+        await off_loop(file.close)
+
+
+class SourceFile:
+    """A file that is read twice: surveyed, then sent."""
+
+    def __init__(self, source: Source) -> None:
+        """Take what it is made of; nothing is opened before `open`.
+
+        Raises:
+            ConfigurationError: It cannot be uploaded.
+        """
+        self._source = source
+        self._file: Any = None
+        self._lock = threading.Lock()
+        self.name = _name(source)
+        """What the caller calls it, for an error's text."""
+
+    @property
+    def base_name(self) -> str:
+        """The last part of its path; empty if it has none."""
+        return Path(self._source).name if isinstance(self._source, str | os.PathLike) else ""
+
+    def open(self) -> None:
+        """Open it, or make the temporary file; blocks.
+
+        Raises:
+            ConfigurationError: It is a directory, a pipe or a device.
+            LocalFileError: It cannot be opened.
+        """
+        if isinstance(self._source, bytes):
+            self._file = io.BytesIO(self._source)
+        elif isinstance(self._source, AsyncIterable):
+            with reported("write", tempfile.gettempdir()):
+                self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - see `close`
+        else:
+            self._open_path(self._source)
+
+    def _open_path(self, path: str | os.PathLike[str]) -> None:
+        with reported("read", os.fspath(path)):
+            # Looked at before it is opened, since opening a pipe waits for whoever writes to it.
+            if not stat.S_ISREG(Path(path).stat().st_mode):
+                raise ConfigurationError(
+                    f"{self.name} is no regular file and cannot be read twice: give its content "
+                    "as an async iterator, which is stored in a temporary file"
+                )
+            self._file = Path(path).open("rb", buffering=0)  # noqa: SIM115 - see `close`
+
+    def close(self) -> None:
+        """Close it, when a reading that goes on in another thread has ended; blocks."""
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+
+    async def fill(self, pieces: AsyncIterable[bytes]) -> None:
+        """Write what an iterator brings into it.
+
+        Raises:
+            ConfigurationError: The iterator brings something else than bytes.
+            LocalFileError: It cannot be written.
+        """
+        buffer = bytearray()
+        async for piece in pieces:
+            if not isinstance(piece, bytes | bytearray | memoryview):
+                raise ConfigurationError(
+                    f"{self.name} must be pieces of bytes, not of {type(piece).__name__}"
+                )
+            buffer += piece
+            if len(buffer) >= _SPOOL_PIECE:
+                await off_loop(self._write, buffer)
+                buffer = bytearray()
+        await off_loop(self._write, buffer)
+
+    def _write(self, buffer: bytearray) -> None:
+        with self._lock, reported("write", tempfile.gettempdir()):
+            write_all(self._file, buffer)
+
+    async def survey(self) -> Survey:
+        """Read it through, in bounded memory.
+
+        Raises:
+            LocalFileError: It cannot be read.
+        """
+        survey = Survey()
+        while await off_loop(self._survey_on, survey):
+            pass
+        return survey
+
+    def _survey_on(self, survey: Survey) -> bool:
+        for _ in range(_SURVEYED_AT_ONCE):
+            piece = self.read_at(survey.size, _SURVEY_PIECE)
+            if not piece:
+                return False
+            survey.update(piece)
+        return True
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return bytes from an offset on, at most so many, none at the end; blocks.
+
+        Raises:
+            LocalFileError: It cannot be read.
+        """
+        with self._lock, reported("read", self.name):
+            self._file.seek(offset)
+            piece: bytes = self._file.read(size)
+            return piece
+
+
+def _name(source: Any) -> str:
+    if isinstance(source, str | os.PathLike):
+        path: object = os.fspath(source)
+        if not isinstance(path, str) or not path or "\0" in path:
+            raise ConfigurationError(f"{path!r} is no path of a file")
+        return repr(path) if len(path) <= 400 else f"{path[:100]!r}…"
+    if isinstance(source, bytes):
+        return f"the content ({len(source):,} bytes)"
+    if isinstance(source, AsyncIterable):
+        return "the content of the iterator"
+    raise ConfigurationError(
+        "a dataset is uploaded from a path, bytes, or an async iterable of bytes, not from "
+        f"{type(source).__name__}"
+    )
