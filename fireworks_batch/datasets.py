@@ -1,7 +1,7 @@
 """Datasets: the endpoints, and the transfers of their content."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from fireworks_batch.listing import Listing, list_query
 from fireworks_batch.names import DatasetName, check_new_id, parse_dataset_name
 from fireworks_batch.sources import Source
 from fireworks_batch.states import DatasetFormat, DatasetState
+from fireworks_batch.tally import Progress
 from fireworks_batch.transport import Transport
 from fireworks_batch.uploading import Upload, UploadTerms
 from fireworks_batch.wait_defaults import WaitDefaults
@@ -199,7 +200,7 @@ class Datasets:
         dataset_id: str | None = None,
         reuse: bool = False,
         limits: Limits = _LIMITS,
-        on_progress: Callable[[int, int], object] | None = None,
+        on_progress: Progress | None = None,
     ) -> Dataset:
         """Upload rows as a dataset, and wait until it is READY.
 
@@ -261,7 +262,7 @@ class Datasets:
         directory: str | os.PathLike[str],
         *,
         lineage: bool = False,
-        on_progress: Callable[[int, int], object] | None = None,
+        on_progress: Progress | None = None,
     ) -> tuple[Path, ...]:
         """Download all files of a dataset.
 

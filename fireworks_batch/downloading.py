@@ -1,9 +1,7 @@
 """How a dataset's files are downloaded: resumed where they broke off, verified, then named."""
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 import attrs
 
@@ -14,13 +12,11 @@ from fireworks_batch.file_names import local_names
 from fireworks_batch.part_files import PartFile, make_directory
 from fireworks_batch.resuming import Held, StartOver, Take
 from fireworks_batch.signed_urls import read_signed_urls, url_of
+from fireworks_batch.tally import Progress, Tally
 from fireworks_batch.transfers import Stream
 from fireworks_batch.transport import Transport
 
-__all__ = ["Progress", "download"]
-
-Progress = Callable[[int, int], object]
-"""Is told bytes done and bytes in all."""
+__all__ = ["SignedURLs", "download"]
 
 _log = logging.getLogger("fireworks_batch.http")
 
@@ -56,7 +52,7 @@ async def download(
     if not names:
         _log.warning("dataset %r has no files", dataset_id)
     paths = {key: directory.joinpath(*parts) for key, parts in names.items()}
-    tally = _Tally(on_progress)
+    tally = Tally(on_progress)
     if on_progress is not None:
         await _measure(transport, known, tally)
     await make_directory(directory)
@@ -107,7 +103,7 @@ class _FileDownload:
     """The download of one file into what becomes it."""
 
     def __init__(
-        self, transport: Transport, urls: SignedURLs, key: str, part: PartFile, tally: "_Tally"
+        self, transport: Transport, urls: SignedURLs, key: str, part: PartFile, tally: Tally
     ) -> None:
         self._transport = transport
         self._urls = urls
@@ -157,7 +153,7 @@ class _FileDownload:
         while piece := await stream.read():
             await self._part.write(piece)
             self._held = attrs.evolve(held, size=self._part.size)
-            self._tally.add(self._key, self._part.size)
+            self._tally.set(self._key, self._part.size)
 
     async def _check(self, request: Request) -> None:
         """Compare what is there with what the server said of it."""
@@ -176,7 +172,7 @@ class _FileDownload:
         raise TransportError(f"{request}: {problem}")
 
 
-async def _measure(transport: Transport, urls: dict[str, str], tally: "_Tally") -> None:
+async def _measure(transport: Transport, urls: dict[str, str], tally: Tally) -> None:
     """Find out the files' lengths, for the progress: by their first bytes, as HEAD is not signed.
 
     What cannot be found out is counted when the file's turn comes.
@@ -188,33 +184,3 @@ async def _measure(transport: Transport, urls: dict[str, str], tally: "_Tally") 
                 tally.expect(key, resuming.size_of(stream.status, stream.headers))
         except TransportError as error:
             _log.debug("the length of %r is not known yet: %s", key, error)
-
-
-class _Tally:
-    """Bytes of all files, and whom to tell of them, seldom enough."""
-
-    _STEP: Final = 512 * 1024
-
-    def __init__(self, told: Progress | None) -> None:
-        self._told = told
-        self._done: dict[str, int] = {}
-        self._totals: dict[str, int] = {}
-        self._last = 0
-
-    def expect(self, key: str, total: int | None) -> None:
-        if total is not None:
-            self._totals[key] = total
-
-    def add(self, key: str, done: int) -> None:
-        self._done[key] = done
-        if self._told is not None and abs(sum(self._done.values()) - self._last) >= self._STEP:
-            self._tell(self._told)
-
-    def end(self, key: str, size: int) -> None:
-        self._done[key] = self._totals[key] = size
-        if self._told is not None:
-            self._tell(self._told)
-
-    def _tell(self, told: Progress) -> None:
-        self._last = sum(self._done.values())
-        told(self._last, max(self._last, sum(self._totals.values())))

@@ -26,20 +26,18 @@ _SURVEYED_AT_ONCE: Final = 16  # pieces of a step: a few milliseconds, so that c
 
 @asynccontextmanager
 async def opened(source: Source) -> AsyncIterator["SourceFile"]:
-    """Open what is to be uploaded; an iterator's content is stored in a temporary file first.
+    """Open what is to be uploaded; nothing of it is read yet.
 
     Args:
         source: A path, bytes, or an async iterable of bytes.
 
     Raises:
         ConfigurationError: It is none of these.
-        LocalFileError: The file cannot be read, or the temporary one not be written.
+        LocalFileError: The file cannot be opened, or no temporary one be made.
     """
     file = SourceFile(source)
     try:
         await off_loop(file.open)
-        if isinstance(source, AsyncIterable):
-            await file.fill(source)
         yield file
     finally:
         await off_loop(file.close)
@@ -96,13 +94,23 @@ class SourceFile:
             if self._file is not None:
                 self._file.close()
 
-    async def fill(self, pieces: AsyncIterable[bytes]) -> None:
-        """Write what an iterator brings into it.
+    async def survey(self) -> Survey:
+        """Read it through, in bounded memory; what an iterator brings is stored meanwhile.
 
         Raises:
             ConfigurationError: The iterator brings something else than bytes.
-            LocalFileError: It cannot be written.
+            LocalFileError: It cannot be read, or the temporary file not be written.
+            Exception: What the iterator raises.
         """
+        survey = Survey()
+        if isinstance(self._source, AsyncIterable):
+            await self._spool(self._source, survey)
+            return survey
+        while await off_loop(self._survey_on, survey):
+            pass
+        return survey
+
+    async def _spool(self, pieces: AsyncIterable[bytes], survey: Survey) -> None:
         buffer = bytearray()
         async for piece in pieces:
             if not isinstance(piece, bytes | bytearray | memoryview):
@@ -111,24 +119,15 @@ class SourceFile:
                 )
             buffer += piece
             if len(buffer) >= _SPOOL_PIECE:
-                await off_loop(self._write, buffer)
-                buffer = bytearray()
-        await off_loop(self._write, buffer)
+                await off_loop(self._store, bytes(buffer), survey)
+                buffer.clear()
+        await off_loop(self._store, bytes(buffer), survey)
 
-    def _write(self, buffer: bytearray) -> None:
+    def _store(self, data: bytes, survey: Survey) -> None:
         with self._lock, reported("write", tempfile.gettempdir()):
-            write_all(self._file, buffer)
-
-    async def survey(self) -> Survey:
-        """Read it through, in bounded memory.
-
-        Raises:
-            LocalFileError: It cannot be read.
-        """
-        survey = Survey()
-        while await off_loop(self._survey_on, survey):
-            pass
-        return survey
+            write_all(self._file, data)
+        for start in range(0, len(data), _SURVEY_PIECE):
+            survey.update(data[start : start + _SURVEY_PIECE])
 
     def _survey_on(self, survey: Survey) -> bool:
         for _ in range(_SURVEYED_AT_ONCE):

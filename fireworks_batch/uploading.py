@@ -3,6 +3,7 @@
 import logging
 import secrets
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import attrs
@@ -25,6 +26,7 @@ from fireworks_batch.signed_urls import read_signed_urls, url_of
 from fireworks_batch.sources import Source, SourceFile, opened
 from fireworks_batch.states import StatusCode
 from fireworks_batch.survey import Survey
+from fireworks_batch.tally import Progress, Tally
 from fireworks_batch.transport import Transport
 from fireworks_batch.wait_defaults import WaitDefaults
 from fireworks_batch.wire import Codec
@@ -54,7 +56,7 @@ class UploadTerms:
     limits: Limits
     """How large it may be, and from which size on it goes to storage."""
 
-    on_progress: Callable[[int, int], object] | None
+    on_progress: Progress | None
     """Is told bytes sent and bytes in all."""
 
 
@@ -146,7 +148,9 @@ class Upload:
     # --- Sending --------------------------------------------------------------------------------
 
     async def _send(self, file: SourceFile, survey: Survey, claim: Claim) -> None:
-        tell = _Progress(self._terms.on_progress, survey.size)
+        tally = Tally(self._terms.on_progress)
+        tally.expect(file.name, survey.size)
+        tell = partial(tally.set, file.name)
         name = claiming.file_name(file.base_name, claim.dataset_id)
         try:
             is_small = survey.size <= self._terms.limits.max_upload_bytes
@@ -157,10 +161,10 @@ class Upload:
             # process that uploads the same content.
             if not await self._is_uploaded(claim, error):
                 raise
-        tell.end()
+        tally.end(file.name, survey.size)
 
     async def _post(
-        self, file: SourceFile, survey: Survey, claim: Claim, tell: "_Progress", name: str
+        self, file: SourceFile, survey: Survey, claim: Claim, tell: Callable[[int], None], name: str
     ) -> bool:
         """Send it through the API, as a form; False if that is too large for the server."""
         boundary = secrets.token_hex(16)
@@ -270,26 +274,6 @@ class Upload:
                 f"{dataset.status.code}: {dataset.status.message}"
             )
         return dataset
-
-
-class _Progress:
-    """Tells the caller, seldom enough, how much of a file is on its way."""
-
-    _STEP: Final = 512 * 1024
-
-    def __init__(self, told: Callable[[int, int], object] | None, total: int) -> None:
-        self._told = told
-        self._total = total
-        self._last = -self._STEP
-
-    def __call__(self, done: int) -> None:
-        if self._told is not None and not 0 <= done - self._last < self._STEP:
-            self._last = done
-            self._told(done, self._total)
-
-    def end(self) -> None:
-        if self._told is not None and self._last != self._total:
-            self._told(self._total, self._total)
 
 
 def _form(boundary: str, name: str) -> tuple[bytes, bytes]:

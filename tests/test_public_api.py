@@ -32,6 +32,7 @@ PURE = [
     "resuming",
     "signed_urls",
     "survey",
+    "tally",
     "wire",
     "states",
 ]
