@@ -68,7 +68,7 @@ async def measure(share: float) -> list[Row]:
                 "bare get, hashed": bare.get_hashed,
                 "our get, hashed": ours.get_hashed,
             }
-            samples = await interleave(samplers, 3 if share == 1 else 5)
+            samples = await interleave(samplers, 3 if share == 1 else 9)
     pairs = {"up, API": "post", "up, storage": "put", "down": "get", "down, MD5": "get, hashed"}
     rows = [
         by_median(f"{name} / bare aiohttp", TIME, samples[f"our {way}"], samples[f"bare {way}"])

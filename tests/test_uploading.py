@@ -320,16 +320,17 @@ async def test_an_empty_source_is_refused(emulator, client, tmp_path, content):
 async def test_a_file_that_changes_is_never_ready(emulator, client, tmp_path, change, limits):
     """Its last piece is held back: the server has no whole file under the content's id."""
     path = tmp_path / "in.jsonl"
-    path.write_bytes(LARGE)
-    contents = {"longer": LARGE + b"{}\n", "shorter": LARGE[:-100], "other": LARGE[:-3] + b"]}\n"}
+    whole = LARGE[: 2 * 1024 * 1024]  # ends where a piece does
+    path.write_bytes(whole)
+    contents = {"longer": whole + b"{}\n", "shorter": whole[:-100], "other": whole[:-3] + b"]}\n"}
 
     def tamper(done: int, _total: int) -> None:
-        if 0 < done < len(LARGE):
+        if done == 0:
             path.write_bytes(contents[change])
 
     with pytest.raises(LocalFileError, match=r"in.jsonl' was changed while it was uploaded"):
         await client.datasets.upload(path, limits=limits, on_progress=tamper)
-    path.write_bytes(LARGE)
+    path.write_bytes(whole)
     assert [dataset.state async for dataset in client.datasets.list()] == ["UPLOADING"]
     assert (await client.datasets.upload(path, limits=limits)).is_ready
 
