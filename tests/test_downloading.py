@@ -554,6 +554,31 @@ async def test_cancelling_leaves_nothing_behind(client, tmp_path):
     assert len(await client.datasets.download("out", tmp_path)) == 2
 
 
+async def test_cancelling_leaves_no_connection_in_use(emulator, tmp_path):
+    """Up or down; of a borrowed session, too."""
+    async with (
+        aiohttp.ClientSession() as session,
+        BatchClient(
+            api_key=emulator.api_key,
+            account_id="acme",
+            base_url=emulator.base_url,
+            session=session,
+        ) as client,
+    ):
+        for transfer in (
+            lambda tell: client.datasets.download("out", tmp_path, on_progress=tell),
+            lambda tell: client.datasets.upload(RESULTS, on_progress=tell),
+        ):
+            begun = asyncio.Event()
+            task = asyncio.create_task(transfer(lambda *_, begun=begun: begun.set()))
+            await begun.wait()
+            assert session.connector._acquired
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert not session.connector._acquired
+
+
 async def test_cancelling_twice_leaves_nothing_behind_either(client, tmp_path):
     """At any moment of the cleaning up."""
     begun = asyncio.Event()
