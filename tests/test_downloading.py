@@ -524,6 +524,23 @@ async def test_a_directory_without_permission_is_told(client, tmp_path):
         await client.datasets.download("out", tmp_path)
 
 
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="Linux has a directory for nobody's files")
+async def test_a_directory_that_takes_no_files_is_told(emulator, client):
+    """Not even root's; before anything is downloaded."""
+    with pytest.raises(LocalFileError, match=r"cannot write '/proc/BIJOutputSet.jsonl': "):
+        await client.datasets.download("out", "/proc")
+
+    assert ranges(emulator) == []
+
+
+async def test_a_name_that_is_too_long_is_told(tmp_path):
+    """The server may have longer ones than the disk."""
+    async with played([say(b"content")], ["dataset/o/" + "x" * 300]) as client:
+        with pytest.raises(LocalFileError, match=os.strerror(errno.ENAMETOOLONG)):
+            await client.datasets.download("o", tmp_path)
+    assert names_in(tmp_path) == []
+
+
 async def test_a_name_that_is_a_directory_is_told(client, tmp_path):
     """What is in it stays."""
     (tmp_path / "BIJOutputSet.jsonl").mkdir()

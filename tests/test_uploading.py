@@ -10,6 +10,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from fireworks_batch import (
+    AuthenticationError,
     BatchClient,
     ConfigurationError,
     DatasetConflictError,
@@ -391,6 +392,25 @@ async def test_progress_must_be_a_function(client):
     """Said before anything is read."""
     with pytest.raises(ConfigurationError, match="on_progress must be a function, not 7"):
         await client.datasets.upload(ROWS, on_progress=7)
+
+
+async def test_limits_must_be_limits(emulator, client):
+    """Said before anything is read."""
+    with pytest.raises(ConfigurationError, match="limits must be a Limits, not 150"):
+        await client.datasets.upload(ROWS, limits=150)
+
+    assert emulator.requests() == []
+
+
+async def test_a_refused_key_is_told_at_once(emulator):
+    """Whether the dataset is there is not asked with it."""
+    async with BatchClient(
+        api_key="fw_wrong", account_id="acme", base_url=emulator.base_url, retry=QUICK
+    ) as client:
+        with pytest.raises(AuthenticationError):
+            await client.datasets.upload(ROWS)
+
+    assert seen(emulator) == ["POST record"]
 
 
 # --- Faults -------------------------------------------------------------------------------------
