@@ -22,6 +22,7 @@ PURE = [
     "claiming",
     "dataset_model",
     "file_names",
+    "id_sets",
     "limits",
     "models",
     "names",
