@@ -31,6 +31,7 @@ PURE = [
     "http",
     "polling",
     "resuming",
+    "rows",
     "signed_urls",
     "survey",
     "tally",
