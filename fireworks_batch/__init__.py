@@ -53,6 +53,9 @@ from fireworks_batch.models import (
 from fireworks_batch.names import JobRef
 from fireworks_batch.policies import JOB_WINDOW, PollPolicy, RetryPolicy
 from fireworks_batch.progress import JobSnapshot
+from fireworks_batch.result_report import ResultsReport
+from fireworks_batch.results import JobResults
+from fireworks_batch.rows import ResultRow, RowError
 from fireworks_batch.states import (
     DatasetFormat,
     DatasetState,
@@ -99,6 +102,7 @@ __all__ = [
     "JobPhase",
     "JobProgress",
     "JobRef",
+    "JobResults",
     "JobSnapshot",
     "JobStalledError",
     "JobState",
@@ -119,8 +123,11 @@ __all__ = [
     "RateLimitError",
     "RequestTimeoutError",
     "ResponseDecodeError",
+    "ResultRow",
     "ResultRowsError",
+    "ResultsReport",
     "RetryPolicy",
+    "RowError",
     "ServerError",
     "Status",
     "StatusCode",

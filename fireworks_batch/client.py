@@ -7,21 +7,28 @@ import random
 import secrets
 import ssl as ssl_module
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self, TypeVar, overload
 
 import aiohttp
 
 from fireworks_batch import arguments, configuration
 from fireworks_batch.account import Account
 from fireworks_batch.datasets import Datasets
-from fireworks_batch.jobs import Jobs
+from fireworks_batch.jobs import JobLike, Jobs
 from fireworks_batch.keys import ApiKey, KeySource, hidden
 from fireworks_batch.looking import SingleLooks
 from fireworks_batch.policies import PollPolicy, RetryPolicy, scaled
+from fireworks_batch.results import (
+    Expected,
+    JobResults,
+    ResultsEffects,
+    check_expected,
+    read_decode,
+)
 from fireworks_batch.session import TransportOptions
 from fireworks_batch.states import OpenEnum
 from fireworks_batch.transport import Transport
@@ -30,6 +37,8 @@ from fireworks_batch.wait_defaults import WaitDefaults
 from fireworks_batch.wire import Codec
 
 __all__ = ["BatchClient"]
+
+_T = TypeVar("_T")
 
 _log = logging.getLogger("fireworks_batch")
 _log.addHandler(logging.NullHandler())
@@ -176,6 +185,92 @@ class BatchClient:
     def datasets(self) -> Datasets:
         """The account's datasets."""
         return self._datasets
+
+    @overload
+    def results(
+        self,
+        job: JobLike,
+        *,
+        expected: Expected | None = None,
+        decode: None = None,
+        lineage: bool = False,
+    ) -> JobResults[dict[str, Any]]: ...
+
+    @overload
+    def results(
+        self,
+        job: JobLike,
+        *,
+        expected: Expected | None = None,
+        decode: type[_T] | Callable[[dict[str, Any]], _T],
+        lineage: bool = False,
+    ) -> JobResults[_T]: ...
+
+    def results(
+        self,
+        job: JobLike,
+        *,
+        expected: Expected | None = None,
+        decode: Any = None,
+        lineage: bool = False,
+    ) -> JobResults[Any]:
+        """Read the rows of a job that has ended: those that succeeded, and those that failed.
+
+        ::
+
+            async with client.results("nightly-eval") as rows:
+                async for row in rows:
+                    print(row.custom_id, row.text if row.ok else row.error)
+            print(rows.report)
+
+        Every job that can change no more has what it has: the rows of an EXPIRED, CANCELLED or
+        EARLY_STOPPED one were paid for; one that FAILED early has none (``report.no_output``).
+        Entering downloads the output dataset into a temporary directory (TMPDIR, or the system's),
+        which is removed at the exit. Rows are not in the input's order; see ``rows.ordered()``.
+
+        Args:
+            job: Id, resource name, reference, or a job fetched before; it is fetched, unless it
+                is given as it ended.
+
+            expected: The input's ids, of any number, consumed once; or the path of the input file.
+                Then the report names those that are missing, and rows that nobody expected.
+
+            decode: What a response is to be: an attrs class or another type that cattrs makes, or
+                a function of the mapping. A response that does not fit is an error of its row,
+                with the code ``"undecodable"``, and loses nothing: ``row.raw`` is the line.
+
+            lineage: Read the rows of the whole continuation chain. The files of results come
+                first, the job's own before older ones, then those of errors in the same order;
+                an error is left out if its id was in a file before it: a later job has run the
+                row again.
+
+        Returns:
+            A context manager and async iterator, good for one use; memory stays bounded.
+
+        Raises:
+            ConfigurationError: An argument is malformed; ``job`` and ``expected`` are looked at on
+                entering.
+            JobNotFinishedError: On entering, as all that follow: the job has not ended.
+            NotFoundError: There is no such job.
+            LocalFileError: The files cannot be stored: a full disk, say.
+            APIStatusError: The server refuses for another reason.
+            TransportError: There was no usable answer, after the repeats of the retry policy.
+            ResponseDecodeError: An answer of the API cannot be read.
+            ClientStateError: The client is closed; or, later, the rows are used twice.
+        """
+        effects = ResultsEffects(
+            get_job=self._jobs.get,
+            download=lambda dataset, directory, whole: self._datasets.download(
+                dataset, directory, lineage=whole
+            ),
+        )
+        return JobResults(
+            job,
+            effects,
+            expected=check_expected(expected),
+            decode=read_decode(decode),
+            lineage=lineage,
+        )
 
     async def aclose(self) -> None:
         """Close the client: waits and calls under way end with `ClientStateError`.

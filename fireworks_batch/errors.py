@@ -310,3 +310,16 @@ class InputRowsError(FireworksBatchError):
 
 class ResultRowsError(FireworksBatchError):
     """Rows of the results that are missing or cannot be read."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        missing_ids: Sequence[str] = (),
+        duplicate_ids: Sequence[str] = (),
+    ) -> None:
+        super().__init__(message)
+        self.missing_ids = tuple(missing_ids)
+        """Ids that have no row."""
+        self.duplicate_ids = tuple(duplicate_ids)
+        """Ids that have several different responses."""

@@ -55,6 +55,10 @@ class IdSet:
         """Return the number of additions, repeated ones included."""
         return sum(map(len, self._buckets))
 
+    def suspects(self) -> "Suspects":
+        """Return the suspects of being in this set."""
+        return Suspects(map(_distinct, self._buckets), hash_id=self._hash_id)
+
     def duplicates(self) -> "Suspects":
         """Return the suspects of having been added more than once."""
         return Suspects(map(_repeated, self._buckets), hash_id=self._hash_id)
@@ -138,6 +142,10 @@ def _count(ids: Iterable[str], suspects: Suspects, tracked: int) -> tuple[dict[s
         else:
             is_whole = False
     return counts, is_whole
+
+
+def _distinct(bucket: Sequence[int]) -> list[int]:
+    return sorted(set(bucket))
 
 
 def _repeated(bucket: Sequence[int]) -> list[int]:

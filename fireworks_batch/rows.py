@@ -13,10 +13,23 @@ from typing import Any, Final, Generic, TypeVar
 import attrs
 import orjson
 
-__all__ = ["ResultRow", "RowError", "decode_row", "read_row", "read_rows"]
+from fireworks_batch.errors import ResponseDecodeError
+
+__all__ = [
+    "BYTE_ORDER_MARK",
+    "UNDECODABLE",
+    "ResultRow",
+    "RowError",
+    "decode_row",
+    "read_row",
+    "read_rows",
+]
 
 _T = TypeVar("_T")
 _Decoded = TypeVar("_Decoded")
+
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+"""Passed over at the beginning of a file."""
 
 UNREADABLE: Final = "unreadable"
 UNDECODABLE: Final = "undecodable"
@@ -130,7 +143,7 @@ _put_custom_id, _put_response, _put_error, _put_line = (
 )
 
 
-def read_rows(lines: Iterable[bytes]) -> Iterator[ResultRow[Mapping[str, Any]]]:
+def read_rows(lines: Iterable[bytes]) -> Iterator[ResultRow[dict[str, Any]]]:
     r"""Read lines, each when it is asked for.
 
     Args:
@@ -162,7 +175,7 @@ def read_rows(lines: Iterable[bytes]) -> Iterator[ResultRow[Mapping[str, Any]]]:
             yield _row(value, line)
 
 
-def read_row(line: bytes) -> ResultRow[Mapping[str, Any]]:
+def read_row(line: bytes) -> ResultRow[dict[str, Any]]:
     """Read one line; what orjson refuses is tried with json, for it may have been paid for.
 
     A lone surrogate, NaN and Infinity are read by the latter.
@@ -178,7 +191,7 @@ def read_row(line: bytes) -> ResultRow[Mapping[str, Any]]:
 
 
 def decode_row(
-    row: ResultRow[Mapping[str, Any]], decode: Callable[[Any], _Decoded]
+    row: ResultRow[dict[str, Any]], decode: Callable[[Any], _Decoded]
 ) -> ResultRow[_Decoded]:
     """Return the row with what a decoder makes of its response.
 
@@ -189,6 +202,8 @@ def decode_row(
     if error is None:
         try:
             decoded = decode(row.response)
+        except ResponseDecodeError as exc:
+            error = RowError(UNDECODABLE, str(exc))
         except Exception as exc:  # noqa: BLE001 - it is the user's code; what it says is kept
             error = RowError(UNDECODABLE, f"{type(exc).__name__}: {exc}")
     return ResultRow(row.custom_id, decoded, error, row._line)  # noqa: SLF001 - our own
@@ -197,7 +212,7 @@ def decode_row(
 # --- What a line may hold -----------------------------------------------------------------------
 
 
-def _row(value: Any, line: bytes) -> ResultRow[Mapping[str, Any]]:
+def _row(value: Any, line: bytes) -> ResultRow[dict[str, Any]]:
     if type(value) is not dict:
         problem = RowError(UNREADABLE, f"the line is no object but {_shown(value)}")
         return ResultRow(None, None, problem, line)
@@ -214,7 +229,7 @@ def _custom_id(value: Any) -> str | None:
     return value if type(value) is str else None
 
 
-def _outcome(response: Any, error: Any) -> tuple[Mapping[str, Any] | None, RowError | None]:
+def _outcome(response: Any, error: Any) -> tuple[dict[str, Any] | None, RowError | None]:
     """Tell response and error apart; an empty error beside a response is none."""
     if type(response) is dict and "body" in response and "choices" not in response:
         response, said = _unwrapped(response)

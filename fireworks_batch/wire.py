@@ -14,8 +14,9 @@ from typing import Any, Final, TypeVar
 
 import attrs
 import orjson
-from cattrs import Converter
+from cattrs import Converter, StructureHandlerNotFoundError, transform_error
 from cattrs.gen import make_dict_unstructure_fn, override
+from cattrs.v import format_exception
 
 from fireworks_batch.errors import ConfigurationError, ResponseDecodeError
 from fireworks_batch.messages import EXTRA, ReaderOf, members, message_reader, salvage
@@ -39,7 +40,7 @@ from fireworks_batch.protojson import (
 )
 from fireworks_batch.states import OpenEnum
 
-__all__ = ["Codec", "mask_paths", "parse_json"]
+__all__ = ["Codec", "mask_paths", "parse_json", "response_reader"]
 
 _T = TypeVar("_T")
 
@@ -202,3 +203,64 @@ def _path(field: object) -> str:
     raise ConfigurationError(
         f"read_mask has {field!r}; a path looks like 'state' or 'job_progress.percent'"
     )
+
+
+# --- The user's own types ---------------------------------------------------------------------
+
+
+def response_reader(wanted: Any) -> Callable[[Any], Any]:
+    """Return a function that makes a value of the user's type of a row's response.
+
+    Members keep their names, and those that the type does not have are passed over. Strings,
+    numbers and truth values are read as those of the API's own answers: null is no string,
+    ``"false"`` is no truth value.
+
+    Args:
+        wanted: An attrs class, a dataclass, a TypedDict, or what else cattrs structures.
+
+    Returns:
+        A function that raises ResponseDecodeError, with the paths of what does not fit.
+
+    Raises:
+        ConfigurationError: cattrs does not know how to make the type.
+    """
+    fast, slow = _plain_converter(), _plain_converter(detailed=True)
+    try:
+        structure = fast.get_structure_hook(wanted)
+    except StructureHandlerNotFoundError as exc:
+        raise ConfigurationError(
+            f"decode: cattrs cannot make a {_named(wanted)}: {exc}; give a function that takes "
+            "the response's mapping instead"
+        ) from exc
+
+    def read(response: Any) -> Any:
+        try:
+            return structure(response, wanted)
+        except Exception:  # noqa: BLE001, S110 - whatever it is, it is found again, with a path
+            pass
+        try:
+            return slow.structure(response, wanted)
+        except Exception as exc:  # noqa: BLE001 - a converter of the type's own may raise anything
+            problems = transform_error(exc, path="response", format_exception=_said)
+        raise ResponseDecodeError(
+            f"cannot read a {_named(wanted)}: {'; '.join(problems)}", problems=problems
+        )
+
+    return read
+
+
+def _plain_converter(*, detailed: bool = False) -> Converter:
+    converter = Converter(detailed_validation=detailed)
+    for cls, reader in _SCALARS.items():
+        converter.register_structure_hook(cls, reader)
+    return converter
+
+
+def _named(wanted: Any) -> str:
+    return getattr(wanted, "__name__", None) or str(wanted)
+
+
+def _said(exc: BaseException, wanted: type | None) -> str:
+    if type(exc) in UNREADABLE and exc.args:
+        return str(exc)
+    return format_exception(exc, wanted)

@@ -76,6 +76,14 @@ def test_suspects_are_asked_by_id():
     assert len(suspects) == 1
 
 
+def test_members_are_suspected_of_being_members():
+    """And nobody else is."""
+    suspects = filled(["a", "b", "a"]).suspects()
+
+    assert len(suspects) == 2
+    assert [True, True, False] == [x in suspects for x in "abc"]
+
+
 def test_innocents_that_collide_are_suspects():
     """A first pass never acquits the guilty, and may suspect the innocent."""
     suspects = filled(["aa", "bb", "c"], hash_id=collide).duplicates()

@@ -30,6 +30,7 @@ PURE = [
     "progress",
     "http",
     "polling",
+    "result_report",
     "resuming",
     "rows",
     "signed_urls",
