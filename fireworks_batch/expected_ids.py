@@ -24,6 +24,7 @@ class ExpectedIds(Protocol):
 
     def again(self, is_over: Callable[[], bool]) -> Iterator[str]:
         """Return all of them once more, until it is over."""
+        ...
 
 
 class SpooledIds:

@@ -75,6 +75,7 @@ SHORT = [
     "follow_one_job",
     "follow_many_jobs",
     "pipeline_worker",
+    "read_results",
     "resume_download",
     "upload_and_create",
 ]
@@ -221,3 +222,21 @@ async def test_a_worker_without_its_file_says_so(emulator, tmp_path):
     code, _, err = await run(emulator, program, tmp_path / "cut.json", 3)
     assert code == 1
     assert err.startswith("error: not a stored job reference: ")
+
+
+async def test_read_results_prints_texts_and_names_the_rest(emulator, tmp_path):
+    """Texts on stdout, the report on stderr, 1 if rows failed or are missing."""
+    good = b'{"custom_id": "a", "response": {"choices": [{"message": {"content": "yes"}}]}}\n'
+    bad = b'{"custom_id": "b", "error": {"code": 429, "message": "slow"}}\n'
+    bad += b'{"custom_id": "c", "error": {"code": 400, "message": "wrong"}}\n'
+    inputs = tmp_path / "input.jsonl"
+    inputs.write_text("".join(f'{{"custom_id": "{name}", "body": {{}}}}\n' for name in "abcd"))
+    output = emulator.add_dataset("out", files={"BIJOutputSet.jsonl": good, "error-data": bad})
+    emulator.script_job("nightly", phases=["EXPIRED"], fields={"outputDatasetId": output})
+
+    code, out, err = await run(emulator, ROOT / "examples" / "read_results.py", "nightly", inputs)
+
+    assert (1, '{"custom_id": "a", "text": "yes"}\n') == (code, out)
+    assert "c RowError(code='400', message='wrong')" in err
+    assert "<ResultsReport: 1 succeeded, 2 failed, 1 missing" in err
+    assert "to be run again: b d" in err

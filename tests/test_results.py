@@ -3,6 +3,7 @@
 import asyncio
 import json
 import tempfile
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from fireworks_batch import (
     ResultsReport,
     RowError,
 )
+from fireworks_batch.id_sets import IdSet
+from fireworks_batch.result_reading import Reading
 from fireworks_batch.results import JobResults, ResultsEffects, check_expected, read_decode
 
 MOMENT = datetime(2026, 9, 14, tzinfo=UTC)
@@ -579,18 +582,31 @@ async def test_cancelling_the_download_removes_the_files():
     assert not server.directory.parent.exists()
 
 
+class Endless:
+    """Expected ids that go on until nobody waits for them."""
+
+    def __init__(self):
+        self.hashes = IdSet()
+        self.hashes.add("a")
+        self.began, self.ended = threading.Event(), threading.Event()
+
+    def again(self, is_over):
+        self.began.set()
+        while not is_over():
+            yield "b"
+        self.ended.set()
+
+
 async def test_cancelling_the_report_ends_its_thread():
-    """It does not go on to read for nobody."""
-    ids = [f"r-{number}" for number in range(20_000)]
-    made, _ = results({"r": good(*ids)}, expected=(f"x-{number}" for number in range(100_000)))
-    async with made as rows:
-        for _ in ids:
-            await anext(rows)
-        task = asyncio.ensure_future(anext(rows))
+    """It has ended when the cancellation arrives, and does not go on to read for nobody."""
+    expected = Endless()
+    task = asyncio.ensure_future(Reading((), None, lineage=False).find(expected))
+    while not expected.began.is_set():
         await asyncio.sleep(0.001)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert expected.ended.is_set()
 
 
 # --- Over HTTP ----------------------------------------------------------------------------------

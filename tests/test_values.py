@@ -31,7 +31,11 @@ from fireworks_batch import (
     PollPolicy,
     Precision,
     ResponseDecodeError,
+    ResultRow,
+    ResultRowsError,
+    ResultsReport,
     RetryPolicy,
+    RowError,
     Status,
     StatusCode,
     TransportError,
@@ -46,6 +50,7 @@ NO_VALUES = {
     "DatasetLike",
     "Datasets",
     "JobLike",
+    "JobResults",
     "JobWait",
     "Jobs",
     "Listing",
@@ -92,6 +97,16 @@ SNAPSHOT = JobSnapshot(
     last_error=TransportError("reset"),
     problems=("model: expected a string, not 5",),
 )
+ROW_ERROR = RowError("429", "two\nlines", raw={"code": 429, "deep": [1, None]})
+ROW = ResultRow("r-1", {"choices": []}, ROW_ERROR, raw=b'{"custom_id": "r-1"}\r\n')
+REPORT = ResultsReport(
+    succeeded=1,
+    failed=2,
+    duplicate_ids=tuple(f"r-{number}" for number in range(100)),
+    duplicate_count=100,
+    missing_count=0,
+    counts_agree=False,
+)
 # One instance of each exported value, made with something in every member.
 VALUES: dict[str, Any] = {
     "JOB_WINDOW": JOB_WINDOW,
@@ -112,7 +127,10 @@ VALUES: dict[str, Any] = {
     "Placement": JOB.placement,
     "PollPolicy": PollPolicy(stall_after=5, unknown_state_budget=6),
     "Precision": JOB.precision,
+    "ResultRow": ROW,
+    "ResultsReport": REPORT,
     "RetryPolicy": RetryPolicy(max_attempts=2),
+    "RowError": ROW_ERROR,
     "Status": JOB.status,
     "StatusCode": StatusCode.NOT_FOUND,
 }
@@ -122,6 +140,7 @@ BRANCHES: dict[type[FireworksBatchError], dict[str, Any]] = {
     ResponseDecodeError: {"problems": ["model: no"], "partial": JOB},
     WaitError: {"ref": REF, "last_snapshot": SNAPSHOT},
     JobOutcomeError: {"job": JOB},
+    ResultRowsError: {"missing_ids": ["r-1"], "duplicate_ids": ["r-2", "r-3"]},
 }
 
 
@@ -178,6 +197,9 @@ def test_uncompared_members_survive_too():
     for snapshot in copies(SNAPSHOT):
         assert str(snapshot.last_error) == "reset"
         assert snapshot.job.extra == JOB.extra
+    for row in copies(ROW):
+        assert row.response == {"choices": []}
+        assert row.error.raw == {"code": 429, "deep": [1, None]}
 
 
 @pytest.mark.parametrize("name", VALUES)

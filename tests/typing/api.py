@@ -20,6 +20,7 @@ from fireworks_batch import (
     JobPhase,
     JobProgress,
     JobRef,
+    JobResults,
     JobSnapshot,
     JobState,
     JobWait,
@@ -29,7 +30,11 @@ from fireworks_batch import (
     PollPolicy,
     RateLimitError,
     ResponseDecodeError,
+    ResultRow,
+    ResultRowsError,
+    ResultsReport,
     RetryPolicy,
+    RowError,
     StatusCode,
     WaitError,
     WaitTimeoutError,
@@ -157,3 +162,34 @@ def errors(error: FireworksBatchError) -> None:
         _timeout: TimeoutError = error
     if isinstance(error, LocalFileError):
         assert_type(error.errno, int | None)
+
+
+@attrs.frozen
+class Verdict:
+    """What somebody makes of a response."""
+
+    score: float
+
+
+async def results(client: BatchClient, job: BatchInferenceJob) -> None:
+    """Rows, decoded or not."""
+    async with client.results(job, expected=["a"], lineage=True) as rows:
+        async for row in rows:
+            assert_type(row, ResultRow[dict[str, Any]])
+            assert_type(row.custom_id, str | None)
+            assert_type(row.response, dict[str, Any] | None)
+            assert_type(row.error, RowError | None)
+            assert_type(row.text, str | None)
+            assert_type(row.raw, bytes)
+        assert_type(rows.report, ResultsReport)
+        assert_type(rows.job, BatchInferenceJob)
+    async with client.results("nightly", decode=Verdict, expected=Path("input.jsonl")) as typed:
+        assert_type(typed, JobResults[Verdict])
+        assert_type(await typed.ordered({"a": 1}), list[ResultRow[Verdict]])
+    async with client.results("nightly", decode=lambda body: len(body["choices"])) as sizes:
+        assert_type(await anext(sizes), ResultRow[int])
+
+
+def gaps(error: ResultRowsError) -> None:
+    """What is missing."""
+    assert_type(error.missing_ids, tuple[str, ...])
