@@ -22,7 +22,8 @@ __all__ = ["Found", "IdSet", "Suspects", "find_all", "find_repeated"]
 
 HashId = Callable[[str], int]
 
-_BUCKETS: Final = 512
+# As many as there are integers that Python keeps ready.
+_BUCKETS: Final = 256
 _MASK: Final = _BUCKETS - 1
 # Ids tracked by a second pass; those that are named in a report are fewer still.
 _TRACKED: Final = 10_000

@@ -15,9 +15,10 @@ from fireworks_batch.local_io import reported
 from fireworks_batch.result_report import Findings
 from fireworks_batch.rows import BYTE_ORDER_MARK, read_rows
 
-__all__ = ["find_suspects", "is_error_file", "order_files", "read_block"]
+__all__ = ["BLOCK", "find_suspects", "is_error_file", "order_files", "read_block"]
 
-_BLOCK: Final = 1 << 20
+BLOCK: Final = 1 << 21
+"""Bytes of a block: as many as a thread needs to be worth its start."""
 
 
 def is_error_file(path: Path) -> bool:
@@ -39,7 +40,7 @@ def order_files(paths: Iterable[Path], dataset_id: str) -> tuple[Path, ...]:
     return tuple(sorted(paths, key=place))
 
 
-def read_block(path: Path, offset: int, size: int = _BLOCK) -> tuple[bytes, int]:
+def read_block(path: Path, offset: int, size: int = BLOCK) -> tuple[bytes, int]:
     """Return whole lines from an offset on, and the offset where they end.
 
     They are as many as the size takes, and the line that it cuts; none at the file's end. A byte

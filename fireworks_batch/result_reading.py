@@ -6,16 +6,19 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fireworks_batch.expected_ids import ExpectedIds
 from fireworks_batch.id_sets import IdSet, Suspects
 from fireworks_batch.local_io import begin, ended, off_loop
-from fireworks_batch.result_files import find_suspects, is_error_file, read_block
+from fireworks_batch.result_files import BLOCK, find_suspects, is_error_file, read_block
 from fireworks_batch.result_report import Findings, ResultCounts
 from fireworks_batch.rows import UNDECODABLE, ResultRow, decode_row, read_rows
 
 __all__ = ["Reading"]
+
+# Between two blocks the event loop has its turn: decoding takes ten times as long as reading.
+_BLOCK_TO_DECODE: Final = BLOCK // 8
 
 
 class Reading:
@@ -73,7 +76,8 @@ class Reading:
         self.ids.clear()
         while self._file < len(self._paths):
             path = self._paths[self._file]
-            block, self._offset = await off_loop(read_block, path, self._offset)
+            size = BLOCK if self._decode is None else _BLOCK_TO_DECODE
+            block, self._offset = await off_loop(read_block, path, self._offset, size)
             if block:
                 self.rows = self._rows_of(block)
                 return True

@@ -531,9 +531,25 @@ async def test_rows_are_for_one_task_at_a_time():
     async with made as rows:
         first = asyncio.ensure_future(anext(rows))
         await asyncio.sleep(0)
-        with pytest.raises(ClientStateError, match="another task is reading"):
+        with pytest.raises(RuntimeError, match="already running"):
             await anext(rows)
         assert (await first).custom_id == "a"
+
+
+async def test_a_reading_that_was_cancelled_does_not_end_as_if_nothing_were_left():
+    """Rows are missing: it must not be taken for the end."""
+    made, _ = results({"r": good("a")})
+    async with made as rows:
+        first = asyncio.ensure_future(anext(rows))
+        await asyncio.sleep(0)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        for misuse in (lambda: anext(rows), lambda: rows.ordered(["a"])):
+            with pytest.raises(ClientStateError, match="broken off>: reading ended in an error"):
+                await misuse()
+        with pytest.raises(ClientStateError, match="broken off>: reading ended in an error"):
+            aiter(rows)
 
 
 async def test_an_expected_id_must_be_a_string():

@@ -1,0 +1,129 @@
+"""How fast results are read beside a loop of orjson.loads, and how much memory that takes.
+
+The file lies on the disk in both cases: how fast it comes there is measured by transfer.py. Ours
+makes a row of each line, keeps its id, and writes the report at the end; the loop throws away what
+it parsed. The seconds of the rounds are those on the clock.
+"""
+
+import asyncio
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import orjson
+
+from fireworks_batch import BatchInferenceJob, JobState
+from fireworks_batch.jobs import JobLike
+from fireworks_batch.results import JobResults, ResultsEffects
+from table import Row, Sampler, ask_for_size, by_median, interleave, show
+
+ROWS = 1_000_000
+JOB = BatchInferenceJob(
+    name="accounts/acme/batchInferenceJobs/nightly",
+    state=JobState.COMPLETED,
+    output_dataset_id="accounts/acme/datasets/output",
+)
+TEXT = "The review is positive: the author praises the battery, the screen and the price. " * 3
+RESPONSE = {
+    "id": "chatcmpl-0001-abcdef",
+    "object": "chat.completion",
+    "created": 1789376930,
+    "model": "accounts/fireworks/models/demo-8b",
+    "choices": [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": TEXT},
+            "finish_reason": "stop",
+        }
+    ],
+    "usage": {
+        "prompt_tokens": 42,
+        "completion_tokens": 58,
+        "total_tokens": 100,
+        "prompt_tokens_details": {"cached_tokens": 20},
+    },
+}
+# At least 0.6 of the rows per second.
+TIME = 1 / 0.6
+# Of the million ids, some ten megabytes.
+MEMORY = 64.0
+
+
+def main() -> int:
+    """Run all of it, and print the table."""
+    return show(asyncio.run(measure(ask_for_size(__doc__))))
+
+
+async def measure(share: float) -> list[Row]:
+    """Return a row for each goal."""
+    with tempfile.TemporaryDirectory() as directory:
+        whole, part = Path(directory, "whole.jsonl"), Path(directory, "part.jsonl")
+        write_rows(part, ROWS // 50)
+        await read(part)
+        before = most_memory()
+        write_rows(whole, int(ROWS * share))
+        await read(whole)
+        growth = most_memory() - before
+
+        async def ours() -> float:
+            return await read(part)
+
+        async def loop() -> float:
+            return bare_loop(part)
+
+        samplers: dict[str, Sampler] = {"loop": loop, "ours": ours}
+        samples = await interleave(samplers, int(90 * share) + 11)
+    return [
+        by_median("read / loop of orjson.loads", TIME, samples["ours"], samples["loop"]),
+        Row("memory growth, MiB", MEMORY, growth),
+    ]
+
+
+def write_rows(path: Path, count: int) -> None:
+    """Write rows of some 600 bytes."""
+    response = orjson.dumps(RESPONSE)
+    with path.open("wb") as file:
+        file.writelines(
+            b'{"custom_id":"request-%09d","response":%s}\n' % (number, response)
+            for number in range(count)
+        )
+
+
+def bare_loop(path: Path) -> float:
+    """Parse each line, and return the seconds."""
+    began = time.perf_counter()
+    with path.open("rb") as file:
+        for line in file:
+            orjson.loads(line)
+    return time.perf_counter() - began
+
+
+async def read(path: Path) -> float:
+    """Read each row and the report, and return the seconds."""
+
+    async def get_job(_: JobLike) -> BatchInferenceJob:
+        return JOB
+
+    async def download(_dataset: str, _directory: Path, _whole: bool) -> tuple[Path, ...]:  # noqa: FBT001 - as a download is called
+        return (path,)
+
+    effects = ResultsEffects(get_job=get_job, download=download)
+    async with JobResults[dict[str, object]](
+        JOB, effects, expected=None, decode=None, lineage=False
+    ) as rows:
+        began = time.perf_counter()
+        async for _ in rows:
+            pass
+        return time.perf_counter() - began
+
+
+def most_memory() -> float:
+    """Return the most that this process ever had in memory, in MiB."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / (1024 * 1024 if sys.platform == "darwin" else 1024)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
