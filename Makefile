@@ -11,6 +11,7 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' fireworks_batch/versi
 PROJECT := $(VENV)/.installed-$(VERSION)
 DEV := $(VENV)/.installed-dev
 BENCH := $(VENV)/.installed-bench
+DOCS := $(VENV)/.installed-docs
 
 # .ci/lowest is Python too, but has no ending by which ruff would find it.
 SOURCES := . .ci/lowest
@@ -21,7 +22,7 @@ benchmark = failed=0; for script in $(BENCHMARKS); do echo "== $$script"; \
 	$(BIN)/python "$$script" $(1) || failed=1; done; exit $$failed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test style mypy pyright imports pytest coverage prove tenth format clean
+.PHONY: help demo install test style mypy pyright imports pytest coverage docs prove tenth format clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -53,6 +54,9 @@ coverage: $(DEV) ## the tests with branch coverage, in one process, and the line
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage report --show-missing --skip-covered
 
+docs: $(DOCS) ## the documentation, into docs/_build/html; a warning is an error
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --jobs auto docs docs/_build/html
+
 prove: $(PROJECT) $(BENCH) ## the benchmarks at full size (minutes)
 	@$(call benchmark)
 
@@ -64,7 +68,7 @@ format: $(DEV) ## put the code into shape
 	$(BIN)/ruff format $(SOURCES)
 
 clean: ## remove the virtual environment and everything generated
-	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist docs/_build docs/_drawn .coverage .coverage.* .hypothesis .import_linter_cache
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -77,6 +81,10 @@ $(PROJECT): pyproject.toml | $(BIN)/python
 
 $(DEV): $(PROJECT)
 	$(PIP) install --group dev
+	touch $@
+
+$(DOCS): $(PROJECT)
+	$(PIP) install --group docs
 	touch $@
 
 $(BENCH): $(PROJECT)
