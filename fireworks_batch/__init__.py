@@ -1,5 +1,6 @@
 """Async client for Fireworks AI batch inference: follow a job to its end."""
 
+from fireworks_batch.batch_result import BatchResult
 from fireworks_batch.client import BatchClient
 from fireworks_batch.dataset_model import Dataset, DatasetLike
 from fireworks_batch.datasets import Datasets
@@ -37,6 +38,7 @@ from fireworks_batch.errors import (
     WaitError,
     WaitTimeoutError,
 )
+from fireworks_batch.input_rows import RowProblem
 from fireworks_batch.jobs import JobLike, Jobs
 from fireworks_batch.keys import ApiKey
 from fireworks_batch.limits import Limits
@@ -52,10 +54,19 @@ from fireworks_batch.models import (
 )
 from fireworks_batch.names import JobRef
 from fireworks_batch.policies import JOB_WINDOW, PollPolicy, RetryPolicy
+from fireworks_batch.preparing import Requests
 from fireworks_batch.progress import JobSnapshot
 from fireworks_batch.result_report import ResultsReport
 from fireworks_batch.results import JobResults
 from fireworks_batch.rows import ResultRow, RowError
+from fireworks_batch.run_models import (
+    CheckReport,
+    JobEnd,
+    JobPlan,
+    RunProgress,
+    RunReport,
+    RunStage,
+)
 from fireworks_batch.states import (
     DatasetFormat,
     DatasetState,
@@ -66,6 +77,7 @@ from fireworks_batch.states import (
     Precision,
     StatusCode,
 )
+from fireworks_batch.submission import AdoptedJob, Submission, SubmittedJob
 from fireworks_batch.version import __version__
 from fireworks_batch.waiting import JobWait
 
@@ -73,11 +85,14 @@ __all__ = [
     "JOB_WINDOW",
     "APIStatusError",
     "AccountSuspendedError",
+    "AdoptedJob",
     "ApiKey",
     "AuthenticationError",
     "BadRequestError",
     "BatchClient",
     "BatchInferenceJob",
+    "BatchResult",
+    "CheckReport",
     "ClientStateError",
     "ConfigurationError",
     "ConflictError",
@@ -93,6 +108,7 @@ __all__ = [
     "InputRowsError",
     "JobCancelledError",
     "JobConflictError",
+    "JobEnd",
     "JobExpiredError",
     "JobFailedError",
     "JobGoneError",
@@ -100,6 +116,7 @@ __all__ = [
     "JobNotFinishedError",
     "JobOutcomeError",
     "JobPhase",
+    "JobPlan",
     "JobProgress",
     "JobRef",
     "JobResults",
@@ -122,15 +139,22 @@ __all__ = [
     "Precision",
     "RateLimitError",
     "RequestTimeoutError",
+    "Requests",
     "ResponseDecodeError",
     "ResultRow",
     "ResultRowsError",
     "ResultsReport",
     "RetryPolicy",
     "RowError",
+    "RowProblem",
+    "RunProgress",
+    "RunReport",
+    "RunStage",
     "ServerError",
     "Status",
     "StatusCode",
+    "Submission",
+    "SubmittedJob",
     "TransportError",
     "UnknownStateError",
     "WaitError",

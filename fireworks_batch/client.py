@@ -9,6 +9,7 @@ import ssl as ssl_module
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, overload
@@ -29,6 +30,8 @@ from fireworks_batch.results import (
     check_expected,
     read_decode,
 )
+from fireworks_batch.run_methods import RunMethods
+from fireworks_batch.running import Services
 from fireworks_batch.session import TransportOptions
 from fireworks_batch.states import OpenEnum
 from fireworks_batch.transport import Transport
@@ -50,7 +53,7 @@ _USER_AGENT: Final = (
 )
 
 
-class BatchClient:
+class BatchClient(RunMethods):
     """A client of one account: ``async with BatchClient() as client: ...``.
 
     Owns its HTTP session, unless one is lent to it, and ends with the ``async with`` block or
@@ -170,6 +173,14 @@ class BatchClient:
         looks = SingleLooks(self._transport, codec, self._account, _wall)
         self._datasets = Datasets(self._transport, codec, self._account, waits=waits)
         self._jobs = Jobs(self._transport, codec, self._account, looks, waits=waits)
+        services = Services(
+            jobs=self._jobs,
+            datasets=self._datasets,
+            resolve=partial(self._account.resolve, self._transport.send),
+            base_url=self._transport.base_url,
+            wall=_wall,
+        )
+        super().__init__(services, codec)
 
     @property
     def account_id(self) -> str | None:

@@ -45,9 +45,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fireworks_batch.input_rows import RowProblem
     from fireworks_batch.models import BatchInferenceJob
     from fireworks_batch.names import JobRef
     from fireworks_batch.progress import JobSnapshot
+    from fireworks_batch.run_models import RunReport
 
 __all__ = [
     "APIStatusError",
@@ -305,7 +307,16 @@ class DatasetConflictError(FireworksBatchError):
 
 
 class InputRowsError(FireworksBatchError):
-    """Rows of the input that the server would refuse."""
+    """Rows of the input that the server would refuse; nothing was sent."""
+
+    def __init__(
+        self, message: str, *, problems: Sequence[RowProblem] = (), count: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+        """The first bad rows, each with its line, its id and what is wrong."""
+        self.count = len(self.problems) if count is None else count
+        """How many bad rows there are, also if not all of them are named."""
 
 
 class ResultRowsError(FireworksBatchError):
@@ -317,9 +328,12 @@ class ResultRowsError(FireworksBatchError):
         *,
         missing_ids: Sequence[str] = (),
         duplicate_ids: Sequence[str] = (),
+        report: RunReport | None = None,
     ) -> None:
         super().__init__(message)
         self.missing_ids = tuple(missing_ids)
         """Ids that have no row."""
         self.duplicate_ids = tuple(duplicate_ids)
         """Ids that have several different responses."""
+        self.report = report
+        """What became of each row of a run, in numbers; None for the rows of one job."""

@@ -1,0 +1,204 @@
+"""What it costs to look at requests before they are sent, and to put results together.
+
+A million rows (some 300 MB): check, hash and split beside a bare loop of orjson.loads with a set
+of ids. Ten million ids: memory of the preflight, of `collect`, and of access by id. The event loop
+is watched all the while. `--tenth` is the size for CI. Each part runs in a process of its own.
+"""
+
+import asyncio
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+import table
+from fireworks_batch.batch_result import BatchResult
+from fireworks_batch.collecting import Collector
+from fireworks_batch.input_rows import RowRules
+from fireworks_batch.limits import Limits
+from fireworks_batch.preflight import ScanTerms
+from fireworks_batch.preparing import prepare
+from fireworks_batch.run_models import RunReport
+from fireworks_batch.submission import Submission
+
+ROWS: Final = 1_000_000
+IDS: Final = 10_000_000
+ROUNDS: Final = 3
+PARTS: Final = ("preflight", "collect")
+MIB: Final = 1024 * 1024
+TALK: Final = "You are a careful reviewer. Answer with one word: good, bad or mixed. " * 2
+
+
+def write(path: Path, rows: Iterator[bytes]) -> None:
+    """Write lines."""
+    with path.open("wb") as file:
+        file.writelines(rows)
+
+
+def requests(count: int, text: str) -> Iterator[bytes]:
+    """Yield requests as lines."""
+    for number in range(count):
+        messages = [{"role": "system", "content": text}, {"role": "user", "content": f"{number}"}]
+        body = {"messages": messages, "max_tokens": 16}
+        yield orjson.dumps({"custom_id": f"request-{number:09d}", "body": body}) + b"\n"
+
+
+def results(count: int) -> Iterator[bytes]:
+    """Yield results as lines, in an order that is not that of the requests."""
+    step = 7_368_787  # a prime, so that each number comes once
+    for index in range(count):
+        number = index * step % count
+        response = {"choices": [{"index": 0, "message": {"content": "good"}}]}
+        yield orjson.dumps({"custom_id": f"request-{number:09d}", "response": response}) + b"\n"
+
+
+def terms(path: Path, rows: int | None = None) -> ScanTerms:
+    """Say how the file is looked at; with three jobs if a number of rows is given."""
+    most = None if rows is None else -(-rows // 3)
+    return ScanTerms(
+        path=path, rules=RowRules(), limits=Limits(max_rows=most), directory=path.parent
+    )
+
+
+# --- Speed --------------------------------------------------------------------------------------
+
+
+async def bare(path: Path) -> float:
+    """Do the least that finds a line that is no JSON, or an id that is there twice."""
+    began = time.process_time()
+    seen = set()
+    with path.open("rb") as file:
+        for line in file:
+            seen.add(orjson.loads(line)["custom_id"])
+    return time.process_time() - began
+
+
+async def preflight(path: Path, rows: int | None = None) -> float:
+    """Check, hash and, if there are to be several jobs, split."""
+    began = time.process_time()
+    await prepare(terms(path, rows))
+    return time.process_time() - began
+
+
+# --- The loop, and memory -----------------------------------------------------------------------
+
+
+async def longest_hold(work: Callable[[], Awaitable[object]]) -> float:
+    """Return the seconds for which the loop was held longest while something was done."""
+    longest = 0.0
+
+    async def watch() -> None:
+        nonlocal longest
+        while True:
+            began = time.perf_counter()
+            await asyncio.sleep(0.001)
+            longest = max(longest, time.perf_counter() - began - 0.001)
+
+    watcher = asyncio.create_task(watch())
+    await work()
+    watcher.cancel()
+    return longest
+
+
+def peak() -> float:
+    """Return the most MiB that this process ever had in memory."""
+    status = Path("/proc/self/status")
+    if status.exists():  # what getrusage says there includes the parent's, from before the exec
+        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="ascii"))
+        if found is not None:
+            return int(found[1]) / 1024
+    unit = MIB if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+async def collect(directory: Path, count: int) -> None:
+    """Put results together, and find some by id."""
+    own = Path(tempfile.mkdtemp(dir=directory))
+    collector = Collector(None, None, own)  # type: ignore[arg-type]
+    collector.add(0, [directory / "results.jsonl"])
+    await collector.expect([directory / "requests.jsonl"])
+    tally = await collector.choose()
+    if tally.succeeded != count:
+        raise SystemExit(f"{tally.succeeded} of {count} rows were found")
+    submission = Submission(account_id="a", base_url="b", name="", jobs=())
+    report = RunReport(rows=count, succeeded=count, failed=0, missing=0)
+    result = BatchResult(collector.index, own, submission, report)
+    for number in range(0, count, max(1, count // 10_000)):
+        await result.get(f"request-{number:09d}")
+    await result.aclose()
+
+
+def work_of(part: str, directory: Path, count: int) -> Callable[[], Awaitable[object]]:
+    """Return what a part does."""
+    if part == "preflight":
+        return partial(prepare, terms(directory / "requests.jsonl"))
+    return partial(collect, directory, count)
+
+
+def in_process(part: str, directory: Path, count: int) -> tuple[float, float]:
+    """Run a part in a process of its own; return its MiB, and the longest hold of its loop."""
+    command = [sys.executable, __file__, part, str(directory), str(count)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    memory, held = map(float, done.stdout.split())
+    return memory, held
+
+
+def be_process(part: str, directory: Path, count: int) -> None:
+    """Be that process."""
+    held = asyncio.run(longest_hold(work_of(part, directory, count)))
+    print(peak(), held)
+
+
+async def measure(directory: Path, share: float) -> list[table.Row]:
+    """Measure all of it."""
+    rows, ids = int(ROWS * share), int(IDS * share)
+    path = directory / "requests.jsonl"
+    write(path, requests(rows, TALK))
+    samples = await table.interleave(
+        {
+            "bare": partial(bare, path),
+            "whole": partial(preflight, path),
+            "split": partial(preflight, path, rows),
+        },
+        ROUNDS,
+    )
+    write(directory / "results.jsonl", results(rows))
+    # What else the machine does can only make a hold longer: the least of some rounds counts.
+    held = {
+        part: min(in_process(part, directory, rows)[1] for _ in range(ROUNDS)) for part in PARTS
+    }
+    write(path, requests(ids, "x"))
+    write(directory / "results.jsonl", results(ids))
+    memory = {part: in_process(part, directory, ids)[0] for part in PARTS}
+    return [
+        table.by_median("preflight / bare loop", 2.0, samples["whole"], samples["bare"]),
+        table.by_median("preflight with split / bare", 2.0, samples["split"], samples["bare"]),
+        *(table.Row(f"{part}: memory / 200 MiB", 1.0, memory[part] / 200) for part in PARTS),
+        *(table.Row(f"{part}: loop held / 50 ms", 1.0, held[part] / 0.05) for part in PARTS),
+    ]
+
+
+def main() -> int:
+    """Print the figures."""
+    if len(sys.argv) == 4:
+        be_process(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
+        return 0
+    share = table.ask_for_size(__doc__)
+    directory = Path(tempfile.mkdtemp())
+    try:
+        return table.show(asyncio.run(measure(directory, share)))
+    finally:
+        shutil.rmtree(directory)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

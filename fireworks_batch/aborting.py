@@ -1,0 +1,88 @@
+"""What becomes of jobs under way when a run is given up: left, or deleted in the time there is."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from fireworks_batch.errors import FireworksBatchError, NotFoundError
+
+__all__ = ["Abort"]
+
+_log = logging.getLogger("fireworks_batch.run")
+# Seconds that giving up may take.
+_LONGEST: Final = 20.0
+
+
+class Abort:
+    """Knows the jobs under way, and deals with them if the block ends badly."""
+
+    def __init__(self, delete: Callable[[str], Awaitable[object]] | None) -> None:
+        """Begin.
+
+        Args:
+            delete: Deletes a job by its id; None to leave jobs alone.
+        """
+        self._delete = delete
+        self._under_way: dict[str, None] = {}
+
+    def begin(self, job_id: str) -> None:
+        """Take note of a job that is about to be created, or is under way."""
+        self._under_way[job_id] = None
+
+    def end(self, job_id: str) -> None:
+        """Take note that a job has ended."""
+        self._under_way.pop(job_id, None)
+
+    @asynccontextmanager
+    async def guard(self) -> AsyncIterator[None]:
+        """Add to whatever ends the block what became of the jobs."""
+        try:
+            yield
+        except BaseException as exc:
+            if self._under_way:
+                said = await self._give_up()
+                _log.warning("the run is given up: %s", said)
+                exc.add_note(said)
+            raise
+
+    async def _give_up(self) -> str:
+        ids = ", ".join(self._under_way)
+        if self._delete is None:
+            return f"jobs run on, and the same call finds them again: {ids}"
+        left: dict[str, str] = dict.fromkeys(self._under_way, f"no answer within {_LONGEST:g} s")
+        await _to_the_end(self._delete_all(left))
+        if not left:
+            return f"jobs were deleted (on_abort='delete'): {ids}"
+        reasons = "; ".join(f"{job_id}: {reason}" for job_id, reason in left.items())
+        return f"jobs could not be deleted and may run on: {reasons}"
+
+    async def _delete_all(self, left: dict[str, str]) -> None:
+        async with asyncio.timeout(_LONGEST), asyncio.TaskGroup() as group:
+            for job_id in tuple(left):
+                group.create_task(self._delete_one(job_id, left))
+
+    async def _delete_one(self, job_id: str, left: dict[str, str]) -> None:
+        if self._delete is None:
+            return
+        try:
+            await self._delete(job_id)
+        except NotFoundError:
+            pass
+        except FireworksBatchError as error:
+            left[job_id] = str(error)
+            return
+        del left[job_id]
+
+
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Await work that has a time limit of its own, whoever cancels this task meanwhile."""
+    task = asyncio.create_task(work)
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            continue
+    if not task.cancelled() and isinstance(task.exception(), TimeoutError):
+        _log.warning("deleting jobs took too long")

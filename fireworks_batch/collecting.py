@@ -1,0 +1,316 @@
+"""How the results of a run come together: fetched job by job, indexed, counted, written."""
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import IO, Final
+
+import attrs
+import orjson
+
+from fireworks_batch.datasets import Datasets
+from fireworks_batch.errors import NotFoundError
+from fireworks_batch.input_files import open_lines, read_blocks
+from fireworks_batch.input_rows import plain_ids
+from fireworks_batch.jobs import Jobs
+from fireworks_batch.models import BatchInferenceJob, JobProgress
+from fireworks_batch.preparing import in_thread
+from fireworks_batch.result_index import Kind, ResultIndex, Tally
+from fireworks_batch.rows import read_row
+from fireworks_batch.run_models import JobEnd, RunReport
+from fireworks_batch.submission import AdoptedJob, SubmittedJob
+
+__all__ = ["Collector", "Ended", "job_end", "run_report"]
+
+# Numbers of jobs grow with their age first, so that among results of a row the older ones come
+# first; no run has so many jobs.
+_LEVEL: Final = 1_000_000
+
+
+@attrs.frozen(kw_only=True)
+class Ended:
+    """A job of a run at its end."""
+
+    submitted: SubmittedJob
+    """The job, and its rows."""
+
+    job: BatchInferenceJob
+    """As it ended."""
+
+    number: int
+    """Its place among all jobs of the run."""
+
+    has_rows: bool = False
+    """Whether there were results to fetch."""
+
+    is_retry: bool = False
+    """Whether its rows are those that did not come the first time."""
+
+
+class Collector:
+    """Fetches results into a directory, and makes their index."""
+
+    def __init__(self, jobs: Jobs, datasets: Datasets, directory: Path) -> None:
+        """Take what it needs.
+
+        Args:
+            jobs: The account's jobs.
+            datasets: The account's datasets.
+            directory: Where results are put; it is there, and stays as long as they are read.
+        """
+        self.index = ResultIndex(directory / "index.sqlite")
+        """Where the result of each row stands."""
+        self._jobs = jobs
+        self._datasets = datasets
+        self._directory = directory
+        self._fetched: dict[int, tuple[Path, ...]] = {}
+
+    async def fetch(
+        self, submitted: SubmittedJob, job: BatchInferenceJob, *, shard: int, attempt: int
+    ) -> list[Ended]:
+        """Fetch what a job, and those that it continues, have done.
+
+        Args:
+            submitted: The job.
+            job: As it ended.
+            shard: Which of the jobs of a run it is.
+            attempt: 0 for the rows as they were given, n for those that were sent again.
+
+        Returns:
+            The jobs, the oldest first.
+        """
+        ends: list[Ended] = []
+        for level, job_id in enumerate(submitted.job_ids):
+            number = (attempt * 1000 + level) * _LEVEL + shard
+            each = job if job_id == submitted.job_id else await self._jobs.get(job_id)
+            if number not in self._fetched:
+                self._fetched[number] = await self._download(each, number)
+            ends.append(
+                Ended(
+                    submitted=submitted,
+                    job=each,
+                    number=number,
+                    has_rows=bool(self._fetched[number]),
+                    is_retry=attempt > 0,
+                )
+            )
+        return ends
+
+    async def _download(self, job: BatchInferenceJob, number: int) -> tuple[Path, ...]:
+        if not job.may_have_results:
+            return ()
+        try:
+            return await self._datasets.download(
+                job.output_dataset_id, self._directory / f"job-{number}"
+            )
+        except NotFoundError:
+            return ()
+
+    def add(self, number: int, paths: Sequence[Path]) -> None:
+        """Add files of results that are here already.
+
+        Args:
+            number: The place of their job among all jobs of the run.
+            paths: The files.
+        """
+        self._fetched[number] = tuple(paths)
+
+    # --- The index --------------------------------------------------------------------------------
+
+    async def expect(self, files: Sequence[Path]) -> None:
+        """Tell the index which rows there are to be, from files of good rows, in their order."""
+        for path in files:
+            await self._in_steps(self._expect_file(path))
+
+    def _expect_file(self, path: Path) -> Iterator[None]:
+        with open_lines(path) as file:
+            for block in read_blocks(file):
+                lines = [line for line in block.data.split(b"\n") if line.strip()]
+                ids = plain_ids(lines)
+                self.index.expect(
+                    custom_id or orjson.loads(line)["custom_id"]
+                    for custom_id, line in zip(ids, lines, strict=True)
+                )
+                yield
+
+    async def choose(self) -> Tally:
+        """Add to the index what was fetched since the last time, and choose the best of it."""
+        for number, paths in sorted(self._fetched.items()):
+            for path in paths:
+                if path not in self.index.files:
+                    await self._in_steps(self.index.add_file(path, _read, job=number))
+        return await in_thread(self.index.choose, stop=self.index.interrupt)
+
+    # --- Rows that did not come -------------------------------------------------------------------
+
+    async def count(self, kind: Kind, first: int, last: int) -> int:
+        """Return how many rows within positions are of a kind."""
+        return await in_thread(partial(self.index.count, kind, first, last))
+
+    async def select(self, parts: Sequence[tuple[Path, int, int]], target: Path) -> int:
+        """Write the rows that are worth sending again into a file, and return how many there are.
+
+        Args:
+            parts: Files of rows, each with the positions of its first and last one.
+            target: The file to write.
+        """
+        written: list[int] = []
+        with await in_thread(lambda: target.open("wb")) as file:
+            for path, first, last in parts:
+                await self._in_steps(self._select(path, first, last, file, written))
+        return sum(written)
+
+    def _select(
+        self, path: Path, first: int, last: int, file: IO[bytes], written: list[int]
+    ) -> Iterator[None]:
+        wanted = self._worth_another_try(first, last)
+        next_wanted = next(wanted, None)
+        position = first
+        with open_lines(path) as source:
+            for block in read_blocks(source):
+                lines = block.data.removesuffix(b"\n").split(b"\n")
+                end = position + len(lines)
+                while next_wanted is not None and next_wanted < end:
+                    file.write(lines[next_wanted - position] + b"\n")
+                    written.append(1)
+                    next_wanted = next(wanted, None)
+                position = end
+                yield
+                if next_wanted is None:
+                    return
+
+    def _worth_another_try(self, first: int, last: int) -> Iterator[int]:
+        after = first - 1
+        while page := self.index.page((Kind.RETRYABLE, Kind.MISSING), after=after, last=last):
+            for each in page:
+                yield each.position
+            after = page[-1].position
+
+    @staticmethod
+    async def _in_steps(steps: Iterator[None]) -> None:
+        """Do work in a thread, one step at a time."""
+        done = object()
+        while await in_thread(lambda: next(steps, done)) is not done:
+            pass
+
+
+def _read(line: bytes) -> tuple[str, Kind] | None:
+    """Read a line of results; most are plain successes, which need no closer look."""
+    try:
+        value = orjson.loads(line)
+        custom_id = value["custom_id"]
+        if "error" not in value and value["response"]["choices"] and type(custom_id) is str:
+            return custom_id, Kind.OK
+    except (ValueError, TypeError, KeyError):
+        pass
+    row = read_row(line)
+    custom_id = row.custom_id
+    if custom_id is None or not _can_be_written(custom_id):
+        return None
+    if row.ok:
+        return custom_id, Kind.OK
+    return custom_id, Kind.RETRYABLE if row.is_retryable else Kind.FAILED
+
+
+def _can_be_written(custom_id: str) -> bool:
+    """Whether an id is good UTF-8; one that is not was never sent."""
+    return custom_id.isascii() or not any("\ud800" <= char <= "\udfff" for char in custom_id)
+
+
+# --- What became of it ----------------------------------------------------------------------------
+
+
+def job_end(ended: Ended) -> JobEnd:
+    """Say how a job ended, and which lines of the requests it is about if it ended badly."""
+    job, submitted = ended.job, ended.submitted
+    reason = ""
+    if not job.is_success:
+        status = job.status
+        said = f"{status.code}: {status.message}" if status and status.message else ""
+        reason = f"{said or f'it ended {job.state}'} ({_lines(said, ended)})"
+    elif not ended.has_rows:
+        reason = "it is COMPLETED, but its output is gone"
+    return JobEnd(job_id=job.id, state=job.state, rows=submitted.rows, reason=reason)
+
+
+def _lines(said: str, ended: Ended) -> str:
+    """Say where in the requests a job's rows stand, and the one that the server names, if any."""
+    submitted = ended.submitted
+    if ended.is_retry:
+        return f"{submitted.rows} rows that were sent again"
+    first, last = submitted.first_line, submitted.last_line
+    where = f"lines {first} to {last} of the requests"
+    named = re.search(r"\.jsonl:(\d+)", said)
+    if named is None or not 1 <= int(named[1]) <= submitted.rows:
+        return where
+    # Lines without a row were left out; where there are none, lines can be counted on.
+    is_whole = last - first + 1 == submitted.rows
+    about = "line" if is_whole else "at or after line"
+    # The server's number was off by some lines (seen live).
+    return f"{where}; it names {about} {first + int(named[1]) - 1}, or one near it"
+
+
+def run_report(
+    tally: Tally,
+    ends: Sequence[Ended],
+    *,
+    rows: int,
+    index: ResultIndex,
+    adopted: Sequence[AdoptedJob],
+    skipped: int,
+    retried: int,
+    not_cleaned: Sequence[str] = (),
+) -> RunReport:
+    """Put the numbers together, and say what does not add up.
+
+    Args:
+        tally: What was found.
+        ends: How all jobs ended.
+        rows: Rows that were sent.
+        index: What the results are counted by.
+        adopted: Jobs that had ended before.
+        skipped: Bad rows that were left out.
+        retried: Rows that were sent again.
+        not_cleaned: Datasets that could not be deleted.
+    """
+    missing = max(0, rows - tally.succeeded - tally.failed)
+    foreign = tally.foreign + max(0, tally.succeeded + tally.failed - rows)
+    counters = [end.job.job_progress or JobProgress() for end in ends]
+    return RunReport(
+        rows=rows,
+        succeeded=tally.succeeded,
+        failed=tally.failed,
+        missing=missing,
+        duplicate=tally.duplicate,
+        foreign=foreign,
+        unreadable=index.unreadable,
+        skipped=skipped,
+        retried=retried,
+        input_tokens=sum(each.input_tokens for each in counters),
+        output_tokens=sum(each.output_tokens for each in counters),
+        cached_tokens=sum(each.cached_input_token_count for each in counters),
+        jobs=tuple(map(job_end, ends)),
+        adopted=tuple(adopted),
+        not_cleaned=tuple(not_cleaned),
+        remarks=tuple(_remarks(tally, ends, foreign=foreign, index=index)),
+    )
+
+
+def _remarks(
+    tally: Tally, ends: Sequence[Ended], *, foreign: int, index: ResultIndex
+) -> Iterator[str]:
+    if tally.duplicate:
+        yield f"{tally.duplicate} came more than once"
+    if foreign:
+        yield f"{foreign} were not asked for"
+    if index.unreadable:
+        yield f"{index.unreadable} lines of results cannot be read"
+    found = index.successes()
+    for end in ends:
+        progress = end.job.job_progress
+        said = progress.successfully_processed_requests if progress else 0
+        there = found.get(end.number, 0)
+        # Its counters may lag behind (they move once a minute), but never run ahead.
+        if end.job.is_success and said > there:
+            yield f"job {end.job.id!r} counts {said} rows done well, its results have {there}"

@@ -1,0 +1,186 @@
+"""What to do about the jobs that are found under a run's ids: create, adopt, or look further.
+
+The generations of an id are looked at one after another, from the first, until one of them answers
+the question. A job that ended badly is never repeated in silence. Performs no I/O.
+"""
+
+import enum
+from typing import Final, TypeAlias
+
+import attrs
+
+from fireworks_batch.models import BatchInferenceJob
+from fireworks_batch.states import JobPhase, JobState
+
+__all__ = [
+    "MOST_GENERATIONS",
+    "Adopt",
+    "AwaitDeletion",
+    "Create",
+    "Found",
+    "LookOn",
+    "OnPrevious",
+    "Standing",
+    "Step",
+    "Trail",
+    "decide",
+    "standing",
+]
+
+MOST_GENERATIONS: Final = 10_000
+
+
+class OnPrevious(enum.StrEnum):
+    """What becomes of a job that ended badly before this call."""
+
+    ADOPT = "adopt"
+    """Its end is taken for the end, and reported."""
+
+    NEW = "new"
+    """It is run again, under the next id that is free or did not end badly."""
+
+
+class Standing(enum.Enum):
+    """What a job that was found is worth to a run."""
+
+    UNDER_WAY = "it has not ended"
+    COMPLETED = "it is COMPLETED and its output is there"
+    UNFINISHED = "its window passed or it was stopped early: finished rows are there"
+    FAILED = "it ended badly"
+    VANISHED = "its output is gone, or it was deleted: nothing can be had of it"
+    LEAVING = "it is being deleted, and its id will be free"
+
+
+# States in which a job stands for itself; for the rest its phase decides.
+_BY_STATE: Final = {
+    JobState.COMPLETED: Standing.COMPLETED,
+    JobState.EXPIRED: Standing.UNFINISHED,
+    JobState.EARLY_STOPPED: Standing.UNFINISHED,
+    JobState.FAILED: Standing.FAILED,
+    JobState.CANCELLED: Standing.FAILED,
+    JobState.DELETED: Standing.VANISHED,
+    JobState.ARCHIVED: Standing.VANISHED,
+}
+
+
+def standing(job: BatchInferenceJob, *, has_output: bool) -> Standing:
+    """Return what a job is worth.
+
+    Args:
+        job: As it is now.
+        has_output: Whether its output dataset exists; asked only of a job that may have results.
+    """
+    if job.state.phase is JobPhase.LEAVING:
+        return Standing.LEAVING
+    found = _BY_STATE.get(job.state, Standing.UNDER_WAY)
+    if has_output or found in {Standing.UNDER_WAY, Standing.FAILED}:
+        return found
+    if found is Standing.UNFINISHED and not job.may_have_results:
+        return Standing.FAILED  # it never had any: nothing is gone
+    return Standing.VANISHED
+
+
+@attrs.frozen
+class Found:
+    """A job that was found, and what it is worth."""
+
+    generation: int
+    """Its generation."""
+
+    job: BatchInferenceJob
+    """As it was found."""
+
+    standing: Standing
+    """What it is worth."""
+
+    has_output: bool
+    """Whether there are rows to be collected."""
+
+
+@attrs.frozen
+class Create:
+    """Create a job under an id that is free."""
+
+    generation: int
+    """Which."""
+
+    continued_from: BatchInferenceJob | None = None
+    """The job whose unfinished rows are run; all rows if None."""
+
+
+@attrs.frozen
+class Adopt:
+    """Take a job that is there."""
+
+    found: Found
+    """Which."""
+
+
+@attrs.frozen
+class LookOn:
+    """Look at the next generation."""
+
+    generation: int
+    """Which."""
+
+
+@attrs.frozen
+class AwaitDeletion:
+    """Wait until a job is gone that is being deleted, and look at its id again."""
+
+    found: Found
+    """Which."""
+
+
+Step: TypeAlias = Create | Adopt | LookOn | AwaitDeletion
+
+
+@attrs.frozen
+class Trail:
+    """What the generations before have left."""
+
+    ended_badly: Found | None = None
+    """The newest job that FAILED or is UNFINISHED."""
+
+    unfinished: Found | None = None
+    """The newest one that is UNFINISHED: its rest can be run alone."""
+
+    with_rows: tuple[BatchInferenceJob, ...] = ()
+    """All that have rows to be collected, the oldest first."""
+
+    def add(self, found: Found) -> "Trail":
+        """Return the trail with one more job that does not answer the question."""
+        if found.standing not in {Standing.FAILED, Standing.UNFINISHED}:
+            return self
+        is_unfinished = found.standing is Standing.UNFINISHED
+        return Trail(
+            found,
+            found if is_unfinished else self.unfinished,
+            (*self.with_rows, found.job) if found.has_output else self.with_rows,
+        )
+
+
+def decide(generation: int, found: Found | None, trail: Trail, on_previous: OnPrevious) -> Step:
+    """Return what to do about one generation.
+
+    Args:
+        generation: The one that was looked at.
+        found: The job under it; None if there is none.
+        trail: What the generations before have left.
+        on_previous: What the caller wants about those that ended badly.
+    """
+    if found is None:
+        return _free(generation, trail, on_previous)
+    match found.standing:
+        case Standing.UNDER_WAY | Standing.COMPLETED:
+            return Adopt(found)
+        case Standing.LEAVING:
+            return AwaitDeletion(found)
+        case _:
+            return LookOn(generation + 1)
+
+
+def _free(generation: int, trail: Trail, on_previous: OnPrevious) -> Step:
+    if trail.ended_badly is not None and on_previous is OnPrevious.ADOPT:
+        return Adopt(trail.ended_badly)
+    return Create(generation, trail.unfinished.job if trail.unfinished else None)

@@ -1,0 +1,151 @@
+"""Files of requests, read in blocks of whole lines, and written, each block in one go."""
+
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Final
+
+import attrs
+
+from fireworks_batch.errors import ConfigurationError, InputRowsError
+from fireworks_batch.input_rows import BYTE_ORDER_MARK
+from fireworks_batch.local_io import reported
+
+__all__ = ["Block", "ShardFile", "check_path", "file_stamp", "open_lines", "read_blocks"]
+
+_MIB: Final = 1024 * 1024
+# A row is parsed whole; the server documents no limit, and nothing real comes near.
+LONGEST_LINE: Final = 64 * _MIB
+
+
+@attrs.frozen
+class Block:
+    """Whole lines, as they stand in the file; the very last one may lack its line end."""
+
+    data: bytes
+    """The lines."""
+
+    first_line: int
+    """The number of the first one, from 1."""
+
+    start: int
+    """Where they begin, in bytes (after decompression)."""
+
+
+@attrs.frozen(kw_only=True)
+class ShardFile:
+    """The input of one job, on disk, ready to be uploaded."""
+
+    path: Path
+    """Where it is."""
+
+    rows: int
+    """Its rows."""
+
+    bytes: int
+    """Its length, with an end to its last line."""
+
+    sha256: str
+    """The digest of that."""
+
+    first_line: int
+    """Where its first row stands in the caller's input, from 1."""
+
+    last_line: int
+    """Where its last row stands there."""
+
+    stamp: tuple[int, int]
+    """Size and time of change of the file as it was read."""
+
+    def check_unchanged(self) -> None:
+        """Refuse the file if it is not what was read.
+
+        Raises:
+            ConfigurationError: It was changed or removed since.
+        """
+        if file_stamp(self.path) != self.stamp:
+            raise ConfigurationError(
+                f"{str(self.path)!r} was changed after it was checked: call again with a file "
+                "that nobody writes to"
+            )
+
+
+def file_stamp(path: Path) -> tuple[int, int]:
+    """Return the size and the time of change of a file; zeros if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
+
+
+def check_path(requests: Path) -> Path:
+    """Return the path of a file that may hold requests.
+
+    Raises:
+        ConfigurationError: Its name has another ending.
+        LocalFileError: It cannot be opened.
+    """
+    if not requests.name.endswith((".jsonl", ".jsonl.gz")):
+        raise ConfigurationError(
+            f"requests must be a file that ends in .jsonl or .jsonl.gz, not {str(requests)!r}"
+        )
+    open_lines(requests).close()
+    return requests
+
+
+def open_lines(path: Path) -> IO[bytes]:
+    """Open a file of lines, whose name says whether it is compressed.
+
+    Raises:
+        LocalFileError: It cannot be opened.
+    """
+    with reported("read", str(path)):
+        if path.name.endswith(".gz"):
+            return io.BufferedReader(gzip.open(path), _MIB)
+        return path.open("rb")
+
+
+def read_blocks(file: IO[bytes], *, size: int = _MIB) -> Iterator[Block]:
+    """Yield a file's lines in blocks of about a size; a byte order mark is left out.
+
+    Args:
+        file: Open at its beginning.
+        size: Bytes to read at a time.
+
+    Raises:
+        InputRowsError: A line is too long to be a row, or the compressed data is damaged.
+    """
+    line, start, rest = 1, 0, b""
+    while data := _read(file, size):
+        if start == 0 and not rest and data.startswith(BYTE_ORDER_MARK):
+            start, data = len(BYTE_ORDER_MARK), data[len(BYTE_ORDER_MARK) :]
+        end = data.rfind(b"\n") + 1
+        if not end:
+            rest = _check_length(rest + data, line)
+            continue
+        whole, rest = rest + data[:end], data[end:]
+        yield Block(whole, line, start)
+        line += whole.count(b"\n")
+        start += len(whole)
+    if rest:
+        yield Block(rest, line, start)
+
+
+def _read(file: IO[bytes], size: int) -> bytes:
+    try:
+        return file.read(size)
+    except (OSError, EOFError, zlib.error) as exc:
+        raise InputRowsError(f"cannot read the requests: {exc}") from None
+
+
+def _check_length(rest: bytes, line: int) -> bytes:
+    if len(rest) > LONGEST_LINE:
+        raise InputRowsError(
+            f"line {line} is longer than {LONGEST_LINE // _MIB} MiB: is this a file of "
+            "one JSON object a line?",
+            count=1,
+        )
+    return rest

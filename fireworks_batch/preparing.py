@@ -1,0 +1,200 @@
+"""From requests in any form to files of jobs: checked, counted and split, without holding the loop.
+
+All work on files is done in threads, a slice at a time; what the caller iterates over is asked on
+the loop, a few milliseconds at a time.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeAlias, TypeVar
+
+import attrs
+import orjson
+
+from fireworks_batch.errors import ConfigurationError
+from fireworks_batch.input_files import ShardFile, check_path
+from fireworks_batch.input_rows import RowProblem
+from fireworks_batch.preflight import Scan, ScanTerms
+
+__all__ = ["Prepared", "Requests", "in_thread", "prepare", "spool"]
+
+Requests: TypeAlias = (
+    str | os.PathLike[str] | Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
+)
+"""A path (``.jsonl``, ``.jsonl.gz``), or mappings: any iterable of them, sync or async."""
+
+_T = TypeVar("_T")
+# Blocks of a slice in a thread: some 30 ms of work, so that giving up is never slow.
+_SLICE: Final = 16
+# Seconds for which an iterable may be asked before others have their turn.
+_TURN: Final = 0.005
+_CHUNK: Final = 2_000
+
+
+@attrs.frozen(kw_only=True)
+class Prepared:
+    """Requests that were looked at, ready to be sent."""
+
+    shards: tuple[ShardFile, ...]
+    """The input of each job."""
+
+    problems: tuple[RowProblem, ...]
+    """The first bad rows, in the order of the input."""
+
+    problem_count: int
+    """How many bad rows there are."""
+
+    blank_lines: int
+    """Lines without a row, which were left out."""
+
+    @property
+    def rows(self) -> int:
+        """Good rows."""
+        return sum(shard.rows for shard in self.shards)
+
+
+async def prepare(terms: ScanTerms) -> Prepared:
+    """Look at a file of requests, and write the files of its jobs where that is needed.
+
+    Args:
+        terms: How to read it.
+
+    Raises:
+        ConfigurationError: The file cannot be read.
+        InputRowsError: It is damaged. Bad rows are not raised here.
+    """
+    scan = await _pass(Scan(terms))
+    suspects = await in_thread(scan.ids.duplicates)
+    if len(suspects):
+        # Hashes cannot tell twins from strangers: another pass looks at the ids themselves.
+        del scan
+        scan = await _pass(Scan(terms, suspects))
+    return Prepared(
+        shards=scan.shards,
+        problems=tuple(scan.problems),
+        problem_count=scan.problem_count,
+        blank_lines=scan.blank_lines,
+    )
+
+
+async def _pass(scan: Scan) -> Scan:
+    try:
+        while await in_thread(partial(_advance, scan), stop=scan.stop):
+            pass
+    finally:
+        scan.close()
+    return scan
+
+
+def _advance(scan: Scan) -> bool:
+    return all(scan.advance() for _ in range(_SLICE))
+
+
+# --- Requests that are no file ------------------------------------------------------------------
+
+
+async def spool(requests: Requests, path: Path) -> tuple[Path, list[RowProblem]]:
+    """Return requests as a file: the caller's own, or one that they are written to.
+
+    Args:
+        requests: A path or mappings.
+        path: Where mappings are written to, one a line; the line is empty for one that cannot be.
+
+    Returns:
+        The file, and the mappings that cannot be written as JSON.
+
+    Raises:
+        ConfigurationError: They are neither, or there is no such file.
+    """
+    if isinstance(requests, str | os.PathLike):
+        return await in_thread(partial(check_path, Path(requests))), []
+    items = _items(requests)
+    problems: list[RowProblem] = []
+    written = 0
+    file = await in_thread(partial(path.open, "wb"))
+    try:
+        async for chunk in _chunks(items):
+            problems += await in_thread(partial(_write, file, chunk, written + 1))
+            written += len(chunk)
+    finally:
+        file.close()
+    return path, problems
+
+
+def _items(requests: Any) -> AsyncIterator[Any]:
+    is_iterable = isinstance(requests, Iterable | AsyncIterable)
+    if not is_iterable or isinstance(requests, Mapping | bytes | bytearray):
+        raise ConfigurationError(
+            "requests must be the path of a .jsonl file, or an iterable of mappings, "
+            f"not {type(requests).__name__}"
+        )
+    if isinstance(requests, AsyncIterable):
+        return aiter(requests)
+    return _in_turns(requests)
+
+
+async def _in_turns(requests: Iterable[Any]) -> AsyncIterator[Any]:
+    """Ask an iterable on the loop, and let others have their turn every few milliseconds."""
+    since = time.perf_counter()
+    for item in requests:
+        yield item
+        if time.perf_counter() - since > _TURN:
+            await asyncio.sleep(0)
+            since = time.perf_counter()
+
+
+async def _chunks(items: AsyncIterator[Any]) -> AsyncIterator[list[Any]]:
+    chunk: list[Any] = []
+    async for item in items:
+        chunk.append(item)
+        if len(chunk) >= _CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _write(file: Any, chunk: list[Any], first: int) -> list[RowProblem]:
+    problems: list[RowProblem] = []
+    lines: list[bytes] = []
+    for number, item in enumerate(chunk, first):
+        try:
+            lines.append(orjson.dumps(item, default=_as_dict))
+        except (TypeError, ValueError) as exc:
+            lines.append(b"")
+            reason = f"cannot be written as JSON: {exc}"
+            custom_id = item.get("custom_id") if isinstance(item, Mapping) else None
+            named = custom_id if isinstance(custom_id, str) else None
+            problems.append(RowProblem(number, named, reason))
+    file.write(b"".join(line + b"\n" for line in lines))
+    return problems
+
+
+def _as_dict(value: object) -> dict[Any, Any]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is no JSON value")
+
+
+# --- Threads ------------------------------------------------------------------------------------
+
+
+async def in_thread(work: Callable[[], _T], *, stop: Callable[[], None] | None = None) -> _T:
+    """Do blocking work in a thread. Cancelled, it waits for the work's end: files are in use.
+
+    Args:
+        work: What to do, in short slices.
+        stop: Called when it is given up, to end it sooner.
+    """
+    future = asyncio.get_running_loop().run_in_executor(None, work)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        if stop is not None:
+            stop()
+        await asyncio.wait([future])
+        raise

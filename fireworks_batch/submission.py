@@ -1,0 +1,173 @@
+"""What the server was given, in a form that another process can go on with.
+
+Performs no I/O.
+"""
+
+import json
+from typing import Any, Final, Self
+
+import attrs
+
+from fireworks_batch.errors import ConfigurationError
+from fireworks_batch.names import JobRef, check_id
+from fireworks_batch.states import JobState
+
+__all__ = ["AdoptedJob", "Submission", "SubmittedJob"]
+
+_VERSION: Final = 1
+
+
+@attrs.frozen(kw_only=True)
+class AdoptedJob:
+    """A job that had ended before the call that adopted it: its results may be old."""
+
+    job_id: str
+    """The job."""
+
+    state: JobState
+    """How it had ended."""
+
+    age: float | None
+    """Seconds from its end to the call, by this machine's clock; None if the server does not
+    say when it ended."""
+
+
+@attrs.frozen(kw_only=True)
+class SubmittedJob:
+    """One job of a run, and where its rows come from."""
+
+    job_id: str
+    """The job."""
+
+    dataset_id: str
+    """Its input."""
+
+    rows: int
+    """Rows of its input."""
+
+    bytes: int
+    """The length of its input."""
+
+    first_line: int
+    """Where its first row stands in the requests, from 1."""
+
+    last_line: int
+    """Where its last row stands there."""
+
+    earlier: tuple[str, ...] = ()
+    """Jobs of the same rows that ended before with some of them done: those count too."""
+
+    @property
+    def job_ids(self) -> tuple[str, ...]:
+        """All jobs whose rows count, the oldest first."""
+        return (*self.earlier, self.job_id)
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class Submission:
+    """What the server was given, and all that is needed to collect it, in another process too.
+
+    Holds no secret and no rows: a few hundred bytes for each job.
+    """
+
+    account_id: str
+    """The account's id."""
+
+    base_url: str
+    """The API that the jobs live on, without ``/v1``."""
+
+    name: str
+    """The run's name; empty if it has none."""
+
+    jobs: tuple[SubmittedJob, ...]
+    """The jobs, in the order of their rows."""
+
+    adopted: tuple[AdoptedJob, ...] = ()
+    """Those of them that had ended before they were submitted."""
+
+    skipped: int = 0
+    """Bad rows that were left out."""
+
+    @property
+    def rows(self) -> int:
+        """Rows in all jobs."""
+        return sum(job.rows for job in self.jobs)
+
+    @property
+    def refs(self) -> tuple[JobRef, ...]:
+        """References to the jobs, in the order of their rows."""
+        return tuple(JobRef(self.account_id, job.job_id, self.base_url) for job in self.jobs)
+
+    def to_json(self) -> str:
+        """Return the submission as a JSON object on one line, with its version."""
+        return json.dumps({"version": _VERSION, **attrs.asdict(self)}, default=str)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read what `to_json` wrote.
+
+        Args:
+            text: The JSON object.
+
+        Raises:
+            ConfigurationError: It is not such an object, or of a newer version.
+        """
+        members = _members(text)
+        try:
+            return cls(
+                account_id=check_id("account id", members["account_id"]),
+                base_url=_of(str, members["base_url"]),
+                name=_of(str, members["name"]),
+                jobs=tuple(map(_submitted, members["jobs"])),
+                adopted=tuple(map(_adopted, members["adopted"])),
+                skipped=_of(int, members["skipped"]),
+            )
+        except (KeyError, TypeError) as exc:
+            reason = f"{exc} is missing" if isinstance(exc, KeyError) else str(exc)
+        raise ConfigurationError(f"not a stored submission: {reason}")
+
+    def __repr__(self) -> str:
+        name = f" {self.name!r}" if self.name else ""
+        return f"<Submission{name}, {self.rows} rows in {len(self.jobs)} jobs>"
+
+
+def _members(text: str | bytes) -> dict[str, Any]:
+    try:
+        members = json.loads(text)
+    except (ValueError, TypeError, RecursionError) as exc:
+        raise ConfigurationError(f"not a stored submission: {exc}") from None
+    if not isinstance(members, dict):
+        raise ConfigurationError(f"not a stored submission: {members!r}")
+    if members.get("version") != _VERSION:
+        raise ConfigurationError(
+            f"a submission of version {members.get('version')!r} cannot be read here; "
+            f"this release reads version {_VERSION}"
+        )
+    return members
+
+
+def _of(wanted: type[Any], value: Any) -> Any:
+    if isinstance(value, wanted) and not isinstance(value, bool):
+        return value
+    raise TypeError(f"expected a {wanted.__name__}, not {value!r}")
+
+
+def _submitted(members: Any) -> SubmittedJob:
+    numbers = {
+        name: _of(int, members[name]) for name in ("rows", "bytes", "first_line", "last_line")
+    }
+    return SubmittedJob(
+        job_id=check_id("job id", members["job_id"]),
+        dataset_id=check_id("dataset id", members["dataset_id"]),
+        earlier=tuple(check_id("job id", job_id) for job_id in members["earlier"]),
+        **numbers,
+    )
+
+
+def _adopted(members: Any) -> AdoptedJob:
+    age = members["age"]
+    return AdoptedJob(
+        job_id=check_id("job id", members["job_id"]),
+        state=JobState(_of(str, members["state"])),
+        age=None if age is None else float(_of(int | float, age)),  # type: ignore[arg-type]
+    )

@@ -1,0 +1,227 @@
+"""How the jobs of a run come to be on the server, once: looked for, adopted, or made.
+
+Nothing is remembered on this machine. The ids say which job and which dataset belong to which
+rows, so that the same call after a crash, or at the same time in another process, finds them.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import attrs
+
+from fireworks_batch.datasets import Datasets
+from fireworks_batch.errors import ConfigurationError, NotFoundError
+from fireworks_batch.generations import (
+    MOST_GENERATIONS,
+    Adopt,
+    AwaitDeletion,
+    Create,
+    Found,
+    LookOn,
+    OnPrevious,
+    Standing,
+    Trail,
+    decide,
+    standing,
+)
+from fireworks_batch.input_files import ShardFile
+from fireworks_batch.jobs import Jobs
+from fireworks_batch.limits import Limits
+from fireworks_batch.models import BatchInferenceJob
+from fireworks_batch.preparing import in_thread
+from fireworks_batch.run_ids import RunKey, generation
+from fireworks_batch.submission import AdoptedJob, SubmittedJob
+
+__all__ = ["JobTerms", "ShardSubmission", "Submitter"]
+
+_log = logging.getLogger("fireworks_batch.run")
+_UPLOADS = 4
+
+
+@attrs.frozen(kw_only=True)
+class JobTerms:
+    """What all jobs of a run have in common."""
+
+    key: RunKey
+    """All that their ids are made of, but the content."""
+
+    arguments: Mapping[str, Any]
+    """What `Jobs.create` is given, besides ids and input."""
+
+    on_previous: OnPrevious
+    """What becomes of jobs that ended badly before."""
+
+    limits: Limits
+    """From which size on a file goes to storage."""
+
+
+@attrs.frozen(kw_only=True)
+class ShardSubmission:
+    """A job that the server has."""
+
+    submitted: SubmittedJob
+    """The job, and its rows."""
+
+    job: BatchInferenceJob
+    """As it was found, or created."""
+
+    adopted: AdoptedJob | None = None
+    """Set if it had ended before."""
+
+
+class Submitter:
+    """Submits files of rows, any number of them at a time."""
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        datasets: Datasets,
+        *,
+        wall: Callable[[], datetime],
+        on_job: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Take what it needs.
+
+        Args:
+            jobs: The account's jobs.
+            datasets: The account's datasets.
+            wall: Returns the time of day, aware, in UTC.
+            on_job: Called with the id of each job that is about to be created or is under way.
+        """
+        self._jobs = jobs
+        self._datasets = datasets
+        self._wall = wall
+        self._on_job = on_job
+        self._uploads = asyncio.Semaphore(_UPLOADS)
+
+    async def submit(self, shard: ShardFile, terms: JobTerms) -> ShardSubmission:
+        """Make sure that the server has a job for these rows.
+
+        Args:
+            shard: The rows.
+            terms: What the job is to be like.
+
+        Raises:
+            FireworksBatchError: What `Jobs` and `Datasets` raise.
+        """
+        base = terms.key.base(shard.sha256)
+        number, trail = 0, Trail()
+        while number <= MOST_GENERATIONS:
+            found = await self._look(base, number)
+            match decide(number, found, trail, terms.on_previous):
+                case Adopt(chosen):
+                    return self._adopt(chosen, _submitted(chosen.job.id, base, shard, trail))
+                case Create(continued_from=continued_from):
+                    job = await self._create(base, number, shard, terms, continued_from)
+                    return ShardSubmission(
+                        submitted=_submitted(job.id, base, shard, trail), job=job
+                    )
+                case AwaitDeletion(leaving):
+                    await self._await_deletion(leaving.job)
+                case LookOn(number):
+                    trail = trail if found is None else trail.add(found)
+        raise ConfigurationError(
+            f"the jobs {base}-g0 to -g{number - 1} all ended badly: use another name="
+        )
+
+    # --- Looking ----------------------------------------------------------------------------------
+
+    async def _look(self, base: str, number: int) -> Found | None:
+        try:
+            job = await self._jobs.get(generation(base, number))
+        except NotFoundError:
+            return None
+        has_output = job.may_have_results and await self._exists(job.output_dataset_id)
+        return Found(number, job, standing(job, has_output=has_output), has_output)
+
+    async def _exists(self, dataset: str) -> bool:
+        try:
+            await self._datasets.get(dataset)
+        except NotFoundError:
+            return False
+        return True
+
+    async def _await_deletion(self, job: BatchInferenceJob) -> None:
+        _log.info("job %r is being deleted: its id is free afterwards", job.id)
+        try:
+            await self._jobs.delete(job, wait=True)
+        except NotFoundError:
+            return
+
+    # --- Adopting ---------------------------------------------------------------------------------
+
+    def _adopt(self, found: Found, submitted: SubmittedJob) -> ShardSubmission:
+        job = found.job
+        if not job.is_terminal:
+            self._on_job(job.id)
+            _log.info("job %r is there and %s: adopted", job.id, job.state)
+            return ShardSubmission(submitted=submitted, job=job)
+        adopted = AdoptedJob(job_id=job.id, state=job.state, age=_age(job, self._wall()))
+        _log.warning(
+            "job %r had ended before this call (%s, %s): adopted, not run again; for another run "
+            "of the same rows use another name=%s",
+            job.id,
+            job.state,
+            "at an unknown time" if adopted.age is None else f"{adopted.age:.0f} s ago",
+            "" if found.standing is Standing.COMPLETED else ", or on_previous='new'",
+            extra={"fireworks_job": job.name, "fireworks_state": str(job.state)},
+        )
+        return ShardSubmission(submitted=submitted, job=job, adopted=adopted)
+
+    # --- Creating ---------------------------------------------------------------------------------
+
+    async def _create(
+        self,
+        base: str,
+        number: int,
+        shard: ShardFile,
+        terms: JobTerms,
+        continued_from: BatchInferenceJob | None,
+    ) -> BatchInferenceJob:
+        job_id = generation(base, number)
+        arguments: dict[str, Any] = {**terms.arguments, "job_id": job_id}
+        if continued_from is None:
+            arguments["input_dataset"] = await self._upload(shard, _dataset_id(base), terms.limits)
+        else:
+            arguments["continued_from"] = continued_from
+        self._on_job(job_id)
+        return await self._jobs.create(**arguments)
+
+    async def _upload(self, shard: ShardFile, dataset_id: str, limits: Limits) -> str:
+        async with self._uploads:
+            await in_thread(shard.check_unchanged)
+            await self._datasets.upload(
+                shard.path, dataset_id=dataset_id, reuse=True, limits=limits
+            )
+            try:
+                await in_thread(shard.check_unchanged)
+            except ConfigurationError:
+                # What was uploaded is not what its id says.
+                await self._datasets.delete(dataset_id)
+                raise
+        return dataset_id
+
+
+def _dataset_id(base: str) -> str:
+    """Return the id of the input; it is the same for all generations of the job."""
+    return generation(base, 0)
+
+
+def _submitted(job_id: str, base: str, shard: ShardFile, trail: Trail) -> SubmittedJob:
+    return SubmittedJob(
+        job_id=job_id,
+        dataset_id=_dataset_id(base),
+        rows=shard.rows,
+        bytes=shard.bytes,
+        first_line=shard.first_line,
+        last_line=shard.last_line,
+        earlier=tuple(job.id for job in trail.with_rows if job.id != job_id),
+    )
+
+
+def _age(job: BatchInferenceJob, now: datetime) -> float | None:
+    ended = (job.lifecycle and job.lifecycle.end_time) or job.update_time
+    return None if ended is None else max(0.0, (now - ended).total_seconds())

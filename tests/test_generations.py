@@ -1,0 +1,164 @@
+"""What is done about a job that is found under a run's id: the table, row by row."""
+
+import pytest
+
+from fireworks_batch import BatchInferenceJob, JobProgress, JobState
+from fireworks_batch.generations import (
+    Adopt,
+    AwaitDeletion,
+    Create,
+    Found,
+    LookOn,
+    OnPrevious,
+    Standing,
+    Trail,
+    decide,
+    standing,
+)
+
+ADOPT, NEW = OnPrevious
+
+
+def found(state="COMPLETED", number=0, *, has_output=True, processed=5) -> Found:
+    """A job that was found."""
+    job = BatchInferenceJob(
+        name=f"accounts/acme/batchInferenceJobs/x-g{number}",
+        state=JobState(state),
+        output_dataset_id="accounts/acme/datasets/out",
+        job_progress=JobProgress(total_processed_requests=processed),
+    )
+    has_output = has_output and job.may_have_results
+    return Found(number, job, standing(job, has_output=has_output), has_output)
+
+
+def walk(*states, on_previous):
+    """Go through generations until something is to be done; the last one is free."""
+    trail = Trail()
+    jobs = [found(state, number) for number, state in enumerate(states)]
+    for number, job in enumerate([*jobs, None]):
+        step = decide(number, job, trail, on_previous)
+        if not isinstance(step, LookOn):
+            return step, trail
+        assert number + 1 == step.generation
+        trail = trail.add(job)
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("state", "has_output", "expected"),
+    [
+        ("VALIDATING", False, Standing.UNDER_WAY),
+        ("RUNNING", False, Standing.UNDER_WAY),
+        ("PAUSED", False, Standing.UNDER_WAY),
+        ("FROBNICATING", False, Standing.UNDER_WAY),
+        ("COMPLETED", True, Standing.COMPLETED),
+        ("COMPLETED", False, Standing.VANISHED),
+        ("EXPIRED", True, Standing.UNFINISHED),
+        ("EXPIRED", False, Standing.VANISHED),
+        ("EARLY_STOPPED", True, Standing.UNFINISHED),
+        ("FAILED", False, Standing.FAILED),
+        ("FAILED", True, Standing.FAILED),
+        ("CANCELLED", False, Standing.FAILED),
+        ("DELETED", False, Standing.VANISHED),
+        ("ARCHIVED", False, Standing.VANISHED),
+        ("DELETING", False, Standing.LEAVING),
+        ("DELETING_CLEANING_UP", False, Standing.LEAVING),
+    ],
+)
+def test_what_a_job_is_worth(state, has_output, expected):
+    """Each state, with and without its output, stands for one thing."""
+    assert expected is found(state, has_output=has_output).standing
+
+
+def test_expired_job_without_an_output_dataset_failed():
+    """A job that expired before it had a row has lost nothing, and is not started in silence."""
+    job = BatchInferenceJob(name="accounts/a/batchInferenceJobs/x", state=JobState.EXPIRED)
+
+    assert Standing.FAILED is standing(job, has_output=False)
+
+
+def test_every_state_has_a_standing():
+    """No published state falls through."""
+    assert all(found(str(state), has_output=False).standing for state in JobState)
+
+
+@pytest.mark.parametrize("on_previous", OnPrevious)
+def test_nothing_there_is_created(on_previous):
+    """An id that is free is used, with all rows."""
+    assert (Create(0), Trail()) == walk(on_previous=on_previous)
+
+
+@pytest.mark.parametrize("on_previous", OnPrevious)
+@pytest.mark.parametrize("state", ["RUNNING", "COMPLETED", "PENDING"])
+def test_good_job_is_adopted(on_previous, state):
+    """A job that runs, or is COMPLETED, is never made again."""
+    step, _ = walk(state, on_previous=on_previous)
+
+    assert Adopt(found(state)) == step
+
+
+@pytest.mark.parametrize("state", ["FAILED", "CANCELLED", "EXPIRED", "EARLY_STOPPED"])
+def test_bad_end_is_adopted_by_default(state):
+    """What ended badly is not repeated in silence."""
+    step, _ = walk(state, on_previous=ADOPT)
+
+    assert Adopt(found(state)) == step
+
+
+@pytest.mark.parametrize("state", ["FAILED", "CANCELLED"])
+def test_failed_job_is_made_anew_when_asked_for(state):
+    """`new` runs all rows of a failed job, under the next id."""
+    step, _ = walk(state, state, on_previous=NEW)
+
+    assert Create(2) == step
+
+
+@pytest.mark.parametrize("state", ["EXPIRED", "EARLY_STOPPED"])
+def test_unfinished_job_is_continued_when_asked_for(state):
+    """`new` runs only the rest of an unfinished job, whose rows are collected too."""
+    step, trail = walk(state, on_previous=NEW)
+
+    assert Create(1, found(state).job) == step
+    assert (found(state).job,) == trail.with_rows
+
+
+def test_failed_continuation_is_tried_again_from_the_same_job():
+    """Rows that were paid for are not run again because a continuation failed."""
+    step, _ = walk("EXPIRED", "FAILED", on_previous=NEW)
+
+    assert Create(2, found("EXPIRED").job) == step
+
+
+@pytest.mark.parametrize("on_previous", OnPrevious)
+def test_second_try_is_found_again(on_previous):
+    """After a crash, the try that followed a bad one is adopted, whatever is asked for."""
+    for second in ("RUNNING", "COMPLETED"):
+        step, _ = walk("FAILED", second, on_previous=on_previous)
+
+        assert Adopt(found(second, 1)) == step
+
+
+@pytest.mark.parametrize("on_previous", OnPrevious)
+@pytest.mark.parametrize("state", ["DELETED", "ARCHIVED"])
+def test_tombstone_counts_as_nothing(on_previous, state):
+    """An id with nothing behind it is passed over, and leaves nothing to adopt."""
+    step, _ = walk(state, on_previous=on_previous)
+
+    assert Create(1) == step
+
+
+@pytest.mark.parametrize("on_previous", OnPrevious)
+def test_completed_job_without_output_counts_as_nothing(on_previous):
+    """Results that are gone cannot be collected: the rows run again, under the next id."""
+    gone = found("COMPLETED", has_output=False)
+
+    assert LookOn(1) == decide(0, gone, Trail(), on_previous)
+    assert Create(1) == decide(1, None, Trail().add(gone), on_previous)
+
+
+@pytest.mark.parametrize("on_previous", OnPrevious)
+def test_deletion_is_waited_for(on_previous):
+    """A job that is being deleted still has its id."""
+    step, _ = walk("DELETING_CLEANING_UP", on_previous=on_previous)
+
+    assert AwaitDeletion(found("DELETING_CLEANING_UP")) == step

@@ -1,0 +1,798 @@
+"""From requests to results over real HTTP: what is sent, adopted, continued, fetched and said."""
+
+import asyncio
+import json
+import logging
+from collections import Counter
+
+import attrs
+import orjson
+import pytest
+
+from fireworks_batch import (
+    BadRequestError,
+    BatchClient,
+    ClientStateError,
+    ConfigurationError,
+    InputRowsError,
+    JobRef,
+    LocalFileError,
+    PollPolicy,
+    ResultRowsError,
+    RetryPolicy,
+    ServerError,
+)
+from fireworks_batch.emulator import Emulator, RowFailureError
+from fireworks_batch.limits import Limits
+from fireworks_batch.run_models import RunStage
+from fireworks_batch.submission import Submission
+
+FAST = PollPolicy(
+    initial_interval=0.002,
+    min_interval=0.0,
+    max_interval=0.01,
+    failure_budget=2.0,
+    not_found_grace=0.02,
+)
+MODEL = "accounts/fireworks/models/demo-8b"
+IDS = [f"r{number}" for number in range(30)]
+THREE = Limits(max_rows=10)
+
+
+def mapping(custom_id, text=None) -> dict:
+    """A request."""
+    content = custom_id if text is None else text
+    return {"custom_id": custom_id, "body": {"messages": [{"role": "user", "content": content}]}}
+
+
+def answer(custom_id, body):
+    """A response that is the same whenever it is made; the text says what is to happen."""
+    text = body["messages"][-1]["content"]
+    if text.startswith("fail"):
+        raise RowFailureError("no", int(text.removeprefix("fail ")))
+    return {"id": custom_id, "choices": [{"index": 0, "message": {"content": text.upper()}}]}
+
+
+@pytest.fixture
+async def emulator():
+    """An emulator whose minute is ten milliseconds."""
+    async with Emulator(speed=6000, responder=answer) as running:
+        yield running
+
+
+@pytest.fixture
+async def client(emulator):
+    """A client that waits milliseconds, and repeats calls often."""
+    async with connect(emulator) as made:
+        yield made
+
+
+def connect(emulator) -> BatchClient:
+    """A client of the emulator."""
+    return BatchClient(
+        api_key=emulator.api_key,
+        account_id="acme",
+        base_url=emulator.base_url,
+        poll=FAST,
+        retry=RetryPolicy(max_attempts=10, initial_delay=0.001, max_delay=0.01),
+    )
+
+
+@pytest.fixture
+def requests(tmp_path):
+    """A file of thirty requests."""
+    path = tmp_path / "requests.jsonl"
+    path.write_bytes(b"".join(orjson.dumps(mapping(each)) + b"\n" for each in IDS))
+    return path
+
+
+def sent(emulator, method, part="") -> list:
+    """Requests of a method whose path has a part."""
+    return [each for each in emulator.requests() if each.method == method and part in each.path]
+
+
+def creations(emulator) -> list:
+    """The ids of jobs that the server was asked to create, and did, in order."""
+    return [
+        each.query["batchInferenceJobId"]
+        for each in sent(emulator, "POST", "batchInferenceJobs")
+        if each.status == 200 or each.fault == "drop_answer"
+    ]
+
+
+def ids_in(path) -> list[str]:
+    """The ids in a file of rows."""
+    return [orjson.loads(line)["custom_id"] for line in path.read_bytes().splitlines()]
+
+
+async def ids_of(rows) -> list[str]:
+    """The ids of rows."""
+    return [row.custom_id async for row in rows]
+
+
+# --- All is well --------------------------------------------------------------------------------
+
+
+async def test_rows_come_back_in_the_order_they_went(client, requests, tmp_path):
+    """Three jobs, each row once, streamed, by id and in the file, whatever the server shuffles."""
+    output, errors = tmp_path / "out.jsonl", tmp_path / "errors.jsonl"
+    async with await client.run(
+        requests, model=MODEL, name="nightly", limits=THREE, output=output, errors=errors
+    ) as result:
+        assert IDS == await ids_of(result)
+        assert "R17" == (await result.get("r17")).text
+        assert await result.get("nobody") is None
+        assert [] == [each async for each in result.missing_ids()]
+        assert [] == await ids_of(result.failures())
+        assert result is result.raise_for_failures()
+        report = result.report
+    assert IDS == ids_in(output)
+    assert b"" == errors.read_bytes()
+    assert (30, 30, 0, 0) == (report.rows, report.succeeded, report.failed, report.missing)
+    assert report.adds_up
+    assert 3 == len(report.jobs)
+    assert () == report.adopted
+
+
+async def test_one_job_is_uploaded_from_where_it_is(client, emulator, requests):
+    """A file that needs no split is sent as it is, under its own name."""
+    result = await client.run(requests, model=MODEL)
+    (dataset,) = {job.dataset_id for job in result.submission.jobs}
+    stored = await client.datasets.get(dataset)
+    await result.aclose()
+
+    assert 30 == stored.example_count
+    assert 1 == len(creations(emulator))
+
+
+@pytest.mark.parametrize("kind", ["list", "async"])
+async def test_mappings_do_as_well_as_a_file(client, requests, kind):
+    """The same requests are the same jobs, in whatever form they come."""
+
+    async def stream():
+        for each in IDS:
+            yield mapping(each)
+
+    first = await client.submit(requests, model=MODEL)
+    second = await client.submit(stream() if kind == "async" else map(mapping, IDS), model=MODEL)
+
+    assert first.jobs == second.jobs
+
+
+async def test_parameters_reach_the_job(client):
+    """What the job is to be like is sent with it."""
+    submission = await client.submit(
+        [mapping("a")],
+        model=MODEL,
+        name="nightly run",
+        inference_parameters={"max_tokens": 5, "extra_body": {"stop": ["x"]}},
+        max_job_duration=50_000,
+        system_prompt="Be brief.",
+    )
+    job = await client.jobs.get(submission.refs[0])
+
+    assert MODEL == job.model
+    assert 5 == job.inference_parameters.max_tokens
+    assert {"stop": ["x"]} == json.loads(job.inference_parameters.extra_body)
+    assert (50_000, "Be brief.", "nightly run") == (
+        job.max_job_duration,
+        job.system_prompt,
+        job.display_name,
+    )
+    assert job.id.startswith("nightly-run-")
+    assert job.id.endswith("-g0")
+
+
+async def test_anything_that_differs_is_another_job(client, emulator):
+    """Another name, model, parameter or row makes another job; the same makes none."""
+    calls = [
+        {},
+        {},
+        {"name": "a"},
+        {"model": "accounts/fireworks/models/other"},
+        {"inference_parameters": {"max_tokens": 5}},
+        {"system_prompt": "Be brief."},
+        {"requests": [mapping("b")]},
+        {"inference_parameters": {"max_tokens": 5}},
+    ]
+    for call in calls:
+        given = {"requests": [mapping("a")], "model": MODEL, **call}
+        await client.submit(given.pop("requests"), **given)
+
+    assert 6 == len(creations(emulator))
+
+
+async def test_submission_is_collected_by_another_process(emulator, client, requests, tmp_path):
+    """What submit returned goes through JSON to a client that has never seen the requests."""
+    stored = (await client.submit(requests, model=MODEL, limits=THREE)).to_json()
+    output = tmp_path / "out.jsonl"
+    async with connect(emulator) as other:
+        submission = Submission.from_json(stored)
+        assert all(isinstance(ref, JobRef) for ref in submission.refs)
+        async with await other.collect(submission, output=output) as result:
+            assert sorted(IDS) == await ids_of(result)
+            assert result.report.adds_up
+        async with await other.collect(submission, requests=requests, output=output) as result:
+            assert IDS == await ids_of(result)
+    assert IDS == ids_in(output)
+
+
+async def test_collecting_with_other_requests_is_refused(client, requests):
+    """Requests that are not those that were submitted are found out by their number."""
+    submission = await client.submit(requests, model=MODEL)
+
+    with pytest.raises(ConfigurationError, match="the requests have 1 good rows"):
+        await client.collect(submission, requests=[mapping("a")])
+
+
+async def test_few_jobs_at_a_time(client, emulator, requests):
+    """With max_in_flight=1, the next job is created when the one before has ended."""
+    seen = []
+    result = await client.run(
+        requests, model=MODEL, limits=THREE, max_in_flight=1, on_progress=seen.append
+    )
+    await result.aclose()
+
+    assert all(each.jobs_submitted - each.jobs_ended <= 1 for each in seen)
+    assert 3 == len(creations(emulator))
+
+
+async def test_progress_is_of_the_whole(client, requests):
+    """One snapshot after each change: stages in their order, numbers that only grow."""
+    seen = []
+    result = await client.run(requests, model=MODEL, limits=THREE, on_progress=seen.append)
+    await result.aclose()
+
+    stages = list(dict.fromkeys(each.stage for each in seen))
+    assert [RunStage.CHECKING, RunStage.RUNNING, RunStage.COLLECTING] == stages
+    assert [each.rows_done for each in seen] == sorted(each.rows_done for each in seen)
+    last = seen[-1]
+    assert (30, 30, 3, 3, 3) == (
+        last.rows,
+        last.rows_done,
+        last.jobs,
+        last.jobs_submitted,
+        last.jobs_ended,
+    )
+
+
+async def test_what_the_progress_function_raises_ends_the_run(client, requests):
+    """It is the caller's own way to stop, and comes through as it is."""
+
+    def stop(progress):
+        if progress.jobs_submitted:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await client.run(requests, model=MODEL, on_progress=stop)
+
+
+async def test_check_says_what_would_be_sent_and_sends_nothing(client, emulator, requests):
+    """Rows, bytes and jobs; bad rows with their lines."""
+    with requests.open("ab") as file:
+        file.write(b"{\n" + orjson.dumps(mapping("r3")) + b"\n\n")
+    report = await client.check(requests, limits=THREE, model=MODEL)
+
+    assert (30, 3, 2, 1) == (
+        report.rows,
+        len(report.jobs),
+        report.problem_count,
+        report.blank_lines,
+    )
+    assert [31, 32] == [problem.line for problem in report.problems]
+    assert not report.is_good
+    assert [(10, 1, 10), (10, 11, 20), (10, 21, 30)] == [
+        (job.rows, job.first_line, job.last_line) for job in report.jobs
+    ]
+    assert [] == emulator.requests()
+
+
+# --- Found again --------------------------------------------------------------------------------
+
+
+async def test_second_call_adopts_what_the_first_one_made(client, emulator, requests, caplog):
+    """Nothing is uploaded or created again; what had ended is a warning, and in the report."""
+    first = await client.run(requests, model=MODEL, limits=THREE)
+    before = len(emulator.requests())
+    with caplog.at_level(logging.WARNING):
+        second = await client.run(requests, model=MODEL, limits=THREE)
+    methods = Counter(each.method for each in emulator.requests()[before:])
+
+    assert {"GET"} == {*methods}
+    assert first.submission.jobs == second.submission.jobs
+    assert [job.job_id for job in first.submission.jobs] == [
+        each.job_id for each in second.report.adopted
+    ]
+    assert all(each.age is not None and each.age >= 0 for each in second.report.adopted)
+    assert 3 == sum("had ended before this call (COMPLETED" in text for text in caplog.messages)
+    assert IDS == await ids_of(second)
+    await first.aclose()
+    await second.aclose()
+
+
+async def test_running_job_is_adopted_quietly(client, emulator, requests):
+    """A job that has not ended is followed, and is nothing to be warned of."""
+    await client.submit(requests, model=MODEL, limits=THREE)
+    result = await client.run(requests, model=MODEL, limits=THREE)
+    await result.aclose()
+
+    assert 3 == len(creations(emulator))
+
+
+async def test_two_calls_at_once_make_the_jobs_once(emulator, requests):
+    """Two processes that do the same find each other's datasets and jobs."""
+    async with connect(emulator) as one, connect(emulator) as other:
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(each.run(requests, model=MODEL, limits=THREE))
+                for each in (one, other)
+            ]
+        results = [task.result() for task in tasks]
+        rows = [await ids_of(result) for result in results]
+        for result in results:
+            await result.aclose()
+
+    assert 3 == len(set(creations(emulator)))
+    assert 3 == len(creations(emulator))
+    assert [IDS, IDS] == rows
+
+
+@pytest.mark.parametrize("path", ["*/datasets", "*:upload", "*/batchInferenceJobs"])
+async def test_lost_answer_to_a_write_makes_nothing_twice(client, emulator, requests, path):
+    """The server does the work and the answer is lost: what it made is found, and used."""
+    emulator.add_fault("drop_answer", method="POST", path=path, times=3)
+    async with await client.run(requests, model=MODEL, limits=THREE) as result:
+        assert IDS == await ids_of(result)
+        assert result.report.adds_up
+
+    assert 3 == len(set(creations(emulator)))
+    listed = [job.id async for job in client.jobs.list()]
+    assert 3 == len(listed)
+
+
+async def test_signed_uploads_lose_no_answer_either(client, emulator, requests):
+    """The same for files that go to storage."""
+    limits = Limits(max_rows=10, max_upload_bytes=100)
+    for method, path in [("POST", "*:getUploadEndpoint"), ("PUT", "*"), ("POST", "*:validate*")]:
+        emulator.add_fault("drop_answer", method=method, path=path, times=3)
+    async with await client.run(requests, model=MODEL, limits=limits) as result:
+        assert IDS == await ids_of(result)
+
+    assert 3 <= len(sent(emulator, "PUT"))
+    assert 3 == len([job.id async for job in client.jobs.list()])
+
+
+async def test_upload_that_was_cut_off_is_gone_on_with(client, emulator, requests):
+    """A dataset that an earlier call left UPLOADING gets its rows."""
+    emulator.add_fault("status", status=400, path="*:upload", times=1)
+    with pytest.raises(BadRequestError):
+        await client.submit(requests, model=MODEL)
+    async with await client.run(requests, model=MODEL) as result:
+        assert IDS == await ids_of(result)
+
+    assert 1 == len(
+        [each for each in sent(emulator, "POST", "/datasets") if each.path.endswith("datasets")]
+    )
+
+
+async def test_failed_job_is_not_repeated_in_silence(client, emulator, requests, caplog):
+    """Its end is taken for the end, until the caller asks for another try."""
+    emulator.script_jobs(phases=["FAILED"], status={"code": "INTERNAL", "message": "boo"})
+    first = await client.run(requests, model=MODEL)
+    with caplog.at_level(logging.WARNING):
+        second = await client.run(requests, model=MODEL)
+
+    assert 30 == first.report.missing == second.report.missing
+    assert 1 == len(creations(emulator))
+    assert "or on_previous='new'" in caplog.text
+    assert "INTERNAL: boo (lines 1 to 30 of the requests)" == second.report.jobs[0].reason
+    with pytest.raises(ResultRowsError, match="0 of 30 rows succeeded, 0 failed, 30 are missing"):
+        second.raise_for_failures()
+    for result in (first, second):
+        await result.aclose()
+
+
+async def test_new_try_is_made_once_and_found_again(client, emulator, requests):
+    """With on_previous='new' the next id is used; a call after a crash finds that one."""
+    emulator.script_jobs(phases=["FAILED"])
+    first = await client.submit(requests, model=MODEL)
+    await client.jobs.wait_until_terminal(first.refs[0])
+    second = await client.submit(requests, model=MODEL, on_previous="new")
+    third = await client.submit(requests, model=MODEL, on_previous="new")
+    fourth = await client.submit(requests, model=MODEL)
+
+    assert first.jobs[0].job_id.removesuffix("-g0") + "-g1" == second.jobs[0].job_id
+    assert second.jobs == third.jobs == fourth.jobs
+    assert 1 == len(sent(emulator, "POST", ":upload"))
+
+
+async def test_completed_job_without_its_output_runs_again(client, emulator, requests):
+    """Results that were deleted cannot be collected: the next id is used, also by default."""
+    async with await client.run(requests, model=MODEL) as first:
+        (job,) = first.submission.jobs
+    output = (await client.jobs.get(job.job_id)).output_dataset_id
+    await client.datasets.delete(output)
+    async with await client.run(requests, model=MODEL) as second:
+        assert IDS == await ids_of(second)
+        assert () == second.report.adopted
+
+    assert [job.job_id, job.job_id.removesuffix("0") + "1"] == creations(emulator)
+
+
+async def test_job_being_deleted_is_waited_for(client, emulator, requests):
+    """Its id is free afterwards, and is used again."""
+    (ref,) = (await client.submit(requests, model=MODEL)).refs
+    await client.jobs.delete(ref)
+    async with await client.run(requests, model=MODEL) as result:
+        assert IDS == await ids_of(result)
+
+    assert [ref.job_id] * 2 == creations(emulator)
+
+
+# --- Jobs and rows that end badly ---------------------------------------------------------------
+
+
+async def test_failed_job_costs_only_its_own_rows(client, emulator, requests):
+    """The others are collected; the report names lines and the server's reason."""
+    message = "chat dataset validation failed on shard-1.jsonl:3: invalid role pirate in message 0"
+    emulator.script_jobs(
+        times=1, phases=["FAILED"], status={"code": "INVALID_ARGUMENT", "message": message}
+    )
+    async with await client.run(requests, model=MODEL, limits=THREE, max_in_flight=1) as result:
+        assert IDS[10:] == await ids_of(result)
+        assert IDS[:10] == [each async for each in result.missing_ids()]
+        assert (20, 0, 10) == (
+            result.report.succeeded,
+            result.report.failed,
+            result.report.missing,
+        )
+        assert result.report.adds_up
+        with pytest.raises(ResultRowsError) as caught:
+            result.raise_for_failures()
+    assert caught.value.report is result.report
+    assert f"INVALID_ARGUMENT: {message} (lines 1 to 10 of the requests; it names line 3" in str(
+        caught.value
+    )
+
+
+async def test_failed_rows_go_to_the_errors_file(client, tmp_path):
+    """Rows that failed are rows too: in their order, in a file of their own."""
+    rows = [mapping("a"), mapping("b", "fail 400"), mapping("c"), mapping("d", "fail 503")]
+    output, errors = tmp_path / "out.jsonl", tmp_path / "errors.jsonl"
+    async with await client.run(rows, model=MODEL, output=output, errors=errors) as result:
+        assert ["a", "b", "c", "d"] == await ids_of(result)
+        assert ["b", "d"] == await ids_of(result.failures())
+        assert not (await result.get("b")).ok
+        assert (2, 2, 0) == (
+            result.report.succeeded,
+            result.report.failed,
+            result.report.missing,
+        )
+    assert (["a", "c"], ["b", "d"]) == (ids_in(output), ids_in(errors))
+
+
+async def test_only_rows_worth_it_are_sent_again(emulator, client):
+    """A row that failed retryably gets another try in a small job, one that did not gets none."""
+    tries = Counter()
+
+    def flaky(custom_id, body):
+        tries[custom_id] += 1
+        if custom_id == "b" and tries[custom_id] == 1:
+            raise RowFailureError("busy", 503)
+        return answer(custom_id, body)
+
+    async with Emulator(speed=6000, responder=flaky) as flaky_emulator:
+        async with connect(flaky_emulator) as other:
+            rows = [mapping("a"), mapping("b"), mapping("c", "fail 400"), mapping("d")]
+            async with await other.run(rows, model=MODEL, retry_rows=2) as result:
+                assert ["a", "b", "c", "d"] == await ids_of(result)
+                assert "B" == (await result.get("b")).text
+                assert (3, 1, 0, 1) == (
+                    result.report.succeeded,
+                    result.report.failed,
+                    result.report.missing,
+                    result.report.retried,
+                )
+                assert result.report.adds_up
+                assert 2 == len(result.report.jobs)
+            again = await other.run(rows, model=MODEL, retry_rows=2)
+            await again.aclose()
+        assert Counter(a=1, b=2, c=1, d=1) == tries
+        assert 2 == len(creations(flaky_emulator))
+
+
+async def test_rows_that_keep_failing_are_sent_so_often_and_no_more(client, emulator):
+    """Each further try is a job of its own, up to the number that was asked for."""
+    rows = [mapping("a", "fail 503"), mapping("b")]
+    async with await client.run(rows, model=MODEL, retry_rows=2) as result:
+        assert (1, 1, 2) == (
+            result.report.succeeded,
+            result.report.failed,
+            result.report.retried,
+        )
+
+    assert 3 == len(set(creations(emulator)))
+
+
+async def test_expired_job_keeps_its_rows_and_its_rest_is_continued(client, emulator, requests):
+    """Rows that were done are kept; only the others run, in a job that continues the first."""
+    emulator.script_jobs(phases=["RUNNING", "EXPIRED"])
+    async with await client.run(requests, model=MODEL) as first:
+        done = first.report.succeeded
+        assert 0 < done < 30
+        assert 30 - done == first.report.missing
+    async with await client.run(requests, model=MODEL, retry_rows=1) as second:
+        assert IDS == await ids_of(second)
+        assert second.report.is_complete
+        assert second.report.adds_up
+        assert 30 - done == second.report.retried
+        assert ["EXPIRED", "COMPLETED"] == [str(job.state) for job in second.report.jobs]
+        (job,) = second.submission.jobs
+    assert job.job_id.endswith("-g1")
+    assert (job.job_id.removesuffix("1") + "0",) == job.earlier
+    continued = await client.jobs.get(job.job_id)
+    assert continued.continued_from_job_name.endswith("-g0")
+    assert 1 == len(sent(emulator, "POST", ":upload"))
+
+
+async def test_expired_job_is_continued_on_request(client, emulator, requests):
+    """on_previous='new' continues too, and a later call collects both jobs."""
+    emulator.script_jobs(phases=["RUNNING", "EARLY_STOPPED"])
+    submission = await client.submit(requests, model=MODEL)
+    await client.jobs.wait_until_terminal(submission.refs[0])
+    new = await client.submit(requests, model=MODEL, on_previous="new")
+    async with await client.collect(new, requests=requests) as result:
+        assert IDS == await ids_of(result)
+    async with await client.run(requests, model=MODEL) as result:
+        assert IDS == await ids_of(result)
+        assert result.report.is_complete
+
+    assert 2 == len(creations(emulator))
+
+
+async def test_rows_of_a_failed_job_are_not_sent_again(client, emulator, requests):
+    """A job that failed would fail again: its rows stay missing."""
+    emulator.script_jobs(phases=["FAILED"])
+    async with await client.run(requests, model=MODEL, retry_rows=3) as result:
+        assert 30 == result.report.missing
+
+    assert 1 == len(creations(emulator))
+
+
+async def test_everything_goes_wrong_a_little(client, emulator, requests):
+    """A fifth of all requests fails, a job fails, another expires: the rest comes out right."""
+    for action, share in [("status", 0.08), ("reset", 0.06), ("html", 0.03), ("drop_answer", 0.03)]:
+        emulator.add_fault(action, times=None, probability=share)
+    emulator.script_jobs(phases=["RUNNING", "EXPIRED"])
+    emulator.script_jobs(phases=["FAILED"])
+    async with await client.run(
+        requests, model=MODEL, limits=THREE, max_in_flight=1, retry_rows=1
+    ) as result:
+        assert IDS[:10] + IDS[20:] == await ids_of(result)
+        assert IDS[10:20] == [each async for each in result.missing_ids()]
+        assert result.report.adds_up
+    emulator.clear_faults()
+    listed = [job.id async for job in client.jobs.list()]
+
+    assert 4 == len(listed)
+
+
+# --- Bad input, and what cannot be written ------------------------------------------------------
+
+
+async def test_bad_rows_are_one_error_and_nothing_is_sent(client, emulator, requests):
+    """All bad rows at once, by line, id and reason."""
+    with requests.open("ab") as file:
+        file.write(b'{"custom_id":"x","body":{}}\n{\n' + orjson.dumps(mapping("r0")) + b"\n")
+    with pytest.raises(InputRowsError) as caught:
+        await client.run(requests, model=MODEL, limits=THREE)
+
+    assert [31, 32, 33] == [problem.line for problem in caught.value.problems]
+    assert 3 == caught.value.count
+    assert "line 33 (custom_id 'r0'): custom_id is that of line 1 too" in str(caught.value)
+    assert [] == emulator.requests()
+
+
+async def test_bad_rows_can_be_skipped(client, requests, caplog):
+    """They are left out with a warning, and counted in the report."""
+    with requests.open("ab") as file:
+        file.write(b"{\n")
+    with caplog.at_level(logging.WARNING):
+        result = await client.run(requests, model=MODEL, on_bad_row="skip")
+
+    assert (30, 1) == (result.report.succeeded, result.report.skipped)
+    assert "left out: line 31: not JSON" in caplog.text
+    await result.aclose()
+
+
+async def test_bad_mapping_is_a_bad_row(client, emulator):
+    """A mapping that cannot be written is named with the others, in their order."""
+    rows = [mapping("a"), {"custom_id": "b", "body": {1}}, {"custom_id": "c"}]
+    with pytest.raises(InputRowsError) as caught:
+        await client.run(rows, model=MODEL)
+
+    assert [(2, "b"), (3, "c")] == [(each.line, each.custom_id) for each in caught.value.problems]
+    assert [] == emulator.requests()
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("on_bad_row", ["raise", "skip"])
+async def test_no_rows_are_an_error(client, emulator, tmp_path, content, on_bad_row):
+    """An empty file is a mistake, and no job is made of it."""
+    path = tmp_path / "empty.jsonl"
+    path.write_bytes(content)
+
+    with pytest.raises(InputRowsError, match="there are no rows in the requests"):
+        await client.run(path, model=MODEL, on_bad_row=on_bad_row)
+    assert [] == emulator.requests()
+
+
+async def test_missing_file_is_an_error(client, emulator, tmp_path):
+    """The file is named, and the reason."""
+    with pytest.raises(LocalFileError, match=r"cannot read '.*none\.jsonl': No such file"):
+        await client.run(tmp_path / "none.jsonl", model=MODEL)
+    assert [] == emulator.requests()
+
+
+async def test_output_that_cannot_be_written_is_found_out_first(
+    client, emulator, requests, tmp_path
+):
+    """Before anything is sent: a directory that is not there, a directory in its place."""
+    with pytest.raises(LocalFileError, match=r"cannot write '.*out\.jsonl': No such file"):
+        await client.run(requests, model=MODEL, output=tmp_path / "no" / "out.jsonl")
+    with pytest.raises(LocalFileError, match="it is a directory"):
+        await client.run(requests, model=MODEL, errors=tmp_path)
+    with pytest.raises(ConfigurationError, match="is named twice"):
+        await client.run(requests, model=MODEL, output=requests)
+    with pytest.raises(ConfigurationError, match="is named twice"):
+        await client.run(requests, model=MODEL, output=tmp_path / "x", errors=tmp_path / "x")
+    assert [] == emulator.requests()
+    assert [requests] == list(tmp_path.iterdir())
+
+
+async def test_output_is_replaced_only_by_whole_results(client, emulator, requests, tmp_path):
+    """A run that ends with an error leaves the file of the run before as it was."""
+    output = tmp_path / "out.jsonl"
+    output.write_text("before")
+    emulator.add_fault("status", status=400, path="*:getDownloadEndpoint", times=1)
+    with pytest.raises(BadRequestError):
+        await client.run(requests, model=MODEL, output=output)
+
+    assert "before" == output.read_text()
+    assert {requests, output} == {*tmp_path.iterdir()}
+    async with await client.run(requests, model=MODEL, output=output):
+        assert IDS == ids_in(output)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": ""},
+        {"model": ""},
+        {"inference_parameters": {"max_tokens": "many"}},
+        {"inference_parameters": {"maxTokens": 5}},
+        {"max_job_duration": -1},
+        {"on_previous": "retry"},
+        {"limits": 5},
+        {"retry_rows": -1},
+    ],
+)
+async def test_bad_argument_is_refused_before_anything_is_read(client, emulator, tmp_path, wrong):
+    """The requests are not even looked for."""
+    with pytest.raises(ConfigurationError):
+        await client.run(tmp_path / "none.jsonl", **{"model": MODEL, **wrong})
+    assert [] == emulator.requests()
+
+
+# --- Giving up, and cleaning up -----------------------------------------------------------------
+
+
+async def given_up(client, requests, emulator, **options):
+    """A run of three jobs that is cancelled when all of them are under way."""
+    emulator.script_jobs(times=None, phases=["RUNNING"], window_seconds=10**7)
+    task = asyncio.create_task(client.run(requests, model=MODEL, limits=THREE, **options))
+    while len(creations(emulator)) < 3:
+        await asyncio.sleep(0.001)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await task
+    return caught.value
+
+
+async def test_cancelled_run_leaves_its_jobs(client, emulator, requests):
+    """They run on; the cancellation has a note that says so."""
+    error = await given_up(client, requests, emulator)
+
+    assert [] == sent(emulator, "DELETE")
+    assert error.__notes__[0].startswith("jobs run on, and the same call finds them again: ")
+
+
+async def test_cancelled_run_deletes_its_jobs_when_asked_to(client, emulator, requests):
+    """All three, although the task is cancelled; the note names them."""
+    error = await given_up(client, requests, emulator, on_abort="delete")
+    deleted = {each.path.rpartition("/")[2] for each in sent(emulator, "DELETE")}
+
+    assert {*creations(emulator)} == deleted
+    assert error.__notes__[0].startswith("jobs were deleted (on_abort='delete'): ")
+
+
+async def test_job_that_cannot_be_deleted_is_named(client, emulator, requests):
+    """What runs on is said, and why."""
+    emulator.add_fault("status", status=400, method="DELETE", times=1)
+    error = await given_up(client, requests, emulator, on_abort="delete")
+
+    assert "jobs could not be deleted and may run on: " in error.__notes__[0]
+    assert 3 == len(sent(emulator, "DELETE"))
+
+
+async def test_first_failure_ends_the_run_and_is_raised_itself(client, emulator, requests):
+    """No group of exceptions: the error of the one request that failed for good."""
+    emulator.add_fault("status", status=400, method="POST", path="*/batchInferenceJobs", times=1)
+    with pytest.raises(BadRequestError):
+        await client.run(requests, model=MODEL, limits=THREE)
+
+
+async def test_inputs_are_deleted_when_all_results_are_here(client, emulator, requests, tmp_path):
+    """Input datasets only: outputs are what a repeated call finds."""
+    output = tmp_path / "out.jsonl"
+    async with await client.run(
+        requests, model=MODEL, limits=THREE, output=output, cleanup="datasets"
+    ) as result:
+        deleted = {each.path.rpartition("/")[2] for each in sent(emulator, "DELETE")}
+        assert {job.dataset_id for job in result.submission.jobs} == deleted
+        assert () == result.report.not_cleaned
+    async with await client.run(requests, model=MODEL, limits=THREE, cleanup="datasets") as again:
+        assert IDS == await ids_of(again)
+
+    assert 3 == len(creations(emulator))
+
+
+async def test_dataset_that_cannot_be_deleted_is_reported(client, emulator, requests):
+    """Results are here, so it is no error; the report names it."""
+    emulator.add_fault("status", status=400, method="DELETE", times=1)
+    async with await client.run(requests, model=MODEL, cleanup="datasets") as result:
+        assert (result.submission.jobs[0].dataset_id,) == result.report.not_cleaned
+
+
+async def test_results_go_with_their_result(client, requests):
+    """Closed, a result has no rows any more, and says so; closing twice does nothing."""
+    result = await client.run(requests, model=MODEL)
+    directory = result._finalizer.peek()[2][1]
+    assert directory.is_dir()
+    await result.aclose()
+    await result.aclose()
+
+    assert not directory.exists()
+    with pytest.raises(ClientStateError, match="is closed"):
+        await result.get("r1")
+
+
+async def test_result_that_nobody_holds_leaves_nothing(client, requests):
+    """Its rows are removed without a word when it is forgotten."""
+    result = await client.run(requests, model=MODEL)
+    directory = result._finalizer.peek()[2][1]
+    del result
+
+    assert not directory.exists()
+
+
+async def test_temporary_files_go_with_a_failed_run(
+    client, emulator, requests, tmp_path, monkeypatch
+):
+    """An error or a cancellation leaves no file behind."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    emulator.add_fault("status", status=400, path="*:upload", times=1)
+    with pytest.raises(BadRequestError):
+        await client.run(requests, model=MODEL, limits=THREE)
+
+    assert [] == list((tmp_path / "tmp").glob("fireworks-batch-*"))
+
+
+async def test_server_that_is_down_says_what_was_wrong(client, emulator, requests):
+    """The last error is raised after the repeats of the policy, and the same call can be made."""
+    emulator.add_fault("status", status=500, path="*/batchInferenceJobs*", times=10)
+    with pytest.raises(ServerError):
+        await client.run(requests, model=MODEL)
+    async with await client.run(requests, model=MODEL) as result:
+        assert attrs.evolve(result.report).is_complete

@@ -1,0 +1,162 @@
+"""What a run says of itself: submissions as JSON, reports that add up, settings checked."""
+
+import json
+
+import attrs
+import pytest
+
+from fireworks_batch import ConfigurationError, InputRowsError, JobRef, JobState
+from fireworks_batch.input_rows import RowProblem
+from fireworks_batch.limits import Limits
+from fireworks_batch.run_models import CheckReport, RunProgress, RunReport, RunStage
+from fireworks_batch.run_options import RunOptions
+from fireworks_batch.submission import AdoptedJob, Submission, SubmittedJob
+
+JOB = SubmittedJob(
+    job_id="x-g1",
+    dataset_id="x-g0",
+    rows=3,
+    bytes=300,
+    first_line=1,
+    last_line=4,
+    earlier=("x-g0",),
+)
+SUBMISSION = Submission(
+    account_id="acme",
+    base_url="https://api.fireworks.ai",
+    name="nightly",
+    jobs=(JOB, attrs.evolve(JOB, job_id="y-g0", earlier=())),
+    adopted=(AdoptedJob(job_id="x-g1", state=JobState("NEW"), age=5.5),),
+    skipped=2,
+)
+
+
+def test_submission_goes_through_json():
+    """What is stored is read back equal, unknown states included."""
+    assert Submission.from_json(SUBMISSION.to_json()) == SUBMISSION
+    assert Submission.from_json(SUBMISSION.to_json().encode()) == SUBMISSION
+    assert 1 == json.loads(SUBMISSION.to_json())["version"]
+
+
+def test_submission_is_small():
+    """A hundred jobs fit into any pipeline's message of 48 kB."""
+    big = attrs.evolve(SUBMISSION, jobs=(JOB,) * 100)
+
+    assert len(big.to_json()) < 30_000
+
+
+def test_submission_knows_rows_and_refs():
+    """Rows are those of all jobs; references come in their order."""
+    assert 6 == SUBMISSION.rows
+    assert (
+        JobRef("acme", "x-g1", "https://api.fireworks.ai"),
+        JobRef("acme", "y-g0", "https://api.fireworks.ai"),
+    ) == SUBMISSION.refs
+    assert ("x-g0", "x-g1") == JOB.job_ids
+    assert "<Submission 'nightly', 6 rows in 2 jobs>" == repr(SUBMISSION)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "not a stored submission: Expecting"),
+        ("[]", "not a stored submission: []"),
+        (None, "not a stored submission: "),
+        ('{"version": 2}', "version 2 cannot be read here; this release reads version 1"),
+        ('{"version": 1}', "'account_id' is missing"),
+    ],
+)
+def test_what_is_no_submission_is_refused(text, reason):
+    """Anything else says what it is not, and of which version it is."""
+    with pytest.raises(ConfigurationError) as caught:
+        Submission.from_json(text)
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize("member", ["job_id", "dataset_id", "rows", "first_line", "earlier"])
+@pytest.mark.parametrize("value", [None, "a/b", 1.5, [3]])
+def test_damaged_submission_is_refused(member, value):
+    """A member of a wrong type, or an id that could change a path, is found when it is read."""
+    stored = json.loads(SUBMISSION.to_json())
+    stored["jobs"][0][member] = value
+
+    with pytest.raises(ConfigurationError):
+        Submission.from_json(json.dumps(stored))
+
+
+def report(**changes) -> RunReport:
+    """A report of ten rows, all good."""
+    return RunReport(**{"rows": 10, "succeeded": 10, "failed": 0, "missing": 0, **changes})
+
+
+def test_report_adds_up_or_says_what_does_not():
+    """Each row is accounted for and nothing else came: else it is in the text."""
+    assert report().adds_up
+    assert report().is_complete
+    assert report(succeeded=7, failed=2, missing=1).adds_up
+    assert not report(succeeded=7, failed=2, missing=1).is_complete
+    assert not report(succeeded=9).adds_up
+    assert not report(remarks=("2 came more than once",)).adds_up
+    assert "10 of 10 rows succeeded, 0 failed, 0 are missing, 2 came more than once" == str(
+        report(remarks=("2 came more than once",))
+    )
+
+
+def test_check_report_raises_for_bad_rows_only_when_asked():
+    """A good one returns itself; bad rows, or none at all, are an error with all of them."""
+    good = CheckReport(rows=1, bytes=5, jobs=())
+    problems = tuple(RowProblem(number, None, "no") for number in range(1, 13))
+    bad = attrs.evolve(good, problems=problems, problem_count=40)
+
+    assert good is good.raise_for_problems()
+    with pytest.raises(InputRowsError) as caught:
+        bad.raise_for_problems()
+    assert (problems, 40) == (caught.value.problems, caught.value.count)
+    assert "40 bad rows of input, nothing was sent:\n  line 1: no\n" in str(caught.value)
+    assert str(caught.value).endswith("\n  and 30 more")
+    with pytest.raises(InputRowsError, match="there are no rows in the requests"):
+        attrs.evolve(good, rows=0).raise_for_problems()
+
+
+def test_progress_has_a_percentage_when_rows_are_counted():
+    """None while they are counted; never above 100."""
+    progress = RunProgress(
+        stage=RunStage.RUNNING,
+        rows=0,
+        rows_done=0,
+        rows_failed=0,
+        jobs=1,
+        jobs_submitted=0,
+        jobs_ended=0,
+    )
+
+    assert progress.percent is None
+    assert 50.0 == attrs.evolve(progress, rows=10, rows_done=5).percent
+    assert 100.0 == attrs.evolve(progress, rows=10, rows_done=50).percent
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("limits", 5, "limits must be a Limits, not 5"),
+        ("on_bad_row", "drop", "on_bad_row must be 'raise' or 'skip', not 'drop'"),
+        ("on_previous", True, "on_previous must be 'adopt' or 'new', not True"),
+        ("on_abort", "", "on_abort must be 'leave' or 'delete', not ''"),
+        ("cleanup", None, "cleanup must be 'keep' or 'datasets', not None"),
+        ("output", 5, "output and errors must be paths, not 5"),
+        ("max_in_flight", 0, "max_in_flight must be a whole number of at least 1, not 0"),
+        ("retry_rows", -1, "retry_rows must be a whole number of at least 0, not -1"),
+        ("retry_rows", True, "retry_rows must be a whole number of at least 0, not True"),
+        ("on_progress", 5, "on_progress must be a function, not 5"),
+    ],
+)
+def test_bad_setting_is_refused_by_name(name, value, text):
+    """Each setting of a run is checked before anything is read, and says what would be right."""
+    with pytest.raises(ConfigurationError) as caught:
+        RunOptions(**{name: value})
+    assert text == str(caught.value)
+
+
+def test_limits_are_of_the_exported_class():
+    """The default is what the server's newest documents say."""
+    assert Limits() == RunOptions().limits
