@@ -307,7 +307,7 @@ class DatasetConflictError(FireworksBatchError):
 
 
 class InputRowsError(FireworksBatchError):
-    """Rows of the input that the server would refuse; nothing was sent."""
+    """Rows of the input that the server would refuse, or has refused."""
 
     def __init__(
         self, message: str, *, problems: Sequence[RowProblem] = (), count: int | None = None

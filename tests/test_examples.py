@@ -1,6 +1,7 @@
 """Everything that README and examples show is run, each in a process of its own."""
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -16,7 +17,13 @@ from fireworks_batch.states import JOB_PHASES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+PAGES = {page: page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md"))}
+SNIPPETS = [
+    snippet
+    for text in (README, *PAGES.values())
+    for snippet in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+]
+MODEL = "accounts/fireworks/models/demo-8b"
 
 
 def environment(emulator: Emulator) -> dict[str, str]:
@@ -38,27 +45,39 @@ async def run(emulator: Emulator, *arguments: object, **settings: str) -> tuple[
 
 
 async def start(
-    emulator: Emulator, *arguments: object, **settings: str
+    emulator: Emulator, *arguments: object, cwd: Path | None = None, **settings: str
 ) -> asyncio.subprocess.Process:
     """Start Python on the arguments, in a user's environment with other settings."""
     return await asyncio.create_subprocess_exec(
         sys.executable,
         *map(str, arguments),
         env={**environment(emulator), **settings},
+        cwd=cwd,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
 
 
+def write_requests(path: Path, *, bad: bool = False) -> Path:
+    """Write three requests; a role nobody knows is in one of them if it is to be bad."""
+    rows = [
+        {"custom_id": f"r{number}", "body": {"messages": [{"role": role, "content": "hi"}]}}
+        for number, role in enumerate(["user", "user", "pirate" if bad else "user"])
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
 @pytest.mark.parametrize("number", range(len(SNIPPETS)))
-async def test_every_snippet_of_the_readme_runs(emulator, tmp_path, number):
-    """As a program of its own, with the environment a user would export."""
+async def test_every_snippet_runs(emulator, tmp_path, number):
+    """As a program of its own, with the environment a user would export, beside some requests."""
     emulator.script_job("nightly-eval", phases=["COMPLETED"])
+    write_requests(tmp_path / "requests.jsonl")
     program = tmp_path / "snippet.py"
     program.write_text(SNIPPETS[number], encoding="utf-8")
-    code, out, err = await run(emulator, program)
+    code, out, err = await run(emulator, program, cwd=tmp_path)
     assert (0, "") == (code, err)
-    assert "COMPLETED" in out
+    assert out
 
 
 def test_the_readme_has_the_states_of_the_table():
@@ -240,3 +259,43 @@ async def test_read_results_prints_texts_and_names_the_rest(emulator, tmp_path):
     assert "c RowError(code='400', message='wrong')" in err
     assert "<ResultsReport: 1 succeeded, 2 failed, 1 missing" in err
     assert "to be run again: b d" in err
+
+
+async def test_run_file_goes_from_requests_to_results(emulator, tmp_path):
+    """0 and two files; 2 and the bad lines, and nothing sent, when rows are bad."""
+    program = ROOT / "examples" / "run_file.py"
+    requests = write_requests(tmp_path / "requests.jsonl")
+    code, out, err = await run(emulator, program, requests, MODEL, "nightly")
+    assert (0, "") == (code, err)
+    assert out.endswith("3 of 3 rows succeeded, 0 failed, 0 are missing\n")
+    assert 3 == len((tmp_path / "requests.jsonl.results").read_text().splitlines())
+    before = len(emulator.requests())
+    bad = write_requests(tmp_path / "bad.jsonl", bad=True)
+    code, _, err = await run(emulator, program, bad, MODEL, "nightly")
+    assert code == 2
+    assert "line 3 (custom_id 'r2'): message 0 has role 'pirate'" in err
+    assert before == len(emulator.requests())
+
+
+@pytest.mark.parametrize("killed_by", [signal.SIGTERM, signal.SIGKILL])
+async def test_a_killed_run_is_gone_on_with(emulator, tmp_path, killed_by):
+    """The worker is killed while its job runs; the same command line collects that job."""
+    program = ROOT / "examples" / "run_in_worker.py"
+    requests = write_requests(tmp_path / "requests.jsonl")
+    order = (program, requests, MODEL, "nightly", tmp_path / "output.jsonl")
+    emulator.add_fault("hang", path="*/batchInferenceJobs/nightly-*", after=1)
+    worker = await start(emulator, *order)
+    while not any(entry.fault == "hang" for entry in emulator.requests()):
+        await asyncio.sleep(0.01)
+    worker.send_signal(killed_by)
+    out, err = await worker.communicate()
+    if killed_by == signal.SIGTERM:
+        assert (75, b"") == (worker.returncode, err)
+        assert b"jobs run on, and the same call finds them again: nightly-" in out
+    emulator.clear_faults()
+    code, text, _ = await run(emulator, *order)
+    assert code == 0
+    assert "had ended before: nightly-" in text
+    assert text.endswith("3 of 3 rows succeeded, 0 failed, 0 are missing\n")
+    created = [entry for entry in emulator.requests() if entry.path.endswith("InferenceJobs")]
+    assert 1 == len(created)

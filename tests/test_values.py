@@ -11,15 +11,20 @@ import pytest
 import fireworks_batch
 from fireworks_batch import (
     JOB_WINDOW,
+    AdoptedJob,
     BatchInferenceJob,
+    CheckReport,
     Dataset,
     DatasetFormat,
     DatasetState,
     EncryptionState,
     FireworksBatchError,
     InferenceParameters,
+    InputRowsError,
+    JobEnd,
     JobOutcomeError,
     JobPhase,
+    JobPlan,
     JobProgress,
     JobRef,
     JobSnapshot,
@@ -36,8 +41,14 @@ from fireworks_batch import (
     ResultsReport,
     RetryPolicy,
     RowError,
+    RowProblem,
+    RunProgress,
+    RunReport,
+    RunStage,
     Status,
     StatusCode,
+    Submission,
+    SubmittedJob,
     TransportError,
     WaitError,
 )
@@ -47,6 +58,7 @@ from fireworks_batch.errors import APIStatusError
 NO_VALUES = {
     "ApiKey",
     "BatchClient",
+    "BatchResult",
     "DatasetLike",
     "Datasets",
     "JobLike",
@@ -54,6 +66,7 @@ NO_VALUES = {
     "JobWait",
     "Jobs",
     "Listing",
+    "Requests",
     "__version__",
     "to_dict",
 }
@@ -107,15 +120,35 @@ REPORT = ResultsReport(
     missing_count=0,
     counts_agree=False,
 )
+PLAN = JobPlan(rows=3, bytes=300, first_line=1, last_line=4)
+PROBLEM = RowProblem(3, "a", "no")
+ADOPTED = AdoptedJob(job_id="nightly-g0", state=JobState("NEW"), age=5.5)
+SUBMITTED = SubmittedJob(
+    job_id="nightly-g1",
+    dataset_id="nightly-g0",
+    rows=3,
+    bytes=300,
+    first_line=1,
+    last_line=4,
+    earlier=("nightly-g0",),
+)
+JOB_END = JobEnd(job_id="nightly-g1", state=JobState.FAILED, rows=3, reason="no")
+RUN_REPORT = RunReport(
+    rows=3, succeeded=1, failed=1, missing=1, jobs=(JOB_END,), adopted=(ADOPTED,), remarks=("no",)
+)
 # One instance of each exported value, made with something in every member.
 VALUES: dict[str, Any] = {
     "JOB_WINDOW": JOB_WINDOW,
+    "AdoptedJob": ADOPTED,
     "BatchInferenceJob": JOB,
+    "CheckReport": CheckReport(rows=1, bytes=5, jobs=(PLAN,), problems=(PROBLEM,), problem_count=7),
     "Dataset": DATASET,
     "DatasetFormat": DatasetFormat.CHAT,
     "DatasetState": DatasetState("NEW"),
     "EncryptionState": EncryptionState.CMEK,
     "InferenceParameters": JOB.inference_parameters,
+    "JobEnd": JOB_END,
+    "JobPlan": PLAN,
     "JobPhase": JobPhase.LEAVING,
     "JobProgress": JOB.job_progress,
     "JobRef": REF,
@@ -129,6 +162,27 @@ VALUES: dict[str, Any] = {
     "Precision": JOB.precision,
     "ResultRow": ROW,
     "ResultsReport": REPORT,
+    "RowProblem": PROBLEM,
+    "RunProgress": RunProgress(
+        stage=RunStage.RUNNING,
+        rows=3,
+        rows_done=2,
+        rows_failed=1,
+        jobs=2,
+        jobs_submitted=2,
+        jobs_ended=1,
+    ),
+    "RunReport": RUN_REPORT,
+    "RunStage": RunStage.RETRYING,
+    "Submission": Submission(
+        account_id="acme",
+        base_url="https://api.fireworks.ai",
+        name="nightly",
+        jobs=(SUBMITTED,),
+        adopted=(ADOPTED,),
+        skipped=1,
+    ),
+    "SubmittedJob": SUBMITTED,
     "RetryPolicy": RetryPolicy(max_attempts=2),
     "RowError": ROW_ERROR,
     "Status": JOB.status,
@@ -140,7 +194,12 @@ BRANCHES: dict[type[FireworksBatchError], dict[str, Any]] = {
     ResponseDecodeError: {"problems": ["model: no"], "partial": JOB},
     WaitError: {"ref": REF, "last_snapshot": SNAPSHOT},
     JobOutcomeError: {"job": JOB},
-    ResultRowsError: {"missing_ids": ["r-1"], "duplicate_ids": ["r-2", "r-3"]},
+    InputRowsError: {"problems": [RowProblem(3, "a", "no")], "count": 7},
+    ResultRowsError: {
+        "missing_ids": ["r-1"],
+        "duplicate_ids": ["r-2", "r-3"],
+        "report": RUN_REPORT,
+    },
 }
 
 

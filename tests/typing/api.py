@@ -14,8 +14,11 @@ from fireworks_batch import (
     JOB_WINDOW,
     BatchClient,
     BatchInferenceJob,
+    BatchResult,
+    CheckReport,
     Dataset,
     FireworksBatchError,
+    InputRowsError,
     JobFailedError,
     JobPhase,
     JobProgress,
@@ -35,7 +38,10 @@ from fireworks_batch import (
     ResultsReport,
     RetryPolicy,
     RowError,
+    RowProblem,
+    RunReport,
     StatusCode,
+    Submission,
     WaitError,
     WaitTimeoutError,
     to_dict,
@@ -193,3 +199,43 @@ async def results(client: BatchClient, job: BatchInferenceJob) -> None:
 def gaps(error: ResultRowsError) -> None:
     """What is missing."""
     assert_type(error.missing_ids, tuple[str, ...])
+
+
+async def from_requests_to_results(client: BatchClient) -> None:
+    """Check, submit, collect, run; results by iteration and by id."""
+    rows = [{"custom_id": "a", "body": {"messages": []}}]
+    report = await client.check("requests.jsonl", limits=Limits(max_rows=5))
+    assert_type(report, CheckReport)
+    assert_type(report.problems, tuple[RowProblem, ...])
+    submission = await client.submit(rows, model="accounts/fireworks/models/demo-8b")
+    assert_type(submission, Submission)
+    assert_type(submission.refs, tuple[JobRef, ...])
+    assert_type(Submission.from_json(submission.to_json()), Submission)
+    async with await client.collect(submission, requests=iter(rows)) as result:
+        assert_type(result, BatchResult)
+        assert_type(result.report, RunReport)
+        assert_type(result.raise_for_failures(), BatchResult)
+    result = await client.run(
+        (row for row in rows),
+        model="accounts/fireworks/models/demo-8b",
+        inference_parameters={"max_tokens": 5},
+        output="results.jsonl",
+        on_progress=lambda progress: print(progress.percent),  # noqa: T201
+    )
+    async for row in result:
+        assert_type(row.custom_id, str | None)
+        assert_type(row.text, str | None)
+    async for custom_id in result.missing_ids():
+        assert_type(custom_id, str)
+    found = await result.get("a")
+    if found is not None:
+        assert_type(found.is_retryable, bool)
+
+
+def errors_of_rows(error: InputRowsError | ResultRowsError) -> None:
+    """What they carry."""
+    if isinstance(error, InputRowsError):
+        assert_type(error.problems, tuple[RowProblem, ...])
+        assert_type(error.count, int)
+    else:
+        assert_type(error.report, RunReport | None)

@@ -1,0 +1,34 @@
+"""A worker that may be killed at any moment: python run_in_worker.py REQUESTS MODEL NAME OUTPUT
+
+Exits with 0 when OUTPUT is there, and with 75 when it was asked to stop: then, and after a crash,
+run it again with the same arguments. It keeps nothing between two calls but what the server has.
+"""
+
+import asyncio
+import signal
+import sys
+
+from fireworks_batch import BatchClient
+
+AGAIN = 75
+
+
+async def main(requests: str, model: str, name: str, output: str) -> int:
+    """Run, and end early without harm: the jobs never notice."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    loop.add_signal_handler(signal.SIGTERM, task.cancel if task else sys.exit)
+    async with BatchClient() as client:
+        try:
+            result = await client.run(requests, model=model, name=name, output=output)
+        except asyncio.CancelledError as error:
+            print(*getattr(error, "__notes__", []), flush=True)
+            return AGAIN
+    async with result:
+        for job in result.report.adopted:
+            print("had ended before:", job.job_id, job.state, flush=True)
+        print(result.report, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main(*sys.argv[1:])))
