@@ -21,7 +21,7 @@ from fireworks_batch.rows import read_row
 from fireworks_batch.run_models import JobEnd, RunReport
 from fireworks_batch.submission import AdoptedJob, SubmittedJob
 
-__all__ = ["Collector", "Ended", "job_end", "run_report"]
+__all__ = ["Collector", "Ended", "Selection", "job_end", "run_report"]
 
 # Numbers of jobs grow with their age first, so that among results of a row the older ones come
 # first; no run has so many jobs.
@@ -46,6 +46,23 @@ class Ended:
 
     is_retry: bool = False
     """Whether its rows are those that did not come the first time."""
+
+
+@attrs.frozen
+class Selection:
+    """Rows of a file, by what came of them."""
+
+    path: Path
+    """The file: good rows only."""
+
+    first: int
+    """The position of its first row among all rows, from 1."""
+
+    last: int
+    """The position of its last row."""
+
+    kinds: tuple[Kind, ...]
+    """The results that are meant."""
 
 
 class Collector:
@@ -148,26 +165,26 @@ class Collector:
         """Return how many rows within positions are of a kind."""
         return await in_thread(partial(self.index.count, kind, first, last))
 
-    async def select(self, parts: Sequence[tuple[Path, int, int]], target: Path) -> int:
-        """Write the rows that are worth sending again into a file, and return how many there are.
+    async def select(self, selections: Sequence[Selection], target: Path) -> int:
+        """Write selected rows into a file, and return how many there are.
 
         Args:
-            parts: Files of rows, each with the positions of its first and last one.
+            selections: Which.
             target: The file to write.
         """
         written: list[int] = []
         with await in_thread(lambda: target.open("wb")) as file:
-            for path, first, last in parts:
-                await self._in_steps(self._select(path, first, last, file, written))
+            for selection in selections:
+                await self._in_steps(self._select(selection, file, written))
         return sum(written)
 
-    def _select(
-        self, path: Path, first: int, last: int, file: IO[bytes], written: list[int]
-    ) -> Iterator[None]:
-        wanted = self._worth_another_try(first, last)
+    def _select(self, selection: Selection, file: IO[bytes], written: list[int]) -> Iterator[None]:
+        wanted = self._positions(selection)
         next_wanted = next(wanted, None)
-        position = first
-        with open_lines(path) as source:
+        if next_wanted is None:
+            return
+        position = selection.first
+        with open_lines(selection.path) as source:
             for block in read_blocks(source):
                 lines = block.data.removesuffix(b"\n").split(b"\n")
                 end = position + len(lines)
@@ -180,9 +197,9 @@ class Collector:
                 if next_wanted is None:
                     return
 
-    def _worth_another_try(self, first: int, last: int) -> Iterator[int]:
-        after = first - 1
-        while page := self.index.page((Kind.RETRYABLE, Kind.MISSING), after=after, last=last):
+    def _positions(self, selection: Selection) -> Iterator[int]:
+        after, last = selection.first - 1, selection.last
+        while page := self.index.page(selection.kinds, after=after, last=last):
             for each in page:
                 yield each.position
             after = page[-1].position

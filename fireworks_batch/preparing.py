@@ -20,7 +20,7 @@ from fireworks_batch.input_files import ShardFile, check_path
 from fireworks_batch.input_rows import RowProblem
 from fireworks_batch.preflight import Scan, ScanTerms
 
-__all__ = ["Prepared", "Requests", "in_thread", "prepare", "spool"]
+__all__ = ["Prepared", "Requests", "Spooled", "in_thread", "prepare", "spool"]
 
 Requests: TypeAlias = (
     str | os.PathLike[str] | Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
@@ -97,32 +97,46 @@ def _advance(scan: Scan) -> bool:
 # --- Requests that are no file ------------------------------------------------------------------
 
 
-async def spool(requests: Requests, path: Path) -> tuple[Path, list[RowProblem]]:
+@attrs.frozen
+class Spooled:
+    """Requests as a file."""
+
+    path: Path
+    """The caller's own, or one that mappings were written to."""
+
+    problems: tuple[RowProblem, ...] = ()
+    """The first mappings that cannot be written as JSON; a blank line stands in their places."""
+
+    problem_count: int = 0
+    """How many there are."""
+
+
+async def spool(requests: Requests, path: Path, *, most_problems: int = 100) -> Spooled:
     """Return requests as a file: the caller's own, or one that they are written to.
 
     Args:
         requests: A path or mappings.
-        path: Where mappings are written to, one a line; the line is empty for one that cannot be.
-
-    Returns:
-        The file, and the mappings that cannot be written as JSON.
+        path: Where mappings are written to, one a line.
+        most_problems: Mappings to remember that cannot be written; the rest is only counted.
 
     Raises:
         ConfigurationError: They are neither, or there is no such file.
     """
     if isinstance(requests, str | os.PathLike):
-        return await in_thread(partial(check_path, Path(requests))), []
+        return Spooled(await in_thread(partial(check_path, Path(requests))))
     items = _items(requests)
     problems: list[RowProblem] = []
-    written = 0
+    written = count = 0
     file = await in_thread(partial(path.open, "wb"))
     try:
         async for chunk in _chunks(items):
-            problems += await in_thread(partial(_write, file, chunk, written + 1))
+            found = await in_thread(partial(_write, file, chunk, written + 1))
+            problems += found[: most_problems - len(problems)]
+            count += len(found)
             written += len(chunk)
     finally:
         file.close()
-    return path, problems
+    return Spooled(path, tuple(problems), count)
 
 
 def _items(requests: Any) -> AsyncIterator[Any]:
@@ -191,10 +205,15 @@ async def in_thread(work: Callable[[], _T], *, stop: Callable[[], None] | None =
         stop: Called when it is given up, to end it sooner.
     """
     future = asyncio.get_running_loop().run_in_executor(None, work)
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        if stop is not None:
-            stop()
-        await asyncio.wait([future])
-        raise
+    cancellation: asyncio.CancelledError | None = None
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError as exc:
+            cancellation = exc
+            if stop is not None:
+                stop()
+    if cancellation is None:
+        return future.result()
+    future.exception()  # whatever it is, it is of no use to anybody now
+    raise cancellation

@@ -50,10 +50,10 @@ async def look_at(
     requests: Requests, rules: RowRules, options: RunOptions, directory: Path, **terms: Any
 ) -> Prepared:
     """Look at requests of any form, with bad mappings among the bad rows."""
-    path, unwritable = await spool(requests, directory / "requests.jsonl")
+    spooled = await spool(requests, directory / "requests.jsonl")
     prepared = await prepare(
         ScanTerms(
-            path=path,
+            path=spooled.path,
             rules=rules,
             limits=options.limits,
             directory=directory,
@@ -61,12 +61,12 @@ async def look_at(
             **terms,
         )
     )
-    problems = sorted([*prepared.problems, *unwritable], key=lambda problem: problem.line)
+    problems = sorted([*prepared.problems, *spooled.problems], key=lambda problem: problem.line)
     return attrs.evolve(
         prepared,
         problems=tuple(problems),
-        problem_count=prepared.problem_count + len(unwritable),
-        blank_lines=prepared.blank_lines - len(unwritable),
+        problem_count=prepared.problem_count + spooled.problem_count,
+        blank_lines=prepared.blank_lines - spooled.problem_count,
     )
 
 

@@ -1,5 +1,6 @@
 """What a run was asked for, checked before anything is read or sent."""
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -43,6 +44,20 @@ def _limits(_: object, __: "attrs.Attribute[Any]", value: Any) -> None:
 def _callable(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
     if value is not None and not callable(value):
         raise ConfigurationError(f"{attribute.name} must be a function, not {value!r}")
+
+
+def _timeout(_: object, __: "attrs.Attribute[Any]", value: Any) -> None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is None or isinstance(value, JobWindow) or (is_number and 0 < value < math.inf):
+        return
+    raise ConfigurationError(
+        f"timeout must be a number of seconds above 0, JOB_WINDOW or None, not {value!r}"
+    )
+
+
+def _poll(_: object, __: "attrs.Attribute[Any]", value: Any) -> None:
+    if value is not None and not isinstance(value, PollPolicy):
+        raise ConfigurationError(f"poll must be a PollPolicy, not {value!r}")
 
 
 def _path(value: Any) -> Path | None:
@@ -93,10 +108,10 @@ class RunOptions:
     cleanup: str = attrs.field(default="keep", validator=_one_of("keep", "datasets"))
     """Whether input datasets are deleted when all results are here."""
 
-    timeout: float | JobWindow | None = JOB_WINDOW
+    timeout: float | JobWindow | None = attrs.field(default=JOB_WINDOW, validator=_timeout)
     """How long each job is waited for."""
 
-    poll: PollPolicy | None = None
+    poll: PollPolicy | None = attrs.field(default=None, validator=_poll)
     """When jobs are looked at."""
 
     @property

@@ -7,6 +7,7 @@ crash at any moment, and by two processes at once.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -19,9 +20,13 @@ from fireworks_batch.batch_result import BatchResult, write_lines
 from fireworks_batch.collecting import Collector, Ended, run_report
 from fireworks_batch.concurrency import all_of
 from fireworks_batch.datasets import Datasets
-from fireworks_batch.errors import ConfigurationError, FireworksBatchError, NotFoundError
+from fireworks_batch.errors import (
+    ClientStateError,
+    ConfigurationError,
+    FireworksBatchError,
+    NotFoundError,
+)
 from fireworks_batch.generations import OnPrevious
-from fireworks_batch.input_files import ShardFile
 from fireworks_batch.input_rows import RowRules
 from fireworks_batch.jobs import Jobs
 from fireworks_batch.limits import Limits
@@ -29,13 +34,14 @@ from fireworks_batch.models import BatchInferenceJob
 from fireworks_batch.names import JobRef
 from fireworks_batch.output_files import check_targets
 from fireworks_batch.preparing import Prepared, Requests, in_thread
+from fireworks_batch.resending import Resending
 from fireworks_batch.result_index import Kind
 from fireworks_batch.run_input import look_at, workspace
 from fireworks_batch.run_models import RunStage, input_error
 from fireworks_batch.run_options import RunOptions
 from fireworks_batch.run_progress import ProgressBoard
+from fireworks_batch.run_shards import Shard, shards_of
 from fireworks_batch.run_template import JobTemplate
-from fireworks_batch.states import JobState
 from fireworks_batch.submission import AdoptedJob, Submission, SubmittedJob
 from fireworks_batch.submitting import JobTerms, ShardSubmission, Submitter
 
@@ -44,8 +50,6 @@ __all__ = ["Run", "Services"]
 _log = logging.getLogger("fireworks_batch.run")
 _T = TypeVar("_T")
 
-_UNFINISHED: Final = frozenset({JobState.EXPIRED, JobState.EARLY_STOPPED})
-_BAD: Final = frozenset({JobState.FAILED, JobState.CANCELLED})
 _ANY_NUMBER: Final = 1_000_000
 _NO_LIMITS: Final = Limits(max_bytes=2**62)
 
@@ -68,28 +72,6 @@ class Services:
 
     wall: Callable[[], datetime]
     """Returns the time of day, aware, in UTC."""
-
-
-@attrs.define
-class _Shard:
-    """One job's worth of rows, from its file to its end."""
-
-    number: int
-    file: ShardFile
-    first: int
-    """The position of its first row among all rows, from 1."""
-    sent: ShardSubmission | None = None
-    ends: list[Ended] = attrs.field(factory=list)
-
-    @property
-    def last(self) -> int:
-        """The position of its last row."""
-        return self.first + self.file.rows - 1
-
-    @property
-    def state(self) -> JobState:
-        """How its newest job ended."""
-        return self.ends[-1].job.state
 
 
 class Run:
@@ -121,9 +103,10 @@ class Run:
 
     async def collect(self, submission: Submission, requests: Requests | None) -> BatchResult:
         """Follow the jobs of a submission, and put results together: see `BatchClient.collect`."""
-        check_targets([self._options.output, self._options.errors], requests)
-        async with workspace(keep=True) as directory:
-            collector = Collector(self._services.jobs, self._services.datasets, directory)
+        await self._check_targets(requests)
+        for ref in submission.refs:
+            self._services.jobs.ref(ref)
+        async with workspace(keep=True) as directory, self._collector(directory) as collector:
             if requests is not None:
                 await collector.expect(await self._same_rows(requests, submission, directory))
             self._board.enter(RunStage.RUNNING, rows=submission.rows, jobs=len(submission.jobs))
@@ -135,16 +118,21 @@ class Run:
 
     async def run(self, requests: Requests, template: JobTemplate) -> BatchResult:
         """Do all of it: see `BatchClient.run`."""
-        check_targets([self._options.output, self._options.errors], requests)
-        async with self._abort.guard(), workspace(keep=True) as directory:
+        await self._check_targets(requests)
+        async with (
+            self._abort.guard(),
+            workspace(keep=True) as directory,
+            self._collector(directory) as collector,
+        ):
             prepared = await self._prepare(requests, template.rules, directory)
+            # Before the jobs run: in the hours of a run somebody may write the file anew.
+            await collector.expect([file.path for file in prepared.shards])
             terms = await self._terms(template)
-            collector = Collector(self._services.jobs, self._services.datasets, directory)
-            shards = _shards(prepared)
+            shards = shards_of(prepared.shards)
             self._board.enter(RunStage.RUNNING, rows=prepared.rows, jobs=len(shards))
             await all_of(partial(self._run_shard, collector, shard, terms) for shard in shards)
-            await collector.expect([shard.file.path for shard in shards])
-            again = await self._send_again(collector, shards, terms, directory)
+            again = Resending(collector, self._options, directory, shards)
+            await self._send_again(collector, again, terms)
             submission = self._submission(
                 template,
                 terms,
@@ -153,6 +141,20 @@ class Run:
             )
             ends = _flat(shard.ends for shard in (*shards, *again.shards))
             return await self._finish(collector, directory, submission, ends, again.rows)
+
+    async def _check_targets(self, requests: Requests | None) -> None:
+        targets = [self._options.output, self._options.errors]
+        await in_thread(partial(check_targets, targets, requests))
+
+    @asynccontextmanager
+    async def _collector(self, directory: Path) -> AsyncIterator[Collector]:
+        """Make a collector, whose index is closed if the block fails."""
+        collector = Collector(self._services.jobs, self._services.datasets, directory)
+        try:
+            yield collector
+        except BaseException:
+            collector.index.close()
+            raise
 
     # --- Before anything is sent ------------------------------------------------------------------
 
@@ -164,6 +166,8 @@ class Run:
             raise input_error(prepared.problems, count)
         for problem in prepared.problems:
             _log.warning("left out: %s", problem)
+        if count > len(prepared.problems):
+            _log.warning("left out: %d bad rows in all", count)
         return prepared
 
     async def _terms(self, template: JobTemplate) -> JobTerms:
@@ -206,14 +210,12 @@ class Run:
 
     # --- One job ----------------------------------------------------------------------------------
 
-    async def _run_shard(
-        self, collector: Collector, shard: _Shard, terms: JobTerms, attempt: int = 0
-    ) -> None:
+    async def _run_shard(self, collector: Collector, shard: Shard, terms: JobTerms) -> None:
         async with self._in_flight:
-            shard.sent = await self._submitter.submit(shard.file, terms)
-            self._sent.append(shard.sent)
+            sent = shard.sent = await self._submitter.submit(shard.file, terms)
+            self._sent.append(sent)
             shard.ends = await self._follow(
-                collector, shard.sent.submitted, shard.sent.job, shard=shard.number, attempt=attempt
+                collector, sent.submitted, sent.job, shard=shard.number, attempt=shard.attempt
             )
 
     async def _follow(
@@ -241,61 +243,18 @@ class Run:
             self._board.see(snapshot.job)
             if snapshot.job.is_terminal:
                 return snapshot.job
-        raise ConfigurationError(f"{ref} did not end")
+        raise ClientStateError(f"the wait for {ref} ended without an end")
 
-    # --- Rows that are sent again -----------------------------------------------------------------
-
-    async def _send_again(
-        self, collector: Collector, shards: Sequence[_Shard], terms: JobTerms, directory: Path
-    ) -> "_Again":
-        again = _Again()
+    async def _send_again(self, collector: Collector, again: Resending, terms: JobTerms) -> None:
         for attempt in range(1, self._options.retry_rows + 1):
-            await collector.choose()
-            works = [
-                partial(self._run_shard, collector, shard, terms, attempt)
-                async for shard, terms, attempt in self._rest(
-                    collector, shards, again, terms, directory, attempt
-                )
-            ]
+            before = again.rows
+            works = await again.next(terms, attempt)
             if not works:
                 break
-            await all_of(works)
-        return again
-
-    async def _rest(
-        self,
-        collector: Collector,
-        shards: Sequence[_Shard],
-        again: "_Again",
-        terms: JobTerms,
-        directory: Path,
-        attempt: int,
-    ) -> AsyncIterator[tuple[_Shard, JobTerms, int]]:
-        """Yield what has to run once more: the rest of unfinished jobs, and a job of other rows."""
-        whole = [shard for shard in shards if shard.state == JobState.COMPLETED]
-        new = attrs.evolve(terms, on_previous=OnPrevious.NEW)
-        for shard in shards:
-            if shard.state in _UNFINISHED:
-                left = await collector.count(Kind.MISSING, shard.first, shard.last)
-                if left:
-                    again.rows += left
-                    self._board.enter(RunStage.RETRYING, rows=left, jobs=1)
-                    yield shard, new, 0
-        path = directory / f"again-{attempt}.jsonl"
-        rows = await collector.select(
-            [(shard.file.path, shard.first, shard.last) for shard in whole], path
-        )
-        if rows and all(shard.state not in _BAD for shard in again.shards):
-            options = attrs.evolve(self._options, on_bad_row="raise")
-            part = directory / f"again-{attempt}"
-            await in_thread(part.mkdir)
-            prepared = await look_at(path, RowRules(), options, part)
-            again.rows += rows
-            self._board.enter(RunStage.RETRYING, rows=rows, jobs=len(prepared.shards))
-            key = attrs.evolve(terms.key, attempt=attempt)
-            for shard in _shards(prepared, first=len(shards) + len(again.shards)):
-                again.shards.append(shard)
-                yield shard, attrs.evolve(terms, key=key), attempt
+            self._board.enter(RunStage.RETRYING, rows=again.rows - before, jobs=len(works))
+            await all_of(
+                partial(self._run_shard, collector, work.shard, work.terms) for work in works
+            )
 
     # --- At the end -------------------------------------------------------------------------------
 
@@ -343,22 +302,6 @@ class Run:
 
         await all_of(partial(delete, dataset_id) for dataset_id in dict.fromkeys(datasets))
         return left
-
-
-@attrs.define
-class _Again:
-    """What was sent again."""
-
-    rows: int = 0
-    shards: list[_Shard] = attrs.field(factory=list)
-
-
-def _shards(prepared: Prepared, first: int = 0) -> list[_Shard]:
-    position, shards = 1, []
-    for number, file in enumerate(prepared.shards, first):
-        shards.append(_Shard(number, file, position))
-        position += file.rows
-    return shards
 
 
 def _adopted(sent: Iterable[ShardSubmission]) -> tuple[AdoptedJob, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from fireworks_batch.datasets import Datasets
-from fireworks_batch.errors import ConfigurationError, NotFoundError
+from fireworks_batch.errors import ConfigurationError, JobGoneError, NotFoundError
 from fireworks_batch.generations import (
     MOST_GENERATIONS,
     Adopt,
@@ -147,8 +147,8 @@ class Submitter:
     async def _await_deletion(self, job: BatchInferenceJob) -> None:
         _log.info("job %r is being deleted: its id is free afterwards", job.id)
         try:
-            await self._jobs.delete(job, wait=True)
-        except NotFoundError:
+            await self._jobs.wait_until_terminal(job)
+        except (JobGoneError, NotFoundError):
             return
 
     # --- Adopting ---------------------------------------------------------------------------------

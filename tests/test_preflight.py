@@ -22,7 +22,7 @@ from fireworks_batch import (
 from fireworks_batch.input_rows import RowRules
 from fireworks_batch.limits import Limits
 from fireworks_batch.preflight import Scan, ScanTerms
-from fireworks_batch.preparing import in_thread, prepare, spool
+from fireworks_batch.preparing import Spooled, in_thread, prepare, spool
 
 
 def row(custom_id="a", **members) -> bytes:
@@ -298,28 +298,30 @@ async def some(items):
 async def test_mappings_are_written_to_a_file(tmp_path, make):
     """Any iterable of any mappings, one a line, in its order."""
     items = [mapping(f"r{number}") for number in range(5)]
-    path, problems = await spool(make(items), tmp_path / "requests.jsonl")
+    spooled = await spool(make(items), tmp_path / "requests.jsonl")
 
-    assert [] == problems
-    assert items == [orjson.loads(line) for line in path.read_bytes().splitlines()]
+    assert () == spooled.problems
+    assert items == [orjson.loads(line) for line in spooled.path.read_bytes().splitlines()]
 
 
 async def test_path_is_used_where_it_is(write, tmp_path):
     """A file is not copied, whether it is given as a text or as a path."""
     path = write(ROWS[0])
 
-    assert (path, []) == await spool(str(path), tmp_path / "x")
-    assert (path, []) == await spool(path, tmp_path / "x")
+    assert Spooled(path) == await spool(str(path), tmp_path / "x")
+    assert Spooled(path) == await spool(path, tmp_path / "x")
 
 
 async def test_mapping_that_is_no_json_is_a_bad_row(tmp_path):
     """It is named by its number and id, and leaves a blank line, so that others keep theirs."""
     items = [mapping("a"), {"custom_id": "b", "body": {1, 2}}, mapping("c"), {"x": "\ud800"}]
-    path, problems = await spool(items, tmp_path / "requests.jsonl")
+    spooled = await spool(items, tmp_path / "requests.jsonl")
 
-    assert [(2, "b"), (4, None)] == [(each.line, each.custom_id) for each in problems]
-    assert "cannot be written as JSON: " in problems[0].reason
-    assert [b"", b""] == path.read_bytes().split(b"\n")[1::2][:2]
+    assert [(2, "b"), (4, None)] == [(each.line, each.custom_id) for each in spooled.problems]
+    assert "cannot be written as JSON: " in spooled.problems[0].reason
+    few = await spool(items, tmp_path / "requests.jsonl", most_problems=1)
+    assert (1, 2) == (len(few.problems), few.problem_count)
+    assert [b"", b""] == spooled.path.read_bytes().split(b"\n")[1::2][:2]
 
 
 @pytest.mark.parametrize("requests", [7, None, b"abc", {"custom_id": "a"}])

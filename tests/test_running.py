@@ -577,6 +577,120 @@ async def test_everything_goes_wrong_a_little(client, emulator, requests):
     assert 4 == len(listed)
 
 
+async def test_requests_may_change_once_the_jobs_run(client, emulator, requests):
+    """A file that is written anew in the hours of a run harms neither results nor report."""
+
+    def overwrite(progress):
+        if progress.jobs_submitted:
+            requests.write_bytes(orjson.dumps(mapping("other")) + b"\n")
+
+    emulator.script_jobs(phases=["RUNNING", "EXPIRED"])
+    async with await client.run(
+        requests, model=MODEL, retry_rows=2, on_progress=overwrite
+    ) as result:
+        assert IDS == await ids_of(result)
+        assert result.report.adds_up
+
+
+async def test_rows_of_a_changed_file_are_not_sent_again(client, emulator, tmp_path, caplog):
+    """What is there now is not what failed: a warning, and no other row is sent for it."""
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(orjson.dumps(mapping("a", "fail 503")) + b"\n")
+
+    def overwrite(progress):
+        if progress.jobs_submitted:
+            path.write_bytes(orjson.dumps(mapping("other")) + b"\n")
+
+    async with await client.run(path, model=MODEL, retry_rows=1, on_progress=overwrite) as result:
+        assert 1 == result.report.failed
+    assert 1 == len(creations(emulator))
+    assert "no row of it is sent again: " in caplog.text
+
+
+async def test_file_that_changes_before_it_is_sent_is_refused(client, emulator, requests):
+    """The id says what the content is: other content is not uploaded under it."""
+
+    def overwrite(progress):
+        if progress.stage is RunStage.RUNNING:
+            requests.write_bytes(orjson.dumps(mapping("other")) + b"\n")
+
+    with pytest.raises(ConfigurationError, match="was changed after it was checked"):
+        await client.run(requests, model=MODEL, on_progress=overwrite)
+    assert [] == sent(emulator, "POST")
+
+
+SWITCHES = [
+    {"duplicate_job_status": "400", "duplicate_dataset_status": "400"},
+    {"reupload_status": "409", "upload_limit": "none"},
+    {"error_shape": "string_code", "response_shape": "wrapped"},
+    {"error_shape": "text", "error_file": "when_needed"},
+    {"row_order": "kept", "signed_url_range": "ignore", "signed_url_hash": "none"},
+    {"duplicate_ids": "accept", "row_extras": "fail_job", "row_model": "fail_row"},
+    {"blank_lines": "fail_job", "byte_order_mark": "fail_job"},
+    {"unset_max_duration": "null", "output_source_job": "empty"},
+    {"deleted_job": "tombstone", "repeated_delete": "not_found"},
+]
+
+
+@pytest.mark.parametrize("assume", SWITCHES, ids=" ".join)
+async def test_nothing_depends_on_what_nobody_has_seen(requests, tmp_path, assume):
+    """Whatever the real server does where nobody has looked: three jobs, each row once.
+
+    Two runs at once, one after a deletion and one that only collects, over input that needs every
+    change there is.
+    """
+    path = tmp_path / "odd.jsonl"
+    extras = {"method": "POST", "url": "/v1/chat/completions"}
+    odd = [orjson.dumps({**mapping(each), **extras}) for each in IDS]
+    path.write_bytes(b"\xef\xbb\xbf\n" + b"\n\n".join(odd))
+    async with Emulator(speed=6000, responder=answer, assume=assume) as emulator:
+        async with connect(emulator) as one, connect(emulator) as other:
+            first = await one.submit(path, model=MODEL, limits=THREE)
+            await one.jobs.delete(first.refs[0])
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(each.run(path, model=MODEL, limits=THREE, retry_rows=1))
+                    for each in (one, other)
+                ]
+            for task in tasks:
+                async with task.result() as result:
+                    assert IDS == await ids_of(result)
+                    assert result.report.adds_up
+        assert 4 == len(creations(emulator))
+
+
+async def test_rows_that_failed_are_sent_again_though_the_job_failed_too(client):
+    """Where a job with failed rows is FAILED, its retryable rows get another try all the same."""
+    tries = Counter()
+
+    def flaky(custom_id, body):
+        tries[custom_id] += 1
+        if custom_id == "b" and tries[custom_id] == 1:
+            raise RowFailureError("busy", 503)
+        return answer(custom_id, body)
+
+    assume = {"some_rows_failed": "FAILED"}
+    async with (
+        Emulator(speed=6000, responder=flaky, assume=assume) as emulator,
+        connect(emulator) as other,
+    ):
+        rows = [mapping("a"), mapping("b")]
+        async with await other.run(rows, model=MODEL, retry_rows=1) as result:
+            assert ["a", "b"] == await ids_of(result)
+            assert result.report.is_complete
+    assert Counter(a=1, b=2) == tries
+
+
+async def test_submission_of_another_account_is_refused(emulator, client):
+    """Jobs of another account, or on another host, are not looked for here."""
+    submission = await client.submit([mapping("a")], model=MODEL)
+
+    with pytest.raises(ConfigurationError, match="belongs to account 'other'"):
+        await client.collect(attrs.evolve(submission, account_id="other"))
+    with pytest.raises(ConfigurationError, match="belongs to another host"):
+        await client.collect(attrs.evolve(submission, base_url="https://api.fireworks.ai"))
+
+
 # --- Bad input, and what cannot be written ------------------------------------------------------
 
 

@@ -1,0 +1,126 @@
+"""Which rows of a run are sent again, and how: the rest of a job is continued, or rows sent anew.
+
+What is sent again follows from the results alone. So a run that is repeated after a crash sends
+the same rows again, and finds the jobs that it made of them.
+"""
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from fireworks_batch.collecting import Collector, Selection
+from fireworks_batch.errors import FireworksBatchError
+from fireworks_batch.generations import OnPrevious
+from fireworks_batch.input_rows import RowRules
+from fireworks_batch.preparing import in_thread
+from fireworks_batch.result_index import Kind
+from fireworks_batch.run_input import look_at
+from fireworks_batch.run_options import RunOptions
+from fireworks_batch.run_shards import Shard, shards_of
+from fireworks_batch.states import JobState
+from fireworks_batch.submitting import JobTerms
+
+__all__ = ["Resending", "Work"]
+
+_log = logging.getLogger("fireworks_batch.run")
+
+_UNFINISHED: Final = frozenset({JobState.EXPIRED, JobState.EARLY_STOPPED})
+
+
+@attrs.frozen
+class Work:
+    """Rows that are sent once more."""
+
+    shard: Shard
+    """The rows."""
+
+    terms: JobTerms
+    """What their job is to be like."""
+
+
+class Resending:
+    """Knows what was sent again in a run, and says what is next."""
+
+    def __init__(
+        self, collector: Collector, options: RunOptions, directory: Path, shards: Sequence[Shard]
+    ) -> None:
+        """Take what it needs.
+
+        Args:
+            collector: Knows the results.
+            options: What the run was asked for.
+            directory: Where rows are written to.
+            shards: The run's jobs as they were given, all of them ended.
+        """
+        self.rows = 0
+        """Rows that were sent again so far."""
+        self.shards: list[Shard] = []
+        """The small jobs that were made of such rows."""
+        self._collector = collector
+        self._options = options
+        self._directory = directory
+        self._given = shards
+
+    async def next(self, terms: JobTerms, attempt: int) -> list[Work]:
+        """Return what is to be sent once more; nothing if that would not help.
+
+        Args:
+            terms: What the run's jobs are like.
+            attempt: 1 for the first time.
+        """
+        await self._collector.choose()
+        return [*await self._continued(terms), *await self._anew(terms, attempt)]
+
+    async def _continued(self, terms: JobTerms) -> list[Work]:
+        """Continue the jobs whose time was over: only their unfinished rows run."""
+        works: list[Work] = []
+        terms = attrs.evolve(terms, on_previous=OnPrevious.NEW)
+        for shard in self._given:
+            if shard.state in _UNFINISHED:
+                left = await self._collector.count(Kind.MISSING, shard.first, shard.last)
+                self.rows += left
+                works += [Work(shard, terms)] if left else []
+        return works
+
+    async def _anew(self, terms: JobTerms, attempt: int) -> list[Work]:
+        """Make small jobs of the rows that failed retryably, or that nobody has answered."""
+        path = self._directory / f"again-{attempt}.jsonl"
+        selections = [
+            Selection(shard.file.path, shard.first, shard.last, kinds)
+            for shard in self._given
+            if (kinds := _worth_it(shard.state)) and await self._is_readable(shard)
+        ]
+        rows = await self._collector.select(selections, path)
+        if not rows:
+            return []
+        part = self._directory / f"again-{attempt}"
+        await in_thread(part.mkdir)
+        prepared = await look_at(path, RowRules(), self._options, part)
+        first = len(self._given) + len(self.shards)
+        shards = shards_of(prepared.shards, first=first, attempt=attempt)
+        self.shards += shards
+        self.rows += rows
+        terms = attrs.evolve(terms, key=attrs.evolve(terms.key, attempt=attempt))
+        return [Work(shard, terms) for shard in shards]
+
+    async def _is_readable(self, shard: Shard) -> bool:
+        """Whether its rows are still what was sent: a file may be written anew in a day."""
+        try:
+            await in_thread(partial(shard.file.check_unchanged))
+        except FireworksBatchError as error:
+            _log.warning("no row of it is sent again: %s", error)
+            return False
+        return True
+
+
+def _worth_it(state: JobState) -> tuple[Kind, ...]:
+    """Return the kinds of results that a further try may better, by how the job ended."""
+    if state == JobState.COMPLETED:
+        return Kind.RETRYABLE, Kind.MISSING
+    # The rest of an unfinished job is continued. A failed one would fail again, but where some of
+    # its rows were answered, it was not the job as a whole that failed.
+    return () if state in _UNFINISHED else (Kind.RETRYABLE,)

@@ -1,0 +1,60 @@
+"""One job's worth of rows of a run, from its file to its end."""
+
+from collections.abc import Sequence
+
+import attrs
+
+from fireworks_batch.collecting import Ended
+from fireworks_batch.input_files import ShardFile
+from fireworks_batch.states import JobState
+from fireworks_batch.submitting import ShardSubmission
+
+__all__ = ["Shard", "shards_of"]
+
+
+@attrs.define
+class Shard:
+    """Rows that are one job, or the jobs that continue it."""
+
+    number: int
+    """Its place in the run."""
+
+    file: ShardFile
+    """Its rows."""
+
+    first: int
+    """The position of its first row among all rows of the requests, from 1."""
+
+    attempt: int = 0
+    """0 for rows as they were given, n for those that are sent again for the nth time."""
+
+    sent: ShardSubmission | None = None
+    """Its newest job, once the server has it."""
+
+    ends: list[Ended] = attrs.field(factory=list)
+    """How its jobs ended, the oldest first."""
+
+    @property
+    def last(self) -> int:
+        """The position of its last row."""
+        return self.first + self.file.rows - 1
+
+    @property
+    def state(self) -> JobState:
+        """How its newest job ended."""
+        return self.ends[-1].job.state
+
+
+def shards_of(files: Sequence[ShardFile], *, first: int = 0, attempt: int = 0) -> list[Shard]:
+    """Return the shards of files of rows, in their order.
+
+    Args:
+        files: The rows of each job.
+        first: The number of the first shard.
+        attempt: For the how-manieth time the rows are sent again.
+    """
+    position, shards = 1, []
+    for number, file in enumerate(files, first):
+        shards.append(Shard(number, file, position, attempt))
+        position += file.rows
+    return shards
