@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,7 @@ from fireworks_batch.submission import Submission
 __all__ = ["BatchResult", "write_lines"]
 
 _T = TypeVar("_T")
-Row: TypeAlias = ResultRow[Mapping[str, Any]]
+Row: TypeAlias = ResultRow[dict[str, Any]]
 """A row whose response is a chat completion, as a mapping."""
 
 _PAGE: Final = 500
