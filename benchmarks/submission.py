@@ -27,6 +27,7 @@ from fireworks_batch.input_rows import RowRules
 from fireworks_batch.limits import Limits
 from fireworks_batch.preflight import ScanTerms
 from fireworks_batch.preparing import prepare
+from fireworks_batch.result_index import ResultIndex
 from fireworks_batch.run_models import RunReport
 from fireworks_batch.submission import Submission
 
@@ -123,7 +124,8 @@ def peak() -> float:
 async def collect(directory: Path, count: int) -> None:
     """Put results together, and find some by id."""
     own = Path(tempfile.mkdtemp(dir=directory))
-    collector = Collector(None, None, own)  # type: ignore[arg-type]
+    index = ResultIndex(own / "index.sqlite")
+    collector = Collector(None, None, index, own)  # type: ignore[arg-type]
     collector.add(0, [directory / "results.jsonl"])
     await collector.expect([directory / "requests.jsonl"])
     tally = await collector.choose()
@@ -131,7 +133,7 @@ async def collect(directory: Path, count: int) -> None:
         raise SystemExit(f"{tally.succeeded} of {count} rows were found")
     submission = Submission(account_id="a", base_url="b", name="", jobs=())
     report = RunReport(rows=count, succeeded=count, failed=0, missing=0)
-    result = BatchResult(collector.index, own, submission, report)
+    result = BatchResult(index, own, submission, report)
     for number in range(0, count, max(1, count // 10_000)):
         await result.get(f"request-{number:09d}")
     await result.aclose()

@@ -68,15 +68,16 @@ class Selection:
 class Collector:
     """Fetches results into a directory, and makes their index."""
 
-    def __init__(self, jobs: Jobs, datasets: Datasets, directory: Path) -> None:
+    def __init__(self, jobs: Jobs, datasets: Datasets, index: ResultIndex, directory: Path) -> None:
         """Take what it needs.
 
         Args:
             jobs: The account's jobs.
             datasets: The account's datasets.
+            index: An empty index.
             directory: Where results are put; it is there, and stays as long as they are read.
         """
-        self.index = ResultIndex(directory / "index.sqlite")
+        self.index = index
         """Where the result of each row stands."""
         self._jobs = jobs
         self._datasets = datasets
@@ -173,9 +174,12 @@ class Collector:
             target: The file to write.
         """
         written: list[int] = []
-        with await in_thread(lambda: target.open("wb")) as file:
+        file = await in_thread(lambda: target.open("wb"), undo=lambda opened: opened.close())
+        try:
             for selection in selections:
                 await self._in_steps(self._select(selection, file, written))
+        finally:
+            await in_thread(file.close)
         return sum(written)
 
     def _select(self, selection: Selection, file: IO[bytes], written: list[int]) -> Iterator[None]:

@@ -10,12 +10,13 @@ import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import IO, Any, Final, TypeAlias, TypeVar
 
 import attrs
 import orjson
 
 from fireworks_batch.errors import ConfigurationError
+from fireworks_batch.id_sets import Suspects
 from fireworks_batch.input_files import ShardFile, check_path
 from fireworks_batch.input_rows import RowProblem
 from fireworks_batch.preflight import Scan, ScanTerms
@@ -67,12 +68,12 @@ async def prepare(terms: ScanTerms) -> Prepared:
         ConfigurationError: The file cannot be read.
         InputRowsError: It is damaged. Bad rows are not raised here.
     """
-    scan = await _pass(Scan(terms))
+    scan = await _pass(terms)
     suspects = await in_thread(scan.ids.duplicates)
     if len(suspects):
         # Hashes cannot tell twins from strangers: another pass looks at the ids themselves.
         del scan
-        scan = await _pass(Scan(terms, suspects))
+        scan = await _pass(terms, suspects)
     return Prepared(
         shards=scan.shards,
         problems=tuple(scan.problems),
@@ -81,12 +82,13 @@ async def prepare(terms: ScanTerms) -> Prepared:
     )
 
 
-async def _pass(scan: Scan) -> Scan:
+async def _pass(terms: ScanTerms, suspects: Suspects | None = None) -> Scan:
+    scan = await in_thread(partial(Scan, terms, suspects), undo=Scan.close)
     try:
         while await in_thread(partial(_advance, scan), stop=scan.stop):
             pass
     finally:
-        scan.close()
+        await in_thread(scan.close)
     return scan
 
 
@@ -127,7 +129,7 @@ async def spool(requests: Requests, path: Path, *, most_problems: int = 100) -> 
     items = _items(requests)
     problems: list[RowProblem] = []
     written = count = 0
-    file = await in_thread(partial(path.open, "wb"))
+    file = await in_thread(lambda: path.open("wb"), undo=_close)
     try:
         async for chunk in _chunks(items):
             found = await in_thread(partial(_write, file, chunk, written + 1))
@@ -135,8 +137,12 @@ async def spool(requests: Requests, path: Path, *, most_problems: int = 100) -> 
             count += len(found)
             written += len(chunk)
     finally:
-        file.close()
+        await in_thread(file.close)
     return Spooled(path, tuple(problems), count)
+
+
+def _close(file: IO[bytes]) -> None:
+    file.close()
 
 
 def _items(requests: Any) -> AsyncIterator[Any]:
@@ -172,7 +178,7 @@ async def _chunks(items: AsyncIterator[Any]) -> AsyncIterator[list[Any]]:
         yield chunk
 
 
-def _write(file: Any, chunk: list[Any], first: int) -> list[RowProblem]:
+def _write(file: IO[bytes], chunk: list[Any], first: int) -> list[RowProblem]:
     problems: list[RowProblem] = []
     lines: list[bytes] = []
     for number, item in enumerate(chunk, first):
@@ -197,12 +203,18 @@ def _as_dict(value: object) -> dict[Any, Any]:
 # --- Threads ------------------------------------------------------------------------------------
 
 
-async def in_thread(work: Callable[[], _T], *, stop: Callable[[], None] | None = None) -> _T:
+async def in_thread(
+    work: Callable[[], _T],
+    *,
+    stop: Callable[[], None] | None = None,
+    undo: Callable[[_T], object] | None = None,
+) -> _T:
     """Do blocking work in a thread. Cancelled, it waits for the work's end: files are in use.
 
     Args:
         work: What to do, in short slices.
         stop: Called when it is given up, to end it sooner.
+        undo: Called with what came of it when it is given up: closes what was opened.
     """
     future = asyncio.get_running_loop().run_in_executor(None, work)
     cancellation: asyncio.CancelledError | None = None
@@ -215,5 +227,6 @@ async def in_thread(work: Callable[[], _T], *, stop: Callable[[], None] | None =
                 stop()
     if cancellation is None:
         return future.result()
-    future.exception()  # whatever it is, it is of no use to anybody now
+    if future.exception() is None and undo is not None:
+        undo(future.result())
     raise cancellation

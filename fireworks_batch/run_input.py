@@ -73,7 +73,8 @@ async def look_at(
 @asynccontextmanager
 async def workspace(*, keep: bool = False) -> AsyncIterator[Path]:
     """Make a directory for the time of the block; if it is to be kept, only failure removes it."""
-    path = Path(await in_thread(partial(tempfile.mkdtemp, prefix="fireworks-batch-")))
+    make = partial(tempfile.mkdtemp, prefix="fireworks-batch-")
+    path = Path(await in_thread(make, undo=partial(shutil.rmtree, ignore_errors=True)))
     is_kept = False
     try:
         yield path

@@ -35,7 +35,7 @@ from fireworks_batch.names import JobRef
 from fireworks_batch.output_files import check_targets
 from fireworks_batch.preparing import Prepared, Requests, in_thread
 from fireworks_batch.resending import Resending
-from fireworks_batch.result_index import Kind
+from fireworks_batch.result_index import Kind, ResultIndex
 from fireworks_batch.run_input import look_at, workspace
 from fireworks_batch.run_models import RunStage, input_error
 from fireworks_batch.run_options import RunOptions
@@ -149,11 +149,12 @@ class Run:
     @asynccontextmanager
     async def _collector(self, directory: Path) -> AsyncIterator[Collector]:
         """Make a collector, whose index is closed if the block fails."""
-        collector = Collector(self._services.jobs, self._services.datasets, directory)
+        path = directory / "index.sqlite"
+        index = await in_thread(partial(ResultIndex, path), undo=ResultIndex.close)
         try:
-            yield collector
+            yield Collector(self._services.jobs, self._services.datasets, index, directory)
         except BaseException:
-            collector.index.close()
+            await in_thread(index.close)
             raise
 
     # --- Before anything is sent ------------------------------------------------------------------

@@ -377,6 +377,30 @@ async def test_cancelled_work_is_told_and_waited_for():
     assert [True] == ended
 
 
+async def test_what_cancelled_work_has_opened_is_closed(tmp_path):
+    """What a thread makes for somebody who is gone is undone at once."""
+    begun, go_on = threading.Event(), threading.Event()
+    undone = []
+
+    def work():
+        begun.set()
+        go_on.wait(10)
+        return 7
+
+    task = asyncio.create_task(in_thread(work, undo=undone.append))
+    while not begun.is_set():
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.sleep(0)
+    assert not task.done()
+    task.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert [7] == undone
+
+
 async def test_preflight_can_be_cancelled(write):
     """A pass that is given up closes its files and raises the cancellation."""
     path = write(b"".join(ROWS))

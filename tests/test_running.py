@@ -830,6 +830,31 @@ async def test_cancelled_run_deletes_its_jobs_when_asked_to(client, emulator, re
     assert error.__notes__[0].startswith("jobs were deleted (on_abort='delete'): ")
 
 
+async def test_run_can_be_cancelled_at_any_moment(client, requests, tmp_path, monkeypatch):
+    """In each of its steps: it ends at once, and leaves no file behind."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    for turns in range(0, 150, 3):
+        task = asyncio.create_task(
+            client.run(
+                map(mapping, IDS), model=MODEL, limits=THREE, output=tmp_path / "out", name="x"
+            )
+        )
+        for _ in range(turns):
+            await asyncio.sleep(0 if turns % 2 else 0.001)
+        task.cancel()
+        result = await asyncio.wait_for(asyncio.shield(task), 10) if task.done() else None
+        if result is None:
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        else:
+            await result.aclose()
+        assert [] == list((tmp_path / "tmp").glob("fireworks-batch-*"))
+
+    assert {"requests.jsonl", "tmp"} <= {each.name for each in tmp_path.iterdir()}
+    assert {"requests.jsonl", "tmp", "out"} >= {each.name for each in tmp_path.iterdir()}
+
+
 async def test_job_that_cannot_be_deleted_is_named(client, emulator, requests):
     """What runs on is said, and why."""
     emulator.add_fault("status", status=400, method="DELETE", times=1)
