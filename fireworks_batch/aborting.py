@@ -18,13 +18,17 @@ _LONGEST: Final = 20.0
 class Abort:
     """Knows the jobs under way, and deals with them if the block ends badly."""
 
-    def __init__(self, delete: Callable[[str], Awaitable[object]] | None) -> None:
+    def __init__(
+        self, delete: Callable[[str], Awaitable[object]] | None, *, longest: float = _LONGEST
+    ) -> None:
         """Begin.
 
         Args:
             delete: Deletes a job by its id; None to leave jobs alone.
+            longest: Seconds that giving up may take.
         """
         self._delete = delete
+        self._longest = longest
         self._under_way: dict[str, None] = {}
 
     def begin(self, job_id: str) -> None:
@@ -51,7 +55,9 @@ class Abort:
         ids = ", ".join(self._under_way)
         if self._delete is None:
             return f"jobs run on, and the same call finds them again: {ids}"
-        left: dict[str, str] = dict.fromkeys(self._under_way, f"no answer within {_LONGEST:g} s")
+        left: dict[str, str] = dict.fromkeys(
+            self._under_way, f"no answer within {self._longest:g} s"
+        )
         await _to_the_end(self._delete_all(left))
         if not left:
             return f"jobs were deleted (on_abort='delete'): {ids}"
@@ -59,7 +65,7 @@ class Abort:
         return f"jobs could not be deleted and may run on: {reasons}"
 
     async def _delete_all(self, left: dict[str, str]) -> None:
-        async with asyncio.timeout(_LONGEST), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(self._longest), asyncio.TaskGroup() as group:
             for job_id in tuple(left):
                 group.create_task(self._delete_one(job_id, left))
 
@@ -84,5 +90,6 @@ async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
             await asyncio.wait([task])
         except asyncio.CancelledError:
             continue
-    if not task.cancelled() and isinstance(task.exception(), TimeoutError):
-        _log.warning("deleting jobs took too long")
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        _log.warning("giving up did not come to its end: %r", error)
