@@ -179,6 +179,9 @@ class BatchClient(RunMethods):
             resolve=partial(self._account.resolve, self._transport.send),
             base_url=self._transport.base_url,
             wall=_wall,
+            poll=waits.poll,
+            clock=self._transport.now,
+            sleep_until=self._transport.sleep_until,
         )
         super().__init__(services, codec)
 

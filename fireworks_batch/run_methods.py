@@ -179,7 +179,8 @@ class RunMethods:
             timeout: Seconds for each job, above 0. By default as long as the job's own window,
                 and an hour. None: no limit.
 
-            poll: When to look at jobs; the client's policy if None.
+            poll: When to look at jobs, and for how long to put up with an outage; the client's
+                policy if None.
 
         Returns:
             The rows, on disk, and the report. What became of jobs and rows is not raised:
@@ -231,7 +232,9 @@ class RunMethods:
 
         After a crash at any moment, the same call goes on with the same jobs: nothing is billed
         twice, and no row that was paid for is thrown away. Two processes may make it at once.
-        Giving up leaves the jobs running, unless ``on_abort`` says otherwise.
+        An outage of the API does not end it: steps without a usable answer are done again for
+        ``PollPolicy.failure_budget`` seconds. Giving up leaves the jobs running, unless
+        ``on_abort`` says otherwise.
 
         Args:
             requests: As with `submit`.
@@ -290,7 +293,7 @@ class RunMethods:
             WaitError: A job's end cannot be known: see `Jobs.wait_until_terminal`.
             JobConflictError: An id is taken by another job.
             APIStatusError: The server or the storage refuses.
-            TransportError: There was no usable answer, after the repeats of the retry policy.
+            TransportError: There was no usable answer for the budget's time.
             ClientStateError: The client is closed, or belongs to another loop.
         """
         template = self._template(

@@ -33,6 +33,8 @@ from fireworks_batch.limits import Limits
 from fireworks_batch.models import BatchInferenceJob
 from fireworks_batch.names import JobRef
 from fireworks_batch.output_files import check_targets
+from fireworks_batch.persisting import Persistence
+from fireworks_batch.policies import PollPolicy
 from fireworks_batch.preparing import Prepared, Requests, in_thread
 from fireworks_batch.resending import Resending
 from fireworks_batch.result_index import Kind, ResultIndex
@@ -73,6 +75,15 @@ class Services:
     wall: Callable[[], datetime]
     """Returns the time of day, aware, in UTC."""
 
+    poll: PollPolicy
+    """The policy of runs that bring none."""
+
+    clock: Callable[[], float]
+    """Returns the monotonic time."""
+
+    sleep_until: Callable[[float], Awaitable[object]]
+    """Sleeps until a moment of that clock."""
+
 
 class Run:
     """A run, or one of its halves; for one use."""
@@ -85,6 +96,11 @@ class Run:
         self._abort = Abort(services.jobs.delete if options.on_abort == "delete" else None)
         self._submitter = Submitter(
             services.jobs, services.datasets, wall=services.wall, on_job=self._abort.begin
+        )
+        self._persistence = Persistence(
+            policy=options.poll or services.poll,
+            clock=services.clock,
+            sleep_until=services.sleep_until,
         )
         self._in_flight = asyncio.Semaphore(options.max_in_flight or _ANY_NUMBER)
         self._sent: list[ShardSubmission] = []
@@ -213,7 +229,9 @@ class Run:
 
     async def _run_shard(self, collector: Collector, shard: Shard, terms: JobTerms) -> None:
         async with self._in_flight:
-            sent = shard.sent = await self._submitter.submit(shard.file, terms)
+            sent = shard.sent = await self._persistence.do(
+                "submitting a job", partial(self._submitter.submit, shard.file, terms)
+            )
             self._sent.append(sent)
             shard.ends = await self._follow(
                 collector, sent.submitted, sent.job, shard=shard.number, attempt=shard.attempt
@@ -234,7 +252,8 @@ class Run:
             job = await self._wait(ref)
         self._abort.end(job.id)
         self._board.see(job)
-        return await collector.fetch(submitted, job, shard=shard, attempt=attempt)
+        fetch = partial(collector.fetch, submitted, job, shard=shard, attempt=attempt)
+        return await self._persistence.do(f"fetching the results of job {job.id!r}", fetch)
 
     async def _wait(self, ref: JobRef) -> BatchInferenceJob:
         wait = self._services.jobs.wait_until_terminal(

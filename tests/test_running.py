@@ -928,10 +928,21 @@ async def test_temporary_files_go_with_a_failed_run(
     assert [] == list((tmp_path / "tmp").glob("fireworks-batch-*"))
 
 
-async def test_server_that_is_down_says_what_was_wrong(client, emulator, requests):
-    """The last error is raised after the repeats of the policy, and the same call can be made."""
-    emulator.add_fault("status", status=500, path="*/batchInferenceJobs*", times=10)
-    with pytest.raises(ServerError):
-        await client.run(requests, model=MODEL)
+async def test_outage_does_not_end_a_run(client, emulator, requests):
+    """A server that is down for longer than a call is repeated costs time and nothing else."""
+    for path in ("*/batchInferenceJobs", "*:upload", "*:getDownloadEndpoint"):
+        emulator.add_fault("status", status=500, path=path, times=25)
     async with await client.run(requests, model=MODEL) as result:
-        assert attrs.evolve(result.report).is_complete
+        assert IDS == await ids_of(result)
+
+    assert 1 == len(creations(emulator))
+
+
+async def test_outage_beyond_the_budget_is_raised(client, emulator, requests):
+    """The last error is raised when failure_budget is spent, and the same call can be made."""
+    emulator.add_fault("status", status=500, path="*/batchInferenceJobs*", times=None)
+    with pytest.raises(ServerError):
+        await client.run(requests, model=MODEL, poll=attrs.evolve(FAST, failure_budget=0.05))
+    emulator.clear_faults()
+    async with await client.run(requests, model=MODEL) as result:
+        assert result.report.is_complete
