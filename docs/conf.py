@@ -23,7 +23,8 @@ extensions = [
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "_drawn"]
-nitpicky = False
+# A field named as a builtin type is (``bytes``) makes each annotation of that type ambiguous.
+suppress_warnings = ["ref.python"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

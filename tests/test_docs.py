@@ -1,4 +1,4 @@
-"""The documentation: every block of Python runs, and nothing public is missing from it."""
+"""The documentation: nothing public is missing from it. Its blocks run in test_examples."""
 
 import re
 from pathlib import Path
@@ -7,32 +7,9 @@ import pytest
 
 import fireworks_batch
 from fireworks_batch import FireworksBatchError
-from fireworks_batch.emulator import Emulator
-
-from .test_examples import run
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(path.name for path in DOCS.glob("*.md"))
-BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
-SNIPPETS = [
-    (page, number)
-    for page in PAGES
-    for number, _ in enumerate(BLOCK.findall((DOCS / page).read_text(encoding="utf-8")))
-]
-
-
-@pytest.mark.parametrize(("page", "number"), SNIPPETS)
-async def test_every_snippet_runs(tmp_path, monkeypatch, page, number):
-    """As a program of its own, with the environment that a reader would export."""
-    monkeypatch.chdir(tmp_path)
-    program = tmp_path / "snippet.py"
-    text = (DOCS / page).read_text(encoding="utf-8")
-    program.write_text(BLOCK.findall(text)[number], encoding="utf-8")
-    async with Emulator(speed=10_000, account_id="acme") as emulator:
-        emulator.script_job("nightly-eval", phases=["RUNNING", "COMPLETED"])
-        code, out, err = await run(emulator, program)
-    assert (0, "") == (code, err)
-    assert out
 
 
 @pytest.mark.parametrize("name", sorted({*fireworks_batch.__all__} - {"__version__"}))
