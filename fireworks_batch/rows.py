@@ -78,7 +78,7 @@ def _without_end(line: bytes) -> bytes:
     return line.removesuffix(b"\n").removesuffix(b"\r")
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, weakref_slot=False)
 class ResultRow(Generic[_T]):
     """What became of one row of the input; joined to it by ``custom_id`` and nothing else.
 
@@ -136,11 +136,18 @@ class ResultRow(Generic[_T]):
         return f"<ResultRow {self.custom_id!r} {outcome[:100]!r}>"
 
 
-# A slot filled through its descriptor costs a third less than the __init__ of a frozen class.
-_new: Final = object.__new__
-_put_custom_id, _put_response, _put_error, _put_line = (
-    ResultRow.__dict__[field.name].__set__ for field in attrs.fields(ResultRow)
-)
+@attrs.define(weakref_slot=False)
+class _Draft(Generic[_T]):
+    """A row while it is made: the same slots, and an __init__ that need not get past a freeze.
+
+    To become a row by a change of class takes half the time of a frozen class's own __init__,
+    which is a tenth of the time of reading a row.
+    """
+
+    custom_id: str
+    response: _T
+    error: None
+    _line: bytes
 
 
 def read_rows(lines: Iterable[bytes]) -> Iterator[ResultRow[dict[str, Any]]]:
@@ -149,7 +156,7 @@ def read_rows(lines: Iterable[bytes]) -> Iterator[ResultRow[dict[str, Any]]]:
     Args:
         lines: They end at ``\n`` only, as those of a binary file do; blank ones are passed over.
     """
-    loads, cls = orjson.loads, ResultRow
+    loads, draft, cls = orjson.loads, _Draft, ResultRow
     for line in lines:
         try:
             value = loads(line)
@@ -165,11 +172,8 @@ def read_rows(lines: Iterable[bytes]) -> Iterator[ResultRow[dict[str, Any]]]:
             and len(value) == 2
             and "body" not in response
         ):
-            row: Any = _new(cls)
-            _put_custom_id(row, custom_id)
-            _put_response(row, response)
-            _put_error(row, None)
-            _put_line(row, line)
+            row: Any = draft(custom_id, response, None, line)
+            row.__class__ = cls
             yield row
         else:
             yield _row(value, line)
