@@ -211,7 +211,7 @@ def _path(field: object) -> str:
 def response_reader(wanted: Any) -> Callable[[Any], Any]:
     """Return a function that makes a value of the user's type of a row's response.
 
-    Members keep their names, and those that the type does not have are passed over. Strings,
+    Members keep their names, and those that a class does not have are passed over. Strings,
     numbers and truth values are read as those of the API's own answers: null is no string,
     ``"false"`` is no truth value.
 

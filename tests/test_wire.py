@@ -6,7 +6,7 @@ import pickle
 import traceback
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import attrs
 import orjson
@@ -25,7 +25,7 @@ from fireworks_batch.models import (
     Status,
 )
 from fireworks_batch.states import JobState, MultiRegion, OpenEnum, Precision, StatusCode
-from fireworks_batch.wire import Codec, mask_paths, parse_json
+from fireworks_batch.wire import Codec, mask_paths, parse_json, response_reader
 
 FIXTURES = Path(__file__).parent / "fixtures"
 JOBS = sorted(path.stem for path in FIXTURES.glob("*.json") if path.stem != "list_page")
@@ -964,3 +964,70 @@ def test_any_timestamp_reads_as_its_moment(moment, digits):
     found = read(createTime=f"{whole:%Y-%m-%dT%H:%M:%S}.{digits:09}Z".rjust(30, "0")).create_time
 
     assert found - whole == timedelta(microseconds=digits // 1000)
+
+
+# --- The user's own types ---------------------------------------------------------------------
+
+
+@attrs.frozen
+class Usage:
+    total_tokens: int
+    cached: bool = False
+    note: str | None = None
+
+
+@attrs.frozen
+class Answer:
+    usage: Usage
+    choices: list[dict[str, Any]] = attrs.field(factory=list)
+
+
+class Typed(TypedDict):
+    id: str
+
+
+@pytest.mark.parametrize(
+    ("wanted", "response", "value"),
+    [
+        (Answer, {"usage": {"total_tokens": 5}, "other": 1}, Answer(Usage(5))),
+        (Answer, {"usage": {"total_tokens": 5, "note": None}}, Answer(Usage(5))),
+        (Typed, {"id": "a", "other": 1}, {"id": "a", "other": 1}),
+        (dict[str, Any], {"id": 5}, {"id": 5}),
+    ],
+)
+def test_responses_become_the_users_types(wanted, response, value):
+    """By the names that the server uses; what a class does not have is passed over."""
+    assert response_reader(wanted)(response) == value
+
+
+@pytest.mark.parametrize(
+    ("response", "problem"),
+    [
+        ({"usage": {"total_tokens": "x"}}, "not 'x' @ response.usage.total_tokens"),
+        ({"usage": {}}, "required field missing @ response.usage.total_tokens"),
+        ({}, "required field missing @ response.usage"),
+        ({"usage": {"total_tokens": 1, "cached": "false"}}, "not 'false' @ response.usage.cached"),
+        ({"usage": {"total_tokens": 1, "note": 5}}, "not 5 @ response.usage.note"),
+        ({"usage": {"total_tokens": 1}, "choices": 7}, "not iterable @ response.choices"),
+        (None, " @ response"),
+        ("text", " @ response.usage"),
+    ],
+)
+def test_what_does_not_fit_the_users_type_is_named(response, problem):
+    """Each problem with its path; nothing is converted to fit."""
+    with pytest.raises(ResponseDecodeError, match=r"^cannot read a Answer: ") as info:
+        response_reader(Answer)(response)
+
+    assert info.value.problems[0].endswith(problem)
+    assert info.value.__cause__ is None
+
+
+def test_a_type_that_cattrs_cannot_make_is_refused_at_once():
+    """The way out is a function."""
+
+    class Strange:
+        def __init__(self, thing):
+            self.thing = thing
+
+    with pytest.raises(ConfigurationError, match=r"cattrs cannot make a Strange: .* give a func"):
+        response_reader(Strange)
