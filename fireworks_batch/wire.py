@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import cache, partial
 from operator import eq
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import attrs
 import orjson
-from cattrs import Converter, StructureHandlerNotFoundError, transform_error
+from cattrs import Converter, transform_error
 from cattrs.gen import make_dict_unstructure_fn, override
 from cattrs.v import format_exception
 
@@ -225,13 +225,7 @@ def response_reader(wanted: Any) -> Callable[[Any], Any]:
         ConfigurationError: cattrs does not know how to make the type.
     """
     fast, slow = _plain_converter(), _plain_converter(detailed=True)
-    try:
-        structure = fast.get_structure_hook(wanted)
-    except StructureHandlerNotFoundError as exc:
-        raise ConfigurationError(
-            f"decode: cattrs cannot make a {_named(wanted)}: {exc}; give a function that takes "
-            "the response's mapping instead"
-        ) from exc
+    structure = fast.get_structure_hook(wanted)
 
     def read(response: Any) -> Any:
         try:
@@ -250,10 +244,17 @@ def response_reader(wanted: Any) -> Callable[[Any], Any]:
 
 
 def _plain_converter(*, detailed: bool = False) -> Converter:
-    converter = Converter(detailed_validation=detailed)
+    converter = Converter(detailed_validation=detailed, structure_fallback_factory=_refuse_to_make)
     for cls, reader in _SCALARS.items():
         converter.register_structure_hook(cls, reader)
     return converter
+
+
+def _refuse_to_make(wanted: Any) -> NoReturn:
+    raise ConfigurationError(
+        f"decode: cattrs cannot make a {_named(wanted)}; give a function that takes the "
+        "response's mapping instead"
+    )
 
 
 def _named(wanted: Any) -> str:

@@ -393,9 +393,7 @@ def test_decode_must_be_a_type_or_a_function():
         def __init__(self, thing):
             pass
 
-    with pytest.raises(
-        ConfigurationError, match=r"cattrs cannot make a Strange: .* give a function"
-    ):
+    with pytest.raises(ConfigurationError, match=r"cattrs cannot make a Strange; give a function"):
         read_decode(Strange)
 
 

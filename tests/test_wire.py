@@ -1029,5 +1029,5 @@ def test_a_type_that_cattrs_cannot_make_is_refused_at_once():
         def __init__(self, thing):
             self.thing = thing
 
-    with pytest.raises(ConfigurationError, match=r"cattrs cannot make a Strange: .* give a func"):
+    with pytest.raises(ConfigurationError, match=r"cattrs cannot make a Strange; give a func"):
         response_reader(Strange)
