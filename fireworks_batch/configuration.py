@@ -1,6 +1,5 @@
 """Where settings come from: arguments, then the environment, then the vendor's auth.ini."""
 
-import configparser
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -108,6 +107,8 @@ def parse_auth_file(text: str) -> Mapping[str, Secret]:
     Raises:
         ConfigurationError: It has another form. The text is not shown: it holds secrets.
     """
+    import configparser  # noqa: PLC0415 - slow to import, and few have such a file
+
     parser = configparser.ConfigParser(interpolation=None, strict=False)
     try:
         parser.read_string(f"[{_SECTION}]\n{text}")
