@@ -4,26 +4,101 @@ Performs no I/O: moments are points on one monotonic clock, in seconds.
 """
 
 import math
+from collections import deque
+from typing import Final
 
 import attrs
 
-__all__ = ["Gate"]
+__all__ = ["Gate", "Pace"]
+
+MINUTE: Final = 60.0
+# After a 429: this share of the requests that the last minute had.
+CUT: Final = 0.7
+# What a second 429 in spite of that adds to the spacing.
+WIDENING: Final = 1.5
+# Each request that had to wait narrows the spacing to this share of it: quickly at first, and
+# slowly where the rate comes near the one that the server refused.
+QUICKLY: Final = 0.99
+SLOWLY: Final = 0.999
+NEAR: Final = 0.9
+# A spacing that has shrunk to this share of what a 429 made it is none.
+FORGOTTEN: Final = 0.01
+# Who passes within this share of the spacing after the place was free has waited for it.
+IN_LINE: Final = 0.1
+
+
+@attrs.define
+class Pace:
+    """The rate that 429s have taught: down at once, up slowly, and only while it is used up.
+
+    It has no unit of time of its own: what is learned is bounded by the time for which the
+    server, or the policy, closed the gate, so that it fits policies of milliseconds too.
+    """
+
+    spacing: float = 0.0
+    """Seconds between two requests; 0 before the first 429."""
+
+    _learned: float = 0.0
+    _sent: deque[float] = attrs.field(factory=lambda: deque(maxlen=6000))
+
+    def count(self, moment: float, *, was_held: bool) -> None:
+        """Note a request.
+
+        Args:
+            moment: When it is sent.
+            was_held: Whether it was the spacing that made it wait: only a rate that is used up
+                is raised.
+        """
+        self._sent.append(moment)
+        if was_held:
+            self.spacing *= QUICKLY if self.spacing > NEAR * self._learned else SLOWLY
+            if self.spacing < FORGOTTEN * self._learned:
+                self.spacing = self._learned = 0.0
+
+    def slow_down(self, now: float, hold: float) -> None:
+        """Learn from a 429.
+
+        Args:
+            now: The moment.
+            hold: Seconds for which it closes the gate.
+        """
+        while self._sent and self._sent[0] <= now - MINUTE:
+            self._sent.popleft()
+        observed = MINUTE / (CUT * max(1, len(self._sent)))
+        wanted = max(WIDENING * self.spacing, min(observed, hold / 2))
+        self.spacing = self._learned = max(self.spacing, min(wanted, hold))
 
 
 @attrs.define
 class Gate:
-    """What all requests of a client pass: closed by a 429, and spaced if a rate was given."""
+    """What all requests of a client pass: closed by a 429, and spaced by a rate.
 
-    spacing: float = 0.0
-    """Least seconds between two requests."""
+    The rate is the one that was given, or a lower one that 429s have taught.
+    """
+
+    given_spacing: float = 0.0
+    """Least seconds between two requests, as the caller wants it."""
 
     opens_at: float = -math.inf
     """Until when the server does not want to be asked."""
 
     _free_at: float = -math.inf
+    _pace: Pace = attrs.field(factory=Pace)
 
-    def close(self, until: float) -> None:
-        """Hold all requests back; never shortens what was said before."""
+    @property
+    def spacing(self) -> float:
+        """Seconds between two requests at present; 0 if there is no limit."""
+        return max(self.given_spacing, self._pace.spacing)
+
+    def close(self, until: float, *, now: float) -> None:
+        """Hold all requests back after a 429; never shortens what was said before.
+
+        Args:
+            until: When the gate opens.
+            now: The moment. Of several 429s that fall into one closure, the first one teaches.
+        """
+        if now >= self.opens_at:
+            self._pace.slow_down(now, until - now)
         self.opens_at = max(self.opens_at, until)
 
     def hold(self, now: float) -> float:
@@ -39,5 +114,8 @@ class Gate:
         """Say whether a request may pass now; if so it has passed, and the next one is spaced."""
         if now < self.passes_at:
             return False
-        self._free_at = now + self.spacing
+        spacing = self.spacing
+        # Who stood in line passes at the first moment at which that is possible.
+        self._pace.count(now, was_held=now <= self._free_at + IN_LINE * spacing)
+        self._free_at = now + spacing
         return True

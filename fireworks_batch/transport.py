@@ -133,7 +133,7 @@ class Transport:
             again_at = self.now() + repeats.wait_after(error)
             _log.debug("%s: again at %.3f, after: %s", request, again_at, error)
             if is_429(error):
-                self._gate.close(again_at)
+                self._gate.close(again_at, now=self.now())
             else:
                 await self.sleep_until(again_at)
 
@@ -159,7 +159,8 @@ class Transport:
             return answer
         hold = pause if error.retry_after is None else error.retry_after
         if is_429(error) and hold is not None:
-            self._gate.close(self.now() + hold)
+            now = self.now()
+            self._gate.close(now + hold, now=now)
         raise error
 
     def _refusal(self, request: Request, answer: Answer) -> APIStatusError | None:
