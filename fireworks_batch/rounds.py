@@ -1,0 +1,112 @@
+"""Which looks are made together, and whether by GETs or by pages of a listing.
+
+Performs no I/O: moments are points on one monotonic clock, in seconds.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+__all__ = [
+    "PAGE_SIZE",
+    "PAGE_WORTH",
+    "UNLISTED",
+    "Due",
+    "group",
+    "latest",
+    "pages_to_read",
+    "reads_on",
+]
+
+PAGE_SIZE: Final = 200
+"""Jobs on a page: the server's most."""
+
+PAGE_WORTH: Final = 3
+"""A page is read in place of more than so many GETs: it is one request, but a large answer."""
+
+UNLISTED: Final = math.inf
+"""The page of a job that the listing does not have."""
+
+# A look may be late by this share of its interval, if it can be made together with others then.
+PATIENCE: Final = 0.2
+
+
+class Due(Protocol):
+    """A look that is to be made."""
+
+    @property
+    def due(self) -> float:
+        """No earlier than then."""
+        ...
+
+    @property
+    def latest(self) -> float:
+        """No later than then, if it waits for others."""
+        ...
+
+
+def latest(due: float, *, now: float, interval: float, deadline: float) -> float:
+    """Return until when a look may wait for others.
+
+    Args:
+        due: When it is due; one that is due already waits for nobody.
+        now: The moment.
+        interval: What is between two looks; a fifth of it is no great delay.
+        deadline: When the look is cut; half of the time until then is left for its answer.
+    """
+    if due <= now:
+        return due
+    return min(due + PATIENCE * interval, due + (deadline - due) / 2)
+
+
+def group(looks: Sequence[Due]) -> int:
+    """Return how many of the first looks can be made together.
+
+    Args:
+        looks: In the order in which they are due; not empty.
+    """
+    until = math.inf
+    for count, look in enumerate(looks):
+        if look.due > until:
+            return count
+        until = min(until, look.latest)
+    return len(looks)
+
+
+def pages_to_read(pages: Sequence[float | None]) -> int:
+    """Return how many pages to read for some looks; GETs bring what is not on them.
+
+    Args:
+        pages: The page on which each job was seen last, from 0: None if it was never looked for,
+            `UNLISTED` if it is not listed. Jobs that were not found where they were looked for
+            are taken to be on the next page.
+
+    Returns:
+        The number with the least cost; 0 if GETs are cheaper.
+    """
+    if len(pages) <= PAGE_WORTH:
+        return 0
+    counts = Counter(pages)
+    # New ones are hoped to be together, and on the first pages.
+    new = counts.pop(None, 0)
+    counts[max(0, math.ceil(new / PAGE_SIZE) - 1)] += new
+    least, best, left = float(len(pages)), 0, len(pages)
+    for page in sorted(page for page in counts if page is not None and page < UNLISTED):
+        left -= counts[page]
+        cost = PAGE_WORTH * (page + 1) + left
+        if cost < least:
+            least, best = cost, int(page) + 1
+    return best
+
+
+def reads_on(read: int, missing: int) -> bool:
+    """Say whether to read another page than was planned, for jobs that were not found so far.
+
+    The pages then cost no more than the GETs would: whoever guesses wrongly pays twice at most.
+
+    Args:
+        read: Pages read so far.
+        missing: Jobs that should have been on them.
+    """
+    return PAGE_WORTH * (read + 1) <= missing

@@ -1,0 +1,120 @@
+"""Which looks are made together, and how: tables and properties, without a loop."""
+
+import math
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fireworks_batch.rounds import PAGE_WORTH, UNLISTED, group, latest, pages_to_read, reads_on
+
+
+@attrs.frozen
+class Look:
+    due: float
+    latest: float
+
+
+def looks(*moments: tuple[float, float]) -> list[Look]:
+    """Looks in the order in which they are due."""
+    return [Look(*moment) for moment in sorted(moments)]
+
+
+# --- Together -----------------------------------------------------------------------------------
+
+
+def test_a_look_that_is_due_waits_for_nobody():
+    """The first look of a wait is made at once."""
+    assert latest(10.0, now=10.0, interval=60.0, deadline=math.inf) == 10.0
+    assert latest(9.0, now=10.0, interval=60.0, deadline=math.inf) == 9.0
+
+
+def test_a_look_waits_for_a_fifth_of_its_interval():
+    """Which is as far as jitter spreads looks by default."""
+    assert latest(70.0, now=10.0, interval=60.0, deadline=math.inf) == 82.0
+
+
+def test_a_look_before_a_deadline_does_not_wait_for_it():
+    """Half of the time until then is left for the answer."""
+    assert latest(95.0, now=10.0, interval=60.0, deadline=100.0) == 97.5
+
+
+@pytest.mark.parametrize(
+    ("moments", "together"),
+    [
+        ([(1.0, 1.0)], 1),
+        ([(1.0, 13.0), (5.0, 17.0), (12.0, 24.0)], 3),
+        ([(1.0, 13.0), (14.0, 26.0)], 1),
+        ([(1.0, 13.0), (5.0, 6.0), (7.0, 19.0)], 2),  # the hastiest one decides
+        ([(1.0, 13.0), (2.0, 2.0), (3.0, 15.0), (13.0, 25.0)], 2),
+    ],
+)
+def test_looks_are_grouped_until_one_can_wait_no_more(moments, together):
+    """All those that are due by then go together."""
+    assert group(looks(*moments)) == together
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 100), st.floats(0, 30)).map(lambda p: (p[0], p[0] + p[1])),
+        min_size=1,
+    )
+)
+def test_no_look_of_a_group_waits_longer_than_it_may(moments):
+    """The last of a group is due before any of them has to be made."""
+    ordered = looks(*moments)
+    count = group(ordered)
+    assert count >= 1
+    assert ordered[count - 1].due <= min(look.latest for look in ordered[:count])
+
+
+# --- GETs or pages ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pages", "read"),
+    [
+        ([], 0),
+        ([0.0] * PAGE_WORTH, 0),  # a few are asked for one by one
+        ([0.0] * (PAGE_WORTH + 1), 1),
+        ([None] * 1000, 5),
+        ([None] * 3, 0),
+        ([UNLISTED] * 1000, 0),
+        ([0.0] * 200 + [99.0], 1),  # the old one is asked for by itself
+        ([0.0] * 4 + [99.0] * 100, 1),
+        ([99.0] * 10, 0),
+        ([99.0] * 1000, 100),
+        ([0.0, 0.0, 1.0, 1.0], 0),
+        ([0.0] * 4 + [1.0] * 4, 2),
+        ([0.0] * 100 + [None] * 250, 2),
+        ([0.0] * 4 + [UNLISTED] * 50, 1),
+    ],
+)
+def test_how_many_pages_are_read(pages, read):
+    """As many as cost less than the GETs that they replace."""
+    assert pages_to_read(pages) == read
+
+
+@given(st.lists(st.sampled_from([None, UNLISTED, *map(float, range(12))]), max_size=300))
+def test_a_round_never_costs_more_than_gets_alone(pages):
+    """Whatever is known of the pages, and no cheaper number of pages is overlooked."""
+    read = pages_to_read(pages)
+
+    def cost(count: int) -> float:
+        new = math.ceil(sum(page is None for page in pages) / 200) - 1
+        known = [max(0, new) if page is None else page for page in pages]
+        return PAGE_WORTH * count + sum(page >= count for page in known)
+
+    assert cost(read) == min(cost(count) for count in range(14)) or len(pages) <= PAGE_WORTH
+    assert cost(read) <= len(pages)
+
+
+def test_a_search_costs_no_more_than_the_gets():
+    """Ten jobs that are not on the first pages are not looked for on a hundred."""
+    read = 1
+    while reads_on(read, missing=10):
+        read += 1
+    assert read == 3
+    assert not reads_on(1, missing=0)
+    assert reads_on(99, missing=1000)
