@@ -21,8 +21,9 @@ from fireworks_batch.account import Account
 from fireworks_batch.datasets import Datasets
 from fireworks_batch.jobs import JobLike, Jobs
 from fireworks_batch.keys import ApiKey, KeySource, hidden
-from fireworks_batch.looking import SingleLooks
+from fireworks_batch.looking import Looks
 from fireworks_batch.policies import PollPolicy, RetryPolicy, scaled
+from fireworks_batch.reading import JobReader
 from fireworks_batch.results import (
     Expected,
     JobResults,
@@ -170,9 +171,10 @@ class BatchClient(RunMethods):
         self._transport = Transport(
             options, keys=KeySource(identity.api_key), draw=draw, wall=_wall
         )
-        looks = SingleLooks(self._transport, codec, self._account, _wall)
+        reader = JobReader(codec, _wall)
+        self._looks = Looks(self._transport, self._account, reader)
         self._datasets = Datasets(self._transport, codec, self._account, waits=waits)
-        self._jobs = Jobs(self._transport, codec, self._account, looks, waits=waits)
+        self._jobs = Jobs(self._transport, codec, self._account, self._looks, waits=waits)
         services = Services(
             jobs=self._jobs,
             datasets=self._datasets,
@@ -295,7 +297,8 @@ class BatchClient(RunMethods):
             ClientStateError: The client was used on another event loop.
         """
         if self._transport is not None:
-            await self._transport.aclose()
+            await self._transport.aclose(self._looks.close)
+            await self._looks.settled()
 
     async def __aenter__(self) -> Self:
         return self

@@ -15,7 +15,16 @@ from fireworks_batch.models import BatchInferenceJob
 from fireworks_batch.names import JobRef
 from fireworks_batch.policies import PollPolicy
 
-__all__ = ["Failure", "Locate", "Look", "Observation", "WaitEffects", "WaitTerms"]
+__all__ = [
+    "Failure",
+    "Follow",
+    "Follower",
+    "Locate",
+    "Moment",
+    "Observation",
+    "WaitEffects",
+    "WaitTerms",
+]
 
 
 @attrs.frozen(kw_only=True)
@@ -52,19 +61,75 @@ class Failure:
     """Seconds that the server asked to wait."""
 
 
-class Look(Protocol):
-    """The one effect of a wait besides the clock and the draw: an observation of a job."""
+@attrs.frozen(kw_only=True)
+class Moment:
+    """When an answer was read, by each clock; one answer may show many jobs."""
 
-    def __call__(
-        self, ref: JobRef, *, due: float, deadline: float, pause: float
-    ) -> Awaitable[Observation | Failure]:
-        """Observe a job.
+    now: float
+    """By the loop's clock."""
 
-        Args:
-            ref: The job.
-            due: The observation is made no earlier than at this moment of the loop's clock.
-            deadline: At this moment the look ends, with a `Failure` of kind CUT.
-            pause: Seconds for which a 429 without a Retry-After holds the account's requests.
+    observed_at: datetime
+    """By this machine's clock, aware, in UTC."""
+
+    server_now: datetime
+    """By the server's clock, as far as that is known."""
+
+    server_seconds: float
+    """The same in POSIX seconds."""
+
+    request_id: str | None = None
+    """The server's id of the request."""
+
+    def observation(self, job: BatchInferenceJob, problems: tuple[str, ...] = ()) -> Observation:
+        """Return a good look at one of the jobs that the answer showed."""
+        return Observation(
+            job=job,
+            observed_at=self.observed_at,
+            server_now=self.server_now,
+            problems=problems,
+            request_id=self.request_id,
+        )
+
+
+class Follower(Protocol):
+    """Somebody who looks at a job again and again, and decides after each look."""
+
+    due: float
+    """The next look is made no earlier than at this moment of the loop's clock."""
+
+    deadline: float
+    """At this moment the look ends, with a `Failure` of kind CUT."""
+
+    pause: float
+    """Seconds between two looks; a 429 without a Retry-After holds the account's requests so
+    long."""
+
+    job: BatchInferenceJob | None
+    """The job as it was last seen."""
+
+    memo: object
+    """Kept for whoever makes the looks, for as long as there may be another one."""
+
+    def seen(self, seen: Observation) -> bool:
+        """Take a good look; return whether to look again. May raise what ends it."""
+        ...
+
+    def same(self, moment: Moment) -> bool:
+        """Take a good look that showed ``job`` unchanged, as `seen` does."""
+        ...
+
+    def lost(self, failure: Failure) -> bool:
+        """Take a failed look, as `seen` does."""
+        ...
+
+
+class Follow(Protocol):
+    """The one effect of a wait besides the clock and the draw: looks at a job."""
+
+    def __call__(self, ref: JobRef, follower: Follower) -> Awaitable[None]:
+        """Look until the follower has enough of it; raise what it raises.
+
+        Each look is an observation made no earlier than it was due, whoever it was made for.
         """
         ...
 
@@ -73,7 +138,13 @@ class Locate(Protocol):
     """Finds out the job's account, before the first look, where the caller did not say it."""
 
     def __call__(self, *, due: float, deadline: float, pause: float) -> Awaitable[JobRef | Failure]:
-        """Return the reference, or how that failed; the arguments are those of `Look`."""
+        """Return the reference, or how that failed.
+
+        Args:
+            due: It is asked no earlier than at this moment of the loop's clock.
+            deadline: At this moment it ends, with a `Failure` of kind CUT.
+            pause: Seconds for which a 429 without a Retry-After holds the account's requests.
+        """
         ...
 
 
@@ -81,7 +152,7 @@ class Locate(Protocol):
 class WaitEffects:
     """What a wait needs of the world."""
 
-    look: Look
+    follow: Follow
     locate: Locate
     clock: Callable[[], float]
     wall: Callable[[], datetime]

@@ -15,7 +15,7 @@ from fireworks_batch.effects import WaitEffects, WaitTerms
 from fireworks_batch.errors import ConfigurationError, NotFoundError
 from fireworks_batch.job_draft import draft_job
 from fireworks_batch.listing import Listing, list_query
-from fireworks_batch.looking import SingleLooks
+from fireworks_batch.looking import Looks
 from fireworks_batch.models import BatchInferenceJob, InferenceParameters, Placement
 from fireworks_batch.names import JobName, JobRef, parse_job_name
 from fireworks_batch.policies import JOB_WINDOW, JobWindow, PollPolicy
@@ -44,7 +44,7 @@ class Jobs:
         transport: Transport,
         codec: Codec,
         account: Account,
-        looks: SingleLooks,
+        looks: Looks,
         *,
         waits: WaitDefaults,
     ) -> None:
@@ -328,7 +328,7 @@ class Jobs:
             changes_only=changes_only,
         )
         effects = WaitEffects(
-            look=self._looks.look,
+            follow=self._looks.follow,
             locate=partial(self._looks.locate, name.job_id),
             clock=self._transport.now,
             wall=self._waits.wall,

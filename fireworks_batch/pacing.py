@@ -9,9 +9,11 @@ from typing import Final
 
 import attrs
 
-__all__ = ["Gate", "Pace"]
+__all__ = ["Gate", "Pace", "lanes"]
 
 MINUTE: Final = 60.0
+# Looks under way at once, where no rate says otherwise.
+LANES: Final = 10
 # After a 429: this share of the requests that the last minute had.
 CUT: Final = 0.7
 # What a second 429 in spite of that adds to the spacing.
@@ -119,3 +121,13 @@ class Gate:
         self._pace.count(now, was_held=now <= self._free_at + IN_LINE * spacing)
         self._free_at = now + spacing
         return True
+
+
+def lanes(spacing: float) -> int:
+    """Return how many looks to have under way at once.
+
+    Args:
+        spacing: Seconds between two requests; with more than a little of it, one request is
+            answered before the next one may be sent, and those in line would only hold places.
+    """
+    return LANES if spacing < 0.1 else 2

@@ -20,6 +20,7 @@ __all__ = [
     "schedule_fingerprint",
     "seconds_left",
     "visible_fingerprint",
+    "window_end",
     "window_left",
 ]
 
@@ -107,6 +108,15 @@ def window_left(job: BatchInferenceJob, server_now: datetime) -> float | None:
     return (left + WINDOW_SLACK).total_seconds()
 
 
+def window_end(job: BatchInferenceJob) -> float | None:
+    """Return when `window_left` is 0, in POSIX seconds of the server's clock."""
+    if job.expire_time is not None:
+        return job.expire_time.timestamp() + WINDOW_SLACK.total_seconds()
+    if job.create_time is not None:
+        return job.create_time.timestamp() + (LONGEST_WINDOW + WINDOW_SLACK).total_seconds()
+    return None
+
+
 # --- Arithmetic ---------------------------------------------------------------------------------
 
 
@@ -156,6 +166,10 @@ class History:
             now: When, on the monotonic clock.
         """
         return History(self.number + 1, job.state, self._moved(job, now))
+
+    def repeat(self, times: int) -> "History":
+        """Return the history after so many more observations that showed the same."""
+        return attrs.evolve(self, number=self.number + times)
 
     def rate(self, *, now: float) -> float | None:
         """Return the rows per second over the newest moves; it sinks while none comes."""

@@ -5,8 +5,8 @@ Performs no I/O: moments are points on one monotonic clock, in seconds.
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from typing import Final, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Final, Protocol, TypeVar
 
 __all__ = [
     "PAGE_SIZE",
@@ -46,6 +46,9 @@ class Due(Protocol):
         ...
 
 
+_Look = TypeVar("_Look", bound=Due)
+
+
 def latest(due: float, *, now: float, interval: float, deadline: float) -> float:
     """Return until when a look may wait for others.
 
@@ -60,18 +63,19 @@ def latest(due: float, *, now: float, interval: float, deadline: float) -> float
     return min(due + PATIENCE * interval, due + (deadline - due) / 2)
 
 
-def group(looks: Sequence[Due]) -> int:
-    """Return how many of the first looks can be made together.
+def group(looks: Iterable[_Look]) -> list[_Look]:
+    """Return the first looks that can be made together.
 
     Args:
-        looks: In the order in which they are due; not empty.
+        looks: In the order in which they are due.
     """
-    until = math.inf
-    for count, look in enumerate(looks):
+    until, together = math.inf, []
+    for look in looks:
         if look.due > until:
-            return count
+            break
         until = min(until, look.latest)
-    return len(looks)
+        together.append(look)
+    return together
 
 
 def pages_to_read(pages: Sequence[float | None]) -> int:

@@ -98,8 +98,11 @@ class Session:
     def _owns_session(self) -> bool:
         return self._options.session is None
 
-    async def aclose(self) -> None:
+    async def aclose(self, wake: Callable[[], None]) -> None:
         """Close the session if it is its own, and wake whoever sleeps or waits for an answer.
+
+        Args:
+            wake: Wakes whoever waits elsewhere; called before anything is waited for.
 
         Raises:
             ClientStateError: It belongs to another event loop.
@@ -116,6 +119,7 @@ class Session:
                 limit.reschedule(loop.time())
         for _ in range(self._waiting):
             self._slots.release()
+        wake()
         if self._session is not None and self._owns_session:
             await self._session.close()
 

@@ -82,13 +82,16 @@ class Transport:
         """Return the moment on the running loop's clock, in seconds."""
         return asyncio.get_running_loop().time()
 
-    async def aclose(self) -> None:
+    async def aclose(self, wake: Callable[[], None] = lambda: None) -> None:
         """Close the session if it is its own, and wake whoever sleeps or waits for an answer.
+
+        Args:
+            wake: Wakes whoever waits elsewhere; called before anything is waited for.
 
         Raises:
             ClientStateError: It belongs to another event loop.
         """
-        await self._session.aclose()
+        await self._session.aclose(wake)
 
     def abandon(self) -> None:
         """Let go of a session that nobody closed, so that the only warning of it is our own."""
@@ -101,6 +104,18 @@ class Transport:
             ClientStateError: The client was closed, before or meanwhile.
         """
         await self._session.sleep_until(moment)
+
+    def check(self) -> None:
+        """Raise unless something could be sent now.
+
+        Raises:
+            ClientStateError: The client is closed, or belongs to another loop.
+        """
+        self._session.ready()
+
+    def spacing(self) -> float:
+        """Return the seconds between two requests that a rate demands; 0 if there is none."""
+        return self._gate.spacing
 
     def gate_opens_at(self) -> float:
         """Return the moment before which nothing is sent, on the loop's clock."""

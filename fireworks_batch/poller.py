@@ -1,0 +1,268 @@
+"""Who makes all looks at an account's jobs: one GET serves everybody who waits for a job.
+
+Works only while looks are pending: a timer between requests, and a task for each request.
+"""
+
+import asyncio
+import contextvars
+import copy
+import math
+from collections.abc import Coroutine, Iterator
+from typing import Any
+
+import attrs
+
+from fireworks_batch import calls, pacing, rounds, wire
+from fireworks_batch.agenda import Agenda
+from fireworks_batch.attempts import failure_of
+from fireworks_batch.effects import Failure, Follower, Moment
+from fireworks_batch.errors import ClientStateError, ConfigurationError, FireworksBatchError
+from fireworks_batch.events import FailureKind
+from fireworks_batch.names import JobRef
+from fireworks_batch.overlay import print_of
+from fireworks_batch.reading import JobReader
+from fireworks_batch.subjects import Interest, Subject
+from fireworks_batch.transport import Transport
+
+__all__ = ["Poller"]
+
+
+class Poller:
+    """Makes the looks at one account's jobs.
+
+    Owns a timer and the tasks of its requests, all in contexts of their own; they end within a
+    turn of the loop when the last one who looks has left.
+    """
+
+    def __init__(self, account_id: str, transport: Transport, reader: JobReader) -> None:
+        """Take what looks are made with.
+
+        Args:
+            account_id: Whose jobs they are.
+            transport: Sends.
+            reader: Reads what comes back.
+        """
+        self._account_id = account_id
+        self._transport = transport
+        self._reader = reader
+        self._agenda: Agenda[Interest] = Agenda()
+        self._subjects: dict[str, Subject] = {}
+        self._wakening: asyncio.Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._gets = 0
+
+    # --- Those who look -------------------------------------------------------------------------
+
+    async def follow(self, ref: JobRef, follower: Follower) -> None:
+        """Look at a job until the follower has enough: see `effects.Follow`."""
+        interest = self.join(ref, follower)
+        try:
+            await interest.future
+        finally:
+            self.leave(interest)
+
+    def join(self, ref: JobRef, follower: Follower) -> Interest:
+        """Begin to look at a job; whoever does has to `leave`.
+
+        Raises:
+            ClientStateError: The client is closed, or belongs to another loop.
+        """
+        self._transport.check()
+        memo = follower.memo
+        subject = self._subjects.get(str(ref))
+        if subject is None:
+            subject = memo if isinstance(memo, Subject) else Subject(ref)
+            self._subjects[subject.name] = subject
+        follower.memo = subject
+        future = asyncio.get_running_loop().create_future()
+        interest = Interest(subject, follower, future, self._transport.now())
+        subject.interests.append(interest)
+        self._agenda.add(interest)
+        self._waken()
+        return interest
+
+    def leave(self, interest: Interest) -> None:
+        """Look no more."""
+        if not interest.is_attached:
+            return
+        interest.is_attached = False
+        self._agenda.discard(interest)
+        subject = interest.subject
+        subject.interests.remove(interest)
+        if not subject.interests:
+            del self._subjects[subject.name]
+            subject.is_for_get = False
+            if subject.task is not None:
+                subject.task.cancel()
+        if not self._subjects:
+            self._rest()
+
+    def close(self) -> None:
+        """Wake everybody with `ClientStateError`."""
+        for interest in self._interests():
+            self._end(interest, ClientStateError("the client is closed"))
+
+    async def settled(self) -> None:
+        """Wait for the last requests to be gone, after everybody has left."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _interests(self) -> list[Interest]:
+        return [one for subject in self._subjects.values() for one in subject.interests]
+
+    def _end(self, interest: Interest, error: BaseException | None = None) -> None:
+        self.leave(interest)
+        if interest.future.done():
+            return
+        if error is None:
+            interest.future.set_result(None)
+        else:
+            interest.future.set_exception(error)
+
+    def _rest(self) -> None:
+        """Stop everything: nobody looks any more."""
+        for handle in (self._wakening, self._timer):
+            if handle is not None:
+                handle.cancel()
+        self._wakening = self._timer = None
+        current = asyncio.current_task() if self._tasks else None
+        for task in self._tasks:
+            if task is not current:
+                task.cancel()
+
+    def _break(self, bug: Exception) -> None:
+        """Hand what must not happen to everybody who looks: nobody waits for ever."""
+        for interest in self._interests():
+            self._end(interest, bug)
+
+    # --- What is to be done, and when -----------------------------------------------------------
+
+    def _waken(self) -> None:
+        if self._wakening is None:
+            loop = asyncio.get_running_loop()
+            self._wakening = loop.call_soon(self._work, -math.inf, context=contextvars.Context())
+
+    def _work(self, moment: float) -> None:
+        """Begin what is due, and set the timer for what is not.
+
+        Args:
+            moment: What the timer was set for: the loop's clock may be a little behind it.
+        """
+        self._wakening = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        try:
+            again_at = self._begin(max(moment, self._transport.now()))
+        except Exception as bug:  # noqa: BLE001 - handed on to everybody
+            self._break(bug)
+            return
+        if again_at < math.inf and self._subjects:
+            self._timer = asyncio.get_running_loop().call_at(
+                again_at, self._work, again_at, context=contextvars.Context()
+            )
+
+    def _begin(self, now: float) -> float:
+        """Begin what is due; return when there is more to do."""
+        for interest in self._agenda.expired(now):
+            self._tell(interest, Failure(FailureKind.CUT, None), now)
+        opens_at = self._transport.gate_opens_at()
+        again_at = opens_at if opens_at > now else self._begin_looks(now)
+        return min(again_at, self._agenda.first_cut)
+
+    def _begin_looks(self, now: float) -> float:
+        while looks := rounds.group(self._unasked()):
+            if looks[0].due > now:
+                return looks[0].due
+            for look in looks:
+                if look.due > now:
+                    break
+                if look.subject.asked_at is None and not self._begin_get(look.subject, now):
+                    return math.inf
+        return math.inf
+
+    def _unasked(self) -> Iterator[Interest]:
+        return (one for one in self._agenda.in_order() if one.subject.asked_at is None)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(work, context=contextvars.Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # --- GETs -----------------------------------------------------------------------------------
+
+    def _begin_get(self, subject: Subject, now: float) -> bool:
+        """Ask for a job, unless enough are asked for."""
+        if self._gets >= pacing.lanes(self._transport.spacing()):
+            return False
+        subject.asked_at = now
+        self._gets += 1
+        task = self._spawn(self._get(subject, now))
+        if subject.asked_at is not None:
+            subject.task = task
+        return True
+
+    async def _get(self, subject: Subject, asked_at: float) -> None:
+        try:
+            news = await self._ask(subject, asked_at)
+        except Exception as bug:  # noqa: BLE001 - handed on to everybody
+            self._break(bug)
+            return
+        finally:
+            subject.task = subject.asked_at = None
+            self._gets -= 1
+            self._waken_if_needed()
+        self._tell_waiting(subject, news, asked_at)
+
+    async def _ask(
+        self, subject: Subject, asked_at: float
+    ) -> Moment | Failure | FireworksBatchError:
+        """Ask for a whole job; an error returned is not about the job and ends the looks."""
+        pause = max((one.follower.pause for one in subject.waiting(asked_at)), default=0.0)
+        request = calls.get_job(self._account_id, subject.ref.job_id)
+        try:
+            answer = await self._transport.send_once(request, pause=pause)
+            value = wire.parse_json(answer.body)
+            job, problems = self._reader.read(value)
+        except (ClientStateError, ConfigurationError) as error:
+            return error
+        except FireworksBatchError as error:
+            return failure_of(error)
+        subject.take(job, problems, print_of(value))
+        return self._reader.moment(answer, self._transport.now())
+
+    def _waken_if_needed(self) -> None:
+        if self._subjects:
+            self._waken()
+
+    # --- News -----------------------------------------------------------------------------------
+
+    def _tell_waiting(
+        self, subject: Subject, news: Moment | Failure | FireworksBatchError, asked_at: float
+    ) -> None:
+        """Tell all those whose looks an answer is for, each with an error of its own."""
+        now = self._transport.now()
+        for interest in subject.waiting(asked_at):
+            self._tell(interest, news, now)
+
+    def _tell(
+        self, interest: Interest, news: Moment | Failure | FireworksBatchError, now: float
+    ) -> None:
+        if isinstance(news, FireworksBatchError):
+            self._end(interest, copy.copy(news))
+            return
+        if isinstance(news, Failure) and news.error is not None:
+            news = attrs.evolve(news, error=copy.copy(news.error))
+        try:
+            goes_on = interest.tell(news)
+        except Exception as error:  # noqa: BLE001 - raised where somebody waits for it
+            self._end(interest, error)
+            return
+        if goes_on:
+            interest.renew(now)
+            self._agenda.put_off(interest)
+        else:
+            self._end(interest)

@@ -1,0 +1,106 @@
+"""The jobs that a poller looks at, and those who want to know."""
+
+import asyncio
+
+from fireworks_batch import rounds
+from fireworks_batch.effects import Failure, Follower, Moment, Observation
+from fireworks_batch.models import BatchInferenceJob
+from fireworks_batch.names import JobRef
+from fireworks_batch.overlay import Print
+
+__all__ = ["Interest", "Subject"]
+
+
+class Subject:
+    """One job that somebody looks at, and what is known of it.
+
+    Whoever may look at it again keeps it between two looks, so that nothing is forgotten.
+    """
+
+    __slots__ = (
+        "asked_at",
+        "interests",
+        "is_for_get",
+        "job",
+        "name",
+        "page",
+        "print",
+        "problems",
+        "ref",
+        "task",
+    )
+
+    def __init__(self, ref: JobRef) -> None:
+        """Begin to look at a job."""
+        self.ref = ref
+        self.name = str(ref)
+        self.interests: list[Interest] = []
+        """Whose looks are pending."""
+        self.job: BatchInferenceJob | None = None
+        """The whole job, as it was last seen."""
+        self.print: Print = ()
+        """What the server changes, as it was last seen."""
+        self.problems: tuple[str, ...] = ()
+        """What could not be read of it."""
+        self.page: float | None = None
+        """On which page it was last seen: see `rounds.pages_to_read`."""
+        self.asked_at: float | None = None
+        """Since when a GET of it is under way."""
+        self.is_for_get = False
+        """Whether a listing has left it to a GET."""
+        self.task: asyncio.Task[None] | None = None
+        """Who makes the GET."""
+
+    def take(self, job: BatchInferenceJob, problems: tuple[str, ...], print_: Print) -> None:
+        """Remember what was seen."""
+        self.job, self.problems, self.print = job, problems, print_
+
+    def waiting(self, asked_at: float) -> list["Interest"]:
+        """Return whose looks an observation made at a moment answers."""
+        return [interest for interest in self.interests if interest.due <= asked_at]
+
+
+class Interest:
+    """Somebody who looks at a job, as long as they do."""
+
+    __slots__ = ("deadline", "due", "follower", "future", "is_attached", "latest", "subject")
+
+    def __init__(
+        self, subject: Subject, follower: Follower, future: asyncio.Future[None], now: float
+    ) -> None:
+        """Begin to look.
+
+        Args:
+            subject: The job.
+            follower: Who wants to know.
+            future: Done when they have enough.
+            now: The moment.
+        """
+        self.subject = subject
+        self.follower = follower
+        self.future = future
+        self.is_attached = True
+        """Whether it still has a look pending."""
+        self.renew(now)
+
+    def renew(self, now: float) -> None:
+        """Note when the follower's next look is due."""
+        follower = self.follower
+        self.due = follower.due
+        self.deadline = follower.deadline
+        self.latest = rounds.latest(
+            follower.due, now=now, interval=follower.pause, deadline=follower.deadline
+        )
+
+    def tell(self, news: Moment | Failure) -> bool:
+        """Tell the follower of a look at the subject; return whether to look again."""
+        follower, subject = self.follower, self.subject
+        if isinstance(news, Failure):
+            return follower.lost(news)
+        job = subject.job
+        if job is None:
+            return True
+        if follower.job is job:
+            return follower.same(news)
+        seen: Observation = news.observation(job, subject.problems)
+        return follower.seen(seen)
