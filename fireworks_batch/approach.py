@@ -50,6 +50,9 @@ class Approach:
     has_masks: bool = True
     """Whether later looks may ask for a mask."""
 
+    is_doubted: bool = False
+    """Whether the last listing failed for so long that it is not relied on."""
+
     is_settled: bool = False
     """Whether the order is settled: proven, or the last one there is."""
 

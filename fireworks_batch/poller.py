@@ -1,4 +1,4 @@
-"""Who makes all looks at an account's jobs: one GET serves everybody who waits for a job.
+"""Who makes all looks at an account's jobs: by GETs or pages, for everybody who waits for a job.
 
 Works only while looks are pending: a timer between requests, and a task for each request.
 """
@@ -7,19 +7,28 @@ import asyncio
 import contextvars
 import copy
 import math
-from collections.abc import Coroutine, Iterator
+from collections import deque
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from typing import Any
 
 import attrs
 
 from fireworks_batch import calls, pacing, rounds, wire
 from fireworks_batch.agenda import Agenda
+from fireworks_batch.approach import Approach
 from fireworks_batch.attempts import failure_of
 from fireworks_batch.effects import Failure, Follower, Moment
-from fireworks_batch.errors import ClientStateError, ConfigurationError, FireworksBatchError
+from fireworks_batch.errors import (
+    AccountSuspendedError,
+    AuthenticationError,
+    ClientStateError,
+    ConfigurationError,
+    FireworksBatchError,
+)
 from fireworks_batch.events import FailureKind
 from fireworks_batch.names import JobRef
 from fireworks_batch.overlay import print_of
+from fireworks_batch.page_round import PageRound, failure_for
 from fireworks_batch.reading import JobReader
 from fireworks_batch.subjects import Interest, Subject
 from fireworks_batch.transport import Transport
@@ -51,6 +60,9 @@ class Poller:
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._gets = 0
+        self._for_get: deque[Subject] = deque()
+        self._approach = Approach()
+        self._is_paging = False
 
     # --- Those who look -------------------------------------------------------------------------
 
@@ -172,18 +184,33 @@ class Poller:
         return min(again_at, self._agenda.first_cut)
 
     def _begin_looks(self, now: float) -> float:
-        while looks := rounds.group(self._unasked()):
-            if looks[0].due > now:
-                return looks[0].due
+        """Begin looks that are due; return when the next ones are."""
+        if not self._begin_left_gets(now) or self._is_paging:
+            return math.inf
+        while looks := rounds.group(self._free()):
+            pages = self._pages_to_read(looks)
+            start = looks[-1].due if pages else looks[0].due
+            if start > now:
+                return start
+            if pages:
+                self._begin_round(looks, pages, now)
+                return math.inf
             for look in looks:
-                if look.due > now:
-                    break
-                if look.subject.asked_at is None and not self._begin_get(look.subject, now):
+                if look.due <= now and not self._begin_get(look.subject, now):
                     return math.inf
         return math.inf
 
-    def _unasked(self) -> Iterator[Interest]:
-        return (one for one in self._agenda.in_order() if one.subject.asked_at is None)
+    def _free(self) -> Iterator[Interest]:
+        """Yield the looks that nothing is being done for, in order."""
+        for interest in self._agenda.in_order():
+            subject = interest.subject
+            if subject.asked_at is None and not subject.is_for_get:
+                yield interest
+
+    def _pages_to_read(self, looks: Sequence[Interest]) -> int:
+        if self._approach.is_off or len(looks) <= rounds.PAGE_WORTH:
+            return 0
+        return rounds.pages_to_read([subject.page for subject in _subjects(looks)])
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         loop = asyncio.get_running_loop()
@@ -192,10 +219,84 @@ class Poller:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    # --- Pages ----------------------------------------------------------------------------------
+
+    def _begin_round(self, looks: Sequence[Interest], pages: int, now: float) -> None:
+        self._is_paging = True
+        self._spawn(self._page(_subjects(looks), pages, now))
+
+    async def _page(self, wanted: list[Subject], planned: int, now: float) -> None:
+        try:
+            await self._read_pages(wanted, planned, now)
+        except Exception as bug:  # noqa: BLE001 - handed on to everybody
+            self._break(bug)
+        finally:
+            self._is_paging = False
+            self._waken_if_needed()
+
+    async def _read_pages(self, wanted: list[Subject], planned: int, now: float) -> None:
+        """Read the listing, and see to what it leaves."""
+        pages = PageRound(
+            wanted,
+            planned=planned,
+            now=now,
+            subjects=self._subjects,
+            approach=self._approach,
+            tell=self._tell_waiting,
+            transport=self._transport,
+            reader=self._reader,
+            account_id=self._account_id,
+        )
+        try:
+            await pages.run()
+        except (ClientStateError, ConfigurationError) as error:
+            self._tell_all(wanted, error, now)
+            return
+        left, failed = pages.left(), pages.failure
+        if failed is None:
+            self._leave_to_gets(left)
+        elif pages.is_refused or self._approach.is_doubted:
+            await self._probe(left, now)
+        else:
+            failure = failure_for(failed)
+            # A server that asks to wait is well.
+            self._approach.is_doubted = failure.kind is not FailureKind.RATE_LIMITED
+            self._tell_all(left, failure, now)
+
+    async def _probe(self, left: list[Subject], now: float) -> None:
+        """Go on with GETs where the listing fails; one first, which may fail for all."""
+        if not left:
+            return
+        first, *others = left
+        news = await self._ask(first, now)
+        self._tell_waiting(first, news, now)
+        if isinstance(news, Moment) or not _concerns_all(news):
+            self._leave_to_gets(others)
+        else:
+            self._tell_all(others, news, now)
+
+    def _leave_to_gets(self, subjects: Iterable[Subject]) -> None:
+        for subject in subjects:
+            if subject.interests and not subject.is_for_get:
+                subject.is_for_get = True
+                self._for_get.append(subject)
+
+    def _begin_left_gets(self, now: float) -> bool:
+        """Begin the GETs that a listing has left; return whether all are begun."""
+        while self._for_get:
+            subject = self._for_get[0]
+            if subject.is_for_get and not self._begin_get(subject, now):
+                return False
+            subject.is_for_get = False
+            self._for_get.popleft()
+        return True
+
     # --- GETs -----------------------------------------------------------------------------------
 
     def _begin_get(self, subject: Subject, now: float) -> bool:
-        """Ask for a job, unless enough are asked for."""
+        """Ask for a job, unless it is, or enough are."""
+        if subject.asked_at is not None:
+            return True
         if self._gets >= pacing.lanes(self._transport.spacing()):
             return False
         subject.asked_at = now
@@ -240,6 +341,12 @@ class Poller:
 
     # --- News -----------------------------------------------------------------------------------
 
+    def _tell_all(
+        self, subjects: Iterable[Subject], news: Failure | FireworksBatchError, asked_at: float
+    ) -> None:
+        for subject in subjects:
+            self._tell_waiting(subject, news, asked_at)
+
     def _tell_waiting(
         self, subject: Subject, news: Moment | Failure | FireworksBatchError, asked_at: float
     ) -> None:
@@ -266,3 +373,16 @@ class Poller:
             self._agenda.put_off(interest)
         else:
             self._end(interest)
+
+
+def _subjects(looks: Sequence[Interest]) -> list[Subject]:
+    return list({look.subject.name: look.subject for look in looks}.values())
+
+
+def _concerns_all(news: Failure | FireworksBatchError) -> bool:
+    """Whether a failed GET says as much of all other jobs: no connection, a bad key."""
+    if isinstance(news, FireworksBatchError):
+        return True
+    if news.kind in {FailureKind.LOST, FailureKind.RATE_LIMITED}:
+        return True
+    return isinstance(news.error, AuthenticationError | AccountSuspendedError)

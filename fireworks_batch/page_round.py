@@ -1,0 +1,233 @@
+"""One reading of the listing for looks that are due: its pages, and what is left to GETs."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Protocol
+
+import attrs
+
+from fireworks_batch import calls, rounds, wire
+from fireworks_batch.approach import Approach, Verdict
+from fireworks_batch.attempts import failure_of
+from fireworks_batch.calls import ListQuery
+from fireworks_batch.effects import Failure, Moment
+from fireworks_batch.errors import (
+    APIStatusError,
+    ClientStateError,
+    ConfigurationError,
+    FireworksBatchError,
+    ResponseDecodeError,
+)
+from fireworks_batch.events import FailureKind
+from fireworks_batch.http import is_transient
+from fireworks_batch.overlay import Print, is_usable, lay_over, print_of
+from fireworks_batch.paging import Page, read_page
+from fireworks_batch.reading import JobReader
+from fireworks_batch.subjects import Subject
+from fireworks_batch.transport import Transport
+
+__all__ = ["PageRound", "failure_for"]
+
+# A page that fails is asked for again at once, or the late ones of many would never be reached.
+_ATTEMPTS: Final = 4
+# The first wait before that, as a share of the interval between two looks.
+_WAIT: Final = 1 / 16
+
+
+class Tell(Protocol):
+    """Tells those who wait for a job of a look that was made at a moment."""
+
+    def __call__(self, subject: Subject, news: Moment | Failure, asked_at: float) -> None:
+        """Tell them."""
+        ...
+
+
+@attrs.frozen
+class _Sheet:
+    """A page, and when it was asked for and read."""
+
+    page: Page
+    asked_at: float
+    moment: Moment
+
+
+class PageRound:
+    """Reads pages until each job that is wanted was seen, or GETs are the cheaper way."""
+
+    def __init__(
+        self,
+        wanted: Iterable[Subject],
+        *,
+        planned: int,
+        now: float,
+        subjects: Mapping[str, Subject],
+        approach: Approach,
+        tell: Tell,
+        transport: Transport,
+        reader: JobReader,
+        account_id: str,
+    ) -> None:
+        """Take what a round is made of.
+
+        Args:
+            wanted: The jobs whose looks are due.
+            planned: How many pages are worth reading for them.
+            now: The moment that they are due at.
+            subjects: All jobs that somebody looks at, by resource name: a page shows others too.
+            approach: How to ask, and what is learned about that.
+            tell: Tells those who wait for a job.
+            transport: Sends.
+            reader: Reads what comes back.
+            account_id: Whose listing it is.
+        """
+        self._planned = planned
+        self._subjects = subjects
+        self._approach = approach
+        self._tell = tell
+        self._transport = transport
+        self._reader = reader
+        self._account_id = account_id
+        self._wanted = {subject.name: subject for subject in wanted}
+        self._beyond = [
+            self._wanted.pop(subject.name)
+            for subject in list(self._wanted.values())
+            if subject.page is not None and subject.page >= planned
+        ]
+        self._asked_at = now
+        self.failure: FireworksBatchError | None = None
+        """What the last page failed with, after all attempts."""
+        self.is_refused = False
+        """Whether that was a refusal: it says nothing of the jobs."""
+
+    def left(self) -> list[Subject]:
+        """Return the jobs that were not seen, and that somebody still waits for."""
+        left = [*self._wanted.values(), *self._beyond]
+        return [subject for subject in left if subject.waiting(self._asked_at)]
+
+    async def run(self) -> None:
+        """Read the pages, and tell those who wait of what is on them.
+
+        Raises:
+            ClientStateError: The client was closed.
+            ConfigurationError: Nothing can be asked at all.
+        """
+        while await self._read_listing():
+            self.failure = None
+
+    async def _read_listing(self) -> bool:
+        """Read pages from the first one; return whether to begin anew, in another way."""
+        is_whole = any(subject.job is None for subject in self._wanted.values())
+        query = self._approach.query(is_whole=is_whole)
+        token, tokens, read = "", {""}, 0
+        while True:
+            sheet = await self._read_page(query, token)
+            if isinstance(sheet, Verdict):
+                return sheet is Verdict.AGAIN
+            if query.read_mask and not all(map(is_usable, sheet.page.items)):
+                self._approach.has_masks = False
+                return True
+            self._take(sheet, read, is_masked=bool(query.read_mask))
+            if not query.read_mask and self._learns_another_order(sheet.page):
+                return True
+            read, token = read + 1, sheet.page.next_page_token
+            if self._is_enough(read, is_last=token in tokens):
+                return False
+            tokens.add(token)
+
+    def _is_enough(self, read: int, *, is_last: bool) -> bool:
+        """Say whether to stop here, and note where those that are missing may be."""
+        self._wanted = {
+            name: subject
+            for name, subject in self._wanted.items()
+            if subject.waiting(self._asked_at)
+        }
+        missing = len(self._wanted)
+        if missing and not is_last and (read < self._planned or rounds.reads_on(read, missing)):
+            return False
+        for subject in self._wanted.values():
+            subject.page = rounds.UNLISTED if is_last else read
+        return True
+
+    def _learns_another_order(self, page: Page) -> bool:
+        times = [item.get("createTime") for item in page.items if isinstance(item, dict)]
+        if not self._approach.on_page(times):
+            return False
+        for subject in self._subjects.values():
+            subject.page = None
+        return True
+
+    # --- One page -------------------------------------------------------------------------------
+
+    async def _read_page(self, query: ListQuery, token: str) -> _Sheet | Verdict:
+        """Ask for a page until it comes, is refused, or has failed often enough."""
+        request = calls.list_jobs(self._account_id, query, token)
+        pauses = [one.follower.pause for one in self._waiting()] or [0.0]
+        wait, pause = _WAIT * min(pauses), max(pauses)
+        for _ in range(1 if self._approach.is_doubted else _ATTEMPTS):
+            asked_at = max(self._asked_at, self._transport.now())
+            try:
+                answer = await self._transport.send_once(request, pause=pause)
+                page = read_page(wire.parse_json(answer.body), "batchInferenceJobs")
+            except (ClientStateError, ConfigurationError):
+                raise
+            except FireworksBatchError as error:
+                self.failure = error
+            else:
+                self._approach.is_doubted = False
+                moment = self._reader.moment(answer, self._transport.now())
+                return _Sheet(page, asked_at, moment)
+            verdict = self._verdict(self.failure, query, token)
+            if verdict is not Verdict.FAILED or self.is_refused:
+                return verdict
+            await self._transport.sleep_until(self._transport.now() + wait)
+            wait, pause = 2 * wait, 2 * pause
+        return Verdict.FAILED
+
+    def _waiting(self) -> list[Any]:
+        return [one for subject in self._wanted.values() for one in subject.interests]
+
+    def _verdict(self, error: FireworksBatchError, query: ListQuery, token: str) -> Verdict:
+        if not isinstance(error, APIStatusError):
+            return Verdict.FAILED
+        verdict = self._approach.on_refusal(error, query, is_first=not token)
+        self.is_refused = verdict is Verdict.OFF or not is_transient(error)
+        return verdict
+
+    # --- What is on it --------------------------------------------------------------------------
+
+    def _take(self, sheet: _Sheet, number: int, *, is_masked: bool) -> None:
+        """Tell those who wait for the jobs on a page; a job that is as before is not read again."""
+        subjects, wanted, tell = self._subjects, self._wanted, self._tell
+        asked_at, moment = sheet.asked_at, sheet.moment
+        for item in sheet.page.items:
+            subject = subjects.get(item["name"]) if is_usable(item) else None
+            if subject is None:
+                continue
+            subject.page = number
+            print_ = print_of(item)
+            is_same = subject.job is not None and print_ == subject.print
+            if is_same or self._has_read(subject, item, print_, is_masked=is_masked):
+                wanted.pop(subject.name, None)
+                tell(subject, moment, asked_at)
+
+    def _has_read(
+        self, subject: Subject, item: dict[str, Any], print_: Print, *, is_masked: bool
+    ) -> bool:
+        """Read a job that has changed; one that cannot be read, or not whole, is left to a GET."""
+        if is_masked and subject.job is None:
+            return False
+        try:
+            job, problems = self._reader.read(item)
+        except ResponseDecodeError:
+            return False
+        if is_masked and subject.job is not None:
+            job = lay_over(subject.job, job)
+        subject.take(job, problems, print_)
+        return True
+
+
+def failure_for(error: FireworksBatchError) -> Failure:
+    """Return what a failed page means for those who waited for it: never a refusal of a job."""
+    failure = failure_of(error)
+    if failure.kind is FailureKind.RATE_LIMITED:
+        return failure
+    return attrs.evolve(failure, kind=FailureKind.LOST)
