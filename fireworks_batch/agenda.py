@@ -1,4 +1,4 @@
-"""The looks that are pending, in the order in which they are due, and when they are cut.
+"""The looks that are pending: which of them go together next, and when one is cut.
 
 Performs no I/O: moments are points on one monotonic clock, in seconds.
 """
@@ -8,15 +8,25 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Final, Generic, Protocol, TypeVar
 
-from fireworks_batch.rounds import Due
-
-__all__ = ["Agenda", "Pending"]
+__all__ = ["Agenda", "Pending", "group"]
 
 _due: Final = attrgetter("due")
+_latest: Final = attrgetter("latest")
+_deadline: Final = attrgetter("deadline")
 
 
-class Pending(Due, Protocol):
-    """A look that is to be made, or cut."""
+class Pending(Protocol):
+    """A look that is to be made."""
+
+    @property
+    def due(self) -> float:
+        """No earlier than then."""
+        ...
+
+    @property
+    def latest(self) -> float:
+        """No later than then, if it waits for others."""
+        ...
 
     @property
     def deadline(self) -> float:
@@ -27,53 +37,56 @@ class Pending(Due, Protocol):
 _Look = TypeVar("_Look", bound=Pending)
 
 
+def group(looks: Sequence[_Look], now: float) -> list[_Look]:
+    """Return the looks that can be made together next, in the order in which they are due.
+
+    They are those that are due before the first of them can wait no more, and whatever is due.
+
+    Args:
+        looks: All of them, in any order.
+        now: The moment.
+    """
+    until = max(now, min(map(_latest, looks), default=now))
+    together = [look for look in looks if look.due <= until]
+    together.sort(key=_due)
+    return together
+
+
 class Agenda(Generic[_Look]):
-    """Keeps the pending looks; cheap for those who come, go, and are put off by the thousand."""
+    """Keeps the pending looks.
+
+    They change all the time, by the thousand, and are asked for seldom: so nothing is kept in
+    order, and what is asked for is found by looking through all of them.
+    """
 
     def __init__(self) -> None:
         """Make it empty."""
         self._looks: list[_Look] = []
         self._gone: set[_Look] = set()
-        self._is_sorted = True
-        self._first_cut = math.inf
-
-    @property
-    def first_cut(self) -> float:
-        """When `expired` is to be asked again: no deadline passes before."""
-        return self._first_cut
 
     def add(self, look: _Look) -> None:
         """Take a look in."""
         self._looks.append(look)
-        self.put_off(look)
-
-    def put_off(self, look: _Look) -> None:
-        """Note that a look has another due time, or another deadline."""
-        self._is_sorted = False
-        self._first_cut = min(self._first_cut, look.deadline)
 
     def discard(self, look: _Look) -> None:
         """Let a look go that is in it."""
         self._gone.add(look)
         if len(self._gone) == len(self._looks):
-            self._looks, self._gone, self._first_cut = [], set(), math.inf
+            self._looks, self._gone = [], set()
 
-    def in_order(self) -> Sequence[_Look]:
-        """Return the looks in the order in which they are due; not to be changed."""
+    def looks(self) -> list[_Look]:
+        """Return the looks, in any order; not to be changed."""
         if self._gone:
             self._looks = [look for look in self._looks if look not in self._gone]
-            self._gone.clear()
-        if not self._is_sorted:
-            self._looks.sort(key=_due)
-            self._is_sorted = True
+            self._gone = set()
         return self._looks
+
+    def first_deadline(self) -> float:
+        """Return when the first of the looks is cut."""
+        return min(map(_deadline, self.looks()), default=math.inf)
 
     def expired(self, now: float) -> list[_Look]:
         """Return the looks whose deadline has come."""
-        if now < self._first_cut:
+        if self.first_deadline() > now:
             return []
-        looks = self.in_order()
-        late = [look for look in looks if look.deadline <= now]
-        ahead = (look.deadline for look in looks if look.deadline > now)
-        self._first_cut = min(ahead, default=math.inf)
-        return late
+        return [look for look in self.looks() if look.deadline <= now]

@@ -13,7 +13,7 @@ import attrs
 from fireworks_batch.models import BatchInferenceJob
 from fireworks_batch.wire import mask_paths
 
-__all__ = ["MASK", "Print", "is_usable", "lay_over", "print_of"]
+__all__ = ["MASK", "Print", "lay_over", "named", "print_of"]
 
 Print: TypeAlias = tuple[Any, ...]
 """The JSON values of what the server changes: equal if nothing of it has changed."""
@@ -46,9 +46,12 @@ def print_of(item: Mapping[str, Any]) -> Print:
     return values
 
 
-def is_usable(item: Any) -> bool:
-    """Whether a masked answer has what every job has: a name and a state."""
-    return isinstance(item, dict) and bool(item.get("name")) and bool(item.get("state"))
+def named(item: Any) -> tuple[Any, Any]:
+    """Return the name and the state of an item, which every job has; None for what is not there."""
+    try:
+        return item["name"], item["state"]
+    except (KeyError, TypeError, IndexError):
+        return None, None
 
 
 def lay_over(whole: BatchInferenceJob, part: BatchInferenceJob) -> BatchInferenceJob:

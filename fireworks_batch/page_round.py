@@ -1,6 +1,6 @@
 """One reading of the listing for looks that are due: its pages, and what is left to GETs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Protocol
 
 import attrs
@@ -19,7 +19,7 @@ from fireworks_batch.errors import (
 )
 from fireworks_batch.events import FailureKind
 from fireworks_batch.http import is_transient
-from fireworks_batch.overlay import Print, is_usable, lay_over, print_of
+from fireworks_batch.overlay import Print, lay_over, named, print_of
 from fireworks_batch.paging import Page, read_page
 from fireworks_batch.reading import JobReader
 from fireworks_batch.subjects import Subject
@@ -62,6 +62,7 @@ class PageRound:
         subjects: Mapping[str, Subject],
         approach: Approach,
         tell: Tell,
+        tell_same: Callable[[Subject, Moment, float], None],
         transport: Transport,
         reader: JobReader,
         account_id: str,
@@ -75,6 +76,7 @@ class PageRound:
             subjects: All jobs that somebody looks at, by resource name: a page shows others too.
             approach: How to ask, and what is learned about that.
             tell: Tells those who wait for a job.
+            tell_same: The same where it is as it was seen last.
             transport: Sends.
             reader: Reads what comes back.
             account_id: Whose listing it is.
@@ -83,6 +85,7 @@ class PageRound:
         self._subjects = subjects
         self._approach = approach
         self._tell = tell
+        self._tell_same = tell_same
         self._transport = transport
         self._reader = reader
         self._account_id = account_id
@@ -122,10 +125,10 @@ class PageRound:
             sheet = await self._read_page(query, token)
             if isinstance(sheet, Verdict):
                 return sheet is Verdict.AGAIN
-            if query.read_mask and not all(map(is_usable, sheet.page.items)):
+            is_complete = self._take(sheet, read, is_masked=bool(query.read_mask))
+            if query.read_mask and not is_complete:
                 self._approach.has_masks = False
                 return True
-            self._take(sheet, read, is_masked=bool(query.read_mask))
             if not query.read_mask and self._learns_another_order(sheet.page):
                 return True
             read, token = read + 1, sheet.page.next_page_token
@@ -135,13 +138,15 @@ class PageRound:
 
     def _is_enough(self, read: int, *, is_last: bool) -> bool:
         """Say whether to stop here, and note where those that are missing may be."""
+        if self._wanted and not is_last and read < self._planned:
+            return False
         self._wanted = {
             name: subject
             for name, subject in self._wanted.items()
             if subject.waiting(self._asked_at)
         }
         missing = len(self._wanted)
-        if missing and not is_last and (read < self._planned or rounds.reads_on(read, missing)):
+        if missing and not is_last and rounds.reads_on(read, missing):
             return False
         for subject in self._wanted.values():
             subject.page = rounds.UNLISTED if is_last else read
@@ -194,20 +199,30 @@ class PageRound:
 
     # --- What is on it --------------------------------------------------------------------------
 
-    def _take(self, sheet: _Sheet, number: int, *, is_masked: bool) -> None:
-        """Tell those who wait for the jobs on a page; a job that is as before is not read again."""
-        subjects, wanted, tell = self._subjects, self._wanted, self._tell
-        asked_at, moment = sheet.asked_at, sheet.moment
+    def _take(self, sheet: _Sheet, number: int, *, is_masked: bool) -> bool:
+        """Tell those who wait for the jobs on a page; a job that is as before is not read again.
+
+        Most jobs are, so this is what a round costs. Returns whether each had name and state.
+        """
+        find, seen, tell_same = self._subjects.get, self._wanted.pop, self._tell_same
+        moment, asked_at, is_complete = sheet.moment, sheet.asked_at, True
         for item in sheet.page.items:
-            subject = subjects.get(item["name"]) if is_usable(item) else None
+            name, state = named(item)
+            if not name or not state:
+                is_complete = False
+                continue
+            subject = find(name)
             if subject is None:
                 continue
             subject.page = number
             print_ = print_of(item)
-            is_same = subject.job is not None and print_ == subject.print
-            if is_same or self._has_read(subject, item, print_, is_masked=is_masked):
-                wanted.pop(subject.name, None)
-                tell(subject, moment, asked_at)
+            if print_ == subject.print and subject.job is not None:
+                seen(name, None)
+                tell_same(subject, moment, asked_at)
+            elif self._has_read(subject, item, print_, is_masked=is_masked):
+                seen(name, None)
+                self._tell(subject, moment, asked_at)
+        return is_complete
 
     def _has_read(
         self, subject: Subject, item: dict[str, Any], print_: Print, *, is_masked: bool

@@ -8,13 +8,13 @@ import contextvars
 import copy
 import math
 from collections import deque
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 import attrs
 
 from fireworks_batch import calls, pacing, rounds, wire
-from fireworks_batch.agenda import Agenda
+from fireworks_batch.agenda import Agenda, group
 from fireworks_batch.approach import Approach
 from fireworks_batch.attempts import failure_of
 from fireworks_batch.effects import Failure, Follower, Moment
@@ -181,13 +181,13 @@ class Poller:
             self._tell(interest, Failure(FailureKind.CUT, None), now)
         opens_at = self._transport.gate_opens_at()
         again_at = opens_at if opens_at > now else self._begin_looks(now)
-        return min(again_at, self._agenda.first_cut)
+        return min(again_at, self._agenda.first_deadline())
 
     def _begin_looks(self, now: float) -> float:
         """Begin looks that are due; return when the next ones are."""
         if not self._begin_left_gets(now) or self._is_paging:
             return math.inf
-        while looks := rounds.group(self._free()):
+        while looks := group(self._free(), now):
             pages = self._pages_to_read(looks)
             start = looks[-1].due if pages else looks[0].due
             if start > now:
@@ -200,12 +200,12 @@ class Poller:
                     return math.inf
         return math.inf
 
-    def _free(self) -> Iterator[Interest]:
-        """Yield the looks that nothing is being done for, in order."""
-        for interest in self._agenda.in_order():
-            subject = interest.subject
-            if subject.asked_at is None and not subject.is_for_get:
-                yield interest
+    def _free(self) -> list[Interest]:
+        """Return the looks that nothing is being done for."""
+        looks = self._agenda.looks()
+        if not self._gets and not self._for_get:
+            return looks
+        return [one for one in looks if one.subject.is_free]
 
     def _pages_to_read(self, looks: Sequence[Interest]) -> int:
         if self._approach.is_off or len(looks) <= rounds.PAGE_WORTH:
@@ -243,6 +243,7 @@ class Poller:
             subjects=self._subjects,
             approach=self._approach,
             tell=self._tell_waiting,
+            tell_same=self._tell_same,
             transport=self._transport,
             reader=self._reader,
             account_id=self._account_id,
@@ -355,6 +356,26 @@ class Poller:
         for interest in subject.waiting(asked_at):
             self._tell(interest, news, now)
 
+    def _tell_same(self, subject: Subject, moment: Moment, asked_at: float) -> None:
+        """Tell those who wait that a job is as before: `_tell_waiting` in short, for most looks."""
+        job, interests = subject.job, subject.interests
+        for interest in interests if len(interests) == 1 else tuple(interests):
+            if interest.due > asked_at:
+                continue
+            follower = interest.follower
+            if follower.job is not job:
+                self._tell(interest, moment, moment.now)
+                continue
+            try:
+                goes_on = follower.same(moment)
+            except Exception as error:  # noqa: BLE001 - raised where somebody waits for it
+                self._end(interest, error)
+                continue
+            if goes_on:
+                interest.put_off()
+            else:
+                self._end(interest)
+
     def _tell(
         self, interest: Interest, news: Moment | Failure | FireworksBatchError, now: float
     ) -> None:
@@ -370,7 +391,6 @@ class Poller:
             return
         if goes_on:
             interest.renew(now)
-            self._agenda.put_off(interest)
         else:
             self._end(interest)
 

@@ -1,23 +1,14 @@
-"""Which looks are made together, and whether by GETs or by pages of a listing.
+"""How long a look may wait for others, and whether GETs or pages of a listing are cheaper.
 
 Performs no I/O: moments are points on one monotonic clock, in seconds.
 """
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Final, Protocol, TypeVar
+from collections.abc import Sequence
+from typing import Final
 
-__all__ = [
-    "PAGE_SIZE",
-    "PAGE_WORTH",
-    "UNLISTED",
-    "Due",
-    "group",
-    "latest",
-    "pages_to_read",
-    "reads_on",
-]
+__all__ = ["PAGE_SIZE", "PAGE_WORTH", "UNLISTED", "latest", "pages_to_read", "reads_on"]
 
 PAGE_SIZE: Final = 200
 """Jobs on a page: the server's most."""
@@ -28,25 +19,9 @@ PAGE_WORTH: Final = 3
 UNLISTED: Final = math.inf
 """The page of a job that the listing does not have."""
 
-# A look may be late by this share of its interval, if it can be made together with others then.
-PATIENCE: Final = 0.2
-
-
-class Due(Protocol):
-    """A look that is to be made."""
-
-    @property
-    def due(self) -> float:
-        """No earlier than then."""
-        ...
-
-    @property
-    def latest(self) -> float:
-        """No later than then, if it waits for others."""
-        ...
-
-
-_Look = TypeVar("_Look", bound=Due)
+# A look may be late by this share of its interval, if it can be made together with others then:
+# jitter spreads them over a fifth of it by default.
+PATIENCE: Final = 0.25
 
 
 def latest(due: float, *, now: float, interval: float, deadline: float) -> float:
@@ -55,27 +30,12 @@ def latest(due: float, *, now: float, interval: float, deadline: float) -> float
     Args:
         due: When it is due; one that is due already waits for nobody.
         now: The moment.
-        interval: What is between two looks; a fifth of it is no great delay.
+        interval: What is between two looks; a quarter of it is no great delay.
         deadline: When the look is cut; half of the time until then is left for its answer.
     """
     if due <= now:
         return due
     return min(due + PATIENCE * interval, due + (deadline - due) / 2)
-
-
-def group(looks: Iterable[_Look]) -> list[_Look]:
-    """Return the first looks that can be made together.
-
-    Args:
-        looks: In the order in which they are due.
-    """
-    until, together = math.inf, []
-    for look in looks:
-        if look.due > until:
-            break
-        until = min(until, look.latest)
-        together.append(look)
-    return together
 
 
 def pages_to_read(pages: Sequence[float | None]) -> int:

@@ -51,6 +51,11 @@ class Subject:
         self.task: asyncio.Task[None] | None = None
         """Who makes the GET."""
 
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing is being done to look at it."""
+        return self.asked_at is None and not self.is_for_get
+
     def take(self, job: BatchInferenceJob, problems: tuple[str, ...], print_: Print) -> None:
         """Remember what was seen."""
         self.job, self.problems, self.print = job, problems, print_
@@ -91,6 +96,14 @@ class Interest:
         self.latest = rounds.latest(
             follower.due, now=now, interval=follower.pause, deadline=follower.deadline
         )
+
+    def put_off(self) -> None:
+        """Note when the follower's next look is due, which is not yet: `renew` in short."""
+        follower = self.follower
+        self.due = due = follower.due
+        self.deadline = deadline = follower.deadline
+        patience, left = rounds.PATIENCE * follower.pause, (deadline - due) / 2
+        self.latest = due + (min(left, patience))
 
     def tell(self, news: Moment | Failure) -> bool:
         """Tell the follower of a look at the subject; return whether to look again."""

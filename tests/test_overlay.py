@@ -4,7 +4,7 @@ import attrs
 import pytest
 
 from fireworks_batch import BatchInferenceJob, JobProgress, JobState, Lifecycle, Status
-from fireworks_batch.overlay import MASK, is_usable, lay_over, print_of
+from fireworks_batch.overlay import MASK, lay_over, named, print_of
 from fireworks_batch.wire import Codec
 
 NAME = "accounts/acme/batchInferenceJobs/nightly"
@@ -93,16 +93,16 @@ def test_the_print_does_not_see_the_rest():
 
 
 @pytest.mark.parametrize(
-    ("item", "verdict"),
+    ("item", "found"),
     [
-        (WHOLE, True),
-        ({"name": NAME, "state": ""}, False),
-        ({"name": "", "state": "JOB_STATE_RUNNING"}, False),
-        ({"name": NAME}, False),
-        (None, False),
-        ([], False),
+        (WHOLE, (NAME, "JOB_STATE_RUNNING")),
+        ({"name": NAME, "state": ""}, (NAME, "")),
+        ({"name": NAME}, (None, None)),
+        (None, (None, None)),
+        ([], (None, None)),
+        ("name", (None, None)),
     ],
 )
-def test_a_masked_answer_without_name_or_state_is_no_use(item, verdict):
-    """Masks are given up then."""
-    assert is_usable(item) is verdict
+def test_what_every_item_has(item, found):
+    """A name and a state; masks are given up where one is missing or empty."""
+    assert named(item) == found

@@ -1,27 +1,14 @@
-"""Which looks are made together, and how: tables and properties, without a loop."""
+"""How long looks wait, and how they are made: tables and properties, without a loop."""
 
 import math
 
-import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fireworks_batch.rounds import PAGE_WORTH, UNLISTED, group, latest, pages_to_read, reads_on
+from fireworks_batch.rounds import PAGE_WORTH, UNLISTED, latest, pages_to_read, reads_on
 
-
-@attrs.frozen
-class Look:
-    due: float
-    latest: float
-
-
-def looks(*moments: tuple[float, float]) -> list[Look]:
-    """Looks in the order in which they are due."""
-    return [Look(*moment) for moment in sorted(moments)]
-
-
-# --- Together -----------------------------------------------------------------------------------
+# --- Patience ------------------------------------------------------------------------------------
 
 
 def test_a_look_that_is_due_waits_for_nobody():
@@ -30,44 +17,14 @@ def test_a_look_that_is_due_waits_for_nobody():
     assert latest(9.0, now=10.0, interval=60.0, deadline=math.inf) == 9.0
 
 
-def test_a_look_waits_for_a_fifth_of_its_interval():
-    """Which is as far as jitter spreads looks by default."""
-    assert latest(70.0, now=10.0, interval=60.0, deadline=math.inf) == 82.0
+def test_a_look_waits_for_a_quarter_of_its_interval():
+    """Which is a little more than jitter spreads looks by default."""
+    assert latest(70.0, now=10.0, interval=60.0, deadline=math.inf) == 85.0
 
 
 def test_a_look_before_a_deadline_does_not_wait_for_it():
     """Half of the time until then is left for the answer."""
     assert latest(95.0, now=10.0, interval=60.0, deadline=100.0) == 97.5
-
-
-@pytest.mark.parametrize(
-    ("moments", "together"),
-    [
-        ([(1.0, 1.0)], 1),
-        ([(1.0, 13.0), (5.0, 17.0), (12.0, 24.0)], 3),
-        ([(1.0, 13.0), (14.0, 26.0)], 1),
-        ([(1.0, 13.0), (5.0, 6.0), (7.0, 19.0)], 2),  # the hastiest one decides
-        ([(1.0, 13.0), (2.0, 2.0), (3.0, 15.0), (13.0, 25.0)], 2),
-    ],
-)
-def test_looks_are_grouped_until_one_can_wait_no_more(moments, together):
-    """All those that are due by then go together."""
-    assert len(group(looks(*moments))) == together
-
-
-@given(
-    st.lists(
-        st.tuples(st.floats(0, 100), st.floats(0, 30)).map(lambda p: (p[0], p[0] + p[1])),
-        min_size=1,
-    )
-)
-def test_no_look_of_a_group_waits_longer_than_it_may(moments):
-    """The last of a group is due before any of them has to be made."""
-    ordered = looks(*moments)
-    together = group(ordered)
-    assert together
-    assert together == ordered[: len(together)]
-    assert together[-1].due <= min(look.latest for look in together)
 
 
 # --- GETs or pages ------------------------------------------------------------------------------
