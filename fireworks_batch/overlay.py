@@ -4,7 +4,6 @@ A masked answer says nothing by the presence of a member: the gateway shows empt
 not asked for. So it is laid over by the mask's paths. Performs no I/O.
 """
 
-from collections.abc import Mapping
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
@@ -13,10 +12,11 @@ import attrs
 from fireworks_batch.models import BatchInferenceJob
 from fireworks_batch.wire import mask_paths
 
-__all__ = ["MASK", "Print", "lay_over", "named", "print_of"]
+__all__ = ["MASK", "Print", "lay_over", "print_of", "values"]
 
 Print: TypeAlias = tuple[Any, ...]
-"""The JSON values of what the server changes: equal if nothing of it has changed."""
+"""The JSON values of name, state and the rest of what the server changes, in this order: equal if
+nothing of it has changed."""
 
 _FIELDS: Final = (
     "state",
@@ -33,25 +33,20 @@ _FIELDS: Final = (
 MASK: Final = mask_paths(_FIELDS)
 """The read mask of later looks: ``name`` and what the server changes."""
 
-_KEYS: Final = tuple(MASK.split(",")[1:])
-_values: Final = itemgetter(*_KEYS)
+_KEYS: Final = tuple(MASK.split(","))
+
+values: Final = itemgetter(*_KEYS)
+"""Return the `Print` of an item that has all members, as most have; else raise."""
 
 
-def print_of(item: Mapping[str, Any]) -> Print:
-    """Return what is compared with the look before; an absent member is null."""
+def print_of(item: Any) -> Print:
+    """Return the `Print` of an item; what is absent is null, and all of what is no object."""
     try:
-        values: Print = _values(item)
-    except KeyError:
-        return tuple(map(item.get, _KEYS))
-    return values
-
-
-def named(item: Any) -> tuple[Any, Any]:
-    """Return the name and the state of an item, which every job has; None for what is not there."""
-    try:
-        return item["name"], item["state"]
+        values_: Print = values(item)
     except (KeyError, TypeError, IndexError):
-        return None, None
+        get = item.get if isinstance(item, dict) else dict[str, Any]().get
+        return tuple(map(get, _KEYS))
+    return values_
 
 
 def lay_over(whole: BatchInferenceJob, part: BatchInferenceJob) -> BatchInferenceJob:

@@ -1,5 +1,6 @@
 """One reading of the listing for looks that are due: its pages, and what is left to GETs."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Protocol
 
@@ -19,8 +20,9 @@ from fireworks_batch.errors import (
 )
 from fireworks_batch.events import FailureKind
 from fireworks_batch.http import is_transient
-from fireworks_batch.overlay import Print, lay_over, named, print_of
-from fireworks_batch.paging import Page, read_page
+from fireworks_batch.overlay import Print, lay_over, print_of
+from fireworks_batch.paging import read_page
+from fireworks_batch.pieces import Pieces, cut
 from fireworks_batch.reading import JobReader
 from fireworks_batch.subjects import Subject
 from fireworks_batch.transport import Transport
@@ -43,9 +45,23 @@ class Tell(Protocol):
 
 @attrs.frozen
 class _Sheet:
+    """A page, compared with what is known."""
+
+    same: list[Subject]
+    """The jobs whose texts are as before."""
+
+    others: list[tuple[Any, bytes]]
+    """The JSON values of the other jobs, with the texts they were read from."""
+
+    next_page_token: str
+    """Of the next page; empty on the last one."""
+
+
+@attrs.frozen
+class _Read:
     """A page, and when it was asked for and read."""
 
-    page: Page
+    sheet: _Sheet
     asked_at: float
     moment: Moment
 
@@ -62,7 +78,7 @@ class PageRound:
         subjects: Mapping[str, Subject],
         approach: Approach,
         tell: Tell,
-        tell_same: Callable[[Subject, Moment, float], None],
+        tell_same: Callable[[list[Subject], Moment, float], None],
         transport: Transport,
         reader: JobReader,
         account_id: str,
@@ -76,7 +92,7 @@ class PageRound:
             subjects: All jobs that somebody looks at, by resource name: a page shows others too.
             approach: How to ask, and what is learned about that.
             tell: Tells those who wait for a job.
-            tell_same: The same where it is as it was seen last.
+            tell_same: The same for jobs that are as they were seen last.
             transport: Sends.
             reader: Reads what comes back.
             account_id: Whose listing it is.
@@ -122,16 +138,16 @@ class PageRound:
         query = self._approach.query(is_whole=is_whole)
         token, tokens, read = "", {""}, 0
         while True:
-            sheet = await self._read_page(query, token)
-            if isinstance(sheet, Verdict):
-                return sheet is Verdict.AGAIN
-            is_complete = self._take(sheet, read, is_masked=bool(query.read_mask))
+            page = await self._read_page(query, token)
+            if isinstance(page, Verdict):
+                return page is Verdict.AGAIN
+            is_complete = self._take(page, read, is_masked=bool(query.read_mask))
             if query.read_mask and not is_complete:
                 self._approach.has_masks = False
                 return True
-            if not query.read_mask and self._learns_another_order(sheet.page):
+            if self._learns_another_order(page.sheet):
                 return True
-            read, token = read + 1, sheet.page.next_page_token
+            read, token = read + 1, page.sheet.next_page_token
             if self._is_enough(read, is_last=token in tokens):
                 return False
             tokens.add(token)
@@ -152,8 +168,8 @@ class PageRound:
             subject.page = rounds.UNLISTED if is_last else read
         return True
 
-    def _learns_another_order(self, page: Page) -> bool:
-        times = [item.get("createTime") for item in page.items if isinstance(item, dict)]
+    def _learns_another_order(self, sheet: _Sheet) -> bool:
+        times = [item.get("createTime") for item, _ in sheet.others if isinstance(item, dict)]
         if not self._approach.on_page(times):
             return False
         for subject in self._subjects.values():
@@ -162,7 +178,7 @@ class PageRound:
 
     # --- One page -------------------------------------------------------------------------------
 
-    async def _read_page(self, query: ListQuery, token: str) -> _Sheet | Verdict:
+    async def _read_page(self, query: ListQuery, token: str) -> _Read | Verdict:
         """Ask for a page until it comes, is refused, or has failed often enough."""
         request = calls.list_jobs(self._account_id, query, token)
         pauses = [one.follower.pause for one in self._waiting()] or [0.0]
@@ -171,7 +187,7 @@ class PageRound:
             asked_at = max(self._asked_at, self._transport.now())
             try:
                 answer = await self._transport.send_once(request, pause=pause)
-                page = read_page(wire.parse_json(answer.body), "batchInferenceJobs")
+                sheet = self._compared(answer.body)
             except (ClientStateError, ConfigurationError):
                 raise
             except FireworksBatchError as error:
@@ -179,7 +195,7 @@ class PageRound:
             else:
                 self._approach.is_doubted = False
                 moment = self._reader.moment(answer, self._transport.now())
-                return _Sheet(page, asked_at, moment)
+                return _Read(sheet, asked_at, moment)
             verdict = self._verdict(self.failure, query, token)
             if verdict is not Verdict.FAILED or self.is_refused:
                 return verdict
@@ -199,35 +215,63 @@ class PageRound:
 
     # --- What is on it --------------------------------------------------------------------------
 
-    def _take(self, sheet: _Sheet, number: int, *, is_masked: bool) -> bool:
-        """Tell those who wait for the jobs on a page; a job that is as before is not read again.
+    def _compared(self, body: bytes) -> _Sheet:
+        """Read of a page what is not known; all of it while its order is to be judged.
 
-        Most jobs are, so this is what a round costs. Returns whether each had name and state.
+        Raises:
+            ResponseDecodeError: It cannot be read.
         """
-        find, seen, tell_same = self._subjects.get, self._wanted.pop, self._tell_same
-        moment, asked_at, is_complete = sheet.moment, sheet.asked_at, True
-        for item in sheet.page.items:
-            name, state = named(item)
+        pieces = cut(body, self._account_id) if self._approach.is_settled else None
+        if pieces is not None:
+            with contextlib.suppress(ResponseDecodeError):
+                return self._compared_pieces(pieces)
+        page = read_page(wire.parse_json(body), "batchInferenceJobs")
+        return _Sheet([], [(item, b"") for item in page.items], page.next_page_token)
+
+    def _compared_pieces(self, pieces: Pieces) -> _Sheet:
+        find, prefix = self._subjects.get, f"accounts/{self._account_id}/batchInferenceJobs/"
+        same: list[Subject] = []
+        others: list[tuple[Any, bytes]] = []
+        for text in pieces.texts:
+            subject = find(prefix + text[: text.find(b'"')].decode())
+            if subject is None:
+                continue
+            if text == subject.text:
+                same.append(subject)
+            else:
+                others.append((pieces.read(text), text))
+        others.extend((item, b"") for item in pieces.tail.items)
+        return _Sheet(same, others, pieces.tail.next_page_token)
+
+    def _take(self, page: _Read, number: int, *, is_masked: bool) -> bool:
+        """Tell those who wait for the jobs on a page; return whether each had name and state.
+
+        Most jobs are as they were before, so that what is done for those is what a round costs.
+        """
+        sheet = page.sheet
+        for subject in sheet.same:
+            subject.page = number
+            self._wanted.pop(subject.name, None)
+        self._tell_same(sheet.same, page.moment, page.asked_at)
+        is_complete = True
+        for item, text in sheet.others:
+            name, state, *_ = print_ = print_of(item)
             if not name or not state:
                 is_complete = False
                 continue
-            subject = find(name)
-            if subject is None:
-                continue
-            subject.page = number
-            print_ = print_of(item)
-            if print_ == subject.print and subject.job is not None:
-                seen(name, None)
-                tell_same(subject, moment, asked_at)
-            elif self._has_read(subject, item, print_, is_masked=is_masked):
-                seen(name, None)
-                self._tell(subject, moment, asked_at)
+            shown = self._subjects.get(name)
+            if shown is not None and self._has_read(shown, item, print_, is_masked=is_masked):
+                shown.text, shown.page = text, number
+                self._wanted.pop(name, None)
+                self._tell(shown, page.moment, page.asked_at)
         return is_complete
 
     def _has_read(
         self, subject: Subject, item: dict[str, Any], print_: Print, *, is_masked: bool
     ) -> bool:
-        """Read a job that has changed; one that cannot be read, or not whole, is left to a GET."""
+        """Read a job if it has changed; if it cannot be, or not whole, it is left to a GET."""
+        if subject.job is not None and print_ == subject.print:
+            return True
         if is_masked and subject.job is None:
             return False
         try:

@@ -356,25 +356,26 @@ class Poller:
         for interest in subject.waiting(asked_at):
             self._tell(interest, news, now)
 
-    def _tell_same(self, subject: Subject, moment: Moment, asked_at: float) -> None:
-        """Tell those who wait that a job is as before: `_tell_waiting` in short, for most looks."""
-        job, interests = subject.job, subject.interests
-        for interest in interests if len(interests) == 1 else tuple(interests):
-            if interest.due > asked_at:
-                continue
-            follower = interest.follower
-            if follower.job is not job:
-                self._tell(interest, moment, moment.now)
-                continue
-            try:
-                goes_on = follower.same(moment)
-            except Exception as error:  # noqa: BLE001 - raised where somebody waits for it
-                self._end(interest, error)
-                continue
-            if goes_on:
-                interest.put_off()
-            else:
-                self._end(interest)
+    def _tell_same(self, subjects: list[Subject], moment: Moment, asked_at: float) -> None:
+        """Tell those who wait that jobs are as before: `_tell_waiting` in short, for most looks."""
+        for subject in subjects:
+            job, interests = subject.job, subject.interests
+            for interest in interests if len(interests) == 1 else tuple(interests):
+                if interest.due > asked_at:
+                    continue
+                follower = interest.follower
+                if follower.job is not job:
+                    self._tell(interest, moment, moment.now)
+                    continue
+                try:
+                    goes_on = follower.same(moment)
+                except Exception as error:  # noqa: BLE001 - raised where somebody waits for it
+                    self._end(interest, error)
+                    continue
+                if goes_on:
+                    interest.put_off()
+                else:
+                    self._end(interest)
 
     def _tell(
         self, interest: Interest, news: Moment | Failure | FireworksBatchError, now: float

@@ -78,15 +78,19 @@ class Steady:
         Returns:
             When to look again; None if the machine has to decide, and nothing was taken.
         """
-        interval = min(self.interval * self._growth, self._most)
+        interval = self.interval * self._growth
+        if interval > self._most:
+            interval = self._most
         deadline, last_look = self.deadline, self._last_look
-        if self._follows and window is not None:
+        if window is not None and self._follows:
             least = self._least_end - now
-            timeout = max(window, least)
+            timeout = window if window > least else least
+            lead = timeout / 10
             deadline = now + timeout
-            last_look = deadline - min(LAST_LOOK_LEAD, timeout / 10)
+            last_look = deadline - (lead if lead < LAST_LOOK_LEAD else LAST_LOOK_LEAD)
         due = now + interval * (1 + self._jitter * (2 * draw - 1))
-        due = max(due, now + self._gap)
+        if due < now + self._gap:
+            due = now + self._gap
         if due >= last_look or due >= self._stall_limit or not self._is_quiet:
             return None
         self.interval, self.deadline, self._last_look = interval, deadline, last_look

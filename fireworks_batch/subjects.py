@@ -28,6 +28,7 @@ class Subject:
         "problems",
         "ref",
         "task",
+        "text",
     )
 
     def __init__(self, ref: JobRef) -> None:
@@ -40,6 +41,8 @@ class Subject:
         """The whole job, as it was last seen."""
         self.print: Print = ()
         """What the server changes, as it was last seen."""
+        self.text = b""
+        """The text of a page that it was read from."""
         self.problems: tuple[str, ...] = ()
         """What could not be read of it."""
         self.page: float | None = None
@@ -56,9 +59,15 @@ class Subject:
         """Whether nothing is being done to look at it."""
         return self.asked_at is None and not self.is_for_get
 
-    def take(self, job: BatchInferenceJob, problems: tuple[str, ...], print_: Print) -> None:
-        """Remember what was seen."""
-        self.job, self.problems, self.print = job, problems, print_
+    def take(
+        self,
+        job: BatchInferenceJob,
+        problems: tuple[str, ...],
+        print_: Print,
+        text: bytes = b"",
+    ) -> None:
+        """Remember what was seen, and in which text."""
+        self.job, self.problems, self.print, self.text = job, problems, print_, text
 
     def waiting(self, asked_at: float) -> list["Interest"]:
         """Return whose looks an observation made at a moment answers."""
@@ -102,8 +111,9 @@ class Interest:
         follower = self.follower
         self.due = due = follower.due
         self.deadline = deadline = follower.deadline
-        patience, left = rounds.PATIENCE * follower.pause, (deadline - due) / 2
-        self.latest = due + (min(left, patience))
+        patience = rounds.PATIENCE * follower.pause
+        left = (deadline - due) / 2
+        self.latest = due + (patience if patience < left else left)
 
     def tell(self, news: Moment | Failure) -> bool:
         """Tell the follower of a look at the subject; return whether to look again."""
