@@ -335,7 +335,8 @@ class Transport:
         if is_ours and response.status == 429:
             asked = http.retry_after(response.headers, now=self._wall())
             hold = self._options.retry.first_rate_limit_delay if asked is None else asked
-            self._gate.close(self.now() + hold)
+            now = self.now()
+            self._gate.close(now + hold, now=now)
         if 300 <= response.status < 400 and "location" in response.headers:
             reason = http.redirect_reason(response.headers["location"])
             raise TransportError(f"{what}: {response.status}: {reason}")

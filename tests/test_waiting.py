@@ -738,6 +738,7 @@ async def test_500_waits_share_one_client(emulator):
     trace.on_connection_create_end.append(connect)
     for number in range(500):
         emulator.script_job(f"job-{number}", phases=course("PENDING", "COMPLETED"))
+    emulator.add_fault("status", status=501, times=None, path="*/batchInferenceJobs")
     async with BatchClient(
         api_key=emulator.api_key,
         account_id="acme",
