@@ -38,6 +38,8 @@ from fireworks_batch.errors import (
     WaitError,
     WaitTimeoutError,
 )
+from fireworks_batch.fleet import JobEndings, JobFleet
+from fireworks_batch.fleet_progress import FleetProgress, JobEnding
 from fireworks_batch.input_rows import RowProblem
 from fireworks_batch.jobs import JobLike, Jobs
 from fireworks_batch.keys import ApiKey
@@ -104,13 +106,17 @@ __all__ = [
     "Datasets",
     "EncryptionState",
     "FireworksBatchError",
+    "FleetProgress",
     "InferenceParameters",
     "InputRowsError",
     "JobCancelledError",
     "JobConflictError",
     "JobEnd",
+    "JobEnding",
+    "JobEndings",
     "JobExpiredError",
     "JobFailedError",
+    "JobFleet",
     "JobGoneError",
     "JobLike",
     "JobNotFinishedError",

@@ -1,9 +1,11 @@
 """Batch inference jobs: the endpoints, and the wait."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeAlias
+
+import attrs
 
 from fireworks_batch import calls
 from fireworks_batch.account import Account
@@ -13,6 +15,7 @@ from fireworks_batch.dataset_model import DatasetLike
 from fireworks_batch.deleting import delete_once
 from fireworks_batch.effects import WaitEffects, WaitTerms
 from fireworks_batch.errors import ConfigurationError, NotFoundError
+from fireworks_batch.fleet import FleetTerms, JobEndings, JobFleet
 from fireworks_batch.job_draft import draft_job
 from fireworks_batch.listing import Listing, list_query
 from fireworks_batch.looking import Looks
@@ -317,8 +320,91 @@ class Jobs:
             ClientStateError: The client was closed, or the wait is used twice.
         """
         name = self._name(job)
+        terms = self._wait_terms(timeout, poll, changes_only=changes_only)
+        return JobWait(terms(name), self._wait_effects(name), ref=self._ref(name))
+
+    def watch(
+        self,
+        jobs: Iterable[JobLike],
+        *,
+        timeout: float | JobWindow | None = JOB_WINDOW,
+        poll: PollPolicy | None = None,
+        changes_only: bool = False,
+    ) -> JobFleet:
+        """Follow many jobs until they can change no more, for the price of a few.
+
+        Iterate over the fleet for snapshots of all jobs as they come, or await it for the endings
+        by job id. Where many jobs are to be looked at, pages of the account's listing are read in
+        place of a GET for each.
+
+        Args:
+            jobs: Each an id, a resource name, a reference, or a job fetched before. A job that is
+                named twice counts once.
+
+            timeout: Seconds for the wait for each job, above 0. By default as long as its own
+                window, and an hour. None: no limit.
+
+            poll: When to look, and when to give up; the client's policy if None.
+
+            changes_only: Leave out snapshots in which nothing visible has changed.
+
+        Returns:
+            A fleet, to which jobs can be added. Nothing is sent before it is used.
+
+        Raises:
+            ConfigurationError: At the call: an argument is malformed, or a job is of another
+                account or host. Later: the key sees no account, or several.
+            AuthenticationError: Later, as all that follow, for all jobs: the key is refused.
+            AccountSuspendedError: The account is suspended or has to pay first.
+            ClientStateError: The client was closed.
+        """
+        first = [*jobs]
+        wanted = self._wait_terms(timeout, poll, changes_only=changes_only)
+        name = self._name(first[0]) if first else JobName(None, "none")
+        terms = FleetTerms(
+            name=self._name,
+            ref=self._ref,
+            wait=wanted,
+            effects=self._wait_effects(name),
+            looks=self._looks,
+            linger=wanted(name).policy.max_interval,
+            changes_only=changes_only,
+        )
+        return JobFleet(first, terms)
+
+    def as_completed(
+        self,
+        jobs: Iterable[JobLike],
+        *,
+        timeout: float | JobWindow | None = JOB_WINDOW,
+        poll: PollPolicy | None = None,
+    ) -> JobEndings:
+        """Follow many jobs, and iterate over their endings in the order in which they end.
+
+        Args:
+            jobs: As in `watch`.
+
+            timeout: As in `watch`.
+
+            poll: As in `watch`.
+
+        Returns:
+            An async iterator of `JobEnding`; nothing is sent before it is used. What became of a
+            job, and what the wait for it failed with, is in its ending and never raised.
+
+        Raises:
+            ConfigurationError: As in `watch`; so are the others, later and for all jobs.
+            AuthenticationError: The key is refused.
+            AccountSuspendedError: The account is suspended or has to pay first.
+            ClientStateError: The client was closed.
+        """
+        return JobEndings(self.watch(jobs, timeout=timeout, poll=poll))
+
+    def _wait_terms(
+        self, timeout: float | JobWindow | None, poll: PollPolicy | None, *, changes_only: bool
+    ) -> Callable[[JobName], WaitTerms]:
         terms = WaitTerms(
-            job=name.job_id,
+            job="",
             policy=check_policy(poll) or self._waits.poll,
             timeout=self._waits.longest_window
             if isinstance(timeout, JobWindow)
@@ -327,14 +413,16 @@ class Jobs:
             time_scale=self._waits.time_scale,
             changes_only=changes_only,
         )
-        effects = WaitEffects(
+        return lambda name: attrs.evolve(terms, job=name.job_id)
+
+    def _wait_effects(self, name: JobName) -> WaitEffects:
+        return WaitEffects(
             follow=self._looks.follow,
             locate=partial(self._looks.locate, name.job_id),
             clock=self._transport.now,
             wall=self._waits.wall,
             draw=self._waits.draw,
         )
-        return JobWait(terms, effects, ref=self._ref(name))
 
     def _name(self, job: JobLike) -> JobName:
         match job:

@@ -8,6 +8,7 @@ from fireworks_batch.effects import Failure, Follower
 from fireworks_batch.names import JobRef
 from fireworks_batch.poller import Poller
 from fireworks_batch.reading import JobReader
+from fireworks_batch.subjects import Interest
 from fireworks_batch.transport import Transport
 
 __all__ = ["Looks"]
@@ -32,6 +33,14 @@ class Looks:
     async def follow(self, ref: JobRef, follower: Follower) -> None:
         """Look at a job until the follower has enough: see `effects.Follow`."""
         await self.poller(ref.account_id).follow(ref, follower)
+
+    def join(self, ref: JobRef, follower: Follower) -> Interest:
+        """Begin to look at a job; whoever does has to `leave`."""
+        return self.poller(ref.account_id).join(ref, follower)
+
+    def leave(self, ref: JobRef, interest: Interest) -> None:
+        """Look no more."""
+        self.poller(ref.account_id).leave(interest)
 
     def poller(self, account_id: str) -> Poller:
         """Return who looks at the jobs of an account."""

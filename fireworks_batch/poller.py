@@ -138,7 +138,7 @@ class Poller:
             if handle is not None:
                 handle.cancel()
         self._wakening = self._timer = None
-        current = asyncio.current_task() if self._tasks else None
+        current = _current_task()
         for task in self._tasks:
             if task is not current:
                 task.cancel()
@@ -361,7 +361,7 @@ class Poller:
         for subject in subjects:
             job, interests = subject.job, subject.interests
             for interest in interests if len(interests) == 1 else tuple(interests):
-                if interest.due > asked_at:
+                if interest.due > asked_at or not interest.is_attached:
                     continue
                 follower = interest.follower
                 if follower.job is not job:
@@ -380,6 +380,8 @@ class Poller:
     def _tell(
         self, interest: Interest, news: Moment | Failure | FireworksBatchError, now: float
     ) -> None:
+        if not interest.is_attached:
+            return  # what another one was told has made it leave
         if isinstance(news, FireworksBatchError):
             self._end(interest, copy.copy(news))
             return
@@ -394,6 +396,13 @@ class Poller:
             interest.renew(now)
         else:
             self._end(interest)
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # a fleet that is forgotten, maybe where no loop runs
+        return None
 
 
 def _subjects(looks: Sequence[Interest]) -> list[Subject]:

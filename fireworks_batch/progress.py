@@ -74,6 +74,10 @@ class JobSnapshot:
     problems: tuple[str, ...] = ()
     """Members of the answer that could not be read, each with its path; they are at defaults."""
 
+    error: FireworksBatchError | None = attrs.field(default=None, eq=False)
+    """Why this is the last one of a job that has not ended, among many jobs that are watched: what
+    the wait for it failed with. None on every other."""
+
     def __repr__(self) -> str:
         percent = "" if self.percent is None else f" {self.percent:.1f}%"
         return f"<JobSnapshot {self.number} of {self.job.id!r} {self.job.state}{percent}>"

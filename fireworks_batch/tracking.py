@@ -98,6 +98,11 @@ class Tracker:
         return self._state is not None
 
     @property
+    def has_news(self) -> bool:
+        """Whether the newest good look showed a visible change."""
+        return self._state is not None and self._state.changed
+
+    @property
     def failures(self) -> int:
         """Looks lost since the last good one."""
         return self._state.failures if self._state else 0

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from types import SimpleNamespace
 
 import aioresponses.core
+import looptime
 import pytest
 from aiohttp import ClientResponse
 from answer_schemas import problem_in
@@ -84,6 +85,24 @@ def responses(monkeypatch):
         monkeypatch.setattr(aioresponses.core, "ClientResponse", _ResponseWithWriter)
     with aioresponses.aioresponses() as mock:
         yield mock
+
+
+@pytest.fixture
+def in_virtual_time():
+    """Run a scenario with an emulator and a client of its own, on a loop whose time is virtual."""
+
+    def run(scenario, *, emulator=None, client=None):
+        async def main():
+            async with Emulator(**{"account_id": "acme", **(emulator or {})}) as server:
+                options = {"api_key": server.api_key, "base_url": server.base_url}
+                options |= {"account_id": "acme", **(client or {})}
+                async with BatchClient(**options) as made:
+                    return await scenario(server, made)
+
+        with asyncio.Runner(loop_factory=looptime.new_event_loop) as runner:
+            return runner.run(main())
+
+    return run
 
 
 @pytest.fixture

@@ -1,0 +1,450 @@
+"""Many jobs at once: their snapshots as they come, their endings, and how far they all are."""
+
+import asyncio
+import weakref
+from collections.abc import AsyncIterator, Callable, Generator, Iterable
+from functools import partial
+from typing import Any, Final, Self
+
+import attrs
+
+from fireworks_batch.effects import Failure, Moment, Observation, WaitEffects, WaitTerms
+from fireworks_batch.errors import (
+    AccountSuspendedError,
+    AuthenticationError,
+    ClientStateError,
+    ConfigurationError,
+    FireworksBatchError,
+)
+from fireworks_batch.fleet_progress import FleetProgress, JobEnding, add_up
+from fireworks_batch.looking import Looks
+from fireworks_batch.models import BatchInferenceJob
+from fireworks_batch.names import JobName, JobRef
+from fireworks_batch.progress import JobSnapshot
+from fireworks_batch.states import JobState
+from fireworks_batch.subjects import Interest
+from fireworks_batch.tracking import Tracker
+
+__all__ = ["FleetTerms", "JobEndings", "JobFleet"]
+
+# What a refusal of one job's look says of all the others.
+_CONCERNS_ALL: Final = (
+    AccountSuspendedError,
+    AuthenticationError,
+    ClientStateError,
+    ConfigurationError,
+)
+
+
+@attrs.frozen(kw_only=True)
+class FleetTerms:
+    """What the waits of a fleet have in common."""
+
+    name: Callable[[Any], JobName]
+    """Reads what the caller calls a job."""
+
+    ref: Callable[[JobName], JobRef | None]
+    """Returns the reference, if the account is known."""
+
+    wait: Callable[[JobName], WaitTerms]
+    """Returns the terms of a job's wait."""
+
+    effects: WaitEffects
+    """What time it is, and the account of the first job."""
+
+    looks: Looks
+    """Makes the looks."""
+
+    linger: float
+    """Seconds for which looks go on after somebody asked for a snapshot."""
+
+    changes_only: bool
+    """Whether snapshots without a visible change are left out."""
+
+
+class _Member(Tracker):
+    """One job of a fleet. The fleet is told of its looks, and not kept alive by that."""
+
+    __slots__ = ("ended_with", "fleet", "has_changed", "hears_all", "interest", "name", "shown")
+
+    def __init__(self, fleet: "JobFleet", name: JobName, terms: FleetTerms) -> None:
+        super().__init__(terms.wait(name), terms.effects, ref=terms.ref(name))
+        self.fleet = weakref.ref(fleet)
+        self.name = name
+        self.interest: Interest | None = None
+        self.hears_all = False
+        self.has_changed = False
+        self.ended_with: JobEnding | None = None
+        self.shown: JobState | None = None
+
+    def seen(self, seen: Observation) -> bool:
+        goes_on = super().seen(seen)
+        self.has_changed = self.has_changed or self.has_news
+        if not goes_on and self.ref is not None:
+            self.ended_with = (
+                JobEnding(self.ref, job=seen.job)
+                if self.ending is None
+                else JobEnding(self.ref, error=self.ending)
+            )
+        self._tell()
+        return goes_on
+
+    def same(self, moment: Moment) -> bool:
+        goes_on = super().same(moment)
+        if self.hears_all:
+            self._tell()
+        return goes_on
+
+    def lost(self, failure: Failure) -> bool:
+        try:
+            return super().lost(failure)
+        except FireworksBatchError as error:
+            error.ref = error.ref or self.ref
+            fleet = self.fleet()
+            if isinstance(error, _CONCERNS_ALL):
+                if fleet is not None:
+                    fleet.fail(error)
+            elif self.ref is not None:
+                self.ended_with = JobEnding(self.ref, error=error)
+                self._tell()
+        return False
+
+    def _tell(self) -> None:
+        fleet = self.fleet()
+        if fleet is not None:
+            fleet.hear(self)
+
+    def news(self) -> JobSnapshot:
+        """Return the newest snapshot; changes that were passed over since the last one count."""
+        snapshot = self.last_snapshot
+        error = None if self.ended_with is None else self.ended_with.error
+        if snapshot is None:
+            snapshot = self._never_seen()
+        elif self.has_changed and not snapshot.changed:
+            snapshot = attrs.evolve(snapshot, changed=True)
+        if snapshot.previous_state != self.shown:
+            snapshot = attrs.evolve(snapshot, previous_state=self.shown)
+        if error is not None:
+            snapshot = attrs.evolve(snapshot, error=error)
+        self.has_changed, self.shown = False, snapshot.job.state
+        return snapshot
+
+    def _never_seen(self) -> JobSnapshot:
+        return JobSnapshot(
+            job=BatchInferenceJob(name=str(self.ref)),
+            previous_state=None,
+            changed=False,
+            number=0,
+            observed_at=self._effects.wall(),
+            elapsed=0.0,
+            unchanged_for=0.0,
+            percent=None,
+            rate=None,
+            eta=None,
+            failures=self.failures,
+            last_error=self.last_error,
+        )
+
+
+class JobFleet(AsyncIterator[JobSnapshot]):
+    """Watches many jobs: iterate over it for their snapshots, or await it for their endings.
+
+    ``async for`` yields a snapshot for each good look at any of them. For whoever reads slowly
+    the newest one of each job is kept, and the last one of a job is never lost. Where the wait for
+    a job failed, its last snapshot has ``error`` set. Jobs never end each other: what is raised
+    concerns all of them, as a key that is refused, or the closing of the client.
+
+    Awaiting it returns the endings by job id, in the order in which the jobs were given.
+
+    Looks are made while somebody waits for a snapshot, and for the policy's ``max_interval`` after
+    one was asked for; then they pause until the next is. So leaving the loop leaves nothing behind.
+
+    Made by ``client.jobs.watch()``.
+    """
+
+    _is_looking = False  # until __init__ has succeeded
+
+    def __init__(self, jobs: Iterable[Any], terms: FleetTerms) -> None:
+        """Take the jobs; nothing is sent before somebody asks.
+
+        Args:
+            jobs: In any of the forms in which a job can be named.
+            terms: What their waits have in common.
+        """
+        self._terms = terms
+        self._members: dict[str, _Member] = {}
+        self._endings: dict[str, JobEnding] = {}
+        self._in_order: list[JobEnding] = []
+        self._news: dict[_Member, None] = {}
+        self._waiter: asyncio.Future[None] | None = None
+        self._wakes_at_endings = False
+        self._fatal: BaseException | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._asked_at = 0.0
+        self._is_looking = False
+        self._is_closed = False
+        for job in jobs:
+            self.add(job)
+
+    # --- Readable at any time -------------------------------------------------------------------
+
+    @property
+    def refs(self) -> tuple[JobRef, ...]:
+        """The jobs, in the order given; empty until their account is known."""
+        return tuple(one.ref for one in self._members.values() if one.ref is not None)
+
+    @property
+    def endings(self) -> dict[str, JobEnding]:
+        """The endings so far, by job id, in the order in which the jobs were given."""
+        return {
+            job_id: self._endings[job_id] for job_id in self._members if job_id in self._endings
+        }
+
+    @property
+    def progress(self) -> FleetProgress:
+        """Where the jobs stand together, by the newest look at each."""
+        failed = sum(ending.error is not None for ending in self._endings.values())
+        return add_up((one.last_snapshot for one in self._members.values()), failed=failed)
+
+    def __repr__(self) -> str:
+        return f"<JobFleet of {len(self._members)} jobs, {len(self._endings)} ended>"
+
+    # --- Jobs -----------------------------------------------------------------------------------
+
+    def add(self, job: Any) -> None:
+        """Watch another job; one that is watched already is left as it is.
+
+        Args:
+            job: Id, resource name, reference, or a job fetched before.
+
+        Raises:
+            ConfigurationError: It is none of these, belongs to another account or host, or has
+                the id of a job of another account that is watched.
+            ClientStateError: The fleet was closed.
+        """
+        if self._is_closed:
+            raise ClientStateError(f"{self!r} is closed")
+        name = self._terms.name(job)
+        known = self._members.get(name.job_id)
+        if known is not None:
+            accounts = {known.name.account_id, name.account_id} - {None}
+            if len(accounts) > 1:
+                raise ConfigurationError(
+                    f"two jobs with the id {name.job_id!r}, of accounts "
+                    f"{' and '.join(sorted(map(str, accounts)))}: watch them in two fleets"
+                )
+            return
+        member = self._members[name.job_id] = _Member(self, name, self._terms)
+        member.hears_all = not self._terms.changes_only and not self._wakes_at_endings
+        if self._is_looking:
+            self._look_at(member)
+
+    # --- Iterating and awaiting -----------------------------------------------------------------
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> JobSnapshot:
+        self._hear_all(wanted=not self._terms.changes_only)
+        await self._until(lambda: bool(self._news) or self._is_over, at_endings=False)
+        if self._news:
+            member = next(iter(self._news))
+            del self._news[member]
+            return member.news()
+        self._raise_fatal()
+        raise StopAsyncIteration
+
+    def __await__(self) -> Generator[Any, Any, dict[str, JobEnding]]:
+        return self._to_the_end().__await__()
+
+    async def _to_the_end(self) -> dict[str, JobEnding]:
+        self._hear_all(wanted=False)
+        await self._until(lambda: self._is_over, at_endings=True)
+        self._raise_fatal()
+        if len(self._endings) < len(self._members):
+            raise ClientStateError(f"{self!r} was closed")
+        return self.endings
+
+    async def next_ending(self, number: int) -> JobEnding | None:
+        """Return the ending of that number, from 0, in the order of ending; None after the last."""
+        self._hear_all(wanted=False)
+        await self._until(lambda: len(self._endings) > number or self._is_over, at_endings=True)
+        if len(self._endings) > number:
+            return self._in_order[number]
+        self._raise_fatal()
+        return None
+
+    async def aclose(self) -> None:
+        """Stop watching; the remote jobs are not touched. Whoever iterates comes to the end."""
+        self._is_closed = True
+        self._pause()
+        self._wake()
+
+    @property
+    def _is_over(self) -> bool:
+        is_done = len(self._endings) == len(self._members)
+        return is_done or self._is_closed or self._fatal is not None
+
+    def _hear_all(self, *, wanted: bool) -> None:
+        """Say whether looks that show nothing new are news."""
+        for member in self._members.values():
+            if member.hears_all == wanted:
+                break
+            member.hears_all = wanted
+
+    def _raise_fatal(self) -> None:
+        error, self._fatal = self._fatal, None
+        if error is not None:
+            self._is_closed = True
+            raise error
+
+    async def _until(self, is_ready: Callable[[], bool], *, at_endings: bool) -> None:
+        """Look until there is something to say; what is cut short leaves nothing behind."""
+        if self._waiter is not None:
+            raise ClientStateError(f"{self!r} is being read by another task")
+        loop = asyncio.get_running_loop()
+        self._wakes_at_endings = at_endings
+        self._waiter = loop.create_future()
+        try:
+            await self._locate()
+            while not is_ready():
+                self._resume()
+                await self._waiter
+                self._waiter = loop.create_future()
+        except BaseException:
+            self._pause()
+            raise
+        finally:
+            self._waiter = None
+        if self._is_over:
+            self._pause()
+        else:
+            self._resume()
+            self._linger(loop)
+
+    # --- Looking --------------------------------------------------------------------------------
+
+    async def _locate(self) -> None:
+        """Find out the account, once, under the rules of a look at the first job."""
+        strangers = [one for one in self._members.values() if one.ref is None]
+        if not strangers:
+            return
+        first = strangers[0]
+        first.begin()
+        while True:
+            found = await self._terms.effects.locate(
+                due=first.due, deadline=first.deadline, pause=first.pause
+            )
+            if isinstance(found, JobRef):
+                break
+            Tracker.lost(first, found)
+        for member in strangers:
+            member.ref = attrs.evolve(found, job_id=member.name.job_id)
+
+    def _resume(self) -> None:
+        if not self._is_looking:
+            self._is_looking = True
+            for member in self._members.values():
+                self._look_at(member)
+
+    def _look_at(self, member: _Member) -> None:
+        if member.ended_with is not None or member.interest is not None or member.ref is None:
+            return
+        if not member.has_begun:
+            member.begin()
+        member.interest = interest = self._terms.looks.join(member.ref, member)
+        interest.future.add_done_callback(partial(_heard, weakref.ref(self), member))
+
+    def _pause(self) -> None:
+        self._is_looking = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for member in self._members.values():
+            if member.interest is not None and member.ref is not None:
+                self._terms.looks.leave(member.ref, member.interest)
+                member.interest = None
+
+    def _linger(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Look on for a while, for somebody who is going to ask again."""
+        self._asked_at = loop.time()
+        if self._timer is None and self._is_looking:
+            until = self._asked_at + self._terms.linger
+            self._timer = loop.call_at(until, _stop_lingering, weakref.ref(self))
+
+    def stop_lingering(self) -> None:
+        """Pause if nobody has asked for long enough."""
+        self._timer = None
+        loop = asyncio.get_running_loop()
+        if self._waiter is None and loop.time() >= self._asked_at + self._terms.linger:
+            self._pause()
+        elif self._is_looking and self._waiter is None:
+            until = self._asked_at + self._terms.linger
+            self._timer = loop.call_at(until, _stop_lingering, weakref.ref(self))
+
+    def __del__(self) -> None:
+        if self._is_looking:
+            self._pause()
+
+    # --- News -----------------------------------------------------------------------------------
+
+    def hear(self, member: _Member) -> None:
+        """Take the news of a job."""
+        ending = member.ended_with
+        if ending is not None:
+            self._endings[member.name.job_id] = ending
+            self._in_order.append(ending)
+        elif not member.has_changed and not member.hears_all:
+            return
+        self._news[member] = None
+        if ending is not None or not self._wakes_at_endings:
+            self._wake()
+
+    def fail(self, error: BaseException) -> None:
+        """Take what concerns all jobs: it ends all waits at once."""
+        if self._fatal is None:
+            self._fatal = error
+        self._pause()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+def _stop_lingering(fleet: "weakref.ref[JobFleet]") -> None:
+    found = fleet()
+    if found is not None:
+        found.stop_lingering()
+
+
+def _heard(fleet: "weakref.ref[JobFleet]", member: _Member, future: "asyncio.Future[None]") -> None:
+    """Hand on what ended the looks at a job, if it was not the job itself."""
+    member.interest = None
+    error = None if future.cancelled() else future.exception()
+    found = fleet()
+    if error is not None and found is not None:
+        found.fail(error)
+
+
+class JobEndings(AsyncIterator[JobEnding]):
+    """The endings of many jobs, in the order in which they end: ``client.jobs.as_completed()``."""
+
+    def __init__(self, fleet: JobFleet) -> None:
+        """Iterate over the endings of a fleet."""
+        self._fleet = fleet
+        self._number = 0
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> JobEnding:
+        ending = await self._fleet.next_ending(self._number)
+        if ending is None:
+            raise StopAsyncIteration
+        self._number += 1
+        return ending
+
+    async def aclose(self) -> None:
+        """Stop waiting; the remote jobs are not touched."""
+        await self._fleet.aclose()

@@ -1,0 +1,685 @@
+"""One poller under all looks: over real HTTP against the emulator, on a virtual clock."""
+
+import asyncio
+import contextvars
+import random
+import time
+from collections import Counter
+
+import attrs
+import pytest
+
+from fireworks_batch import (
+    AuthenticationError,
+    ClientStateError,
+    JobGoneError,
+    NotFoundError,
+    PollPolicy,
+    WaitTimeoutError,
+)
+from fireworks_batch.agenda import Agenda
+from fireworks_batch.approach import ORDERS
+
+EVEN = PollPolicy(jitter=0)
+STEADY = PollPolicy(initial_interval=60, max_interval=60)
+LISTING = "*/batchInferenceJobs"
+JOB = "*/batchInferenceJobs/*"
+REFUSAL = {"code": 7, "message": "no", "details": []}
+
+
+def now() -> float:
+    """The virtual moment."""
+    return asyncio.get_running_loop().time()
+
+
+def pages(emulator, since=0) -> list:
+    """Requests for a page of the listing."""
+    return [one for one in emulator.requests(since) if one.path.endswith("/batchInferenceJobs")]
+
+
+def gets(emulator, since=0) -> list:
+    """Requests for one job."""
+    return [one for one in emulator.requests(since) if "/batchInferenceJobs/" in one.path]
+
+
+async def script(emulator, count, phases=None, *, prefix="job") -> list[str]:
+    """Make jobs, one after the other, and return their ids."""
+    ids = [f"{prefix}-{number}" for number in range(count)]
+    for job_id in ids:
+        emulator.script_job(job_id, phases=phases or ["PENDING"])
+        await asyncio.sleep(0.001)
+    return ids
+
+
+def course(*states, seconds=60.0):
+    """Phases of equal length; the last one stays."""
+    return [{"state": state, "seconds": seconds} for state in states]
+
+
+def left_behind(client) -> list:
+    """What a client's pollers still hold."""
+    held = []
+    for poller in client._looks._pollers.values():
+        held += [*poller._subjects, *poller._tasks, *poller._agenda.looks()]
+        held += [one for one in (poller._timer, poller._wakening) if one is not None]
+    return held
+
+
+async def wait_all(client, ids, **options):
+    """Wait for all jobs, each with a wait of its own."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(client.jobs.wait_until_terminal(one, **options)) for one in ids]
+    return [task.result() for task in tasks]
+
+
+async def watch_for(client, ids, seconds, **options):
+    """Wait for all jobs for so long, and leave."""
+    tasks = [asyncio.create_task(client.jobs.wait_until_terminal(one, **options)) for one in ids]
+    await asyncio.sleep(seconds)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    return tasks
+
+
+# --- GETs ---------------------------------------------------------------------------------------
+
+
+def test_two_waits_on_one_job_share_its_looks(in_virtual_time):
+    """Begun together, they cost what one costs."""
+
+    async def scenario(emulator, client):
+        emulator.script_job("nightly", phases=course("PENDING", "COMPLETED", seconds=120))
+        first, second = await wait_all(client, ["nightly", "nightly"], poll=EVEN)
+        assert first.is_success
+        assert second.is_success
+        return len(gets(emulator))
+
+    assert in_virtual_time(scenario) == 5
+
+
+def test_a_look_is_never_older_than_it_was_due(in_virtual_time):
+    """A GET that is under way does not answer a wait that begins after it was sent."""
+
+    async def scenario(emulator, client):
+        emulator.script_job("nightly", phases=["PENDING"])
+        emulator.add_fault("delay", seconds=2, path=JOB)
+        first = asyncio.create_task(client.jobs.wait_until_terminal("nightly", timeout=50))
+        await asyncio.sleep(1)
+        emulator.script_job("nightly", phases=["COMPLETED"])
+        second = await client.jobs.wait_until_terminal("nightly")
+        await first
+        return second.is_success, len(gets(emulator))
+
+    assert in_virtual_time(scenario) == (True, 2)
+
+
+def test_a_cancelled_wait_does_not_strand_who_joined_it(in_virtual_time):
+    """The GET that both wait for goes on for the other one."""
+
+    async def scenario(emulator, client):
+        emulator.script_job("nightly", phases=["COMPLETED"])
+        emulator.add_fault("delay", seconds=2, path=JOB)
+        first, second = (
+            asyncio.create_task(client.jobs.wait_until_terminal("nightly")) for _ in range(2)
+        )
+        await asyncio.sleep(1)
+        first.cancel()
+        job = await second
+        assert first.cancelled()
+        return job.is_success, len(gets(emulator)), left_behind(client)
+
+    assert in_virtual_time(scenario) == (True, 1, [])
+
+
+def test_each_of_two_waits_has_an_error_of_its_own(in_virtual_time):
+    """What one look failed with is raised in both, and is not the same object."""
+
+    async def scenario(_, client):
+        tasks = [asyncio.create_task(client.jobs.wait_until_terminal("nowhere")) for _ in "ab"]
+        await asyncio.wait(tasks)
+        return [task.exception() for task in tasks]
+
+    first, second = in_virtual_time(scenario)
+    assert isinstance(first, NotFoundError)
+    assert first is not second
+    assert str(first) == str(second)
+    assert first.ref == second.ref
+
+
+def test_a_hanging_get_holds_up_nobody_else(in_virtual_time):
+    """Each wait keeps its own time."""
+
+    async def scenario(emulator, client):
+        emulator.script_job("deaf", phases=["PENDING"])
+        emulator.script_job("nightly", phases=course("PENDING", "COMPLETED"))
+        emulator.add_fault("hang", path="*/deaf", times=None, seconds=1000)
+        deaf = asyncio.create_task(client.jobs.wait_until_terminal("deaf", timeout=40))
+        began = now()
+        await client.jobs.wait_until_terminal("nightly", poll=EVEN)
+        assert now() - began < 80
+        with pytest.raises(WaitTimeoutError):
+            await deaf
+        return round(now() - began)
+
+    assert in_virtual_time(scenario) < 80
+
+
+def test_an_awaited_wait_is_woken_by_its_end_only(in_virtual_time):
+    """Its task takes as many steps however long it takes."""
+
+    async def scenario(emulator, client):
+        emulator.script_job("nightly", phases=course("PENDING", "COMPLETED", seconds=36_000))
+        wait, steps = client.jobs.wait_until_terminal("nightly"), 0
+
+        class Counting:
+            def __await__(self):
+                nonlocal steps
+                iterator = wait.__await__()
+                while True:
+                    try:
+                        waited = next(iterator)
+                    except StopIteration as done:
+                        return done.value
+                    steps += 1
+                    yield waited
+
+        job = await Counting()
+        assert len(gets(emulator)) > 500
+        assert wait.last_snapshot.number == len(gets(emulator))
+        return job.is_success, steps
+
+    assert in_virtual_time(scenario) == (True, 1)
+
+
+def test_looks_are_made_in_a_context_of_their_own(in_virtual_time):
+    """What a caller keeps in context variables is not kept alive, nor seen, by the poller."""
+    variable = contextvars.ContextVar("variable", default="none")
+
+    async def scenario(emulator, client):
+        seen = []
+        poller = client._looks.poller("acme")
+        ask = poller._ask
+
+        async def spy(*arguments):
+            seen.append(variable.get())
+            return await ask(*arguments)
+
+        poller._ask = spy
+        emulator.script_job("nightly", phases=["COMPLETED"])
+        variable.set("mine")
+        await client.jobs.wait_until_terminal("nightly")
+        return seen
+
+    assert in_virtual_time(scenario) == ["none"]
+
+
+@pytest.mark.parametrize("where", ["_begin_looks", "_ask", "_read_pages"])
+def test_a_bug_of_the_poller_reaches_everybody(in_virtual_time, monkeypatch, where):
+    """Nobody waits for ever on a poller that broke, and nothing is left of it."""
+
+    async def scenario(emulator, client):
+        ids = await script(emulator, 9)
+
+        def fail(*_):
+            raise ZeroDivisionError("a bug")
+
+        monkeypatch.setattr(client._looks.poller("acme"), where, fail)
+        if where == "_ask":
+            ids = ids[:2]
+        tasks = [asyncio.create_task(client.jobs.wait_until_terminal(job)) for job in ids]
+        await asyncio.wait(tasks)
+        assert {type(task.exception()) for task in tasks} == {ZeroDivisionError}
+        return left_behind(client)
+
+    assert in_virtual_time(scenario) == []
+
+
+# --- Pages --------------------------------------------------------------------------------------
+
+
+def test_many_waits_cost_a_few_requests(in_virtual_time):
+    """Forty waits of their own, an hour long: a page a round."""
+
+    async def scenario(emulator, client):
+        ids = await script(emulator, 40)
+        tasks = await watch_for(client, ids, 3600, poll=STEADY)
+        assert all(task.cancelled() for task in tasks)
+        return len(pages(emulator)), len(gets(emulator)), left_behind(client)
+
+    listed, got, left = in_virtual_time(scenario)
+    assert 50 <= listed <= 62
+    assert got == 0
+    assert left == []
+
+
+def test_an_iterated_wait_gets_its_looks_from_pages_too(in_virtual_time):
+    """And what is known of its job is not forgotten between two looks: later ones are masked."""
+
+    async def scenario(emulator, client):
+        ids = await script(emulator, 20)
+
+        async def iterate(job_id):
+            async for snapshot in client.jobs.wait_until_terminal(job_id, poll=STEADY):
+                assert snapshot.job.model == "accounts/fireworks/models/demo-8b"
+
+        tasks = [asyncio.create_task(iterate(job_id)) for job_id in ids]
+        await asyncio.sleep(1200)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        masked = [bool(one.query.get("readMask")) for one in pages(emulator)]
+        return len(gets(emulator)), masked[:1], set(masked[1:]), left_behind(client)
+
+    assert in_virtual_time(scenario) == (0, [False], {True}, [])
+
+
+SWITCHES = [
+    {"default_order": order, "order_field_names": names, "masked_answer": answer}
+    for order in ("oldest_first", "newest_first")
+    for names in ("both", "created_time", "create_time")
+    for answer in ("emit_unpopulated", "populated_only")
+] + [
+    {"mask_support": "ignore"},
+    {"mask_support": "refuse"},
+    {"list_support": "refuse"},
+    {"end_of_pages": "no_token"},
+    {"page_tokens": "expiring"},
+    {"deleted_job": "tombstone"},
+]
+
+
+@pytest.mark.parametrize("assume", SWITCHES, ids=lambda one: "-".join(one.values()))
+def test_the_outcomes_are_the_same_whatever_the_server_does(in_virtual_time, assume):
+    """Each job ends with its true outcome, and each snapshot shows a whole job."""
+
+    async def scenario(emulator, client):
+        rng = random.Random(5)
+        ids = await script(emulator, 12)
+        for number, job_id in enumerate(ids):
+            states = ["PENDING", "RUNNING", ("COMPLETED", "FAILED", "EXPIRED")[number % 3]]
+            emulator.script_job(job_id, phases=course(*states, seconds=60 * rng.randint(1, 9)))
+        outcomes = {}
+        async for snapshot in client.jobs.watch(ids):
+            assert snapshot.job.model == "accounts/fireworks/models/demo-8b"
+            assert snapshot.job.create_time is not None
+            outcomes[snapshot.job.id] = str(snapshot.job.state)
+        assert len(pages(emulator)) < 100
+        return list(outcomes.values()) and Counter(outcomes.values())
+
+    found = in_virtual_time(scenario, emulator={"assume": assume})
+    assert found == {"COMPLETED": 4, "FAILED": 4, "EXPIRED": 4}
+
+
+@pytest.mark.parametrize("order", ["oldest_first", "newest_first"])
+@pytest.mark.parametrize("names", ["both", "create_time", "created_time"])
+def test_an_order_that_shows_new_jobs_first_is_found(in_virtual_time, order, names):
+    """By the answers' own times: the jobs that are watched are on the first page then."""
+
+    async def scenario(emulator, client):
+        await script(emulator, 230, ["COMPLETED"], prefix="old")
+        ids = await script(emulator, 12)
+        await watch_for(client, ids, 1200, poll=STEADY)
+        last = pages(emulator)[-1]
+        return last.query["orderBy"], len(pages(emulator)), len(gets(emulator))
+
+    assume = {"default_order": order, "order_field_names": names}
+    wanted = ORDERS[1] if names == "created_time" else ORDERS[0]
+    found, listed, got = in_virtual_time(scenario, emulator={"assume": assume})
+    assert found == wanted
+    assert listed < 25
+    assert got == 0
+
+
+@pytest.mark.parametrize("order", ["oldest_first", "newest_first"])
+def test_a_long_history_is_not_read(in_virtual_time, order, monkeypatch):
+    """Where no order helps, a few jobs among many pages are asked for one by one."""
+    monkeypatch.setattr("fireworks_batch.approach.ORDERS", ("",))
+    monkeypatch.setattr("fireworks_batch.rounds.PAGE_SIZE", 10)
+    monkeypatch.setattr("fireworks_batch.approach.PAGE_SIZE", 10)
+
+    async def scenario(emulator, client):
+        await script(emulator, 300, ["COMPLETED"], prefix="old")
+        ids = await script(emulator, 8)
+        await watch_for(client, ids, 600, poll=STEADY)
+        return len(pages(emulator)), len(gets(emulator))
+
+    listed, got = in_virtual_time(scenario, emulator={"assume": {"default_order": order}})
+    if order == "newest_first":
+        assert 9 <= listed <= 13
+        assert got == 0
+    else:
+        assert listed <= 3
+        assert 60 <= got <= 100
+
+
+def test_jobs_on_late_pages_are_found_once_they_are_worth_it(in_virtual_time, monkeypatch):
+    """Many jobs behind a few pages: the pages are cheaper than the GETs, and are read."""
+    monkeypatch.setattr("fireworks_batch.approach.ORDERS", ("",))
+    monkeypatch.setattr("fireworks_batch.rounds.PAGE_SIZE", 10)
+    monkeypatch.setattr("fireworks_batch.approach.PAGE_SIZE", 10)
+
+    async def scenario(emulator, client):
+        await script(emulator, 30, ["COMPLETED"], prefix="old")
+        ids = await script(emulator, 40)
+        await watch_for(client, ids, 600, poll=STEADY)
+        return len(pages(emulator)), len(gets(emulator))
+
+    listed, got = in_virtual_time(scenario)
+    assert 60 <= listed <= 90
+    assert got <= 40
+
+
+def test_a_job_that_the_listing_misses_is_asked_for_by_get(in_virtual_time):
+    """A job that is gone is found out by its own 404s, while the others go on."""
+
+    async def scenario(emulator, client):
+        ids = await script(emulator, 10)
+        tasks = [
+            asyncio.create_task(client.jobs.wait_until_terminal(job_id, poll=EVEN))
+            for job_id in ids
+        ]
+        await asyncio.sleep(100)
+        await client.jobs.delete(ids[3])
+        await asyncio.sleep(600)
+        ended = [task for task in tasks if task.done()]
+        assert ended == [tasks[3]]
+        with pytest.raises(JobGoneError):
+            tasks[3].result()
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+    in_virtual_time(scenario)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 501])
+def test_a_refused_listing_is_no_refusal_of_a_job(in_virtual_time, status):
+    """GETs take over, for good, and each job ends as it should."""
+
+    async def scenario(emulator, client):
+        ids = await script(emulator, 10, course("PENDING", "COMPLETED", seconds=300))
+        emulator.add_fault("status", status=status, body=REFUSAL, path=LISTING, times=None)
+        jobs = await wait_all(client, ids)
+        assert all(job.is_success for job in jobs)
+        return len(pages(emulator))
+
+    assert in_virtual_time(scenario) == (3 if status == 400 else 1)
+
+
+def test_a_page_that_fails_is_repeated_in_place(in_virtual_time, monkeypatch):
+    """Late pages do not starve, and nobody loses a look by it."""
+    monkeypatch.setattr("fireworks_batch.rounds.PAGE_SIZE", 10)
+    monkeypatch.setattr("fireworks_batch.approach.PAGE_SIZE", 10)
+
+    async def scenario(emulator, client):
+        ids = await script(emulator, 40)
+        waits = [client.jobs.wait_until_terminal(job_id, poll=STEADY) for job_id in ids]
+        tasks = [asyncio.create_task(wait) for wait in waits]
+        emulator.add_fault("status", status=503, path=LISTING, after=2, times=2)
+        await asyncio.sleep(30)
+        assert {wait.last_snapshot.number for wait in waits} == {1}
+        assert {wait.failures for wait in waits} == {0}
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        return len(pages(emulator)), len(gets(emulator))
+
+    assert in_virtual_time(scenario) == (6, 0)
+
+
+def test_an_outage_costs_a_few_requests_a_round(in_virtual_time):
+    """Each wait counts its lost looks, by its own budget, though hardly anything is sent."""
+
+    async def scenario(emulator, client):
+        ids = await script(emulator, 40)
+        emulator.add_fault("status", status=503, path="*", times=None)
+        waits = [client.jobs.wait_until_terminal(job_id, poll=STEADY) for job_id in ids]
+        tasks = [asyncio.create_task(wait) for wait in waits]
+        await asyncio.sleep(600)
+        assert {wait.failures for wait in waits} <= {9, 10, 11}
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        return len(emulator.requests())
+
+    assert in_virtual_time(scenario) <= 35
+
+
+def test_a_listing_out_of_order_does_not_end_the_waits(in_virtual_time):
+    """It fails for hours; GETs bring the jobs to their ends."""
+
+    async def scenario(emulator, client):
+        ids = await script(emulator, 10, course("PENDING", "COMPLETED", seconds=7200))
+        emulator.add_fault("status", status=503, path=LISTING, times=None)
+        jobs = await wait_all(client, ids)
+        return all(job.is_success for job in jobs)
+
+    assert in_virtual_time(scenario)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_bad_key_costs_two_requests(in_virtual_time, status):
+    """One page and one GET tell all waits, each with an error and a reference of its own."""
+
+    async def scenario(emulator, client):
+        ids = await script(emulator, 30)
+        body = {"error": {"message": "bad key", "code": "UNAUTHORIZED"}}
+        emulator.add_fault("status", status=status, body=body, path="*", times=None)
+        tasks = [asyncio.create_task(client.jobs.wait_until_terminal(job_id)) for job_id in ids]
+        await asyncio.wait(tasks)
+        errors = [task.exception() for task in tasks]
+        assert {type(error) for error in errors} == {AuthenticationError}
+        assert [error.ref.job_id for error in errors] == ids
+        return len(emulator.requests())
+
+    assert in_virtual_time(scenario) == 2
+
+
+def test_one_retry_after_is_obeyed_by_all(in_virtual_time):
+    """A page's 429 holds everything back; then the looks go on, as few as before."""
+
+    async def scenario(emulator, client):
+        ids = await script(emulator, 30, course("PENDING", "COMPLETED", seconds=600))
+        emulator.add_fault("status", status=429, headers={"Retry-After": "100"}, path=LISTING)
+        task = asyncio.create_task(wait_all(client, ids))
+        await asyncio.sleep(99)
+        assert len(emulator.requests()) == 1
+        jobs = await task
+        return all(job.is_success for job in jobs), len(emulator.requests()) < 40
+
+    assert in_virtual_time(scenario) == (True, True)
+
+
+def test_masks_are_given_up_where_a_masked_answer_lacks_the_state(in_virtual_time):
+    """For the client's life; no snapshot is ever made of such an answer."""
+
+    async def scenario(emulator, client):
+        ids = await script(emulator, 10)
+        task = asyncio.create_task(watch_for(client, ids, 600, poll=STEADY))
+        await asyncio.sleep(10)
+        names = [f"accounts/acme/batchInferenceJobs/{job_id}" for job_id in ids]
+        items = [{"name": name, "state": ""} for name in names]
+        body = {"batchInferenceJobs": items, "nextPageToken": ""}
+        emulator.add_fault("status", status=200, body=body, path=LISTING)
+        await task
+        masked = [bool(one.query.get("readMask")) for one in pages(emulator)]
+        return masked[:2], set(masked[2:])
+
+    assert in_virtual_time(scenario) == ([False, True], {False})
+
+
+# --- Politeness ---------------------------------------------------------------------------------
+
+
+def test_ten_requests_a_minute_are_enough_for_many_jobs(in_virtual_time):
+    """No 429 after the first adjustment, and each job is seen at least every 90 s."""
+
+    async def scenario(emulator, client):
+        rng = random.Random(3)
+        ids = await script(emulator, 60)
+        for job_id in ids:
+            states = ("PENDING", "RUNNING", "COMPLETED")
+            emulator.script_job(job_id, phases=course(*states, seconds=60 * rng.randint(2, 20)))
+        last, widest = dict.fromkeys(ids, now()), 0.0
+        async for snapshot in client.jobs.watch(ids):
+            job_id = snapshot.job.id
+            widest, last[job_id] = max(widest, now() - last[job_id]), now()
+        statuses = [one.status for one in emulator.requests()]
+        return widest, statuses.count(429)
+
+    widest, refused = in_virtual_time(scenario, emulator={"requests_per_minute": 10})
+    assert widest <= 90
+    assert refused <= 1
+
+
+def test_gets_keep_to_a_rate_that_was_learned(in_virtual_time):
+    """Without listings, ten requests a minute are asked for evenly, and seldom refused."""
+
+    async def scenario(emulator, client):
+        ids = await script(emulator, 20)
+        await watch_for(client, ids, 3600, poll=STEADY)
+        statuses = [one.status for one in emulator.requests()]
+        return statuses.count(429) / len(statuses), len(statuses)
+
+    options = {"requests_per_minute": 10, "assume": {"list_support": "refuse"}}
+    refused, sent = in_virtual_time(scenario, emulator=options)
+    assert refused < 0.03
+    assert sent > 400
+
+
+def test_a_rate_that_was_given_is_never_exceeded(in_virtual_time):
+    """max_requests_per_minute holds for looks as for all else."""
+
+    async def scenario(emulator, client):
+        ids = await script(emulator, 30)
+        began = now()
+        await watch_for(client, ids, 1200, poll=STEADY)
+        return len(emulator.requests()) / (now() - began) * 60
+
+    options = {"list_support": "refuse"}
+    assert (
+        in_virtual_time(
+            scenario, emulator={"assume": options}, client={"max_requests_per_minute": 6}
+        )
+        <= 6.1
+    )
+
+
+# --- Leaving ------------------------------------------------------------------------------------
+
+
+def test_a_storm_of_waits_leaves_nothing_behind(in_virtual_time):
+    """Begun and cancelled at random moments, with requests under way and without."""
+
+    async def scenario(emulator, client):
+        rng = random.Random(11)
+        ids = await script(emulator, 50)
+        emulator.add_fault("delay", seconds=0.7, path="*", probability=0.3, times=None)
+
+        async def one(job_id):
+            await asyncio.sleep(rng.uniform(0, 100))
+            task = asyncio.create_task(client.jobs.wait_until_terminal(job_id))
+            await asyncio.sleep(rng.choice([0, rng.uniform(0, 1), rng.uniform(0, 60)]))
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled()
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(1000):
+                group.create_task(one(ids[number % len(ids)]))
+        await asyncio.sleep(0)
+        return left_behind(client)
+
+    assert in_virtual_time(scenario) == []
+
+
+@pytest.mark.parametrize("after", [0.0, 0.5, 3.0, 20.0])
+def test_closing_the_client_wakes_everybody(in_virtual_time, after):
+    """In the middle of a page, of GETs, or between two looks; with nothing left of it."""
+
+    async def scenario(emulator, client):
+        ids = await script(emulator, 20)
+        emulator.add_fault("delay", seconds=2, path="*", times=None)
+        tasks = [asyncio.create_task(client.jobs.wait_until_terminal(job_id)) for job_id in ids]
+        await asyncio.sleep(after)
+        began = now()
+        await client.aclose()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert now() - began < 0.1
+        assert {type(task.exception()) for task in tasks} == {ClientStateError}
+        assert [task.exception().ref.job_id for task in tasks] == ids
+        with pytest.raises(ClientStateError, match="the client is closed"):
+            await client.jobs.wait_until_terminal(ids[0])
+        return left_behind(client)
+
+    assert in_virtual_time(scenario) == []
+
+
+def test_the_last_departure_ends_everything_within_a_turn(in_virtual_time):
+    """No request goes on for nobody."""
+
+    async def scenario(emulator, client):
+        ids = await script(emulator, 10)
+        emulator.add_fault("hang", path="*", times=None, seconds=500)
+        tasks = [asyncio.create_task(client.jobs.wait_until_terminal(job_id)) for job_id in ids]
+        await asyncio.sleep(1)
+        assert left_behind(client)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        await asyncio.sleep(0)
+        return [one for one in left_behind(client) if not isinstance(one, asyncio.Task)]
+
+    assert in_virtual_time(scenario) == []
+
+
+# --- Chaos --------------------------------------------------------------------------------------
+
+
+def test_chaos_changes_no_outcome(in_virtual_time, monkeypatch):
+    """Each route fails a third of the time, jobs are deleted, pages shift: all end truly, once."""
+    monkeypatch.setattr("fireworks_batch.rounds.PAGE_SIZE", 20)
+    monkeypatch.setattr("fireworks_batch.approach.PAGE_SIZE", 20)
+
+    async def scenario(emulator, client):
+        rng = random.Random(2)
+        truth = {job_id: rng.choice(["COMPLETED", "FAILED", "EXPIRED"]) for job_id in ids}
+        await script(emulator, len(ids))
+        for job_id, state in truth.items():
+            states = ("PENDING", "RUNNING", state)
+            emulator.script_job(job_id, phases=course(*states, seconds=60 * rng.randint(2, 15)))
+        faults = [("status", {"status": 503}), ("status", {"status": 429}), ("reset", {})]
+        for action, options in [*faults, ("truncate", {"bytes": 300})]:
+            emulator.add_fault(action, probability=0.085, times=None, path="/v1/*", **options)
+        doomed = rng.sample(ids, 8)
+        task = asyncio.create_task(meddle(emulator, client, doomed))
+        endings = await client.jobs.watch(ids)
+        await task
+        assert list(endings) == ids
+        for job_id, ending in endings.items():
+            if job_id in doomed:
+                assert isinstance(ending.error, JobGoneError) or ending.job.is_terminal
+            else:
+                assert str(ending.unwrap().state) == truth[job_id]
+        return left_behind(client)
+
+    ids = [f"job-{number}" for number in range(60)]
+    poll = attrs.evolve(PollPolicy(), not_found_grace=600)
+    began = time.perf_counter()
+    assert in_virtual_time(scenario, client={"poll": poll}) == []
+    assert time.perf_counter() - began < 50
+
+
+async def meddle(emulator, client, doomed):
+    """Delete jobs, and make others, while pages are read."""
+    for number, job_id in enumerate(doomed):
+        await asyncio.sleep(17)
+        emulator.script_job(f"new-{number}", phases=["PENDING"])
+        await client.jobs.delete(job_id)
+
+
+def test_the_agenda_is_what_the_poller_keeps():
+    """A poller without looks keeps none."""
+    assert Agenda().looks() == []
