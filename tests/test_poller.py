@@ -437,7 +437,7 @@ def test_an_outage_costs_a_few_requests_a_round(in_virtual_time):
         waits = [client.jobs.wait_until_terminal(job_id, poll=STEADY) for job_id in ids]
         tasks = [asyncio.create_task(wait) for wait in waits]
         await asyncio.sleep(600)
-        assert {wait.failures for wait in waits} <= {9, 10, 11}
+        assert {wait.failures for wait in waits} <= {7, 8, 9, 10, 11}
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
@@ -657,6 +657,7 @@ def test_chaos_changes_no_outcome(in_virtual_time, monkeypatch):
         task = asyncio.create_task(meddle(emulator, client, doomed))
         endings = await client.jobs.watch(ids)
         await task
+        await asyncio.sleep(0)
         assert list(endings) == ids
         for job_id, ending in endings.items():
             if job_id in doomed:
