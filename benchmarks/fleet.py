@@ -1,0 +1,354 @@
+"""What it costs to follow many jobs: requests, lag, CPU, memory, and politeness over hours.
+
+The first part goes over real HTTP, to a server in a process of its own; the second one lasts hours
+on a virtual clock. `--chart FILE` also draws the requests against the number of jobs, as SVG.
+"""
+
+import argparse
+import asyncio
+import gc
+import random
+import statistics
+import subprocess
+import sys
+import time
+import tracemalloc
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+import attrs
+import looptime
+import orjson
+
+from fireworks_batch import BatchClient, JobSnapshot, PollPolicy
+from fireworks_batch.emulator import Emulator
+from fireworks_batch.overlay import MASK
+from table import Row, show
+
+KEY = "fw_benchmark"
+PATH = "/v1/accounts/acme/batchInferenceJobs"
+JOBS_OF_CHART = (1, 3, 10, 30, 100, 300, 1000)
+
+
+def main() -> int:
+    """Run all of it, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tenth", action="store_true", help="the size for CI")
+    parser.add_argument("--chart", type=Path, help="where to draw the requests")
+    options = parser.parse_args()
+    share = 0.1 if options.tenth else 1.0
+    with serve() as base_url:
+        # Fewer jobs would show what a request costs, and a client, rather than a job.
+        rows = asyncio.run(measure_real(base_url, count=max(400, int(1000 * share)), share=share))
+    rows += measure_limit(count=int(200 * share), seed=1)
+    rows += [measure_history(order, int(20_000 * share)) for order in ("oldest", "newest")]
+    if options.chart:
+        options.chart.write_text(draw(JOBS_OF_CHART, count_requests(JOBS_OF_CHART)), "utf-8")
+    return show(rows)
+
+
+# --- Over real HTTP -----------------------------------------------------------------------------
+
+
+@contextmanager
+def serve() -> Iterator[str]:
+    """Run a server in a process of its own."""
+    command = [sys.executable, "-m", "fireworks_batch.emulator", "--api-key", KEY, "--tick", "0"]
+    server = subprocess.Popen([*command, "--account", "acme"], stdout=subprocess.PIPE, text=True)
+    try:
+        yield server.stdout.readline().strip() if server.stdout else ""
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+async def measure_real(base_url: str, *, count: int, share: float) -> list[Row]:
+    """Measure requests, lag, CPU and memory."""
+    rows: list[Row] = []
+    seconds = 4 + 8 * share
+    async with aiohttp.ClientSession(base_url) as session:
+        for name, follow in (("fleet", follow_fleet), ("waits", follow_waits)):
+            control = Control(session, count)
+            rows += await control.measure(base_url, name, follow, seconds)
+    return rows
+
+
+@attrs.define
+class Control:
+    """The server's other side: it makes jobs, and tells what was asked."""
+
+    session: aiohttp.ClientSession
+    count: int
+
+    async def measure(
+        self, base_url: str, name: str, follow: "Follow", seconds: float
+    ) -> list[Row]:
+        """Measure one way to follow the jobs."""
+        lags: list[float] = []
+        ids = await self.script(phases=moving(seconds))
+        async with following(base_url, follow, ids, lags, interval := 2.0):
+            since = await self.requests()
+            began = time.monotonic()
+            await asyncio.sleep(seconds)
+            looks = self.count * (time.monotonic() - began) / interval
+            asked = await self.requests() - since
+        await self.script(phases=["PENDING"])
+        bodies = await self.pages()
+        async with following(base_url, follow, ids, [], interval := 1.0):
+            await asyncio.sleep(2 * interval)
+            ratios = [await self.cpu_of_a_round(bodies, interval) for _ in range(int(seconds))]
+        memory = await self.memory_of_a_job(base_url, follow, ids)
+        rows = [
+            Row(f"{name}: requests / a GET a look", 0.03, asked / looks),
+            Row(f"{name}: CPU of a round / loads", 3.0, statistics.median(ratios)),
+            Row(f"{name}: KiB a job", 8.0, memory),
+        ]
+        if lags:
+            rows.insert(1, Row(f"{name}: mean lag / interval", 0.7, statistics.mean(lags) / 2.0))
+        return rows
+
+    async def script(self, *, phases: Any) -> list[str]:
+        """Let all jobs begin by their phases."""
+        ids = [f"job-{number}" for number in range(self.count)]
+        for job_id in ids:
+            body = {"phases": phases() if callable(phases) else phases}
+            async with self.session.post(f"/_emulator/jobs/{job_id}", json=body) as answer:
+                answer.raise_for_status()
+        return ids
+
+    async def requests(self) -> int:
+        """Return how many requests there were."""
+        async with self.session.get("/_emulator/requests") as answer:
+            members = orjson.loads(await answer.read())
+        return int(members["requests"][-1]["n"]) if members["requests"] else 0
+
+    async def pages(self) -> list[bytes]:
+        """Return the pages that a round reads."""
+        bodies: list[bytes] = []
+        token = ""
+        while token or not bodies:
+            query = {"pageSize": 200, "orderBy": "create_time desc", "readMask": MASK}
+            url = f"{PATH}?{urlencode(query | {'pageToken': token})}"
+            headers = {"Authorization": f"Bearer {KEY}"}
+            async with self.session.get(url, headers=headers) as answer:
+                bodies.append(await answer.read())
+            token = orjson.loads(bodies[-1])["nextPageToken"]
+        return bodies
+
+    async def cpu_of_a_round(self, bodies: Sequence[bytes], interval: float) -> float:
+        """Compare the CPU of a few rounds with that of reading their pages, in between them."""
+        since, bare, spent = await self.requests(), 0.0, 0.0
+        for _ in range(6):
+            began = time.process_time()
+            await asyncio.sleep(interval / 2)
+            spent += time.process_time() - began
+            began = time.process_time()
+            for body in bodies:
+                orjson.loads(body)
+            bare += (time.process_time() - began) / 6
+        rounds = (await self.requests() - since) / len(bodies)
+        return spent / max(1.0, rounds) / bare
+
+    async def memory_of_a_job(self, base_url: str, follow: "Follow", ids: list[str]) -> float:
+        """Return the KiB that following takes for each job, after some rounds."""
+        gc.collect()
+        tracemalloc.start()
+        before, _ = tracemalloc.get_traced_memory()
+        async with following(base_url, follow, ids, [], 1.0):
+            await asyncio.sleep(5)
+            gc.collect()
+            after, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return (after - before) / 1024 / self.count
+
+
+def moving(seconds: float) -> Callable[[], list[dict[str, Any]]]:
+    """Return phases whose one change comes at a random moment."""
+    rng = random.Random(1)
+
+    def phases() -> list[dict[str, Any]]:
+        first = rng.uniform(4, 4 + seconds)
+        return [{"state": "PENDING", "seconds": first}, {"state": "PAUSED"}]
+
+    return phases
+
+
+Follow = Callable[[BatchClient, list[str], list[float]], Awaitable[None]]
+
+
+@asynccontextmanager
+async def following(
+    base_url: str, follow: Follow, ids: list[str], lags: list[float], interval: float
+) -> Any:
+    """Follow jobs in the background."""
+    poll = PollPolicy(initial_interval=interval, max_interval=interval, min_interval=0)
+    async with BatchClient(api_key=KEY, account_id="acme", base_url=base_url, poll=poll) as client:
+        task = asyncio.create_task(_forget(follow(client, ids, lags)))
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+
+async def _forget(following: Awaitable[None]) -> None:
+    await following
+
+
+async def follow_fleet(client: BatchClient, ids: list[str], lags: list[float]) -> None:
+    """Follow jobs by one fleet."""
+    async for snapshot in client.jobs.watch(ids, changes_only=True):
+        note_lag(snapshot, lags)
+
+
+async def follow_waits(client: BatchClient, ids: list[str], _: list[float]) -> None:
+    """Follow each job by a wait of its own."""
+    async with asyncio.TaskGroup() as group:
+        for job_id in ids:
+            group.create_task(client.jobs.wait_until_terminal(job_id))
+
+
+def note_lag(snapshot: JobSnapshot, lags: list[float]) -> None:
+    """Note how long after a change it was seen: the server's clock is this machine's."""
+    if snapshot.previous_state is not None and snapshot.job.update_time is not None:
+        lags.append((snapshot.observed_at - snapshot.job.update_time) / timedelta(seconds=1))
+
+
+# --- On a virtual clock -------------------------------------------------------------------------
+
+
+def in_virtual_time(
+    scenario: Callable[[Emulator, BatchClient], Awaitable[Any]], **options: Any
+) -> Any:
+    """Run a scenario with an emulator and a client, on a clock that jumps over waiting."""
+
+    async def run() -> Any:
+        async with (
+            Emulator(account_id="acme", **options) as emulator,
+            BatchClient(
+                api_key=emulator.api_key, account_id="acme", base_url=emulator.base_url
+            ) as client,
+        ):
+            return await scenario(emulator, client)
+
+    with asyncio.Runner(loop_factory=looptime.new_event_loop) as runner:
+        return runner.run(run())
+
+
+def measure_limit(*, count: int, seed: int) -> list[Row]:
+    """Follow jobs to their ends where ten requests a minute are allowed."""
+    rng = random.Random(seed)
+
+    async def scenario(emulator: Emulator, client: BatchClient) -> tuple[int, float]:
+        ids = [f"job-{number}" for number in range(count)]
+        for job_id in ids:
+            times = [60 * rng.randint(1, 60) for _ in range(2)]
+            phases = [{"state": "PENDING", "seconds": times[0]}]
+            phases += [{"state": "RUNNING", "seconds": times[1]}, {"state": "COMPLETED"}]
+            emulator.script_job(job_id, phases=phases)
+            await asyncio.sleep(0.01)
+        loop = asyncio.get_running_loop()
+        last, widest = dict.fromkeys(ids, loop.time()), 0.0
+        async for snapshot in client.jobs.watch(ids):
+            job_id = snapshot.job.id
+            widest, last[job_id] = max(widest, loop.time() - last[job_id]), loop.time()
+        return sum(one.status == 429 for one in emulator.requests()), widest
+
+    refused, widest = in_virtual_time(scenario, requests_per_minute=10)
+    return [
+        Row("10 a minute: 429s after the first", 0.0, float(max(0, refused - 1))),
+        Row("10 a minute: longest unseen / 90 s", 1.0, widest / 90),
+    ]
+
+
+def measure_history(order: str, count: int) -> Row:
+    """Follow ten jobs for an hour in an account with many that have ended."""
+
+    async def scenario(emulator: Emulator, client: BatchClient) -> float:
+        for number in range(count):
+            emulator.script_job(f"old-{number}", phases=["COMPLETED"])
+        await asyncio.sleep(1)
+        ids = [f"job-{number}" for number in range(10)]
+        for job_id in ids:
+            emulator.script_job(job_id, phases=["PENDING"])
+            await asyncio.sleep(0.01)
+        task = asyncio.ensure_future(client.jobs.watch(ids))
+        await asyncio.sleep(3600)
+        task.cancel()
+        await asyncio.wait([task])
+        return sum(one.path == PATH for one in emulator.requests()) / 62
+
+    pages = in_virtual_time(scenario, assume={"default_order": f"{order}_first"})
+    return Row(f"{order} first: pages a round", 4.0, pages)
+
+
+# --- The chart ----------------------------------------------------------------------------------
+
+
+def count_requests(counts: Sequence[int]) -> list[float]:
+    """Return the requests an hour that following so many jobs takes, at one a minute."""
+    poll = PollPolicy(initial_interval=60, max_interval=60)
+
+    def hour(count: int) -> float:
+        async def scenario(emulator: Emulator, client: BatchClient) -> float:
+            ids = [f"job-{number}" for number in range(count)]
+            for job_id in ids:
+                emulator.script_job(job_id, phases=["PENDING"])
+                await asyncio.sleep(0.001)
+            task = asyncio.ensure_future(client.jobs.watch(ids, poll=poll))
+            await asyncio.sleep(3600)
+            task.cancel()
+            await asyncio.wait([task])
+            return float(len(emulator.requests()))
+
+        result: float = in_virtual_time(scenario)
+        return result
+
+    return [hour(count) for count in counts]
+
+
+def draw(counts: Sequence[int], requests: Sequence[float]) -> str:
+    """Draw requests an hour against jobs, both on logarithmic scales, as SVG."""
+    from math import log10  # noqa: PLC0415 - for the chart only
+
+    def place(jobs: float, sent: float) -> str:
+        return f"{70 + 130 * log10(jobs):.0f},{290 - 55 * log10(sent):.0f}"
+
+    ours = " ".join(place(*point) for point in zip(counts, requests, strict=True))
+    gets = " ".join(place(count, 60 * count) for count in counts)
+    lines = [
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 560 340" role="img">',
+        "<style>text { font: 12px sans-serif }</style>",
+        "<title>Requests an hour against the number of jobs</title>",
+        '<rect width="560" height="340" fill="white"/>',
+    ]
+    for power in range(6):
+        x, y = place(1, 10**power).split(",")
+        lines.append(f'<path d="M{x} {y}H460" stroke="#ddd"/>')
+        lines.append(
+            f'<text x="{int(x) - 8}" y="{int(y) + 4}" text-anchor="end">{10**power:,}</text>'
+        )
+    for count, sent in zip(counts, requests, strict=True):
+        x, y = place(count, sent).split(",")
+        lines.append(f'<text x="{x}" y="308" text-anchor="middle">{count:,}</text>')
+        lines.append(f'<circle cx="{x}" cy="{y}" r="3" fill="#06c"/>')
+        lines.append(f'<text x="{x}" y="{int(y) - 8}" text-anchor="middle">{sent:,.0f}</text>')
+    lines += [
+        f'<polyline points="{gets}" fill="none" stroke="#c33" stroke-dasharray="4"/>',
+        f'<polyline points="{ours}" fill="none" stroke="#06c" stroke-width="2"/>',
+        '<text x="330" y="60" text-anchor="end" fill="#c33">a GET a job and minute</text>',
+        '<text x="465" y="180" fill="#06c">this library</text>',
+        '<text x="265" y="328" text-anchor="middle">jobs that are watched</text>',
+        '<text x="70" y="14">requests an hour, one look a minute</text>',
+        "</svg>",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
