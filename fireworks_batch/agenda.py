@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Final, Generic, Protocol, TypeVar
 
-__all__ = ["Agenda", "Pending", "group"]
+__all__ = ["Agenda", "Pending", "first_due", "group", "in_order", "last_due"]
 
 _due: Final = attrgetter("due")
 _latest: Final = attrgetter("latest")
@@ -38,7 +38,7 @@ _Look = TypeVar("_Look", bound=Pending)
 
 
 def group(looks: Sequence[_Look], now: float) -> list[_Look]:
-    """Return the looks that can be made together next, in the order in which they are due.
+    """Return the looks that can be made together next, in any order.
 
     They are those that are due before the first of them can wait no more, and whatever is due.
 
@@ -47,9 +47,22 @@ def group(looks: Sequence[_Look], now: float) -> list[_Look]:
         now: The moment.
     """
     until = max(now, min(map(_latest, looks), default=now))
-    together = [look for look in looks if look.due <= until]
-    together.sort(key=_due)
-    return together
+    return [look for look in looks if look.due <= until]
+
+
+def in_order(looks: Sequence[_Look]) -> list[_Look]:
+    """Return looks in the order in which they are due."""
+    return sorted(looks, key=_due)
+
+
+def first_due(looks: Sequence[_Look]) -> float:
+    """Return when the first of some looks is due."""
+    return min(look.due for look in looks)
+
+
+def last_due(looks: Sequence[_Look]) -> float:
+    """Return when the last of some looks is due."""
+    return max(look.due for look in looks)
 
 
 class Agenda(Generic[_Look]):
@@ -87,6 +100,4 @@ class Agenda(Generic[_Look]):
 
     def expired(self, now: float) -> list[_Look]:
         """Return the looks whose deadline has come."""
-        if self.first_deadline() > now:
-            return []
         return [look for look in self.looks() if look.deadline <= now]

@@ -1,5 +1,6 @@
 """Looks at jobs: the account found out, and one poller for all looks at an account's jobs."""
 
+from collections.abc import Awaitable
 from functools import partial
 
 from fireworks_batch.account import Account
@@ -30,9 +31,9 @@ class Looks:
         self._reader = reader
         self._pollers: dict[str, Poller] = {}
 
-    async def follow(self, ref: JobRef, follower: Follower) -> None:
+    def follow(self, ref: JobRef, follower: Follower) -> Awaitable[None]:
         """Look at a job until the follower has enough: see `effects.Follow`."""
-        await self.poller(ref.account_id).follow(ref, follower)
+        return self.poller(ref.account_id).follow(ref, follower)
 
     def join(self, ref: JobRef, follower: Follower) -> Interest:
         """Begin to look at a job; whoever does has to `leave`."""

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from fireworks_batch import calls, pacing, rounds, wire
-from fireworks_batch.agenda import Agenda, group
+from fireworks_batch.agenda import Agenda, first_due, group, in_order, last_due
 from fireworks_batch.approach import Approach
 from fireworks_batch.attempts import failure_of
 from fireworks_batch.effects import Failure, Follower, Moment
@@ -177,8 +177,9 @@ class Poller:
 
     def _begin(self, now: float) -> float:
         """Begin what is due; return when there is more to do."""
-        for interest in self._agenda.expired(now):
-            self._tell(interest, Failure(FailureKind.CUT, None), now)
+        if self._agenda.first_deadline() <= now:
+            for interest in self._agenda.expired(now):
+                self._tell(interest, Failure(FailureKind.CUT, None), now)
         opens_at = self._transport.gate_opens_at()
         again_at = opens_at if opens_at > now else self._begin_looks(now)
         return min(again_at, self._agenda.first_deadline())
@@ -189,13 +190,13 @@ class Poller:
             return math.inf
         while looks := group(self._free(), now):
             pages = self._pages_to_read(looks)
-            start = looks[-1].due if pages else looks[0].due
+            start = last_due(looks) if pages else first_due(looks)
             if start > now:
                 return start
             if pages:
                 self._begin_round(looks, pages, now)
                 return math.inf
-            for look in looks:
+            for look in in_order(looks):
                 if look.due <= now and not self._begin_get(look.subject, now):
                     return math.inf
         return math.inf

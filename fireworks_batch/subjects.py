@@ -69,6 +69,10 @@ class Subject:
         """Remember what was seen, and in which text."""
         self.job, self.problems, self.print, self.text = job, problems, print_, text
 
+    def keep(self, text: bytes, print_: Print) -> None:
+        """Remember by which text the job is recognised, or by which print if there is none."""
+        self.text, self.print = text, () if text else print_
+
     def waiting(self, asked_at: float) -> list["Interest"]:
         """Return whose looks an observation made at a moment answers."""
         return [interest for interest in self.interests if interest.due <= asked_at]

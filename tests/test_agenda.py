@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fireworks_batch.agenda import Agenda, group
+from fireworks_batch.agenda import Agenda, first_due, group, in_order, last_due
 
 
 @attrs.frozen
@@ -57,10 +57,11 @@ def test_no_look_of_a_group_waits_longer_than_it_may(moments):
     assert together[-1].due <= min(look.latest for look in together)
 
 
-def test_a_group_is_in_the_order_in_which_looks_are_due():
+def test_looks_are_put_in_the_order_in_which_they_are_due():
     """Whatever the order in which they came."""
     found = group([Look(3.0, 9.0), Look(1.0, 9.0), Look(2.0, 9.0)], 0.0)
-    assert [1.0, 2.0, 3.0] == [look.due for look in found]
+    assert [1.0, 2.0, 3.0] == [look.due for look in in_order(found)]
+    assert (1.0, 3.0) == (first_due(found), last_due(found))
     assert group([], 0.0) == []
 
 

@@ -203,9 +203,26 @@ async def test_a_download_survives_a_bad_line(tmp_path):
         assert statuses[2:] == [206, 206, 206]
 
 
+async def test_many_jobs_are_orchestrated(tmp_path):
+    """One that fails and one that cannot be created stop no other; the exit code is 1."""
+    program = ROOT / "examples" / "orchestrate_many.py"
+    content = b'{"custom_id": "r-1", "body": {"messages": [{"role": "user", "content": "x"}]}}\n'
+    async with Emulator(speed=6000, account_id="acme") as emulator:
+        for number in range(6):
+            emulator.add_dataset(f"rows-{number}", files={"rows.jsonl": content})
+        emulator.script_jobs(phases=["VALIDATING", "FAILED"])
+        names = [f"rows-{number}" for number in range(6)]
+        code, out, err = await run(emulator, program, "accounts/m/models/x", *names, "none")
+    assert code == 1
+    assert out.count(" COMPLETED accounts/acme/datasets/bij-") == 5
+    assert err.count("failed: job 'job-") == 1
+    assert err.count("none: not created: POST ") == 1
+
+
 EXAMPLES = {
     "follow_one_job": ["nightly"],
     "follow_many_jobs": ["nightly", "other"],
+    "orchestrate_many": ["accounts/m/models/x", "rows"],
     "pipeline_worker": ["ref.json", "3", "nightly"],
     "resume_download": ["out", "down"],
     "upload_and_create": ["accounts/fireworks/models/demo-8b", "rows.jsonl", "nightly"],

@@ -18,8 +18,11 @@ from fireworks_batch import (
     CheckReport,
     Dataset,
     FireworksBatchError,
+    FleetProgress,
     InputRowsError,
+    JobEnding,
     JobFailedError,
+    JobFleet,
     JobPhase,
     JobProgress,
     JobRef,
@@ -110,6 +113,27 @@ async def iterate(client: BatchClient) -> None:
     assert_type(wait.failures, int)
     assert_type(wait.ref, JobRef | None)
     await wait.aclose()
+
+
+async def many(client: BatchClient, job: BatchInferenceJob, ref: JobRef) -> None:
+    """Many jobs, named in any way."""
+    fleet = client.jobs.watch(["nightly-eval", job, ref], timeout=60, changes_only=True)
+    assert_type(fleet, JobFleet)
+    async for snapshot in fleet:
+        assert_type(snapshot, JobSnapshot)
+        assert_type(snapshot.error, FireworksBatchError | None)
+    fleet.add("another")
+    assert_type(fleet.refs, tuple[JobRef, ...])
+    assert_type(fleet.endings, dict[str, JobEnding])
+    assert_type(fleet.progress, FleetProgress)
+    assert_type(fleet.progress.eta, float | None)
+    assert_type(await fleet, dict[str, JobEnding])
+    assert_type(await asyncio.wait_for(client.jobs.watch(iter([ref])), 9), dict[str, JobEnding])
+    async for ending in client.jobs.as_completed({ref}, poll=PollPolicy()):
+        assert_type(ending, JobEnding)
+        assert_type(ending.unwrap(), BatchInferenceJob)
+        assert_type(ending.error, FireworksBatchError | None)
+    await fleet.aclose()
 
 
 async def await_in_every_way(client: BatchClient) -> None:
