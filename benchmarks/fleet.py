@@ -101,7 +101,7 @@ class Control:
         bodies = await self.pages()
         async with following(base_url, follow, ids, [], interval := 1.0):
             await asyncio.sleep(2 * interval)
-            ratios = [await self.cpu_of_a_round(bodies, interval) for _ in range(int(seconds))]
+            ratios = [await self.cpu_of_a_round(bodies, interval) for _ in range(int(seconds) // 2)]
         memory = await self.memory_of_a_job(base_url, follow, ids)
         rows = [
             Row(f"{name}: requests / a GET a look", 0.03, asked / looks),
@@ -141,17 +141,17 @@ class Control:
         return bodies
 
     async def cpu_of_a_round(self, bodies: Sequence[bytes], interval: float) -> float:
-        """Compare the CPU of a few rounds with that of reading their pages, in between them."""
-        since, bare, spent = await self.requests(), 0.0, 0.0
-        for _ in range(6):
-            began = time.process_time()
-            await asyncio.sleep(interval / 2)
-            spent += time.process_time() - began
-            began = time.process_time()
+        """Compare the CPU of a few rounds with that of reading their pages, right after them."""
+        since = await self.requests()
+        began = time.process_time()
+        await asyncio.sleep(4 * interval)
+        spent = time.process_time() - began
+        rounds = (await self.requests() - since) / len(bodies)
+        began = time.process_time()
+        for _ in range(3):
             for body in bodies:
                 orjson.loads(body)
-            bare += (time.process_time() - began) / 6
-        rounds = (await self.requests() - since) / len(bodies)
+        bare = (time.process_time() - began) / 3
         return spent / max(1.0, rounds) / bare
 
     async def memory_of_a_job(self, base_url: str, follow: "Follow", ids: list[str]) -> float:

@@ -57,12 +57,12 @@ def in_order(looks: Sequence[_Look]) -> list[_Look]:
 
 def first_due(looks: Sequence[_Look]) -> float:
     """Return when the first of some looks is due."""
-    return min(look.due for look in looks)
+    return float(min(map(_due, looks)))
 
 
 def last_due(looks: Sequence[_Look]) -> float:
     """Return when the last of some looks is due."""
-    return max(look.due for look in looks)
+    return float(max(map(_due, looks)))
 
 
 class Agenda(Generic[_Look]):

@@ -4,146 +4,18 @@ import asyncio
 import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterable
 from functools import partial
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import attrs
 
-from fireworks_batch.effects import Failure, Moment, Observation, WaitEffects, WaitTerms
-from fireworks_batch.errors import (
-    AccountSuspendedError,
-    AuthenticationError,
-    ClientStateError,
-    ConfigurationError,
-    FireworksBatchError,
-)
+from fireworks_batch.errors import ClientStateError, ConfigurationError
 from fireworks_batch.fleet_progress import FleetProgress, JobEnding, add_up
-from fireworks_batch.looking import Looks
-from fireworks_batch.models import BatchInferenceJob
-from fireworks_batch.names import JobName, JobRef
+from fireworks_batch.members import FleetTerms, Member
+from fireworks_batch.names import JobRef
 from fireworks_batch.progress import JobSnapshot
-from fireworks_batch.states import JobState
-from fireworks_batch.subjects import Interest
 from fireworks_batch.tracking import Tracker
 
-__all__ = ["FleetTerms", "JobEndings", "JobFleet"]
-
-# What a refusal of one job's look says of all the others.
-_CONCERNS_ALL: Final = (
-    AccountSuspendedError,
-    AuthenticationError,
-    ClientStateError,
-    ConfigurationError,
-)
-
-
-@attrs.frozen(kw_only=True)
-class FleetTerms:
-    """What the waits of a fleet have in common."""
-
-    name: Callable[[Any], JobName]
-    """Reads what the caller calls a job."""
-
-    ref: Callable[[JobName], JobRef | None]
-    """Returns the reference, if the account is known."""
-
-    wait: Callable[[JobName], WaitTerms]
-    """Returns the terms of a job's wait."""
-
-    effects: WaitEffects
-    """What time it is, and the account of the first job."""
-
-    looks: Looks
-    """Makes the looks."""
-
-    linger: float
-    """Seconds for which looks go on after somebody asked for a snapshot."""
-
-    changes_only: bool
-    """Whether snapshots without a visible change are left out."""
-
-
-class _Member(Tracker):
-    """One job of a fleet. The fleet is told of its looks, and not kept alive by that."""
-
-    __slots__ = ("ended_with", "fleet", "has_changed", "hears_all", "interest", "name", "shown")
-
-    def __init__(self, fleet: "JobFleet", name: JobName, terms: FleetTerms) -> None:
-        super().__init__(terms.wait(name), terms.effects, ref=terms.ref(name))
-        self.fleet = weakref.ref(fleet)
-        self.name = name
-        self.interest: Interest | None = None
-        self.hears_all = False
-        self.has_changed = False
-        self.ended_with: JobEnding | None = None
-        self.shown: JobState | None = None
-
-    def seen(self, seen: Observation) -> bool:
-        goes_on = super().seen(seen)
-        self.has_changed = self.has_changed or self.has_news
-        if not goes_on and self.ref is not None:
-            self.ended_with = (
-                JobEnding(self.ref, job=seen.job)
-                if self.ending is None
-                else JobEnding(self.ref, error=self.ending)
-            )
-        self._tell()
-        return goes_on
-
-    def same(self, moment: Moment) -> bool:
-        goes_on = super().same(moment)
-        if self.hears_all:
-            self._tell()
-        return goes_on
-
-    def lost(self, failure: Failure) -> bool:
-        try:
-            return super().lost(failure)
-        except FireworksBatchError as error:
-            error.ref = error.ref or self.ref
-            fleet = self.fleet()
-            if isinstance(error, _CONCERNS_ALL):
-                if fleet is not None:
-                    fleet.fail(error)
-            elif self.ref is not None:
-                self.ended_with = JobEnding(self.ref, error=error)
-                self._tell()
-        return False
-
-    def _tell(self) -> None:
-        fleet = self.fleet()
-        if fleet is not None:
-            fleet.hear(self)
-
-    def news(self) -> JobSnapshot:
-        """Return the newest snapshot; changes that were passed over since the last one count."""
-        snapshot = self.last_snapshot
-        error = None if self.ended_with is None else self.ended_with.error
-        if snapshot is None:
-            snapshot = self._never_seen()
-        elif self.has_changed and not snapshot.changed:
-            snapshot = attrs.evolve(snapshot, changed=True)
-        if snapshot.previous_state != self.shown:
-            snapshot = attrs.evolve(snapshot, previous_state=self.shown)
-        if error is not None:
-            snapshot = attrs.evolve(snapshot, error=error)
-        self.has_changed, self.shown = False, snapshot.job.state
-        return snapshot
-
-    def _never_seen(self) -> JobSnapshot:
-        return JobSnapshot(
-            job=BatchInferenceJob(name=str(self.ref)),
-            previous_state=None,
-            changed=False,
-            number=0,
-            observed_at=self._effects.wall(),
-            elapsed=0.0,
-            unchanged_for=0.0,
-            percent=None,
-            rate=None,
-            eta=None,
-            failures=self.failures,
-            last_error=self.last_error,
-        )
+__all__ = ["JobEndings", "JobFleet"]
 
 
 class JobFleet(AsyncIterator[JobSnapshot]):
@@ -172,10 +44,10 @@ class JobFleet(AsyncIterator[JobSnapshot]):
             terms: What their waits have in common.
         """
         self._terms = terms
-        self._members: dict[str, _Member] = {}
+        self._members: dict[str, Member] = {}
         self._endings: dict[str, JobEnding] = {}
         self._in_order: list[JobEnding] = []
-        self._news: dict[_Member, None] = {}
+        self._news: dict[Member, None] = {}
         self._waiter: asyncio.Future[None] | None = None
         self._wakes_at_endings = False
         self._fatal: BaseException | None = None
@@ -234,7 +106,7 @@ class JobFleet(AsyncIterator[JobSnapshot]):
                     f"{' and '.join(sorted(map(str, accounts)))}: watch them in two fleets"
                 )
             return
-        member = self._members[name.job_id] = _Member(self, name, self._terms)
+        member = self._members[name.job_id] = Member(_weak(self), name, self._terms)
         member.hears_all = not self._terms.changes_only and not self._wakes_at_endings
         if self._is_looking:
             self._look_at(member)
@@ -347,13 +219,13 @@ class JobFleet(AsyncIterator[JobSnapshot]):
             for member in self._members.values():
                 self._look_at(member)
 
-    def _look_at(self, member: _Member) -> None:
+    def _look_at(self, member: Member) -> None:
         if member.ended_with is not None or member.interest is not None or member.ref is None:
             return
         if not member.has_begun:
             member.begin()
         member.interest = interest = self._terms.looks.join(member.ref, member)
-        interest.future.add_done_callback(partial(_heard, weakref.ref(self), member))
+        interest.future.add_done_callback(partial(_heard, _weak(self), member))
 
     def _pause(self) -> None:
         self._is_looking = False
@@ -370,7 +242,7 @@ class JobFleet(AsyncIterator[JobSnapshot]):
         self._asked_at = loop.time()
         if self._timer is None and self._is_looking:
             until = self._asked_at + self._terms.linger
-            self._timer = loop.call_at(until, _stop_lingering, weakref.ref(self))
+            self._timer = loop.call_at(until, _stop_lingering, _weak(self))
 
     def stop_lingering(self) -> None:
         """Pause if nobody has asked for long enough."""
@@ -380,7 +252,7 @@ class JobFleet(AsyncIterator[JobSnapshot]):
             self._pause()
         elif self._is_looking and self._waiter is None:
             until = self._asked_at + self._terms.linger
-            self._timer = loop.call_at(until, _stop_lingering, weakref.ref(self))
+            self._timer = loop.call_at(until, _stop_lingering, _weak(self))
 
     def __del__(self) -> None:
         if self._is_looking:
@@ -388,7 +260,7 @@ class JobFleet(AsyncIterator[JobSnapshot]):
 
     # --- News -----------------------------------------------------------------------------------
 
-    def hear(self, member: _Member) -> None:
+    def hear(self, member: Member) -> None:
         """Take the news of a job."""
         ending = member.ended_with
         if ending is not None:
@@ -412,13 +284,18 @@ class JobFleet(AsyncIterator[JobSnapshot]):
             self._waiter.set_result(None)
 
 
+def _weak(fleet: JobFleet) -> "weakref.ref[JobFleet]":
+    """Whatever holds this keeps no fleet alive that its user has forgotten."""
+    return weakref.ref(fleet)
+
+
 def _stop_lingering(fleet: "weakref.ref[JobFleet]") -> None:
     found = fleet()
     if found is not None:
         found.stop_lingering()
 
 
-def _heard(fleet: "weakref.ref[JobFleet]", member: _Member, future: "asyncio.Future[None]") -> None:
+def _heard(fleet: "weakref.ref[JobFleet]", member: Member, future: "asyncio.Future[None]") -> None:
     """Hand on what ended the looks at a job, if it was not the job itself."""
     member.interest = None
     error = None if future.cancelled() else future.exception()

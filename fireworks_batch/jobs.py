@@ -15,10 +15,11 @@ from fireworks_batch.dataset_model import DatasetLike
 from fireworks_batch.deleting import delete_once
 from fireworks_batch.effects import WaitEffects, WaitTerms
 from fireworks_batch.errors import ConfigurationError, NotFoundError
-from fireworks_batch.fleet import FleetTerms, JobEndings, JobFleet
+from fireworks_batch.fleet import JobEndings, JobFleet
 from fireworks_batch.job_draft import draft_job
 from fireworks_batch.listing import Listing, list_query
 from fireworks_batch.looking import Looks
+from fireworks_batch.members import FleetTerms
 from fireworks_batch.models import BatchInferenceJob, InferenceParameters, Placement
 from fireworks_batch.names import JobName, JobRef, parse_job_name
 from fireworks_batch.policies import JOB_WINDOW, JobWindow, PollPolicy

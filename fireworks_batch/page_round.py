@@ -12,7 +12,9 @@ from fireworks_batch.attempts import failure_of
 from fireworks_batch.calls import ListQuery
 from fireworks_batch.effects import Failure, Moment
 from fireworks_batch.errors import (
+    AccountSuspendedError,
     APIStatusError,
+    AuthenticationError,
     ClientStateError,
     ConfigurationError,
     FireworksBatchError,
@@ -27,7 +29,7 @@ from fireworks_batch.reading import JobReader
 from fireworks_batch.subjects import Subject
 from fireworks_batch.transport import Transport
 
-__all__ = ["PageRound", "failure_for"]
+__all__ = ["PageRound", "concerns_all", "failure_for"]
 
 # A page that fails is asked for again at once, or the late ones of many would never be reached.
 _ATTEMPTS: Final = 4
@@ -291,3 +293,12 @@ def failure_for(error: FireworksBatchError) -> Failure:
     if failure.kind is FailureKind.RATE_LIMITED:
         return failure
     return attrs.evolve(failure, kind=FailureKind.LOST)
+
+
+def concerns_all(news: Failure | FireworksBatchError) -> bool:
+    """Whether a failed GET says as much of all other jobs: no connection, a bad key."""
+    if isinstance(news, FireworksBatchError):
+        return True
+    if news.kind in {FailureKind.LOST, FailureKind.RATE_LIMITED}:
+        return True
+    return isinstance(news.error, AuthenticationError | AccountSuspendedError)

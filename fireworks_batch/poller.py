@@ -18,17 +18,11 @@ from fireworks_batch.agenda import Agenda, first_due, group, in_order, last_due
 from fireworks_batch.approach import Approach
 from fireworks_batch.attempts import failure_of
 from fireworks_batch.effects import Failure, Follower, Moment
-from fireworks_batch.errors import (
-    AccountSuspendedError,
-    AuthenticationError,
-    ClientStateError,
-    ConfigurationError,
-    FireworksBatchError,
-)
+from fireworks_batch.errors import ClientStateError, ConfigurationError, FireworksBatchError
 from fireworks_batch.events import FailureKind
 from fireworks_batch.names import JobRef
 from fireworks_batch.overlay import print_of
-from fireworks_batch.page_round import PageRound, failure_for
+from fireworks_batch.page_round import PageRound, concerns_all, failure_for
 from fireworks_batch.reading import JobReader
 from fireworks_batch.subjects import Interest, Subject
 from fireworks_batch.transport import Transport
@@ -211,7 +205,7 @@ class Poller:
     def _pages_to_read(self, looks: Sequence[Interest]) -> int:
         if self._approach.is_off or len(looks) <= rounds.PAGE_WORTH:
             return 0
-        return rounds.pages_to_read([subject.page for subject in _subjects(looks)])
+        return rounds.pages_to_read([look.subject.page for look in looks])
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         loop = asyncio.get_running_loop()
@@ -272,7 +266,7 @@ class Poller:
         first, *others = left
         news = await self._ask(first, now)
         self._tell_waiting(first, news, now)
-        if isinstance(news, Moment) or not _concerns_all(news):
+        if isinstance(news, Moment) or not concerns_all(news):
             self._leave_to_gets(others)
         else:
             self._tell_all(others, news, now)
@@ -408,12 +402,3 @@ def _current_task() -> asyncio.Task[Any] | None:
 
 def _subjects(looks: Sequence[Interest]) -> list[Subject]:
     return list({look.subject.name: look.subject for look in looks}.values())
-
-
-def _concerns_all(news: Failure | FireworksBatchError) -> bool:
-    """Whether a failed GET says as much of all other jobs: no connection, a bad key."""
-    if isinstance(news, FireworksBatchError):
-        return True
-    if news.kind in {FailureKind.LOST, FailureKind.RATE_LIMITED}:
-        return True
-    return isinstance(news.error, AuthenticationError | AccountSuspendedError)
