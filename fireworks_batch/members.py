@@ -87,6 +87,7 @@ class Member(Tracker):
         self.shown: JobState | None = None
 
     def seen(self, seen: Observation) -> bool:
+        """Take a good look, and tell the fleet of it."""
         goes_on = super().seen(seen)
         self.has_changed = self.has_changed or self.has_news
         if not goes_on and self.ref is not None:
@@ -99,12 +100,14 @@ class Member(Tracker):
         return goes_on
 
     def same(self, moment: Moment) -> bool:
+        """Take a good look that showed nothing new, and tell the fleet if it hears of those."""
         goes_on = super().same(moment)
         if self.hears_all:
             self._tell()
         return goes_on
 
     def lost(self, failure: Failure) -> bool:
+        """Take a failed look; what ends the wait is told and not raised."""
         try:
             return super().lost(failure)
         except FireworksBatchError as error:

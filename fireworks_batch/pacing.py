@@ -27,6 +27,8 @@ NEAR: Final = 0.9
 FORGOTTEN: Final = 0.01
 # Who passes within this share of the spacing after the place was free has waited for it.
 IN_LINE: Final = 0.1
+# A timer may fire so many seconds before its moment: whoever slept until then is in time.
+EARLY: Final = 1e-6
 
 
 @attrs.define
@@ -114,7 +116,7 @@ class Gate:
 
     def let_pass(self, now: float) -> bool:
         """Say whether a request may pass now; if so it has passed, and the next one is spaced."""
-        if now < self.passes_at:
+        if now < self.passes_at - EARLY:
             return False
         spacing = self.spacing
         # Who stood in line passes at the first moment at which that is possible.

@@ -76,6 +76,13 @@ def test_a_closed_gate_lets_none_pass_before_its_time():
     assert gate.let_pass(10.0)
 
 
+def test_who_wakes_a_little_early_passes():
+    """A clock's resolution is no reason to sleep again, which on a virtual clock never ends."""
+    gate = Gate()
+    gate.close(297.45970900000003, now=0.0)
+    assert gate.let_pass(297.459709)
+
+
 def test_what_the_server_asked_for_is_never_shortened():
     """A shorter wish that comes later changes nothing."""
     gate = Gate()
