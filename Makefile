@@ -75,7 +75,7 @@ clean: ## remove the virtual environment and everything generated
 # Dependency groups need pip 25.1, which is newer than what most Pythons bring along.
 $(PROJECT): pyproject.toml | $(BIN)/python
 	$(PIP) install 'pip>=25.1'
-	$(PIP) install --editable .
+	$(PIP) install --editable ".[cli]"
 	rm -f $(VENV)/.installed-*
 	touch $@
 

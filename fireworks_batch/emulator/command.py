@@ -16,17 +16,20 @@ from .server import Emulator
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_PROGRAM = "python -m fireworks_batch.emulator"
 
-def main(argv: Sequence[str] | None = None) -> int:
+
+def main(argv: Sequence[str] | None = None, *, program: str = _PROGRAM) -> int:
     """Run until SIGINT or SIGTERM.
 
     Args:
         argv: The arguments; those of the process if None.
+        program: What the command is called in its own words.
 
     Returns:
         The exit code: 0 after a signal, 1 if the address cannot be had.
     """
-    parser = _parser()
+    parser = _parser(program)
     options = parser.parse_args(argv)
     if not options.allow_remote and not is_loopback(options.host):
         parser.error(
@@ -55,9 +58,9 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(program: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m fireworks_batch.emulator",
+        prog=program,
         description="Emulate the Fireworks control plane for batch inference on this machine.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")

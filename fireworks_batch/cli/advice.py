@@ -1,0 +1,172 @@
+"""What went wrong, in words of the command line, and what to do about it. Performs no I/O."""
+
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+
+from fireworks_batch import errors
+from fireworks_batch.cli.durations import brief
+from fireworks_batch.cli.figures import visible
+
+__all__ = ["Advice", "advise", "come_back"]
+
+_PROGRAM: Final = "fireworks-batch"
+
+
+@attrs.frozen
+class Advice:
+    """What is said of one error."""
+
+    problem: str
+    """What went wrong, in one line."""
+
+    hints: tuple[str, ...] = ()
+    """What to check, or which command to run; may be empty."""
+
+
+def come_back(job_ids: list[str]) -> tuple[str, str]:
+    """Return the two commands that a job left alone is good for: wait again, or stop it."""
+    jobs = " ".join(job_ids)
+    return f"{_PROGRAM} wait {jobs}", f"{_PROGRAM} delete {jobs}"
+
+
+def advise(error: BaseException) -> Advice:
+    """Return what to say of an error; of one that nobody thought of, how to report it."""
+    for kind, say in _RULES:
+        if isinstance(error, kind):
+            advice = say(error)
+            return attrs.evolve(advice, problem=visible(advice.problem))
+    problem = f"internal error: {type(error).__name__}: {error}"
+    return Advice(visible(problem), ("run it again with --debug, and report what it shows",))
+
+
+# --- One rule a class, the narrow ones first ----------------------------------------------------
+
+
+def _wait(error: errors.WaitError) -> Advice:
+    name = error.ref.job_id if error.ref else "the job"
+    again, stop = come_back([error.ref.job_id if error.ref else "JOB"])
+    last = error.last_snapshot
+    seen = f"it was last seen {last.job.state}" if last else "it was never seen"
+    lost = f"; the last look failed: {error.last_error}" if error.last_error else ""
+    hints: tuple[str, ...] = (f"it runs on; to come back: {again}", f"to stop it: {stop}")
+    match error:
+        case errors.WaitTimeoutError():
+            return Advice(f"gave up waiting for {name}: the time is up, {seen}{lost}", hints)
+        case errors.JobStalledError() if last:
+            since = brief(last.unchanged_for)
+            if last.job.state == "PENDING":
+                hints = (
+                    "check that the model can serve batch jobs: else they stay PENDING",
+                    *hints,
+                )
+            return Advice(f"gave up waiting for {name}: {seen}, unchanged for {since}", hints)
+        case errors.PollFailureError():
+            hints = ("check the network, HTTPS_PROXY and --base-url", *hints)
+            return Advice(f"gave up waiting for {name}: looks keep failing, {seen}{lost}", hints)
+        case errors.JobGoneError():
+            return Advice(
+                f"{name} is not there any more: somebody deleted it, {seen}",
+                ("its output may still be there: " + f"{_PROGRAM} datasets list",),
+            )
+        case _:
+            return Advice(f"gave up waiting for {name}: {seen}{lost}", hints)
+
+
+def _authentication(error: errors.AuthenticationError) -> Advice:
+    code = f" {error.code}" if error.code else ""
+    return Advice(
+        f"the key is refused: {error.message} ({error.status}{code})",
+        ("check the key: --api-key-file, FIREWORKS_API_KEY or ~/.fireworks/auth.ini",),
+    )
+
+
+def _permission(error: errors.PermissionDeniedError) -> Advice:
+    return Advice(str(error), ("check --account, and what the key may do",))
+
+
+def _suspended(error: errors.AccountSuspendedError) -> Advice:
+    return Advice(str(error), ("check the account's payment method, credits and spend limit",))
+
+
+def _not_found(error: errors.NotFoundError) -> Advice:
+    return Advice(
+        str(error),
+        (
+            f"see what there is: {_PROGRAM} list, {_PROGRAM} datasets list",
+            "check --account: names are looked up in one account",
+        ),
+    )
+
+
+def _rate_limit(error: errors.RateLimitError) -> Advice:
+    soon = f"in {brief(error.retry_after)}" if error.retry_after else "in a minute"
+    return Advice(
+        str(error),
+        (f"try again {soon}", "an account without a payment method has 10 requests a minute"),
+    )
+
+
+def _conflict(error: BaseException) -> Advice:
+    return Advice(str(error), ("choose another name or id",))
+
+
+def _server(error: BaseException) -> Advice:
+    return Advice(str(error), ("try again in a minute; jobs run on meanwhile",))
+
+
+def _transport(error: BaseException) -> Advice:
+    return Advice(str(error), ("check the network, HTTPS_PROXY and --base-url",))
+
+
+def _undecodable(error: errors.ResponseDecodeError) -> Advice:
+    return Advice(str(error), ("check --base-url: it may be no Fireworks API",))
+
+
+def _configuration(error: errors.ConfigurationError) -> Advice:
+    text = str(error)
+    if text.startswith("no API key"):
+        return Advice(
+            "no API key",
+            (
+                "set FIREWORKS_API_KEY, or give --api-key-file",
+                "or store one as 'api_key = ...' in ~/.fireworks/auth.ini",
+            ),
+        )
+    hint = ("say which: --account ID",) if "account_id=" in text else ()
+    return Advice(text.partition(": pass account_id=")[0], hint)
+
+
+def _input_rows(error: errors.InputRowsError) -> Advice:
+    return Advice(str(error), (f"see every bad row: {_PROGRAM} check FILE",))
+
+
+def _file(error: OSError) -> Advice:
+    where = f"{error.filename}: " if error.filename is not None else ""
+    return Advice(f"{where}{error.strerror or error}")
+
+
+def _plain(error: BaseException) -> Advice:
+    return Advice(str(error))
+
+
+_Rule = tuple[type[BaseException], Callable[..., Advice]]
+_RULES: Final[tuple[_Rule, ...]] = (
+    (errors.WaitError, _wait),
+    (errors.AuthenticationError, _authentication),
+    (errors.PermissionDeniedError, _permission),
+    (errors.AccountSuspendedError, _suspended),
+    (errors.NotFoundError, _not_found),
+    (errors.RateLimitError, _rate_limit),
+    (errors.ConflictError, _conflict),
+    (errors.ServerError, _server),
+    (errors.TransportError, _transport),
+    (errors.ResponseDecodeError, _undecodable),
+    (errors.ConfigurationError, _configuration),
+    (errors.JobConflictError, _conflict),
+    (errors.DatasetConflictError, _conflict),
+    (errors.InputRowsError, _input_rows),
+    (errors.FireworksBatchError, _plain),
+    (OSError, _file),
+)

@@ -1,0 +1,53 @@
+"""Durations as people type and read them. Performs no I/O."""
+
+import re
+from typing import Final
+
+from fireworks_batch.errors import ConfigurationError
+
+__all__ = ["brief", "parse_duration"]
+
+_SECONDS: Final = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+_PART: Final = re.compile(r"(\d+(?:\.\d+)?)([dhms])", re.ASCII)
+_WHOLE: Final = re.compile(rf"(?:{_PART.pattern})+", re.ASCII)
+
+
+def parse_duration(option: str, text: str) -> float | None:
+    """Read a duration: ``"90"`` or ``"90s"``, ``"15m"``, ``"1h30m"``, ``"2d"``; ``"none"``.
+
+    Args:
+        option: Where it stands, for the error's text.
+        text: As typed.
+
+    Returns:
+        Seconds, above 0; None for ``"none"``.
+
+    Raises:
+        ConfigurationError: It is no duration, or none above 0.
+    """
+    if text.strip().lower() == "none":
+        return None
+    compact = text.replace(" ", "").lower()
+    compact += "" if compact.endswith(tuple(_SECONDS)) else "s"
+    parts = _PART.findall(compact) if _WHOLE.fullmatch(compact) else []
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if seconds > 0:
+        return seconds
+    raise ConfigurationError(
+        f"{option}: {text!r} is no duration above 0; some are 90 (seconds), 15m, 1h30m, 2d"
+    )
+
+
+def brief(seconds: float) -> str:
+    """Return a duration in at most six characters or so: ``"42s"``, ``"7m"``, ``"2h05m"``."""
+    if seconds < 9.95:
+        return f"{seconds:.1f}".removesuffix(".0") + "s"
+    if seconds < 99.5:
+        return f"{seconds:.0f}s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes}m"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours}h{minutes:02}m"
+    return f"{hours // 24}d{hours % 24:02}h"

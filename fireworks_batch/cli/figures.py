@@ -1,0 +1,43 @@
+"""How figures and foreign texts look on a screen. Performs no I/O."""
+
+import re
+from typing import Final
+
+__all__ = ["compact", "percent", "rate", "visible"]
+
+# What a terminal would obey instead of showing: names and messages come from a server.
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+_UNITS: Final = ((1e3, "k"), (1e6, "M"), (1e9, "G"), (1e12, "T"))
+
+
+def visible(text: str) -> str:
+    """Return a text on one line with its control characters spelled out."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def compact(number: int) -> str:
+    """Return a count in at most five or six characters: ``"9,999"``, ``"12.3k"``, ``"4.5M"``."""
+    if number < 10_000:
+        return f"{number:,}"
+    unit, letter = next(
+        (unit, letter) for unit, letter in _UNITS if number < 1000 * unit or letter == "T"
+    )
+    scaled = number / unit
+    return f"{scaled:.1f}{letter}" if scaled < 99.95 else f"{scaled:.0f}{letter}"
+
+
+def percent(share: float | None) -> str:
+    """Return a share of 100, or nothing if it is not known; 100 only when it is reached."""
+    if share is None:
+        return ""
+    return "100%" if share >= 100 else f"{min(share, 99.9):.1f}%"
+
+
+def rate(rows_per_second: float | None) -> str:
+    """Return rows a second, or a minute if that reads better; nothing if it is not known."""
+    if not rows_per_second:
+        return ""
+    if rows_per_second >= 0.95:
+        return f"{compact(round(rows_per_second))}/s"
+    return f"{max(rows_per_second * 60, 0.1):.3g}/min"

@@ -1,0 +1,65 @@
+"""``fireworks-batch get``, ``list`` and ``delete``."""
+
+from collections.abc import Sequence
+
+from fireworks_batch.cli.advice import advise
+from fireworks_batch.cli.exit_codes import ExitCode, code_of_error, worst
+from fireworks_batch.cli.figures import visible
+from fireworks_batch.cli.lines import job_details, job_fields, job_record
+from fireworks_batch.cli.listings import tell_all
+from fireworks_batch.cli.running import Options, Session, run
+from fireworks_batch.errors import NotFoundError
+
+__all__ = ["delete", "get", "list_all"]
+
+_HEADINGS = ("job", "state", "ok", "failed", "rows", "created", "model")
+
+
+def get(options: Options, job: str) -> ExitCode:
+    """Show one job; the code says whether it could be shown, not how it stands."""
+
+    async def work(session: Session) -> ExitCode:
+        found = await session.client.jobs.get(job)
+        if session.output.as_json:
+            session.output.record(job_record(found))
+            return ExitCode.SUCCEEDED
+        for heading, text in job_details(found):
+            session.output.line(f"{heading:16}{visible(text)}")
+        return ExitCode.SUCCEEDED
+
+    return run(options, work)
+
+
+def list_all(
+    options: Options, *, filter_: str | None, order_by: str | None, limit: int | None
+) -> ExitCode:
+    """List jobs."""
+
+    async def work(session: Session) -> ExitCode:
+        jobs = session.client.jobs.list(
+            filter=filter_, order_by=order_by, page_size=min(limit or 200, 200)
+        )
+        await tell_all(
+            session.output, jobs, _HEADINGS, fields=job_fields, record=job_record, limit=limit
+        )
+        return ExitCode.SUCCEEDED
+
+    return run(options, work)
+
+
+def delete(options: Options, jobs: Sequence[str], *, wait: bool) -> ExitCode:
+    """Delete jobs, each for itself: one that is not there does not save the others."""
+
+    async def work(session: Session) -> ExitCode:
+        codes = []
+        for job in dict.fromkeys(jobs):
+            try:
+                await session.client.jobs.delete(job, wait=wait)
+            except NotFoundError as error:
+                session.output.advise(advise(error))
+                codes.append(code_of_error(error))
+            else:
+                session.output.talk(f"{visible(job)} is {'gone' if wait else 'being deleted'}")
+        return worst(codes)
+
+    return run(options, work)

@@ -1,0 +1,149 @@
+"""Jobs and datasets as lines of text and as JSON objects. Performs no I/O."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from fireworks_batch.cli.board import Ending
+from fireworks_batch.cli.durations import brief
+from fireworks_batch.cli.figures import percent, rate, visible
+from fireworks_batch.dataset_model import Dataset
+from fireworks_batch.models import BatchInferenceJob, JobProgress, Status, to_dict
+from fireworks_batch.progress import JobSnapshot
+
+__all__ = [
+    "change_line",
+    "change_record",
+    "dataset_fields",
+    "ending_fields",
+    "ending_line",
+    "ending_record",
+    "job_details",
+    "job_fields",
+    "job_record",
+    "rows_text",
+]
+
+
+def job_record(job: BatchInferenceJob | Dataset) -> dict[str, Any]:
+    """Return a job, or a dataset, as a JSON object: its members, and its id first."""
+    return {"id": job.id, **to_dict(job)}
+
+
+def job_fields(job: BatchInferenceJob) -> tuple[object, ...]:
+    """Return a job's columns: id, state, rows ok, rows failed, all rows, creation, model."""
+    progress = job.job_progress or JobProgress()
+    return (
+        job.id,
+        job.state,
+        progress.successfully_processed_requests,
+        progress.failed_requests,
+        progress.total,
+        _time(job.create_time),
+        job.model,
+    )
+
+
+def dataset_fields(dataset: Dataset) -> tuple[object, ...]:
+    """Return a dataset's columns: id, state, rows, creation."""
+    return dataset.id, dataset.state, dataset.example_count, _time(dataset.create_time)
+
+
+def job_details(job: BatchInferenceJob) -> Iterator[tuple[str, str]]:
+    """Yield what there is to say of a job, each with its heading."""
+    progress = job.job_progress or JobProgress()
+    lifecycle = job.lifecycle
+    yield "job", job.id
+    yield from _if_any("name for people", job.display_name)
+    yield "state", f"{job.state}{' (waiting for capacity)' if job.waiting_on_capacity else ''}"
+    if job.status is not None and job.status != Status():
+        yield "status", f"{job.status.code}: {job.status.message}".removesuffix(": ")
+    yield "rows", rows_text(progress)
+    yield from _if_any("tokens", _tokens(progress))
+    yield from _if_any("model", job.model)
+    yield from _if_any("input", job.input_dataset_id)
+    yield from _if_any("output", job.output_dataset_id)
+    yield from _if_any("continues", job.continued_from_job_name)
+    yield from _if_any("created", _time(job.create_time))
+    yield from _if_any("expires", "" if job.is_terminal else _time(job.expire_time))
+    yield from _if_any("ended", _time(lifecycle.end_time) if lifecycle else "")
+
+
+def rows_text(progress: JobProgress) -> str:
+    """Return the rows of a job in words: ``"97 ok, 3 failed of 100"``."""
+    failed = f", {progress.failed_requests:,} failed" if progress.failed_requests else ""
+    of_all = f" of {progress.total:,}" if progress.total else ""
+    return f"{progress.successfully_processed_requests:,} ok{failed}{of_all}"
+
+
+def _tokens(progress: JobProgress) -> str:
+    if not (progress.input_tokens or progress.output_tokens):
+        return ""
+    cached = progress.cached_input_token_count
+    return (
+        f"{progress.input_tokens:,} in{f' ({cached:,} cached)' if cached else ''}, "
+        f"{progress.output_tokens:,} out"
+    )
+
+
+def _if_any(heading: str, text: str) -> Iterator[tuple[str, str]]:
+    if text:
+        yield heading, text
+
+
+def _time(moment: datetime | None) -> str:
+    return "" if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+# --- Following ----------------------------------------------------------------------------------
+
+
+def change_line(snapshot: JobSnapshot) -> str:
+    """Return a visible change as one plain line, with the time at which it was seen."""
+    job = snapshot.job
+    parts = [f"{snapshot.observed_at:%H:%M:%S}Z", visible(job.id), visible(str(job.state))]
+    parts += [percent(snapshot.percent)] if snapshot.percent is not None else []
+    if job.job_progress and job.job_progress.total:
+        parts.append(f"({rows_text(job.job_progress)})")
+    parts += [rate(snapshot.rate)] if snapshot.rate and not job.is_terminal else []
+    parts += [f"{brief(snapshot.eta)} left"] if snapshot.eta else []
+    parts += [f"after {snapshot.failures} lost looks"] if snapshot.failures else []
+    return " ".join(parts)
+
+
+def change_record(snapshot: JobSnapshot) -> dict[str, Any]:
+    """Return an observation as a JSON object: its members, the job's last."""
+    members = to_dict(snapshot)
+    job = members.pop("job")
+    return {"event": "change", "id": snapshot.job.id, **members, "job": job}
+
+
+def ending_line(ending: Ending) -> str:
+    """Return the end of a job in words."""
+    job = ending.job
+    if job is None:
+        return visible(ending.job_id)
+    parts = [visible(job.id), visible(str(job.state))]
+    parts += [rows_text(job.job_progress)] if job.job_progress else []
+    parts += [f"in {brief(job.duration)}"] if job.duration else []
+    if job.status is not None and job.status != Status() and job.status.message:
+        parts.append(visible(job.status.message))
+    return "  ".join(parts)
+
+
+def ending_fields(ending: Ending) -> tuple[object, ...]:
+    """Return the end of a job as columns: id, state, rows ok, rows failed, all rows."""
+    return (ending.job_id, "", 0, 0, 0) if ending.job is None else job_fields(ending.job)[:5]
+
+
+def ending_record(ending: Ending) -> dict[str, Any]:
+    """Return the end of a job as a JSON object."""
+    error = ending.error
+    return {
+        "event": "end",
+        "id": ending.job_id,
+        "state": None if ending.job is None else str(ending.job.state),
+        "exit_code": int(ending.code),
+        "error": None if error is None else f"{type(error).__name__}: {error}",
+        "job": None if ending.job is None else to_dict(ending.job),
+    }

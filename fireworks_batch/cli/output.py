@@ -1,0 +1,150 @@
+"""Where words go: data to stdout, talk to stderr."""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TextIO
+
+from fireworks_batch.cli.advice import Advice
+from fireworks_batch.cli.figures import visible
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+__all__ = ["Output", "ReaderLeftError"]
+
+
+class ReaderLeftError(Exception):
+    """Nobody reads stdout any more."""
+
+
+class Output:
+    """Writes to the process's stdout and stderr; either may be closed, or no terminal."""
+
+    def __init__(self, *, as_json: bool, is_verbose: bool) -> None:
+        """Take the streams as they are now.
+
+        Args:
+            as_json: Whether stdout gets JSON only.
+            is_verbose: Whether the log is shown, which would tear a live display apart.
+        """
+        self.as_json = as_json
+        self._stdout = _forgiving(sys.stdout)
+        self._stderr = _forgiving(sys.stderr)
+        self._is_verbose = is_verbose
+        self._live: Console | None = None
+
+    # --- Data -----------------------------------------------------------------------------------
+
+    @property
+    def is_for_people(self) -> bool:
+        """Whether stdout is a terminal, and gets no JSON."""
+        return not self.as_json and _is_terminal(self._stdout)
+
+    def line(self, text: str) -> None:
+        """Write one line of data, at once.
+
+        Raises:
+            ReaderLeftError: Nobody reads it.
+        """
+        if self._stdout is None:
+            return
+        try:
+            self._stdout.write(text + "\n")
+            self._stdout.flush()
+        except BrokenPipeError:
+            raise ReaderLeftError from None
+
+    def fields(self, *values: object) -> None:
+        """Write one line of fields with tabs between them, for ``cut`` and ``awk``."""
+        self.line("\t".join(visible(str(value)) for value in values))
+
+    def record(self, members: Mapping[str, Any]) -> None:
+        """Write one JSON object on a line."""
+        self.line(json.dumps(members))
+
+    def picture(self, renderable: "RenderableType") -> None:
+        """Draw something on stdout, which is a terminal."""
+        from rich.console import Console  # noqa: PLC0415 - only for people
+
+        Console(file=self._stdout).print(renderable)
+
+    # --- Talk -----------------------------------------------------------------------------------
+
+    @property
+    def can_be_live(self) -> bool:
+        """Whether progress can be drawn: on a terminal, where nothing else is going on."""
+        is_dumb = os.environ.get("TERM", "").lower() in {"dumb", "unknown"}
+        return not (self.as_json or self._is_verbose or is_dumb) and _is_terminal(self._stderr)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a live display is up."""
+        return self._live is not None
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether people read stderr as it comes."""
+        return _is_terminal(self._stderr)
+
+    def talk(self, text: str, style: str = "") -> None:
+        """Say something on stderr; above the live display, if there is one."""
+        if self._stderr is None:
+            return
+        with contextlib.suppress(OSError):  # whoever listened has left
+            if self._live is None and not _is_terminal(self._stderr):
+                self._stderr.write(text + "\n")
+                self._stderr.flush()
+            else:
+                self._speak(text, style)
+
+    def advise(self, advice: Advice) -> None:
+        """Say what went wrong, and what to do."""
+        self.talk(f"error: {advice.problem}", "bold red")
+        for hint in advice.hints:
+            self.talk(f"  {hint}")
+
+    @contextlib.contextmanager
+    def live(self) -> Any:
+        """Lend the console on stderr to a live display."""
+        self._live = self._console()
+        try:
+            yield self._live
+        finally:
+            self._live = None
+
+    def _speak(self, text: str, style: str) -> None:
+        from rich.text import Text  # noqa: PLC0415 - only for people
+
+        # Soft wrap: the terminal breaks lines, so that a command can be copied in one piece.
+        (self._live or self._console()).print(Text(text, style), soft_wrap=True)
+
+    def _console(self) -> "Console":
+        from rich.console import Console  # noqa: PLC0415 - only for people
+
+        return Console(file=self._stderr)
+
+    # --- The end --------------------------------------------------------------------------------
+
+    def abandon_stdout(self) -> None:
+        """Let nothing that is still in the buffer complain that nobody reads it."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
+
+
+def _forgiving(stream: TextIO | None) -> TextIO | None:
+    """Return a stream that spells out what its encoding lacks; None if it is closed."""
+    if stream is None or stream.closed:
+        return None
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
+    return stream
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()

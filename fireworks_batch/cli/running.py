@@ -1,0 +1,168 @@
+"""Run one command to its end: a client, the signals, and what becomes of errors."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import traceback
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import attrs
+
+from fireworks_batch import BatchClient, PollPolicy
+from fireworks_batch.cli.advice import advise
+from fireworks_batch.cli.exit_codes import ExitCode, code_of_error
+from fireworks_batch.cli.figures import visible
+from fireworks_batch.cli.interrupts import InterruptedByUserError, Interrupts
+from fireworks_batch.cli.output import Output, ReaderLeftError
+from fireworks_batch.configuration import read_time_scale
+from fireworks_batch.errors import ConfigurationError
+from fireworks_batch.policies import scaled
+
+__all__ = ["Options", "Session", "run"]
+
+
+class Options(Protocol):
+    """What all commands may be told."""
+
+    @property
+    def api_key_file(self) -> Path | None:
+        """The file that holds the key."""
+
+    @property
+    def account(self) -> str | None:
+        """The account's id."""
+
+    @property
+    def base_url(self) -> str | None:
+        """The API."""
+
+    @property
+    def json(self) -> bool:
+        """Whether stdout gets JSON."""
+
+    @property
+    def debug(self) -> bool:
+        """Whether log and tracebacks are shown."""
+
+
+@attrs.frozen(kw_only=True)
+class Session:
+    """What a command works with."""
+
+    client: BatchClient
+    """The client, which ends with the command."""
+
+    output: Output
+    """Where words go."""
+
+    interrupts: Interrupts
+    """The guard of what may be interrupted with more than a farewell."""
+
+
+Work = Callable[[Session], Coroutine[Any, Any, ExitCode]]
+
+
+def run(
+    options: Options, work: Work, *, poll: Callable[[PollPolicy], PollPolicy] | None = None
+) -> ExitCode:
+    """Run a command, and return its exit code; whatever goes wrong is told on stderr.
+
+    Args:
+        options: What all commands may be told.
+        work: The command.
+        poll: Makes the client's poll policy from the default one.
+    """
+    output = Output(as_json=options.json, is_verbose=options.debug)
+    try:
+        with _shown_log(output, is_verbose=options.debug):
+            return asyncio.run(_in_session(options, output, work, poll))
+    except ReaderLeftError:
+        output.abandon_stdout()
+        return ExitCode.READER_LEFT
+    except (InterruptedByUserError, KeyboardInterrupt):
+        return ExitCode.INTERRUPTED
+    except Exception as exc:  # noqa: BLE001 - the end of the line: nobody else would tell
+        error = _single(exc)
+        if options.debug:
+            output.talk("".join(traceback.format_exception(error)).rstrip())
+        output.advise(advise(error))
+        return code_of_error(error)
+
+
+async def _in_session(
+    options: Options,
+    output: Output,
+    work: Work,
+    poll: Callable[[PollPolicy], PollPolicy] | None,
+) -> ExitCode:
+    interrupts = Interrupts()
+    with interrupts.installed():
+        async with _client(options, poll) as client:
+            session = Session(client=client, output=output, interrupts=interrupts)
+            return await interrupts.guard(work(session))
+
+
+def _client(options: Options, poll: Callable[[PollPolicy], PollPolicy] | None) -> BatchClient:
+    key_file = options.api_key_file
+    default = scaled(PollPolicy(), read_time_scale(os.environ))
+    return BatchClient(
+        api_key=None if key_file is None else _key_reader(key_file),
+        account_id=options.account or None,
+        base_url=options.base_url or None,
+        poll=poll(default) if poll else None,
+    )
+
+
+def _key_reader(path: Path) -> Callable[[], str]:
+    """Return a function that reads the key anew each time: it may be renewed meanwhile."""
+
+    def read() -> str:
+        return path.read_text(encoding="utf-8").strip()
+
+    if not read():
+        raise ConfigurationError(f"{path} is empty; it should hold the API key")
+    return read
+
+
+def _single(error: Exception) -> Exception:
+    """Return the first error of a group; the others were cancelled on its account."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+# --- The log ------------------------------------------------------------------------------------
+
+
+class _Teller(logging.Handler):
+    """Tells the log on stderr."""
+
+    def __init__(self, output: Output, *, is_verbose: bool) -> None:
+        super().__init__(logging.DEBUG if is_verbose else logging.WARNING)
+        self._output = output
+        self._is_verbose = is_verbose
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = visible(record.getMessage())
+        if self._is_verbose:
+            self._output.talk(f"{record.levelname} {record.name}: {text}")
+        elif not (self._output.is_live and record.name == "fireworks_batch.wait"):
+            # A live display has the lost looks in its rows.
+            self._output.talk(f"{record.levelname.lower()}: {text}", "yellow")
+
+
+@contextlib.contextmanager
+def _shown_log(output: Output, *, is_verbose: bool) -> Iterator[None]:
+    logger, teller = logging.getLogger("fireworks_batch"), _Teller(output, is_verbose=is_verbose)
+    level = logger.level
+    logger.addHandler(teller)
+    if is_verbose:
+        logger.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        logger.removeHandler(teller)
+        logger.setLevel(level)

@@ -1,0 +1,183 @@
+"""The commands: their names, their options, and where to find what each of them does."""
+
+from typing import Annotated
+
+import typer
+
+from fireworks_batch_cli.options import (
+    Common,
+    DatasetArgument,
+    JobArgument,
+    JobsArgument,
+    command,
+)
+
+__all__ = ["app"]
+
+_EXIT_CODES = (
+    "Exit codes: 0 all rows succeeded; 1 no answer, or another trouble; 2 usage or bad input; "
+    "3 failed; 4 cancelled, stopped or deleted; 5 expired; 6 completed with failed rows; 7 gave up "
+    "waiting while the job runs on; 8 not authorised; 130 interrupted; 141 the reader of stdout "
+    "left. Of several jobs, the first of 8, 1, 2, 3, 4, 5, 7, 6 that one of them has."
+)
+
+app = typer.Typer(
+    help="Follow Fireworks AI batch inference jobs to their ends.",
+    epilog=_EXIT_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # they would show what variables hold
+)
+datasets_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(datasets_app, name="datasets", help="List, upload, download and delete datasets.")
+
+
+def _print_version(is_asked: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if is_asked:
+        from importlib.metadata import version
+
+        typer.echo(version("fireworks-batch"))
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+# --- Jobs ---------------------------------------------------------------------------------------
+
+ListFilter = Annotated[
+    str | None,
+    typer.Option(
+        "--filter", metavar="EXPRESSION", help="AIP-160, passed on: 'state=\"JOB_STATE_RUNNING\"'."
+    ),
+]
+ListOrder = Annotated[
+    str | None, typer.Option(metavar="MEMBERS", help="Passed on: 'create_time desc'.")
+]
+ListLimit = Annotated[
+    int | None, typer.Option("--limit", "-n", min=1, help="List no more than so many.")
+]
+Timeout = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DURATION",
+        envvar="FIREWORKS_BATCH_TIMEOUT",
+        help="Give up waiting after so long: 90 (seconds), 15m, 2h, 1d, or 'none'. If not given, "
+        "as long as the job's own window, and an hour.",
+    ),
+]
+StallAfter = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DURATION",
+        envvar="FIREWORKS_BATCH_STALL_AFTER",
+        help="Give up waiting when nothing has changed for so long.",
+    ),
+]
+DeleteOnInterrupt = Annotated[
+    bool,
+    typer.Option(
+        "--delete-on-interrupt",
+        envvar="FIREWORKS_BATCH_DELETE_ON_INTERRUPT",
+        help="On Ctrl-C or SIGTERM delete the jobs, which stops them; else they run on.",
+    ),
+]
+
+
+@command(app)
+def get(options: Common, job: JobArgument) -> int:
+    """Show one job."""
+    from fireworks_batch.cli import job_commands
+
+    return job_commands.get(options, job)
+
+
+@command(app, "list")
+def list_jobs(
+    options: Common,
+    filter: ListFilter = None,  # noqa: A002 - the API's name
+    order_by: ListOrder = None,
+    limit: ListLimit = None,
+) -> int:
+    """List the account's jobs."""
+    from fireworks_batch.cli import job_commands
+
+    return job_commands.list_all(options, filter_=filter, order_by=order_by, limit=limit)
+
+
+@command(app)
+def wait(
+    options: Common,
+    jobs: JobsArgument,
+    timeout: Timeout = None,
+    stall_after: StallAfter = None,
+    delete_on_interrupt: DeleteOnInterrupt = False,
+) -> int:
+    """Follow jobs until they can change no more; Ctrl-C leaves them running."""
+    from fireworks_batch.cli import wait_command
+
+    terms = wait_command.WaitTerms(
+        timeout=timeout, stall_after=stall_after, deletes=delete_on_interrupt
+    )
+    return wait_command.wait(options, jobs, terms)
+
+
+@command(app)
+def delete(
+    options: Common,
+    jobs: JobsArgument,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Return only when they are gone, a minute later or so.")
+    ] = False,
+) -> int:
+    """Stop jobs and remove them: the API has no cancel. Read results that matter first."""
+    from fireworks_batch.cli import job_commands
+
+    return job_commands.delete(options, jobs, wait=wait)
+
+
+# --- Datasets -----------------------------------------------------------------------------------
+
+
+@command(datasets_app, "list")
+def list_datasets(
+    options: Common,
+    filter: ListFilter = None,  # noqa: A002 - the API's name
+    order_by: ListOrder = None,
+    limit: ListLimit = None,
+) -> int:
+    """List the account's datasets."""
+    from fireworks_batch.cli import dataset_commands
+
+    return dataset_commands.list_all(options, filter_=filter, order_by=order_by, limit=limit)
+
+
+@command(datasets_app, "delete")
+def delete_dataset(options: Common, dataset: DatasetArgument) -> int:
+    """Remove a dataset with its files."""
+    from fireworks_batch.cli import dataset_commands
+
+    return dataset_commands.delete(options, dataset)
+
+
+# --- Without an account -------------------------------------------------------------------------
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def emulator(context: typer.Context) -> None:
+    """Emulate the API on this machine; its base URL is the first line on stdout."""
+    from fireworks_batch.emulator.command import main
+
+    raise typer.Exit(main(context.args, program=f"{context.command_path}"))
