@@ -1,6 +1,6 @@
 """What went wrong, in words of the command line, and what to do about it. Performs no I/O."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import attrs
@@ -12,6 +12,8 @@ from fireworks_batch.cli.figures import visible
 __all__ = ["Advice", "advise", "come_back"]
 
 _PROGRAM: Final = "fireworks-batch"
+# More jobs than these nobody wants to read, or paste.
+_FEW: Final = 20
 
 
 @attrs.frozen
@@ -25,9 +27,9 @@ class Advice:
     """What to check, or which command to run; may be empty."""
 
 
-def come_back(job_ids: list[str]) -> tuple[str, str]:
-    """Return the two commands that a job left alone is good for: wait again, or stop it."""
-    jobs = " ".join(job_ids)
+def come_back(job_ids: Sequence[str]) -> tuple[str, str]:
+    """Return the two commands that jobs left alone are good for: wait again, or stop them."""
+    jobs = " ".join(job_ids) if len(job_ids) <= _FEW else "JOB..."
     return f"{_PROGRAM} wait {jobs}", f"{_PROGRAM} delete {jobs}"
 
 

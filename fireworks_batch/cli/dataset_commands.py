@@ -2,13 +2,18 @@
 
 from fireworks_batch.cli.exit_codes import ExitCode
 from fireworks_batch.cli.figures import visible
-from fireworks_batch.cli.lines import dataset_fields, job_record
-from fireworks_batch.cli.listings import tell_all
+from fireworks_batch.cli.lines import dataset_cells, dataset_fields, record
+from fireworks_batch.cli.listings import Columns, tell_all
 from fireworks_batch.cli.running import Options, Session, run
 
 __all__ = ["delete", "list_all"]
 
-_HEADINGS = ("dataset", "state", "rows", "created")
+_COLUMNS = Columns(
+    headings=("dataset", "state", "rows", "created"),
+    cells=dataset_cells,
+    fields=dataset_fields,
+    record=record,
+)
 
 
 def list_all(
@@ -20,14 +25,7 @@ def list_all(
         datasets = session.client.datasets.list(
             filter=filter_, order_by=order_by, page_size=min(limit or 200, 200)
         )
-        await tell_all(
-            session.output,
-            datasets,
-            _HEADINGS,
-            fields=dataset_fields,
-            record=job_record,
-            limit=limit,
-        )
+        await tell_all(session.output, datasets, _COLUMNS, limit=limit)
         return ExitCode.SUCCEEDED
 
     return run(options, work)

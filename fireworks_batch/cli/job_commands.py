@@ -5,14 +5,19 @@ from collections.abc import Sequence
 from fireworks_batch.cli.advice import advise
 from fireworks_batch.cli.exit_codes import ExitCode, code_of_error, worst
 from fireworks_batch.cli.figures import visible
-from fireworks_batch.cli.lines import job_details, job_fields, job_record
-from fireworks_batch.cli.listings import tell_all
+from fireworks_batch.cli.lines import job_cells, job_details, job_fields, record
+from fireworks_batch.cli.listings import Columns, tell_all
 from fireworks_batch.cli.running import Options, Session, run
 from fireworks_batch.errors import NotFoundError
 
 __all__ = ["delete", "get", "list_all"]
 
-_HEADINGS = ("job", "state", "ok", "failed", "rows", "created", "model")
+_COLUMNS = Columns(
+    headings=("job", "state", "ok", "failed", "rows", "created", "model"),
+    cells=job_cells,
+    fields=job_fields,
+    record=record,
+)
 
 
 def get(options: Options, job: str) -> ExitCode:
@@ -21,7 +26,7 @@ def get(options: Options, job: str) -> ExitCode:
     async def work(session: Session) -> ExitCode:
         found = await session.client.jobs.get(job)
         if session.output.as_json:
-            session.output.record(job_record(found))
+            session.output.record(record(found))
             return ExitCode.SUCCEEDED
         for heading, text in job_details(found):
             session.output.line(f"{heading:16}{visible(text)}")
@@ -39,9 +44,7 @@ def list_all(
         jobs = session.client.jobs.list(
             filter=filter_, order_by=order_by, page_size=min(limit or 200, 200)
         )
-        await tell_all(
-            session.output, jobs, _HEADINGS, fields=job_fields, record=job_record, limit=limit
-        )
+        await tell_all(session.output, jobs, _COLUMNS, limit=limit)
         return ExitCode.SUCCEEDED
 
     return run(options, work)

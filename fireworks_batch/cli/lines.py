@@ -14,18 +14,20 @@ from fireworks_batch.progress import JobSnapshot
 __all__ = [
     "change_line",
     "change_record",
+    "dataset_cells",
     "dataset_fields",
     "ending_fields",
     "ending_line",
     "ending_record",
+    "job_cells",
     "job_details",
     "job_fields",
-    "job_record",
+    "record",
     "rows_text",
 ]
 
 
-def job_record(job: BatchInferenceJob | Dataset) -> dict[str, Any]:
+def record(job: BatchInferenceJob | Dataset) -> dict[str, Any]:
     """Return a job, or a dataset, as a JSON object: its members, and its id first."""
     return {"id": job.id, **to_dict(job)}
 
@@ -44,9 +46,20 @@ def job_fields(job: BatchInferenceJob) -> tuple[object, ...]:
     )
 
 
+def job_cells(job: BatchInferenceJob) -> tuple[object, ...]:
+    """Return the same for people: times and names are shorter."""
+    *others, _, _ = job_fields(job)
+    return (*others, _day(job.create_time), job.model.rpartition("/")[2])
+
+
 def dataset_fields(dataset: Dataset) -> tuple[object, ...]:
     """Return a dataset's columns: id, state, rows, creation."""
     return dataset.id, dataset.state, dataset.example_count, _time(dataset.create_time)
+
+
+def dataset_cells(dataset: Dataset) -> tuple[object, ...]:
+    """Return the same for people: times are shorter."""
+    return (*dataset_fields(dataset)[:-1], _day(dataset.create_time))
 
 
 def job_details(job: BatchInferenceJob) -> Iterator[tuple[str, str]]:
@@ -93,6 +106,10 @@ def _if_any(heading: str, text: str) -> Iterator[tuple[str, str]]:
 
 def _time(moment: datetime | None) -> str:
     return "" if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _day(moment: datetime | None) -> str:
+    return "" if moment is None else f"{moment:%Y-%m-%d %H:%M}"
 
 
 # --- Following ----------------------------------------------------------------------------------

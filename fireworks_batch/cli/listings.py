@@ -1,50 +1,76 @@
 """Write a listing: JSON or tabs as it comes, a table for people."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Generic, Literal, TypeVar
+
+import attrs
 
 from fireworks_batch.cli.figures import visible
 from fireworks_batch.cli.output import Output
 from fireworks_batch.listing import Listing
 
-__all__ = ["tell_all"]
+__all__ = ["Columns", "fitting", "tell_all"]
 
 _T = TypeVar("_T")
 
 
+@attrs.frozen(kw_only=True)
+class Columns(Generic[_T]):
+    """How items of one kind are written."""
+
+    headings: tuple[str, ...]
+    """Of the table for people, the most telling first: the last ones go where it is narrow."""
+
+    cells: Callable[[_T], Sequence[object]]
+    """An item's cells in that table."""
+
+    fields: Callable[[_T], Sequence[object]]
+    """An item's fields for programs."""
+
+    record: Callable[[_T], Mapping[str, Any]]
+    """An item's JSON object."""
+
+
 async def tell_all(
-    output: Output,
-    listing: Listing[_T],
-    headings: Sequence[str],
-    *,
-    fields: Callable[[_T], Sequence[object]],
-    record: Callable[[_T], Mapping[str, Any]],
-    limit: int | None,
+    output: Output, listing: Listing[_T], columns: Columns[_T], *, limit: int | None
 ) -> None:
     """Write the items of a listing to stdout.
 
     Args:
         output: Where to.
         listing: The items.
-        headings: Of the table's columns.
-        fields: Gives an item's columns.
-        record: Gives an item's JSON object.
+        columns: How they are written.
         limit: Write no more than so many; None for all.
     """
     for_people: list[Sequence[object]] = []
     count = 0
     async for item in listing:
         if output.as_json:
-            output.record(record(item))
+            output.record(columns.record(item))
         elif output.is_for_people:
-            for_people.append(fields(item))
+            for_people.append(columns.cells(item))
         else:
-            output.fields(*fields(item))
+            output.fields(*columns.fields(item))
         count += 1
         if count == limit:
             break
     if output.is_for_people:
-        _draw(output, headings, for_people)
+        _draw(output, columns.headings, for_people)
+
+
+def fitting(widths: Sequence[int], *, room: int, gap: int = 2, least: int = 2) -> int:
+    """Return how many of the columns, from the left, fit into the room.
+
+    Args:
+        widths: Of the columns, in characters.
+        room: Of the terminal.
+        gap: Between two columns.
+        least: Columns that stay in any case; they are cut.
+    """
+    count = len(widths)
+    while count > least and sum(widths[:count]) + gap * (count - 1) > room:
+        count -= 1
+    return count
 
 
 def _draw(output: Output, headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -55,13 +81,17 @@ def _draw(output: Output, headings: Sequence[str], rows: Sequence[Sequence[objec
     if not rows:
         output.talk("there are none")
         return
+    texts = [[_text(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(headings, *texts, strict=True)]
+    count = fitting(widths, room=output.width)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for number, heading in enumerate(headings):
-        is_count = isinstance(rows[0][number], int)
-        table.add_column(
-            heading, no_wrap=True, overflow="ellipsis", justify="right" if is_count else "left"
-        )
-    for row in rows:
-        cells = (f"{value:,}" if type(value) is int else str(value) for value in row)
-        table.add_row(*(Text(visible(cell)) for cell in cells))
+    for heading, cell in zip(headings[:count], rows[0], strict=False):
+        justify: Literal["left", "right"] = "right" if type(cell) is int else "left"
+        table.add_column(heading, no_wrap=True, overflow="ellipsis", justify=justify)
+    for row in texts:
+        table.add_row(*map(Text, row[:count]))
     output.picture(table)
+
+
+def _text(cell: object) -> str:
+    return f"{cell:,}" if type(cell) is int else visible(str(cell))

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TextIO
@@ -42,6 +43,11 @@ class Output:
     def is_for_people(self) -> bool:
         """Whether stdout is a terminal, and gets no JSON."""
         return not self.as_json and _is_terminal(self._stdout)
+
+    @property
+    def width(self) -> int:
+        """Columns of the terminal."""
+        return shutil.get_terminal_size().columns
 
     def line(self, text: str) -> None:
         """Write one line of data, at once.

@@ -98,7 +98,7 @@ async def _leave(session: Session, board: Board, *, deletes: bool) -> None:
     again, stop = come_back([row.job_id for row in rows])
     session.output.talk(f"detached: {_still_running(rows)}")
     session.output.talk(f"  to come back: {again}")
-    session.output.talk(f"  to stop {'it' if len(rows) == 1 else 'them'}:   {stop}")
+    session.output.talk(f"  to delete:    {stop}")
 
 
 def _still_running(rows: Sequence[Row]) -> str:
