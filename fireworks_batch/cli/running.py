@@ -30,22 +30,27 @@ class Options(Protocol):
     @property
     def api_key_file(self) -> Path | None:
         """The file that holds the key."""
+        ...
 
     @property
     def account(self) -> str | None:
         """The account's id."""
+        ...
 
     @property
     def base_url(self) -> str | None:
         """The API."""
+        ...
 
     @property
     def json(self) -> bool:
         """Whether stdout gets JSON."""
+        ...
 
     @property
     def debug(self) -> bool:
         """Whether log and tracebacks are shown."""
+        ...
 
 
 @attrs.frozen(kw_only=True)

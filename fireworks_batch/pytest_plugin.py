@@ -1,0 +1,138 @@
+"""Fixtures for tests of code that uses this library: an emulator, and a client of it.
+
+Opt in, in the ``conftest.py`` at the root of your tests::
+
+    pytest_plugins = ["fireworks_batch.pytest_plugin"]
+
+A test that asks for ``fireworks_emulator`` can run unchanged code: key, account, base URL and time
+scale stand in the environment, where `BatchClient` finds them. The emulator runs in a thread of its
+own, so the test may be synchronous, or of any async plugin.
+"""
+
+import asyncio
+import contextlib
+import inspect
+import sys
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from typing import Any, ParamSpec, TypeVar
+
+import pytest
+
+from fireworks_batch.client import BatchClient
+from fireworks_batch.emulator import Emulator
+
+__all__ = ["fireworks_client", "fireworks_emulator", "fireworks_emulator_options"]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_pytest_asyncio = sys.modules.get("pytest_asyncio")
+# pytest-asyncio's strict mode takes no other fixture for an async one; AnyIO takes pytest's.
+_async_fixture: Callable[[Callable[..., Any]], Callable[..., Any]] = (
+    _pytest_asyncio.fixture if _pytest_asyncio else pytest.fixture
+)
+# Fast enough for jobs of an hour in tests, slow enough for a machine that has more to do.
+_SPEED = 600.0
+
+
+@pytest.fixture(scope="session")
+def fireworks_emulator_options() -> Mapping[str, Any]:
+    """Arguments of the `Emulator`; override this fixture to change them."""
+    return {"speed": _SPEED}
+
+
+@pytest.fixture
+def fireworks_emulator(
+    _fireworks_emulator_server: Emulator,
+    fireworks_emulator_options: Mapping[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Emulator:
+    """Give the running emulator, without anything in it, and name it in the environment.
+
+    Its methods may be called from the test's thread, and those that are coroutines awaited there.
+    """
+    emulator = _fireworks_emulator_server
+    emulator.reset()
+    monkeypatch.setenv("FIREWORKS_API_KEY", emulator.api_key)
+    monkeypatch.setenv("FIREWORKS_ACCOUNT_ID", emulator.account_id)
+    monkeypatch.setenv("FIREWORKS_BASE_URL", emulator.base_url)
+    scale = 1 / fireworks_emulator_options.get("speed", 1.0)
+    monkeypatch.setenv("FIREWORKS_BATCH_TIME_SCALE", repr(scale))
+    return emulator
+
+
+@_async_fixture
+async def fireworks_client(fireworks_emulator: Emulator) -> AsyncIterator[BatchClient]:
+    """Give a client of the emulator, closed after the test; needs pytest-asyncio."""
+    client = BatchClient(base_url=fireworks_emulator.base_url)
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+@pytest.fixture(scope="session")
+def _fireworks_emulator_server(
+    fireworks_emulator_options: Mapping[str, Any],
+) -> Iterator[Emulator]:
+    """One server for all tests: a new one for each would cost more than the tests."""
+    with _loop_in_a_thread() as loop:
+        emulator = _EmulatorElsewhere(loop, **fireworks_emulator_options)
+        _result(emulator.__aenter__(), loop)
+        try:
+            yield emulator
+        finally:
+            _result(emulator.__aexit__(None, None, None), loop)
+
+
+class _EmulatorElsewhere(Emulator):
+    """An emulator whose public methods are carried out in the thread of its loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
+        super().__init__(**options)
+        self._home = loop
+
+    def __getattribute__(self, name: str) -> Any:
+        value = super().__getattribute__(name)
+        if name.startswith("_") or not inspect.ismethod(value):
+            return value
+        home = super().__getattribute__("_home")
+        return _carried(value, home) if _running_loop() is not home else value
+
+
+def _carried(method: Callable[_P, Any], home: asyncio.AbstractEventLoop) -> Callable[_P, Any]:
+    async def carry(*args: _P.args, **kwargs: _P.kwargs) -> Any:
+        return method(*args, **kwargs)
+
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> Any:
+        return _result(carry(*args, **kwargs), home)
+
+    def call_async(*args: _P.args, **kwargs: _P.kwargs) -> Awaitable[Any]:
+        future = asyncio.run_coroutine_threadsafe(method(*args, **kwargs), home)
+        return asyncio.wrap_future(future)
+
+    return call_async if inspect.iscoroutinefunction(method) else call
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _result(work: Coroutine[Any, Any, _T], loop: asyncio.AbstractEventLoop) -> _T:
+    return asyncio.run_coroutine_threadsafe(work, loop).result()
+
+
+@contextlib.contextmanager
+def _loop_in_a_thread() -> Iterator[asyncio.AbstractEventLoop]:
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        loop = runner.get_loop()
+        thread = threading.Thread(target=loop.run_forever, name="fireworks-emulator", daemon=True)
+        thread.start()
+        try:
+            yield loop
+        finally:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()

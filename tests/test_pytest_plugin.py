@@ -1,0 +1,62 @@
+"""The fixtures for users' tests, used as a user would."""
+
+import asyncio
+import os
+
+import pytest
+
+from fireworks_batch import BatchClient, JobNotFinishedError, TransportError
+from fireworks_batch.emulator import Emulator
+
+pytest_plugins = ["fireworks_batch.pytest_plugin"]
+
+
+def test_a_synchronous_test_runs_unchanged_code(fireworks_emulator):
+    """What is in the environment is all that the code needs, and its waits are short."""
+    fireworks_emulator.script_job("nightly", phases=["PENDING", "RUNNING", "COMPLETED"])
+
+    async def nightly():
+        async with BatchClient() as client:
+            return await client.jobs.wait_until_terminal("nightly")
+
+    assert asyncio.run(nightly()).is_success
+    assert isinstance(fireworks_emulator, Emulator)
+
+
+def test_each_test_gets_an_empty_emulator(fireworks_emulator):
+    """Jobs and requests of the test before are gone."""
+    assert fireworks_emulator.requests() == []
+    fireworks_emulator.script_job("left-behind", phases=["RUNNING"])
+
+
+async def test_the_client_is_that_of_the_emulator(fireworks_emulator, fireworks_client):
+    """The one fixture brings the other along, and nothing of the test before is there."""
+    assert [job async for job in fireworks_client.jobs.list()] == []
+    fireworks_emulator.script_job("here", phases=["RUNNING"])
+    job = await fireworks_client.jobs.get("here")
+    with pytest.raises(JobNotFinishedError, match="it is RUNNING"):
+        job.raise_for_outcome()
+
+
+async def test_an_outage_is_made_from_the_test(fireworks_emulator, fireworks_client):
+    """`stop` and `start` are awaited in the test's own loop."""
+    fireworks_emulator.script_job("here", phases=["RUNNING"])
+    await fireworks_emulator.stop()
+    with pytest.raises(TransportError, match="cannot connect|Connect call failed|refused"):
+        await fireworks_client.jobs.get("here")
+    await fireworks_emulator.start()
+    assert (await fireworks_client.jobs.get("here")).id == "here"
+
+
+def test_errors_of_a_method_arrive_in_the_test(fireworks_emulator):
+    """A script that cannot be used is refused where it was written."""
+    with pytest.raises(ValueError, match="job id"):
+        fireworks_emulator.script_job("No Id", phases=["RUNNING"])
+
+
+def test_the_environment_is_set(fireworks_emulator):
+    """Key, account, base URL and time scale stand where `BatchClient` looks."""
+    assert os.environ["FIREWORKS_API_KEY"] == fireworks_emulator.api_key
+    assert os.environ["FIREWORKS_ACCOUNT_ID"] == fireworks_emulator.account_id
+    assert os.environ["FIREWORKS_BASE_URL"] == fireworks_emulator.base_url
+    assert float(os.environ["FIREWORKS_BATCH_TIME_SCALE"]) == pytest.approx(1 / 600)
