@@ -42,7 +42,7 @@ async def test_an_outage_is_made_from_the_test(fireworks_emulator, fireworks_cli
     """`stop` and `start` are awaited in the test's own loop."""
     fireworks_emulator.script_job("here", phases=["RUNNING"])
     await fireworks_emulator.stop()
-    with pytest.raises(TransportError, match="cannot connect|Connect call failed|refused"):
+    with pytest.raises(TransportError, match=r"cannot connect|Connect call failed|refused"):
         await fireworks_client.jobs.get("here")
     await fireworks_emulator.start()
     assert (await fireworks_client.jobs.get("here")).id == "here"

@@ -8,8 +8,10 @@ from fireworks_batch.errors import ConfigurationError
 __all__ = ["brief", "parse_duration"]
 
 _SECONDS: Final = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
-_PART: Final = re.compile(r"(\d+(?:\.\d+)?)([dhms])", re.ASCII)
-_WHOLE: Final = re.compile(rf"(?:{_PART.pattern})+", re.ASCII)
+_NUMBER: Final = r"\d+(?:\.\d+)?"
+_PARTS: Final = re.compile(rf"({_NUMBER})([dhms])", re.ASCII)
+# Only a bare number needs no unit: 1h30 is an hour and a half to some, and to others 30 s more.
+_WHOLE: Final = re.compile(rf"{_NUMBER}|(?:{_NUMBER}[dhms]\s*)+", re.ASCII)
 
 
 def parse_duration(option: str, text: str) -> float | None:
@@ -25,12 +27,14 @@ def parse_duration(option: str, text: str) -> float | None:
     Raises:
         ConfigurationError: It is no duration, or none above 0.
     """
-    if text.strip().lower() == "none":
+    compact = text.strip().lower()
+    if compact == "none":
         return None
-    compact = text.replace(" ", "").lower()
-    compact += "" if compact.endswith(tuple(_SECONDS)) else "s"
-    parts = _PART.findall(compact) if _WHOLE.fullmatch(compact) else []
-    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if _WHOLE.fullmatch(compact):
+        parts = _PARTS.findall(compact) or [(compact, "s")]
+        seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    else:
+        seconds = 0.0
     if seconds > 0:
         return seconds
     raise ConfigurationError(

@@ -75,7 +75,7 @@ def _columns(width: int) -> list[_Column]:
         (0, ("done", lambda row: percent(row.percent), right)),
         (70, ("ok", lambda row: _count(row.succeeded, ""), right)),
         (50, ("failed", lambda row: _count(row.failed, "red"), right)),
-        (90, ("rate", lambda row: rate(row.rate), right)),
+        (80, ("rate", lambda row: rate(row.rate), right)),
         (50, ("left", lambda row: "" if row.eta is None else brief(row.eta), right)),
         (40, ("", _note, {"overflow": "ellipsis"})),
     ]

@@ -1,0 +1,169 @@
+"""Errors become advice."""
+
+from types import SimpleNamespace
+
+import pytest
+
+import fireworks_batch
+from fireworks_batch import (
+    AuthenticationError,
+    BatchInferenceJob,
+    ConfigurationError,
+    FireworksBatchError,
+    InputRowsError,
+    JobGoneError,
+    JobOutcomeError,
+    JobRef,
+    JobStalledError,
+    JobState,
+    NotFoundError,
+    PollFailureError,
+    RateLimitError,
+    ResponseDecodeError,
+    TransportError,
+    UnknownStateError,
+    WaitError,
+    WaitTimeoutError,
+)
+from fireworks_batch.cli.advice import advise, come_back
+
+REF = JobRef("acme", "nightly", "https://api.fireworks.ai")
+LOST = "the last look failed: boo"
+LIBRARY = [
+    value
+    for value in vars(fireworks_batch).values()
+    if isinstance(value, type) and issubclass(value, FireworksBatchError)
+]
+
+
+def made(kind):
+    """An error of a class, as the library makes it."""
+    message = "it went wrong; pass api_key= or use client.jobs.wait_until_terminal()"
+    if issubclass(kind, fireworks_batch.APIStatusError):
+        return kind("it went wrong", status=400, code="CODE", reason="the server's words")
+    if issubclass(kind, JobOutcomeError):
+        job = BatchInferenceJob(name=str(REF), state=JobState.FAILED)
+        return kind("it went wrong", job=job)
+    return kind(message, ref=REF) if issubclass(kind, WaitError) else kind("it went wrong")
+
+
+def snapshot(state, unchanged_for=7200.0):
+    """The last good look of a wait."""
+    job = BatchInferenceJob(name=str(REF), state=JobState(state))
+    return SimpleNamespace(job=job, unchanged_for=unchanged_for)
+
+
+@pytest.mark.parametrize("kind", LIBRARY, ids=lambda kind: kind.__name__)
+def test_every_error_is_told_in_one_line(kind):
+    """With the words it came with, or the job it is about, and nothing of the Python API."""
+    advice = advise(made(kind))
+    assert "internal error" not in advice.problem
+    assert "\n" not in advice.problem
+    assert (
+        "went wrong" in advice.problem or "nightly" in advice.problem or "words" in advice.problem
+    )
+    assert not any("client." in text or "=" in text for text in (advice.problem, *advice.hints))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        WaitTimeoutError("x", ref=REF),
+        JobStalledError("x", ref=REF, last_snapshot=snapshot("RUNNING")),
+        PollFailureError("x", ref=REF),
+        UnknownStateError("x", ref=REF),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_wait_that_gave_up_says_how_to_go_on(error):
+    """The job runs on: the two commands to come back, and to stop it."""
+    assert advise(error).hints[-2:] == (
+        "it runs on; to come back: fireworks-batch wait nightly",
+        "to stop it: fireworks-batch delete nightly",
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (
+            WaitTimeoutError("x", ref=REF, last_snapshot=snapshot("RUNNING")),
+            "gave up waiting for nightly: the time is up, it was last seen RUNNING",
+        ),
+        (
+            WaitTimeoutError("x", ref=REF, last_error=TransportError("boo")),
+            "gave up waiting for nightly: the time is up, it was never seen; " + LOST,
+        ),
+        (
+            JobStalledError("x", ref=REF, last_snapshot=snapshot("PENDING")),
+            "gave up waiting for nightly: it was last seen PENDING, unchanged for 2h00m",
+        ),
+        (
+            PollFailureError("x", ref=REF, last_error=TransportError("boo")),
+            "gave up waiting for nightly: looks keep failing, it was never seen; " + LOST,
+        ),
+        (
+            JobGoneError("x", ref=REF, last_snapshot=snapshot("RUNNING")),
+            "nightly is not there any more: somebody deleted it, it was last seen RUNNING",
+        ),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_a_wait_says_why_it_gave_up(error, problem):
+    """With what was last seen, and what the last look failed with."""
+    assert advise(error).problem == problem
+
+
+def test_a_job_that_stays_pending_may_have_the_wrong_model():
+    """That comes before how to go on."""
+    stalled = JobStalledError("x", ref=REF, last_snapshot=snapshot("PENDING"))
+    assert "can serve batch jobs" in advise(stalled).hints[0]
+    running = JobStalledError("x", ref=REF, last_snapshot=snapshot("RUNNING"))
+    assert len(advise(running).hints) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        (AuthenticationError("x", status=401), "FIREWORKS_API_KEY"),
+        (NotFoundError("x", status=404), "fireworks-batch list"),
+        (RateLimitError("x", status=429, retry_after=30.0), "try again in 30s"),
+        (RateLimitError("x", status=429), "try again in a minute"),
+        (TransportError("x"), "--base-url"),
+        (ResponseDecodeError("x"), "--base-url"),
+        (ConfigurationError("no API key: pass api_key="), "--api-key-file"),
+        (
+            ConfigurationError("this API key sees several accounts (a, b): pass account_id="),
+            "--account ID",
+        ),
+        (InputRowsError("x"), "fireworks-batch check FILE"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_there_is_something_to_do(error, hint):
+    """What to check, or which command to run."""
+    assert hint in " ".join(advise(error).hints)
+
+
+def test_a_file_that_cannot_be_read_is_named():
+    """With the system's reason."""
+    advice = advise(FileNotFoundError(2, "No such file or directory", "rows.jsonl"))
+    assert advice.problem == "rows.jsonl: No such file or directory"
+
+
+def test_what_nobody_thought_of_is_to_be_reported():
+    """It says what it is, without a traceback."""
+    advice = advise(ZeroDivisionError("division by zero"))
+    assert advice.problem == "internal error: ZeroDivisionError: division by zero"
+    assert "--debug" in advice.hints[0]
+
+
+def test_a_server_cannot_steer_the_terminal():
+    """Control characters of its message are spelled out."""
+    assert advise(TransportError("a\x1b[2Jb\nc")).problem == r"a\x1b[2Jb\nc"
+
+
+def test_hundreds_of_jobs_are_not_named():
+    """The command stays one that can be read."""
+    assert come_back(["a", "b"]) == ("fireworks-batch wait a b", "fireworks-batch delete a b")
+    assert come_back(["a"] * 21)[0] == "fireworks-batch wait JOB..."

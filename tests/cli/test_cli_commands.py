@@ -1,0 +1,329 @@
+"""The commands, called in this process without a terminal, against an emulator."""
+
+import json
+import logging
+
+import pytest
+
+from fireworks_batch import __version__
+
+pytest_plugins = ["fireworks_batch.pytest_plugin"]
+
+WHOLE_LIFE = ["VALIDATING", "PENDING", "RUNNING", "COMPLETED"]
+
+
+@pytest.fixture(autouse=True)
+def server(fireworks_emulator):
+    """Every test has one."""
+    return fireworks_emulator
+
+
+# --- get, list, delete --------------------------------------------------------------------------
+
+
+def test_get_shows_a_job(cli, server):
+    """What there is to say of it, a line each, on stdout; 0, whatever became of the job."""
+    status = {"code": "INVALID_ARGUMENT", "message": "invalid role pirate"}
+    server.script_job("nightly", phases=["FAILED"], status=status, rows=100)
+    result = cli("get", "nightly")
+    assert (result.code, result.err) == (0, "")
+    shown = dict(line.split(maxsplit=1) for line in result.lines)
+    assert shown["job"] == "nightly"
+    assert shown["state"] == "FAILED"
+    assert shown["status"] == "INVALID_ARGUMENT: invalid role pirate"
+    assert shown["output"].startswith("accounts/acme/datasets/")
+
+
+def test_get_gives_json(cli, server):
+    """One object on one line: the id, and all members by their Python names."""
+    server.script_job("nightly", phases=["RUNNING"])
+    (job,) = cli("get", "nightly", "--json").objects
+    assert (job["id"], job["state"]) == ("nightly", "RUNNING")
+    assert job["job_progress"]["total_input_requests"] >= 0
+
+
+def test_list_gives_fields(cli, server):
+    """Without a terminal, a job a line, with tabs, in the server's order."""
+    server.script_job("one", phases=["RUNNING"], rows=100)
+    server.script_job("two", phases=["COMPLETED"], rows=100, failed_rows=3)
+    result = cli("list")
+    assert result.code == 0
+    assert [line[:5] for line in result.fields][1] == ["two", "COMPLETED", "97", "3", "100"]
+    assert result.fields[0][6] == "accounts/fireworks/models/demo-8b"
+
+
+def test_list_stops_at_its_limit(cli, server):
+    """And asks for no more than that."""
+    for number in range(5):
+        server.script_job(f"job-{number}", phases=["RUNNING"])
+    assert [job["id"] for job in cli("list", "-n", "2", "--json").objects] == ["job-0", "job-1"]
+    assert server.requests()[-1].query == {"pageSize": "2"}
+
+
+def test_list_passes_filter_and_order_on(cli, server):
+    """As they were typed."""
+    server.script_job("one", phases=["RUNNING"])
+    server.script_job("two", phases=["COMPLETED"])
+    result = cli(
+        "list", "--filter", 'state="JOB_STATE_COMPLETED"', "--order-by", "create_time desc"
+    )
+    assert [line[0] for line in result.fields] == ["two"]
+
+
+def test_delete_stops_jobs(cli, server):
+    """Each of those given; what it did is talk."""
+    server.script_job("one", phases=["RUNNING"])
+    server.script_job("two", phases=["RUNNING"])
+    result = cli("delete", "one", "two", "--wait")
+    assert (result.code, result.out) == (0, "")
+    assert result.err == "one is gone\ntwo is gone\n"
+    assert cli("get", "one").code == 2
+
+
+def test_delete_goes_on_after_a_job_that_is_not_there(cli, server):
+    """The other is deleted all the same, and the code tells of the first."""
+    server.script_job("two", phases=["RUNNING"])
+    result = cli("delete", "one", "two")
+    assert result.code == 2
+    assert "404" in result.err
+    assert "two is being deleted" in result.err
+
+
+def test_datasets_are_listed_and_deleted(cli, server):
+    """As jobs are."""
+    server.add_dataset("reviews", files={"rows.jsonl": b"{}\n{}\n"})
+    assert cli("datasets", "list").fields[0][:3] == ["reviews", "READY", "2"]
+    assert cli("datasets", "list", "--json").objects[0]["example_count"] == 2
+    assert cli("datasets", "delete", "reviews").err == "reviews is deleted\n"
+    assert cli("datasets", "list").out == ""
+
+
+# --- wait ---------------------------------------------------------------------------------------
+
+
+def test_wait_tells_of_changes_and_writes_the_end(cli, server):
+    """One line a change on stderr, one line a job on stdout."""
+    server.script_job("nightly", phases=WHOLE_LIFE, rows=100)
+    result = cli("wait", "nightly")
+    assert result.code == 0
+    assert result.fields == [["nightly", "COMPLETED", "100", "0", "100"]]
+    states = [line.split()[2] for line in result.err.splitlines()]
+    assert list(dict.fromkeys(states)) == WHOLE_LIFE
+    assert result.err.splitlines()[-1].endswith("nightly COMPLETED 100% (100 ok of 100)")
+
+
+def test_wait_gives_json(cli, server):
+    """A line a change, and one for the end with the code; stderr stays empty."""
+    server.script_job("nightly", phases=WHOLE_LIFE, rows=100, failed_rows=3)
+    result = cli("wait", "nightly", "--json")
+    assert (result.code, result.err) == (6, "")
+    *changes, end = result.objects
+    assert {change["event"] for change in changes} == {"change"}
+    assert {change["id"] for change in changes} == {"nightly"}
+    assert changes[0]["number"] == 1
+    assert changes[-1]["percent"] == 100.0
+    assert changes[-1]["job"]["state"] == "COMPLETED"
+    assert (end["event"], end["state"], end["exit_code"]) == ("end", "COMPLETED", 6)
+    assert end["error"] is None
+    assert end["job"]["job_progress"]["failed_requests"] == 3
+
+
+@pytest.mark.parametrize(
+    ("phases", "options", "code"),
+    [
+        (["COMPLETED"], {}, 0),
+        (["FAILED"], {}, 3),
+        (["CANCELLED"], {}, 4),
+        (["EXPIRED"], {}, 5),
+        (["COMPLETED"], {"rows": 10, "failed_rows": 1}, 6),
+    ],
+)
+def test_the_code_says_how_the_job_ended(cli, server, phases, options, code):
+    """Each end has its number."""
+    server.script_job("nightly", phases=phases, **options)
+    assert cli("wait", "nightly").code == code
+
+
+def test_of_several_jobs_the_worst_counts(cli, server):
+    """A line for each, in the order given, once for a job that was given twice."""
+    for name, state in (("one", "COMPLETED"), ("two", "FAILED"), ("three", "EXPIRED")):
+        server.script_job(name, phases=[state])
+    whole = "accounts/acme/batchInferenceJobs/three"
+    result = cli("wait", whole, "one", "two", "one")
+    assert result.code == 3
+    assert [line[:2] for line in result.fields] == [
+        ["three", "EXPIRED"],
+        ["one", "COMPLETED"],
+        ["two", "FAILED"],
+    ]
+
+
+def test_a_wait_gives_up_after_its_timeout(cli, server):
+    """With 7, what was last seen, and how to go on; stdout has the job as it stands."""
+    server.script_job("nightly", phases=["RUNNING"], window_seconds=10**7)
+    result = cli("wait", "nightly", "--timeout", "0.2")
+    assert result.code == 7
+    assert (
+        "error: gave up waiting for nightly: the time is up, it was last seen RUNNING" in result.err
+    )
+    assert "  it runs on; to come back: fireworks-batch wait nightly" in result.err
+    assert result.fields[0][:2] == ["nightly", "RUNNING"]
+
+
+def test_a_wait_gives_up_on_a_job_that_stands_still(cli, server):
+    """A model that cannot serve batch jobs leaves them PENDING."""
+    server.script_job("nightly", phases=["PENDING"], window_seconds=10**7)
+    result = cli("wait", "nightly", "--stall-after", "0.1s")
+    assert result.code == 7
+    assert "check that the model can serve batch jobs" in result.err
+
+
+def test_one_job_that_is_not_there_does_not_end_the_others(cli, server):
+    """It costs its own line, and the code."""
+    server.script_job("one", phases=WHOLE_LIFE)
+    result = cli("wait", "nope", "one", "--json")
+    assert result.code == 2
+    ends = {end["id"]: end for end in result.objects if end["event"] == "end"}
+    assert ends["nope"]["error"].startswith("NotFoundError")
+    assert (ends["nope"]["job"], ends["nope"]["exit_code"]) == (None, 2)
+    assert ends["one"]["exit_code"] == 0
+
+
+def test_lost_looks_are_told(cli, server):
+    """As a warning at once, and with the next good look."""
+    server.script_job("nightly", phases=WHOLE_LIFE)
+    server.add_fault("status", status=503, path="*/nightly", after=1, times=2)
+    result = cli("wait", "nightly")
+    assert result.code == 0
+    assert "warning: job 'nightly': a look failed (1 in a row), the wait goes on" in result.err
+    assert "after 2 lost looks" in result.err
+
+
+def test_a_refused_key_ends_the_wait_for_all(cli, server, monkeypatch):
+    """Once, with 8, and without the key."""
+    monkeypatch.setenv("FIREWORKS_API_KEY", "fw_secret_and_wrong")
+    result = cli("wait", "one", "two")
+    assert result.code == 8
+    assert result.out == ""
+    assert result.err.count("error:") == 1
+    assert "the key is refused: The API key you provided is invalid." in result.err
+    assert "fw_secret" not in result.err
+
+
+# --- Configuration and errors -------------------------------------------------------------------
+
+
+def test_without_a_key_nothing_is_sent(cli, server, monkeypatch):
+    """2, and the three places where a key may be."""
+    monkeypatch.delenv("FIREWORKS_API_KEY")
+    result = cli("get", "nightly")
+    assert result.code == 2
+    assert result.err.startswith("error: no API key\n")
+    assert all(word in result.err for word in ("FIREWORKS_API_KEY", "--api-key-file", "auth.ini"))
+    assert server.requests() == []
+
+
+def test_the_key_may_be_in_a_file(cli, server, monkeypatch, tmp_path):
+    """Which is named by an option or the environment, and goes before FIREWORKS_API_KEY."""
+    monkeypatch.setenv("FIREWORKS_API_KEY", "fw_wrong")
+    server.script_job("nightly", phases=["RUNNING"])
+    key = tmp_path / "key"
+    key.write_text(f"{server.api_key}\n")
+    assert cli("get", "nightly", "--api-key-file", str(key)).code == 0
+    monkeypatch.setenv("FIREWORKS_API_KEY_FILE", str(key))
+    assert cli("get", "nightly").code == 0
+
+
+def test_a_file_without_a_key_is_refused(cli, tmp_path):
+    """Empty, or not there: 2, and the file's name."""
+    key = tmp_path / "key"
+    result = cli("get", "nightly", "--api-key-file", str(key))
+    assert (result.code, str(key.name) in result.err) == (2, True)
+    key.touch()
+    result = cli("get", "nightly", "--api-key-file", str(key))
+    assert result.code == 2
+    assert f"{key} is empty; it should hold the API key" in result.err
+
+
+def test_account_and_base_url_are_options(cli, server, monkeypatch):
+    """They go before the environment."""
+    monkeypatch.setenv("FIREWORKS_BASE_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("FIREWORKS_ACCOUNT_ID", "nobody")
+    server.script_job("nightly", phases=["RUNNING"])
+    result = cli("get", "nightly", "--base-url", server.base_url, "--account", "acme")
+    assert result.code == 0
+
+
+def test_no_answer_is_trouble(cli, monkeypatch):
+    """1, after the repeats of the retry policy, and what to check."""
+    monkeypatch.setenv("FIREWORKS_BASE_URL", "http://127.0.0.1:1")
+    result = cli("get", "nightly")
+    assert result.code == 1
+    assert "check the network, HTTPS_PROXY and --base-url" in result.err
+    assert "Traceback" not in result.err
+
+
+def test_a_missing_job_is_bad_input(cli):
+    """2, and where to look for the right name."""
+    result = cli("get", "nope")
+    assert result.code == 2
+    assert "see what there is: fireworks-batch list" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("get", "a/b"), "'a/b' is not the name of a batch inference job"),
+        (("wait", "a", "--timeout", "soon"), "--timeout: 'soon' is no duration"),
+        (("wait", "a", "--stall-after", "0"), "--stall-after: '0' is no duration above 0"),
+        (("get",), "Missing argument"),
+        (("frobnicate",), "No such command"),
+        (("list", "-n", "0"), "--limit"),
+    ],
+)
+def test_usage_is_2(cli, server, arguments, complaint):
+    """Nothing was sent, and the complaint is on stderr."""
+    result = cli(*arguments)
+    assert (result.code, result.out) == (2, "")
+    assert complaint in " ".join(result.err.split())
+    assert server.requests() == []
+
+
+def test_debug_shows_log_and_traceback(cli, server):
+    """And the advice after it; never the key."""
+    result = cli("get", "nope", "--debug")
+    assert result.code == 2
+    assert "Traceback (most recent call last)" in result.err
+    assert "NotFoundError" in result.err
+    assert result.err.rstrip().splitlines()[-1].startswith("  check --account")
+    assert server.api_key not in result.err
+    assert logging.getLogger("fireworks_batch").level == logging.NOTSET
+
+
+def test_a_foreign_name_cannot_steer_the_terminal(cli, server):
+    """What a server says is written, not obeyed."""
+    server.script_job("nightly", phases=["RUNNING"], fields={"displayName": "a\x1b[2Jb\tc"})
+    assert r"a\x1b[2Jb\tc" in cli("get", "nightly").out
+    assert json.loads(cli("get", "nightly", "--json").out)["display_name"] == "a\x1b[2Jb\tc"
+
+
+def test_version_is_printed(cli):
+    """That of the package."""
+    assert cli("--version").out == f"{__version__}\n"
+
+
+def test_the_emulator_refuses_wrong_options_in_its_own_words(cli):
+    """Its options are its own; its name is the command's."""
+    result = cli("emulator", "--speed", "fast")
+    assert result.code == 2
+    assert "usage: fireworks-batch emulator" in result.err
+    assert "invalid float value: 'fast'" in result.err
+
+
+def test_every_option_has_a_help_and_the_shared_ones_a_variable(cli, monkeypatch):
+    """As `--help` of each command shows."""
+    monkeypatch.setenv("COLUMNS", "200")
+    for command in ("get", "list", "wait", "delete"):
+        text = cli(command, "--help").out
+        for name in ("API_KEY_FILE", "ACCOUNT_ID", "BASE_URL", "BATCH_JSON", "BATCH_DEBUG"):
+            assert f"FIREWORKS_{name}" in text

@@ -1,0 +1,228 @@
+"""The command line as a process: on a terminal, interrupted, and with nobody reading."""
+
+import re
+import signal
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["fireworks_batch.pytest_plugin"]
+
+PROGRAM = Path(sysconfig.get_path("scripts")) / "fireworks-batch"
+LONG = {"window_seconds": 10**7}
+BARE = """
+import rich.console, typer
+app = typer.Typer()
+@app.command()
+def one(count: int = 1) -> None:
+    "Do one thing."
+@app.command()
+def two(count: int = 1) -> None:
+    "Do another."
+app()
+"""
+
+
+@pytest.fixture(autouse=True)
+def server(fireworks_emulator):
+    """Every test has one."""
+    return fireworks_emulator
+
+
+def standing(ok, failed, total):
+    """The counters of a job that stands still, as members of the wire."""
+    counters = {
+        "totalInputRequests": total,
+        "totalProcessedRequests": ok + failed,
+        "successfullyProcessedRequests": ok,
+        "failedRequests": failed,
+    }
+    return {"jobProgress": counters}
+
+
+def columns(line):
+    """What stands in a line, without the bar."""
+    return [word for word in line.split() if not set(word) <= set("━╸╺")]
+
+
+# --- On a terminal ------------------------------------------------------------------------------
+
+
+def test_wait_at_80_columns(terminal, server):
+    """A row a job with all there is to say; when it is over, a line a job stays."""
+    server.script_job("reviews", phases=["RUNNING"], fields=standing(447, 3, 1000), **LONG)
+    server.script_job("waiting", phases=["PENDING"], **LONG)
+    screen = terminal("wait", "reviews", "waiting", columns=80)
+    heading, reviews, waiting = screen.await_screen(r"^waiting +PENDING").splitlines()[:3]
+    assert heading.split() == ["job", "state", "done", "ok", "failed", "rate", "left"]
+    assert columns(reviews) == ["reviews", "RUNNING", "45.0%", "447", "3"]
+    assert "━━━" in reviews
+    assert columns(waiting) == ["waiting", "PENDING", "0.0%"]
+
+    for job, failed in (("reviews", 3), ("waiting", 0)):
+        server.script_job(job, phases=["COMPLETED"], rows=1000, failed_rows=failed, fields={})
+    assert screen.finish() == 6
+    assert [re.split(" {2,}", line)[:3] for line in screen.lines] == [
+        ["reviews", "COMPLETED", "997 ok, 3 failed of 1,000"],
+        ["waiting", "COMPLETED", "1,000 ok of 1,000"],
+    ]
+
+
+def test_wait_at_40_columns_and_lost_looks(terminal, server):
+    """Nothing is broken over two lines, and looks that are lost in a row are counted."""
+    server.script_job("reviews", phases=["RUNNING"], fields=standing(447, 3, 1000), **LONG)
+    server.add_fault("status", status=503, path="*/reviews", after=1, times=None)
+    screen = terminal("wait", "reviews", columns=40)
+    heading, reviews = screen.await_screen(r"\d lost$").splitlines()
+    assert heading.split() == ["job", "state", "done"]
+    assert re.fullmatch(r"reviews +RUNNING +45.0% +\d+ lost", reviews)
+    server.clear_faults()
+    server.script_job("reviews", phases=["FAILED"])
+    assert screen.finish() == 3
+
+
+def test_500_jobs_are_summed_up(terminal, server):
+    """In one screen, with the slowest of them."""
+    jobs = [f"shard-{number:03}" for number in range(500)]
+    for number, job in enumerate(jobs):
+        state = "RUNNING" if number % 2 else "FAILED"
+        server.script_job(job, phases=[state], fields=standing(number, 0, 1000), **LONG)
+    screen = terminal("wait", *jobs, columns=80, lines=24)
+    text = screen.await_screen(r"^500 jobs: 250 running, 250 ended, 250 of them not well$")
+    assert re.search(r"^125k of 500k rows$", text, re.MULTILINE)
+    assert re.search(r"^shard-001 +RUNNING +\S+ +0.1%", text, re.MULTILINE)
+    assert len(text.splitlines()) < 24
+    screen.process.send_signal(signal.SIGINT)
+    assert screen.finish() == 130
+    assert "detached: 250 jobs run on" in screen.text
+    assert "fireworks-batch wait JOB..." in screen.text
+
+
+def test_list_on_a_terminal_is_a_table(terminal, server):
+    """With headings, and no colour codes when NO_COLOR says so."""
+    server.script_job("reviews", phases=["RUNNING"], fields=standing(447, 3, 1000), **LONG)
+    screen = terminal("list", columns=60)
+    assert screen.finish() == 0
+    heading, row = screen.lines
+    assert heading.split() == ["job", "state", "ok", "failed", "rows", "created"]
+    assert row.split()[:5] == ["reviews", "RUNNING", "447", "3", "1,000"]
+
+
+def test_no_color_is_obeyed(terminal, server, monkeypatch):
+    """A live table moves the cursor, and sets no colour."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    server.script_job("reviews", phases=["RUNNING"], **LONG)
+    screen = terminal("wait", "reviews")
+    screen.await_screen("reviews +RUNNING")
+    screen.process.send_signal(signal.SIGINT)
+    assert screen.finish() == 130
+    colours = re.findall(rb"\x1b\[([0-9;]*)m", screen.raw)
+    assert {code for codes in colours for code in codes.split(b";")} <= {b"0", b"", b"1", b"2"}
+
+
+def test_stdout_can_be_a_file_beside_a_live_table(terminal, server, tmp_path):
+    """The table is drawn on the terminal; the file has the data, and nothing else."""
+    server.script_job("reviews", phases=["RUNNING", "COMPLETED"], rows=100)
+    with (tmp_path / "out").open("wb") as file:
+        screen = terminal("wait", "reviews", stdout=file)
+        assert screen.finish() == 0
+    assert (tmp_path / "out").read_text() == "reviews\tCOMPLETED\t100\t0\t100\n"
+    assert b"\x1b[" in screen.raw
+
+
+# --- Interrupted --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_the_job_running(terminal, server, number):
+    """It says so, and how to come back or to delete; the code is 130."""
+    server.script_job("reviews", phases=["RUNNING"], fields=standing(450, 0, 1000), **LONG)
+    screen = terminal("wait", "reviews")
+    screen.await_screen("reviews +RUNNING")
+    screen.process.send_signal(number)
+    assert screen.finish() == 130
+    assert screen.lines == [
+        "detached: reviews runs on (RUNNING, 45.0%)",
+        "  to come back: fireworks-batch wait reviews",
+        "  to delete:    fireworks-batch delete reviews",
+    ]
+    assert {request.method for request in server.requests()} == {"GET"}
+
+
+def test_delete_on_interrupt_stops_the_job(terminal, server):
+    """And says so."""
+    server.script_job("reviews", phases=["RUNNING"], **LONG)
+    screen = terminal("wait", "reviews", "--delete-on-interrupt")
+    screen.await_screen("reviews +RUNNING")
+    screen.process.send_signal(signal.SIGINT)
+    assert screen.finish() == 130
+    assert screen.lines == ["reviews is deleted"]
+    assert server.requests()[-1].method == "DELETE"
+
+
+# --- Nobody reads -------------------------------------------------------------------------------
+
+
+def test_a_reader_may_leave(shell, server):
+    """`| head` ends the program quietly, with the code that a shell knows for it."""
+    for number in range(300):
+        server.script_job(f"job-{number:04}", phases=["RUNNING"])
+    ended = shell("$CLI list --json | head -n 1")
+    assert ended.code == 141
+    assert '"id": "job-0000"' in ended.out
+    assert ended.err == ""
+
+
+def test_stdout_may_be_closed(shell, server):
+    """The code says it all."""
+    server.script_job("reviews", phases=["EXPIRED"])
+    ended = shell("$CLI wait reviews >&-")
+    assert (ended.code, ended.out) == (5, "")
+    assert "EXPIRED" in ended.err
+
+
+def test_stderr_may_be_closed(shell, server):
+    """Data comes all the same."""
+    server.script_job("reviews", phases=["COMPLETED"], rows=10)
+    ended = shell("$CLI wait reviews 2>&-")
+    assert (ended.code, ended.out) == (0, "reviews\tCOMPLETED\t10\t0\t10\n")
+
+
+# --- The start ----------------------------------------------------------------------------------
+
+
+def test_without_its_extra_it_says_what_to_install(process, tmp_path):
+    """In plain text, with 2: what is missing may be what would draw it."""
+    (tmp_path / "typer.py").write_text("raise ModuleNotFoundError(name='typer')")
+    code = f"import fireworks_batch_cli, sys; sys.path.insert(0, {str(tmp_path)!r})"
+    ended = process(sys.executable, "-c", f"{code}; fireworks_batch_cli.main()")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == (
+        "fireworks-batch needs typer, which is not installed: its packages are an extra.\n"
+        "  try: pip install 'fireworks-batch[cli]'\n"
+    )
+
+
+def test_help_does_not_load_the_library(process):
+    """Nor does a completion in a shell, which starts a process for each press of a key."""
+    code = "import fireworks_batch_cli.app, sys; print('fireworks_batch' in sys.modules)"
+    assert process(sys.executable, "-c", code).out == "False\n"
+
+
+def test_help_starts_about_as_fast_as_a_bare_program(process):
+    """At most 1.5 times the CPU time of one of typer and rich; here that again, for the noise."""
+    resource = pytest.importorskip("resource")
+
+    def cpu(*command):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert process(*command).code == 0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    rounds = [
+        (cpu(sys.executable, PROGRAM, "--help"), cpu(sys.executable, "-c", BARE, "--help"))
+        for _ in range(3)
+    ]
+    assert min(ours for ours, _ in rounds) < 1.5 * 1.5 * min(bare for _, bare in rounds)
