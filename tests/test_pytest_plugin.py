@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -60,3 +62,88 @@ def test_the_environment_is_set(fireworks_emulator):
     assert os.environ["FIREWORKS_ACCOUNT_ID"] == fireworks_emulator.account_id
     assert os.environ["FIREWORKS_BASE_URL"] == fireworks_emulator.base_url
     assert float(os.environ["FIREWORKS_BATCH_TIME_SCALE"]) == pytest.approx(1 / 600)
+
+
+# --- A user's project ---------------------------------------------------------------------------
+
+PROJECT = {
+    "pytest.ini": "[pytest]\nasyncio_default_fixture_loop_scope = function\n",
+    # The second line keeps pytest-asyncio 1.5 from making a loop that nobody closes.
+    "conftest.py": """
+pytest_plugins = ["fireworks_batch.pytest_plugin"]
+__import__("asyncio").set_event_loop(None)
+""",
+    "nightly.py": """
+import asyncio
+from fireworks_batch import BatchClient
+
+async def follow(job_id):
+    async with BatchClient() as client:
+        return await client.jobs.wait_until_terminal(job_id)
+
+def main(job_id):
+    return str(asyncio.run(follow(job_id)).state)
+""",
+    "test_nightly.py": """
+import nightly
+import pytest
+
+def test_main(fireworks_emulator):
+    fireworks_emulator.script_job("eval", phases=["PENDING", "RUNNING", "FAILED"])
+    assert nightly.main("eval") == "FAILED"
+
+def test_main_on_a_bad_network(fireworks_emulator):
+    fireworks_emulator.script_job("eval", phases=["RUNNING", "COMPLETED"])
+    fireworks_emulator.add_fault("reset", times=2)
+    assert nightly.main("eval") == "COMPLETED"
+
+@pytest.mark.asyncio
+async def test_follow(fireworks_emulator, fireworks_client):
+    fireworks_emulator.script_job("eval", phases=["COMPLETED"])
+    assert (await nightly.follow("eval")).is_success
+    assert (await fireworks_client.jobs.get("eval")).is_success
+""",
+    "unasked/test_unasked.py": """
+import sys
+
+def test_nothing_is_loaded_unasked():
+    assert "fireworks_batch" not in sys.modules
+""",
+}
+
+
+def run_project(directory, *arguments):
+    """Run pytest on a project as its owner would, with warnings as errors."""
+    return subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", *arguments],
+        cwd=directory,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A directory with a user's code and tests."""
+    for name, text in PROJECT.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def test_a_users_project_uses_it(project):
+    """From its `conftest.py`, with pytest-asyncio in its strict mode.
+
+    In CI this runs in a fresh environment that has the built wheel.
+    """
+    ended = run_project(project, "test_nightly.py")
+    assert "3 passed" in ended.stdout, ended.stdout + ended.stderr
+    assert ended.returncode == 0
+
+
+def test_nobody_loads_it_unasked(project):
+    """It is no entry point, which would import the library into every run of the environment."""
+    ended = run_project(project / "unasked", "--confcutdir=.")
+    assert "1 passed" in ended.stdout, ended.stdout + ended.stderr

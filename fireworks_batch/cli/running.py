@@ -17,7 +17,7 @@ from fireworks_batch.cli.exit_codes import ExitCode, code_of_error
 from fireworks_batch.cli.figures import visible
 from fireworks_batch.cli.interrupts import InterruptedByUserError, Interrupts
 from fireworks_batch.cli.output import Output, ReaderLeftError
-from fireworks_batch.configuration import read_time_scale
+from fireworks_batch.configuration import Environment, read_time_scale
 from fireworks_batch.errors import ConfigurationError
 from fireworks_batch.policies import scaled
 
@@ -112,7 +112,7 @@ async def _in_session(
 
 def _client(options: Options, poll: Callable[[PollPolicy], PollPolicy] | None) -> BatchClient:
     key_file = options.api_key_file
-    default = scaled(PollPolicy(), read_time_scale(os.environ))
+    default = scaled(PollPolicy(), read_time_scale(Environment(os.environ)))
     return BatchClient(
         api_key=None if key_file is None else _key_reader(key_file),
         account_id=options.account or None,
