@@ -1,5 +1,6 @@
 """The commands: their names, their options, and where to find what each of them does."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -54,6 +55,23 @@ def _program(
 
 # --- Jobs ---------------------------------------------------------------------------------------
 
+Timeout = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DURATION",
+        envvar="FIREWORKS_BATCH_TIMEOUT",
+        help="Give up waiting after so long: 90 (seconds), 15m, 2h, 1d, or 'none'. If not given, "
+        "as long as the job's own window, and an hour.",
+    ),
+]
+DeleteOnInterrupt = Annotated[
+    bool,
+    typer.Option(
+        "--delete-on-interrupt",
+        envvar="FIREWORKS_BATCH_DELETE_ON_INTERRUPT",
+        help="On Ctrl-C or SIGTERM delete the jobs, which stops them; else they run on.",
+    ),
+]
 ListFilter = Annotated[
     str | None,
     typer.Option(
@@ -66,29 +84,12 @@ ListOrder = Annotated[
 ListLimit = Annotated[
     int | None, typer.Option("--limit", "-n", min=1, help="List no more than so many.")
 ]
-Timeout = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DURATION",
-        envvar="FIREWORKS_BATCH_TIMEOUT",
-        help="Give up waiting after so long: 90 (seconds), 15m, 2h, 1d, or 'none'. If not given, "
-        "as long as the job's own window, and an hour.",
-    ),
-]
 StallAfter = Annotated[
     str | None,
     typer.Option(
         metavar="DURATION",
         envvar="FIREWORKS_BATCH_STALL_AFTER",
         help="Give up waiting when nothing has changed for so long.",
-    ),
-]
-DeleteOnInterrupt = Annotated[
-    bool,
-    typer.Option(
-        "--delete-on-interrupt",
-        envvar="FIREWORKS_BATCH_DELETE_ON_INTERRUPT",
-        help="On Ctrl-C or SIGTERM delete the jobs, which stops them; else they run on.",
     ),
 ]
 
@@ -159,6 +160,44 @@ def list_datasets(
     from fireworks_batch.cli import dataset_commands
 
     return dataset_commands.list_all(options, filter_=filter, order_by=order_by, limit=limit)
+
+
+@command(datasets_app)
+def upload(
+    options: Common,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Rows, a JSON object a line.")],
+    dataset_id: Annotated[
+        str | None,
+        typer.Option(
+            "--id", metavar="ID", help="What to call it; derived from the content if not given."
+        ),
+    ] = None,
+    reuse: Annotated[
+        bool, typer.Option("--reuse", help="Take a dataset of this id for it that is there.")
+    ] = False,
+) -> int:
+    """Upload a file as a dataset, and write its id."""
+    from fireworks_batch.cli import dataset_commands
+
+    return dataset_commands.upload(options, file, dataset_id=dataset_id, reuse=reuse)
+
+
+@command(datasets_app)
+def download(
+    options: Common,
+    dataset: DatasetArgument,
+    directory: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="DIRECTORY", help="Made if it is not there."),
+    ] = Path(),
+    lineage: Annotated[
+        bool, typer.Option("--lineage", help="All datasets of the chain of jobs that it ends.")
+    ] = False,
+) -> int:
+    """Download a dataset's files, and write their paths."""
+    from fireworks_batch.cli import dataset_commands
+
+    return dataset_commands.download(options, dataset, directory, lineage=lineage)
 
 
 @command(datasets_app, "delete")

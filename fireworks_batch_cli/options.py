@@ -8,7 +8,13 @@ from typing import Annotated, Any, Final
 
 import typer
 
-__all__ = ["Common", "DatasetArgument", "JobArgument", "JobsArgument", "command"]
+__all__ = [
+    "Common",
+    "DatasetArgument",
+    "JobArgument",
+    "JobsArgument",
+    "command",
+]
 
 _CONNECTION: Final = "Connection"
 _OUTPUT: Final = "Output"
@@ -82,38 +88,44 @@ DatasetArgument = Annotated[
 def command(
     app: typer.Typer, name: str | None = None
 ) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """Add a function to an application as a command that has the common options, too.
+    """Add a function to an application as a command.
 
     Args:
         app: Whose command it becomes.
         name: What the command is called; as the function if None.
 
     Returns:
-        A decorator. The function takes a `Common` and its own parameters, and returns the
-        process's exit code.
+        A decorator. The function returns the process's exit code; for a parameter of it that is a
+        dataclass, the command has an option for each field.
     """
 
     def add(function: Callable[..., int]) -> Callable[..., int]:
-        app.command(name or function.__name__)(_with_common(function))
+        app.command(name or function.__name__)(_unfolded(function))
         return function
 
     return add
 
 
-def _with_common(function: Callable[..., int]) -> Callable[..., None]:
-    """Return a function that typer sees the common options of, after the function's own."""
-    shared = inspect.signature(Common).parameters
-    own = list(inspect.signature(function).parameters.values())[1:]
+def _unfolded(function: Callable[..., int]) -> Callable[..., None]:
+    """Return a function in whose signature the fields stand for the dataclasses, at its end."""
+    parameters = inspect.signature(function).parameters
+    groups = {name: p.annotation for name, p in parameters.items() if _is_group(p.annotation)}
+    fields = {name: inspect.signature(group).parameters for name, group in groups.items()}
 
     def run(**arguments: Any) -> None:
-        common = Common(**{name: arguments.pop(name) for name in shared})
-        raise typer.Exit(int(function(common, **arguments)))
+        for name, group in groups.items():
+            arguments[name] = group(**{field: arguments.pop(field) for field in fields[name]})
+        raise typer.Exit(int(function(**arguments)))
 
-    parameters = [
-        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        for parameter in (*own, *shared.values())
-    ]
+    own = [parameter for name, parameter in parameters.items() if name not in groups]
+    # The connection is told last, where it is least in the way.
+    shared = [field for name in reversed(fields) for field in fields[name].values()]
+    unfolded = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *shared)]
     run.__doc__ = function.__doc__
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # typer reads it
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    run.__signature__ = inspect.Signature(unfolded)  # type: ignore[attr-defined] # typer reads it
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in unfolded}
     return run
+
+
+def _is_group(annotation: Any) -> bool:
+    return isinstance(annotation, type) and dataclasses.is_dataclass(annotation)

@@ -140,8 +140,21 @@ def _configuration(error: errors.ConfigurationError) -> Advice:
     return Advice(text.partition(": pass account_id=")[0], hint)
 
 
+def _not_finished(error: errors.JobNotFinishedError) -> Advice:
+    again, _ = come_back([error.job.id])
+    return Advice(str(error), (f"wait for its end first: {again}",))
+
+
 def _input_rows(error: errors.InputRowsError) -> Advice:
-    return Advice(str(error), (f"see every bad row: {_PROGRAM} check FILE",))
+    problem, *rows = str(error).splitlines()
+    return Advice(
+        problem,
+        (
+            *(visible(row.strip()) for row in rows),
+            f"see every bad row: {_PROGRAM} check FILE",
+            "leave them out: --skip-bad-rows",
+        ),
+    )
 
 
 def _file(error: OSError) -> Advice:
@@ -156,6 +169,7 @@ def _plain(error: BaseException) -> Advice:
 _Rule = tuple[type[BaseException], Callable[..., Advice]]
 _RULES: Final[tuple[_Rule, ...]] = (
     (errors.WaitError, _wait),
+    (errors.JobNotFinishedError, _not_finished),
     (errors.AuthenticationError, _authentication),
     (errors.PermissionDeniedError, _permission),
     (errors.AccountSuspendedError, _suspended),

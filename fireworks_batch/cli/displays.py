@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import Final, Protocol
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from fireworks_batch.cli.advice import advise
 from fireworks_batch.cli.board import Board, Ending
@@ -11,7 +11,12 @@ from fireworks_batch.cli.lines import change_line, change_record, ending_record
 from fireworks_batch.cli.output import Output
 from fireworks_batch.progress import JobSnapshot
 
-__all__ = ["Display", "display_for"]
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+__all__ = ["Display", "Shown", "display_for", "keep_drawn", "shown"]
+
+_T = TypeVar("_T")
 
 # Smooth enough for figures that count down by the second.
 _FRAME: Final = 0.25
@@ -95,25 +100,37 @@ class LiveTable:
 
     async def keep_fresh(self, look: Callable[[], None]) -> None:
         """Draw a frame four times a second."""
-        from rich.live import Live  # noqa: PLC0415 - only for people
-
         from fireworks_batch.cli.screens import screen  # noqa: PLC0415 - imports rich
 
-        with (
-            self._output.live() as console,
-            Live(
-                console=console,
-                auto_refresh=False,
-                transient=True,
-                redirect_stdout=False,
-                redirect_stderr=False,
-            ) as live,
-        ):
-            while True:
-                look()
-                rows = self._board.rows(now=time.monotonic())
-                live.update(screen(rows, width=console.width, height=console.height), refresh=True)
-                await asyncio.sleep(_FRAME)
+        def draw(width: int, height: int) -> "RenderableType":
+            look()
+            return screen(self._board.rows(now=time.monotonic()), width=width, height=height)
+
+        await keep_drawn(self._output, draw)
+
+
+async def keep_drawn(output: Output, draw: "Callable[[int, int], RenderableType]") -> None:
+    """Draw a frame four times a second, until cancelled; then take it away.
+
+    Args:
+        output: Whose stderr is a terminal.
+        draw: Returns what is to be seen on so many columns and lines.
+    """
+    from rich.live import Live  # noqa: PLC0415 - only for people
+
+    with (
+        output.live() as console,
+        Live(
+            console=console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        ) as live,
+    ):
+        while True:
+            live.update(draw(console.width, console.height), refresh=True)
+            await asyncio.sleep(_FRAME)
 
 
 def display_for(output: Output, board: Board) -> Display:
@@ -121,3 +138,27 @@ def display_for(output: Output, board: Board) -> Display:
     if output.as_json:
         return JsonLines(output)
     return LiveTable(output, board) if output.can_be_live else PlainLines(output)
+
+
+class Shown(Protocol):
+    """What can be drawn while something else goes on."""
+
+    def picture(self) -> tuple[float | None, str]:
+        """Return a share of 100, or None, and the words beside the bar."""
+        ...
+
+
+async def shown(output: Output, display: Shown, work: Awaitable[_T]) -> _T:
+    """Draw a bar while something goes on, if people watch; return what comes of it."""
+    if not output.can_be_live:
+        return await work
+    from fireworks_batch.cli.screens import bar  # noqa: PLC0415 - imports rich
+
+    drawing = asyncio.create_task(
+        keep_drawn(output, lambda width, _: bar(*display.picture(), width=width))
+    )
+    try:
+        return await work
+    finally:
+        drawing.cancel()
+        await asyncio.wait([drawing])

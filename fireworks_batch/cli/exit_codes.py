@@ -1,6 +1,7 @@
 """What the process says with its exit code: a promise to scripts. Performs no I/O."""
 
 import enum
+import errno
 from collections.abc import Iterable
 from typing import Final
 
@@ -8,7 +9,7 @@ from fireworks_batch import errors
 from fireworks_batch.models import BatchInferenceJob
 from fireworks_batch.states import JobState
 
-__all__ = ["ExitCode", "code_of_error", "code_of_job", "worst"]
+__all__ = ["ExitCode", "code_of_error", "code_of_job", "code_of_state", "worst"]
 
 
 class ExitCode(enum.IntEnum):
@@ -94,13 +95,28 @@ _OF_ERROR: Final[tuple[tuple[type[Exception] | tuple[type[Exception], ...], Exit
     ),
 )
 
+# A path that is wrong, or that this user may not use; a full disk is another matter.
+_OF_THE_USER: Final = {
+    errno.ENOENT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.EEXIST,
+}
+
 
 def code_of_job(job: BatchInferenceJob) -> ExitCode:
     """Return the code for how a job stands; `ExitCode.GAVE_UP` if it has not ended."""
     if job.is_success:
         failed = job.job_progress.failed_requests if job.job_progress else 0
         return ExitCode.ROWS_FAILED if failed else ExitCode.SUCCEEDED
-    return _OF_STATE.get(job.state, ExitCode.GAVE_UP)
+    return code_of_state(job.state)
+
+
+def code_of_state(state: JobState) -> ExitCode:
+    """Return the code for a state alone, whatever became of single rows."""
+    return ExitCode.SUCCEEDED if state.is_success else _OF_STATE.get(state, ExitCode.GAVE_UP)
 
 
 def code_of_error(error: BaseException) -> ExitCode:
@@ -110,7 +126,7 @@ def code_of_error(error: BaseException) -> ExitCode:
     for kinds, code in _OF_ERROR:
         if isinstance(error, kinds):
             return code
-    is_of_the_user = isinstance(error, OSError) and error.filename is not None
+    is_of_the_user = isinstance(error, OSError) and error.errno in _OF_THE_USER
     return ExitCode.USAGE if is_of_the_user else ExitCode.TROUBLE
 
 

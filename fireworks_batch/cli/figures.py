@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-__all__ = ["compact", "percent", "rate", "visible"]
+__all__ = ["compact", "percent", "rate", "size", "visible"]
 
 # What a terminal would obey instead of showing: names and messages come from a server.
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -41,3 +41,11 @@ def rate(rows_per_second: float | None) -> str:
     if rows_per_second >= 0.95:
         return f"{compact(round(rows_per_second))}/s"
     return f"{max(rows_per_second * 60, 0.1):.3g}/min"
+
+
+def size(count: int) -> str:
+    """Return a number of bytes: ``"512 B"``, ``"1.5 kB"``, ``"150.0 MB"``."""
+    if count < 1000:
+        return f"{count} B"
+    unit, letter = next((unit, letter) for unit, letter in _UNITS if count < 1000 * unit)
+    return f"{count / unit:.1f} {letter}B"

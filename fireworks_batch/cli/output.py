@@ -6,7 +6,8 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from fireworks_batch.cli.advice import Advice
 from fireworks_batch.cli.figures import visible
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 __all__ = ["Output", "ReaderLeftError"]
+
+_PIECE: Final = 256 * 1024
 
 
 class ReaderLeftError(Exception):
@@ -70,6 +73,38 @@ class Output:
     def record(self, members: Mapping[str, Any]) -> None:
         """Write one JSON object on a line."""
         self.line(json.dumps(members))
+
+    def copy(self, path: Path) -> None:
+        """Write a file's bytes, as they are.
+
+        Raises:
+            ReaderLeftError: Nobody reads them.
+        """
+        if self._stdout is None:
+            return
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                self.write(piece)
+
+    def write(self, data: bytes) -> None:
+        """Write bytes as they are.
+
+        Raises:
+            ReaderLeftError: Nobody reads them.
+        """
+        stdout = self._stdout
+        if stdout is None:
+            return
+        try:
+            stdout.flush()
+            raw = getattr(stdout, "buffer", None)
+            if raw is None:
+                stdout.write(data.decode(errors="backslashreplace"))
+            else:
+                raw.write(data)
+                raw.flush()
+        except BrokenPipeError:
+            raise ReaderLeftError from None
 
     def picture(self, renderable: "RenderableType") -> None:
         """Draw something on stdout, which is a terminal."""

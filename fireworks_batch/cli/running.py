@@ -23,6 +23,9 @@ from fireworks_batch.policies import scaled
 
 __all__ = ["Options", "Session", "run"]
 
+# For commands that send nothing.
+_NO_KEY = "none"
+
 
 class Options(Protocol):
     """What all commands may be told."""
@@ -71,7 +74,11 @@ Work = Callable[[Session], Coroutine[Any, Any, ExitCode]]
 
 
 def run(
-    options: Options, work: Work, *, poll: Callable[[PollPolicy], PollPolicy] | None = None
+    options: Options,
+    work: Work,
+    *,
+    poll: Callable[[PollPolicy], PollPolicy] | None = None,
+    needs_key: bool = True,
 ) -> ExitCode:
     """Run a command, and return its exit code; whatever goes wrong is told on stderr.
 
@@ -79,11 +86,14 @@ def run(
         options: What all commands may be told.
         work: The command.
         poll: Makes the client's poll policy from the default one.
+        needs_key: Whether the command sends anything.
     """
     output = Output(as_json=options.json, is_verbose=options.debug)
     try:
         with _shown_log(output, is_verbose=options.debug):
-            return asyncio.run(_in_session(options, output, work, poll))
+            return asyncio.run(
+                _in_session(output, work, lambda: _client(options, poll, needs_key=needs_key))
+            )
     except ReaderLeftError:
         output.abandon_stdout()
         return ExitCode.READER_LEFT
@@ -98,23 +108,23 @@ def run(
 
 
 async def _in_session(
-    options: Options,
-    output: Output,
-    work: Work,
-    poll: Callable[[PollPolicy], PollPolicy] | None,
+    output: Output, work: Work, make_client: Callable[[], BatchClient]
 ) -> ExitCode:
     interrupts = Interrupts()
     with interrupts.installed():
-        async with _client(options, poll) as client:
+        async with make_client() as client:
             session = Session(client=client, output=output, interrupts=interrupts)
             return await interrupts.guard(work(session))
 
 
-def _client(options: Options, poll: Callable[[PollPolicy], PollPolicy] | None) -> BatchClient:
+def _client(
+    options: Options, poll: Callable[[PollPolicy], PollPolicy] | None, *, needs_key: bool
+) -> BatchClient:
     key_file = options.api_key_file
+    key = _NO_KEY if not needs_key else None if key_file is None else _key_reader(key_file)
     default = scaled(PollPolicy(), read_time_scale(Environment(os.environ)))
     return BatchClient(
-        api_key=None if key_file is None else _key_reader(key_file),
+        api_key=key,
         account_id=options.account or None,
         base_url=options.base_url or None,
         poll=poll(default) if poll else None,

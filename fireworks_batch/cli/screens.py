@@ -14,11 +14,13 @@ from fireworks_batch.cli.exit_codes import ExitCode
 from fireworks_batch.cli.figures import compact, percent, rate, visible
 from fireworks_batch.states import JobPhase
 
-__all__ = ["screen"]
+__all__ = ["bar", "screen"]
 
 # Jobs of which something is said only when it has lasted for so long, in seconds: the server moves
 # a job about once a minute.
 _WORTH_SAYING: Final = 90.0
+# Columns below which words need all the room.
+_NARROW: Final = 50
 
 _STYLES: Final = {
     JobPhase.QUEUED: "cyan",
@@ -47,6 +49,17 @@ def screen(rows: Sequence[Row], *, width: int, height: int) -> RenderableType:
     summary = _summary(totals(rows), width)
     left = max(0, room - 4)
     return Group(*summary, _table(slowest(rows, left), width)) if left else Group(*summary)
+
+
+def bar(share: float | None, words: str, *, width: int) -> RenderableType:
+    """Return a line of a bar, if a share of 100 is known, and words beside it."""
+    if share is None or width < _NARROW:
+        return _line(words)
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(width=min(30, width // 4))
+    grid.add_column(no_wrap=True, overflow="ellipsis")
+    grid.add_row(ProgressBar(total=100, completed=share, complete_style="green"), Text(words))
+    return grid
 
 
 # --- The table ----------------------------------------------------------------------------------
@@ -129,11 +142,12 @@ def _summary(sums: Totals, width: int) -> list[RenderableType]:
     figures += [f"{compact(sums.failed)} failed"] if sums.failed else []
     figures += [rate(sums.rate)] if sums.rate else []
     figures += [f"{brief(sums.eta)} left"] if sums.eta is not None else []
-    bar = Table.grid(padding=(0, 1, 0, 0))
-    bar.add_column(width=min(30, width - 10))
-    bar.add_column()
-    bar.add_row(ProgressBar(total=100, completed=share, complete_style="green"), percent(share))
-    return [_line(_headline(sums)), bar, _line(", ".join(figures)), Text("slowest:", "dim")]
+    return [
+        _line(_headline(sums)),
+        bar(share, percent(share), width=width),
+        _line(", ".join(figures)),
+        Text("slowest:", "dim"),
+    ]
 
 
 def _headline(sums: Totals) -> str:

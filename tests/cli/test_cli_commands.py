@@ -98,6 +98,31 @@ def test_datasets_are_listed_and_deleted(cli, server):
     assert cli("datasets", "list").out == ""
 
 
+def test_datasets_go_up_and_down(cli, tmp_path):
+    """Upload writes the id when it is READY, download the paths."""
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"custom_id": "r-1", "body": {}}\n' * 3)
+    up = cli("datasets", "upload", str(rows), "--id", "mine")
+    assert (up.code, up.out) == (0, "mine\n")
+    assert up.err == "uploading 100% (99 B of 99 B)\n"
+    assert cli("datasets", "upload", str(rows), "--id", "mine").code == 2
+    assert cli("datasets", "upload", str(rows), "--id", "mine", "--reuse").code == 0
+    down = cli("datasets", "download", "mine", "-o", str(tmp_path / "down"))
+    assert down.lines == [str(tmp_path / "down" / "rows.jsonl")]
+    assert (tmp_path / "down" / "rows.jsonl").read_bytes() == rows.read_bytes()
+    assert cli("datasets", "download", "mine", "-o", str(tmp_path), "--json").objects == [
+        {"path": str(rows), "bytes": 99}
+    ]
+
+
+def test_a_file_that_is_not_there_is_bad_input(cli, tmp_path):
+    """2, with its name and the system's reason."""
+    result = cli("datasets", "upload", str(tmp_path / "nope.jsonl"))
+    assert result.code == 2
+    assert "nope.jsonl" in result.err
+    assert "No such file" in result.err
+
+
 # --- wait ---------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from fireworks_batch import ConfigurationError
 from fireworks_batch.cli.durations import brief, parse_duration
-from fireworks_batch.cli.figures import compact, percent, rate, visible
+from fireworks_batch.cli.figures import compact, percent, rate, size, visible
 
 
 @pytest.mark.parametrize(
@@ -115,6 +115,14 @@ def test_a_share_is_100_only_when_it_is(share, text):
 def test_slow_rates_are_by_the_minute(rows_per_second, text):
     """So that they are no zeros."""
     assert rate(rows_per_second) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (150_000_000, "150.0 MB")]
+)
+def test_sizes_are_decimal(count, text):
+    """As the service counts its limits."""
+    assert size(count) == text
 
 
 def test_a_foreign_text_cannot_steer_the_terminal():

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
@@ -259,6 +259,7 @@ def test_many_jobs_are_summed_up():
     assert len(lines) <= 23
 
 
+@settings(max_examples=40)
 @given(
     count=st.integers(1, 60),
     width=st.integers(20, 200),
