@@ -43,7 +43,7 @@ def fireworks_emulator_options() -> Mapping[str, Any]:
 
 @pytest.fixture
 def fireworks_emulator(
-    _fireworks_emulator_server: Emulator,
+    _fireworks_emulator_server: "_EmulatorElsewhere",
     fireworks_emulator_options: Mapping[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Emulator:
@@ -52,7 +52,7 @@ def fireworks_emulator(
     Its methods may be called from the test's thread, and those that are coroutines awaited there.
     """
     emulator = _fireworks_emulator_server
-    emulator.reset()
+    _result(_begin_anew(emulator), emulator.home)
     monkeypatch.setenv("FIREWORKS_API_KEY", emulator.api_key)
     monkeypatch.setenv("FIREWORKS_ACCOUNT_ID", emulator.account_id)
     monkeypatch.setenv("FIREWORKS_BASE_URL", emulator.base_url)
@@ -74,7 +74,7 @@ async def fireworks_client(fireworks_emulator: Emulator) -> AsyncIterator[BatchC
 @pytest.fixture(scope="session")
 def _fireworks_emulator_server(
     fireworks_emulator_options: Mapping[str, Any],
-) -> Iterator[Emulator]:
+) -> Iterator["_EmulatorElsewhere"]:
     """One server for all tests: a new one for each would cost more than the tests."""
     with _loop_in_a_thread() as loop:
         emulator = _EmulatorElsewhere(loop, **fireworks_emulator_options)
@@ -90,14 +90,21 @@ class _EmulatorElsewhere(Emulator):
 
     def __init__(self, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(**options)
-        self._home = loop
+        self.home = loop
 
     def __getattribute__(self, name: str) -> Any:
         value = super().__getattribute__(name)
         if name.startswith("_") or not inspect.ismethod(value):
             return value
-        home = super().__getattribute__("_home")
+        home = super().__getattribute__("home")
         return _carried(value, home) if _running_loop() is not home else value
+
+
+async def _begin_anew(emulator: Emulator) -> None:
+    """Forget everything; what a client sent just before it left arrives no more."""
+    await emulator.stop()
+    await emulator.start()
+    emulator.reset()
 
 
 def _carried(method: Callable[_P, Any], home: asyncio.AbstractEventLoop) -> Callable[_P, Any]:
