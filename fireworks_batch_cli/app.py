@@ -8,8 +8,10 @@ import typer
 from fireworks_batch_cli.options import (
     Common,
     DatasetArgument,
+    ErrorsFile,
     JobArgument,
     JobsArgument,
+    OutputFile,
     command,
 )
 
@@ -130,6 +132,32 @@ def wait(
         timeout=timeout, stall_after=stall_after, deletes=delete_on_interrupt
     )
     return wait_command.wait(options, jobs, terms)
+
+
+@command(app)
+def results(
+    options: Common,
+    job: JobArgument,
+    output: OutputFile = None,
+    errors: ErrorsFile = None,
+    requests: Annotated[
+        Path | None,
+        typer.Option(
+            "--input", metavar="FILE", help="The requests, to tell which rows are missing."
+        ),
+    ] = None,
+    lineage: Annotated[
+        bool,
+        typer.Option("--lineage", help="Rows of the jobs that this one continues, too."),
+    ] = False,
+) -> int:
+    """Write the rows of a job that has ended, a JSON object a line."""
+    from fireworks_batch.cli import results_command
+
+    terms = results_command.ResultsTerms(
+        output=output, errors=errors, requests=requests, lineage=lineage
+    )
+    return results_command.results(options, job, terms)
 
 
 @command(app)

@@ -11,8 +11,10 @@ import typer
 __all__ = [
     "Common",
     "DatasetArgument",
+    "ErrorsFile",
     "JobArgument",
     "JobsArgument",
+    "OutputFile",
     "command",
 ]
 
@@ -82,6 +84,25 @@ JobsArgument = Annotated[
 ]
 DatasetArgument = Annotated[
     str, typer.Argument(metavar="DATASET", help="The dataset's id or its resource name.")
+]
+OutputFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        dir_okay=False,
+        help="File for the rows with a response, which appears when it is whole; else stdout.",
+    ),
+]
+ErrorsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--errors",
+        metavar="FILE",
+        dir_okay=False,
+        help="The same for the rows with an error; else they are only counted.",
+    ),
 ]
 
 
