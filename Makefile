@@ -22,7 +22,7 @@ benchmark = failed=0; for script in $(BENCHMARKS); do echo "== $$script"; \
 	$(BIN)/python "$$script" $(1) || failed=1; done; exit $$failed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test style mypy pyright imports pytest coverage docs prove tenth format clean
+.PHONY: help demo install test style mypy pyright imports pytest coverage docs pictures prove tenth format clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -56,6 +56,9 @@ coverage: $(DEV) ## the tests with branch coverage, in one process, and the line
 
 docs: $(DOCS) ## the documentation, into docs/_build/html; a warning is an error
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --jobs auto docs docs/_build/html
+
+pictures: $(DEV) ## the pictures of README and docs, from real runs on a pseudo-terminal
+	$(BIN)/python docs/take_pictures.py
 
 prove: $(PROJECT) $(BENCH) ## the benchmarks at full size (minutes)
 	@$(call benchmark)
