@@ -11,7 +11,9 @@ from fireworks_batch_cli.options import (
     ErrorsFile,
     JobArgument,
     JobsArgument,
+    JobSettings,
     OutputFile,
+    RequestsArgument,
     command,
 )
 
@@ -55,7 +57,7 @@ def _program(
     pass
 
 
-# --- Jobs ---------------------------------------------------------------------------------------
+# --- From requests to results -------------------------------------------------------------------
 
 Timeout = Annotated[
     str | None,
@@ -74,6 +76,78 @@ DeleteOnInterrupt = Annotated[
         help="On Ctrl-C or SIGTERM delete the jobs, which stops them; else they run on.",
     ),
 ]
+
+
+@command(app)
+def run(
+    options: Common,
+    settings: JobSettings,
+    requests: RequestsArgument,
+    output: OutputFile = None,
+    errors: ErrorsFile = None,
+    timeout: Timeout = None,
+    retry_rows: Annotated[
+        int,
+        typer.Option(
+            min=0, metavar="TIMES", help="Send rows again that failed for a passing reason."
+        ),
+    ] = 0,
+    delete_on_interrupt: DeleteOnInterrupt = False,
+    cleanup: Annotated[
+        bool, typer.Option("--cleanup", help="Delete the input datasets in the end.")
+    ] = False,
+) -> int:
+    """Bring requests to results. After a crash, the same command goes on with the same jobs."""
+    from fireworks_batch.cli import run_commands
+
+    terms = run_commands.RunTerms(
+        output=output,
+        errors=errors,
+        timeout=timeout,
+        retry_rows=retry_rows,
+        deletes=delete_on_interrupt,
+        cleans=cleanup,
+    )
+    return run_commands.whole_run(options, requests, settings, terms)
+
+
+@command(app)
+def check(
+    options: Common,
+    requests: RequestsArgument,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="MODEL",
+            envvar="FIREWORKS_BATCH_MODEL",
+            help="The job's model, which rows must not contradict.",
+        ),
+    ] = None,
+    system_prompt: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="The job's system prompt.")
+    ] = None,
+    most: Annotated[int, typer.Option(min=1, help="Name so many bad rows; all are counted.")] = 100,
+) -> int:
+    """Look at requests as `run` does, and send nothing; bad rows are named."""
+    from fireworks_batch.cli import run_commands
+
+    return run_commands.check(
+        options, requests, model=model, system_prompt=system_prompt, most=most
+    )
+
+
+@command(app)
+def submit(options: Common, settings: JobSettings, requests: RequestsArgument) -> int:
+    """Make sure that the server has the jobs, and write their ids; may be repeated."""
+    from fireworks_batch.cli import run_commands
+
+    return run_commands.submit(options, requests, settings)
+
+
+# --- Jobs ---------------------------------------------------------------------------------------
+
 ListFilter = Annotated[
     str | None,
     typer.Option(
@@ -237,6 +311,17 @@ def delete_dataset(options: Common, dataset: DatasetArgument) -> int:
 
 
 # --- Without an account -------------------------------------------------------------------------
+
+
+@app.command()
+def demo(
+    *,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the log on stderr.")] = False,
+) -> None:
+    """Run 24 requests on an emulator with a bad network, and show the results. Needs no account."""
+    from fireworks_batch.cli import demo_command
+
+    raise typer.Exit(int(demo_command.demo(Common(debug=debug))))
 
 
 @app.command(

@@ -13,13 +13,16 @@ __all__ = [
     "DatasetArgument",
     "ErrorsFile",
     "JobArgument",
+    "JobSettings",
     "JobsArgument",
     "OutputFile",
+    "RequestsArgument",
     "command",
 ]
 
 _CONNECTION: Final = "Connection"
 _OUTPUT: Final = "Output"
+_JOB: Final = "Jobs"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,6 +79,102 @@ class Common:
     ] = False
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JobSettings:
+    """What the jobs of a submission are like; the names are those of the library."""
+
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            envvar="FIREWORKS_BATCH_MODEL",
+            metavar="MODEL",
+            help="The model's resource name: accounts/fireworks/models/...",
+            rich_help_panel=_JOB,
+        ),
+    ]
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name",
+            envvar="FIREWORKS_BATCH_NAME",
+            metavar="NAME",
+            help="The run's key: the same requests under another name are other jobs. The ids "
+            "begin with it.",
+            rich_help_panel=_JOB,
+        ),
+    ] = None
+    system_prompt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Given to rows that have no leading system message.",
+            rich_help_panel=_JOB,
+        ),
+    ] = None
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Of each response.", rich_help_panel=_JOB)
+    ] = None
+    temperature: Annotated[
+        float | None, typer.Option(min=0, help="Of the sampling.", rich_help_panel=_JOB)
+    ] = None
+    top_p: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Of the sampling.", rich_help_panel=_JOB)
+    ] = None
+    top_k: Annotated[int | None, typer.Option(help="Of the sampling.", rich_help_panel=_JOB)] = None
+    n: Annotated[
+        int | None, typer.Option("--n", min=1, help="Choices a row.", rich_help_panel=_JOB)
+    ] = None
+    extra_body: Annotated[
+        str | None,
+        typer.Option(
+            metavar="JSON",
+            help="More parameters of all rows, a JSON object.",
+            rich_help_panel=_JOB,
+        ),
+    ] = None
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The precision to serve with; the server chooses one if not given.",
+            rich_help_panel=_JOB,
+        ),
+    ] = None
+    window: Annotated[
+        str | None,
+        typer.Option(
+            envvar="FIREWORKS_BATCH_WINDOW",
+            metavar="DURATION",
+            help="How long the server may take, 12h to 72h (24h if not given); what is not done "
+            "then EXPIRES.",
+            rich_help_panel=_JOB,
+        ),
+    ] = None
+    rows_per_job: Annotated[
+        int | None,
+        typer.Option(min=1, help="Make more jobs, of so many rows at most.", rich_help_panel=_JOB),
+    ] = None
+    skip_bad_rows: Annotated[
+        bool,
+        typer.Option(
+            "--skip-bad-rows",
+            help="Leave rows out that the server would refuse; else nothing is sent.",
+            rich_help_panel=_JOB,
+        ),
+    ] = False
+    again: Annotated[
+        bool,
+        typer.Option(
+            "--again",
+            help="Run jobs again that ended badly before; else they are taken as they are. Of "
+            "EXPIRED ones only the rest runs.",
+            rich_help_panel=_JOB,
+        ),
+    ] = False
+
+
 JobArgument = Annotated[
     str, typer.Argument(metavar="JOB", help="The job's id or its resource name.")
 ]
@@ -84,6 +183,13 @@ JobsArgument = Annotated[
 ]
 DatasetArgument = Annotated[
     str, typer.Argument(metavar="DATASET", help="The dataset's id or its resource name.")
+]
+RequestsArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        help="Requests, a JSON object a line: custom_id and body. May be gzipped.",
+    ),
 ]
 OutputFile = Annotated[
     Path | None,

@@ -3,8 +3,9 @@
 import asyncio
 import inspect
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from types import SimpleNamespace
+from typing import Any
 
 import aioresponses.core
 import looptime
@@ -14,7 +15,7 @@ from answer_schemas import problem_in
 from hypothesis import HealthCheck, settings
 
 from fireworks_batch import BatchClient, PollPolicy, RetryPolicy
-from fireworks_batch.emulator import Emulator
+from fireworks_batch.emulator import Emulator, RowFailureError
 
 settings.register_profile(
     "ci",
@@ -85,6 +86,20 @@ def responses(monkeypatch):
         monkeypatch.setattr(aioresponses.core, "ClientResponse", _ResponseWithWriter)
     with aioresponses.aioresponses() as mock:
         yield mock
+
+
+def _answer(_: str, body: Mapping[str, Any]) -> str:
+    """Say what the last message says; a row that says "fail" fails."""
+    content = body["messages"][-1]["content"]
+    if content == "fail":
+        raise RowFailureError("the row says so")
+    return content
+
+
+@pytest.fixture(scope="session")
+def fireworks_emulator_options():
+    """The emulator of the plugin that we ship, which several tests use, too."""
+    return {"speed": 600.0, "responder": _answer}
 
 
 @pytest.fixture

@@ -1,0 +1,102 @@
+"""``fireworks-batch demo``: a run from requests to results, on an emulator in this process."""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from fireworks_batch import BatchClient, PollPolicy, RetryPolicy
+from fireworks_batch.cli.exit_codes import ExitCode
+from fireworks_batch.cli.output import Output
+from fireworks_batch.cli.run_commands import RunTerms, run_to_the_end
+from fireworks_batch.cli.running import Options, Session, run
+from fireworks_batch.emulator import Emulator, RowFailureError
+from fireworks_batch.policies import scaled
+from fireworks_batch.rows import read_row
+
+__all__ = ["demo"]
+
+_SPEED: Final = 240
+_REQUESTS: Final = "demo_requests.jsonl"
+_ARGUMENTS: Final[Mapping[str, Any]] = {
+    "model": "accounts/fireworks/models/demo-8b",
+    "name": "demo",
+    "inference_parameters": {"max_tokens": 8, "temperature": 0.0},
+}
+_GOOD: Final = ("love", "great", "good", "best", "excellent", "wonderful", "perfectly")
+_BAD: Final = (
+    *("bad", "broke", "glue", "hour", "leaks", "missing", "slow", "small", "stopped", "terrible"),
+    *("useless", "waste"),
+)
+
+
+def demo(options: Options) -> ExitCode:
+    """Run the requests that ship with the package, and show what comes of them."""
+
+    async def work(session: Session) -> ExitCode:
+        with tempfile.TemporaryDirectory(prefix="fireworks-batch-") as directory:
+            return await _show(session, Path(directory))
+
+    return run(options, work, needs_key=False)
+
+
+async def _show(session: Session, directory: Path) -> ExitCode:
+    requests, rows = directory / _REQUESTS, directory / "rows.jsonl"
+    requests.write_bytes(resources.files(__package__).joinpath(_REQUESTS).read_bytes())
+    session.output.talk(
+        f"an emulator of the API on this machine, {_SPEED} times as fast, with a bad network"
+    )
+    async with (
+        Emulator(speed=_SPEED, responder=_Critic()) as emulator,
+        BatchClient(
+            api_key=emulator.api_key,
+            account_id=emulator.account_id,
+            base_url=emulator.base_url,
+            poll=scaled(PollPolicy(), 1 / _SPEED),
+            retry=scaled(RetryPolicy(), 1 / _SPEED),
+        ) as client,
+    ):
+        _spoil(emulator)
+        terms = RunTerms(output=rows, retry_rows=1, deletes=True)
+        there = attrs.evolve(session, client=client)
+        code = await run_to_the_end(there, requests, _ARGUMENTS, terms)
+    _tell(session.output, requests, rows)
+    return code
+
+
+def _spoil(emulator: Emulator) -> None:
+    """Let the network be as bad as networks are."""
+    jobs = "*/batchInferenceJobs/*"
+    emulator.add_fault("drop_answer", method="POST", path="*/batchInferenceJobs")
+    emulator.add_fault("status", status=503, path=jobs, after=3, times=2)
+    emulator.add_fault("reset", path=jobs, after=6, times=2)
+    emulator.add_fault("truncate", path="/fireworks-*", bytes=700)
+
+
+class _Critic:
+    """Judges a review by its words; one row fails at first, as rows do."""
+
+    def __init__(self) -> None:
+        self._has_failed = False
+
+    def __call__(self, custom_id: str, body: Mapping[str, Any]) -> str:
+        if custom_id == "review-07" and not self._has_failed:
+            self._has_failed = True
+            raise RowFailureError("the server is overloaded", code=503)
+        text = body["messages"][-1]["content"].lower()
+        good = any(word in text for word in _GOOD)
+        bad = any(word in text for word in _BAD)
+        return "mixed" if good == bad else "positive" if good else "negative"
+
+
+def _tell(output: Output, requests: Path, rows: Path) -> None:
+    """Put each answer beside what was asked: the id is what joins them."""
+    asked = map(json.loads, requests.read_bytes().splitlines())
+    reviews = {row["custom_id"]: row["body"]["messages"][-1]["content"] for row in asked}
+    for line in rows.read_bytes().splitlines():
+        row = read_row(line)
+        output.line(f"{row.custom_id}  {row.text or '':8}  {reviews[row.custom_id or '']}")

@@ -1,0 +1,177 @@
+"""``fireworks-batch check``, ``submit`` and ``run``."""
+
+import shlex
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from fireworks_batch.batch_result import BatchResult
+from fireworks_batch.cli.advice import come_back
+from fireworks_batch.cli.displays import shown
+from fireworks_batch.cli.durations import parse_duration
+from fireworks_batch.cli.exit_codes import ExitCode
+from fireworks_batch.cli.figures import visible
+from fireworks_batch.cli.interrupts import InterruptedByUserError
+from fireworks_batch.cli.output import Output
+from fireworks_batch.cli.run_displays import RunDisplay
+from fireworks_batch.cli.run_lines import check_line, code_of_report, report_lines
+from fireworks_batch.cli.running import Options, Session, run
+from fireworks_batch.cli.settings import Settings, arguments_of
+from fireworks_batch.models import to_dict
+from fireworks_batch.policies import JOB_WINDOW
+
+__all__ = ["RunTerms", "check", "run_to_the_end", "submit", "whole_run"]
+
+
+@attrs.frozen(kw_only=True)
+class RunTerms:
+    """What was said of a run, besides what its jobs are like."""
+
+    output: Path | None = None
+    """The file for the rows with a response; stdout if None."""
+
+    errors: Path | None = None
+    """The file for the rows with an error; none if None."""
+
+    timeout: str | None = None
+    """How long each job is waited for, as typed."""
+
+    retry_rows: int = 0
+    """How often rows that failed are sent again."""
+
+    deletes: bool = False
+    """Whether an interrupt deletes the jobs."""
+
+    cleans: bool = False
+    """Whether the input datasets are deleted in the end."""
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of ``client.run``."""
+        timeout = self.timeout
+        return {
+            "errors": self.errors,
+            "timeout": JOB_WINDOW if timeout is None else parse_duration("--timeout", timeout),
+            "retry_rows": self.retry_rows,
+            "on_abort": "delete" if self.deletes else "leave",
+            "cleanup": "datasets" if self.cleans else "keep",
+        }
+
+
+def check(
+    options: Options, requests: Path, *, model: str | None, system_prompt: str | None, most: int
+) -> ExitCode:
+    """Look at requests, and name the rows that the server would refuse."""
+
+    async def work(session: Session) -> ExitCode:
+        report = await session.client.check(
+            requests, model=model, system_prompt=system_prompt, max_problems=most
+        )
+        output = session.output
+        if output.as_json:
+            output.record({**to_dict(report), "is_good": report.is_good})
+        for problem in () if output.as_json else report.problems:
+            output.line(visible(str(problem)))
+        if report.problem_count > len(report.problems) and not output.as_json:
+            output.talk(f"and {report.problem_count - len(report.problems):,} more")
+        output.talk(f"{requests}: {check_line(report)}")
+        return ExitCode.SUCCEEDED if report.is_good else ExitCode.USAGE
+
+    return run(options, work, needs_key=False)
+
+
+def submit(options: Options, requests: Path, settings: Settings) -> ExitCode:
+    """Make sure that the server has the jobs, and write their ids."""
+
+    async def work(session: Session) -> ExitCode:
+        submission = await session.client.submit(requests, **arguments_of(settings))
+        output, ids = session.output, [job.job_id for job in submission.jobs]
+        if output.as_json:
+            output.record(to_dict(submission))
+            return ExitCode.SUCCEEDED
+        for job_id in ids:
+            output.line(job_id)
+        if output.is_heard:
+            output.talk(f"{submission.rows:,} rows; to follow: {come_back(ids)[0]}")
+        return ExitCode.SUCCEEDED
+
+    return run(options, work)
+
+
+def whole_run(options: Options, requests: Path, settings: Settings, terms: RunTerms) -> ExitCode:
+    """Bring requests to results."""
+
+    async def work(session: Session) -> ExitCode:
+        return await run_to_the_end(session, requests, arguments_of(settings), terms)
+
+    return run(options, work)
+
+
+async def run_to_the_end(
+    session: Session, requests: Path, arguments: Mapping[str, Any], terms: RunTerms
+) -> ExitCode:
+    """Run, tell how it gets on, write rows and report, and return how it ended."""
+    output = session.output
+    # Where the rows go to stdout, nothing else does.
+    display = RunDisplay(output, as_records=output.as_json and terms.output is not None)
+    with _target(terms.output) as target:
+        running = session.client.run(
+            requests,
+            **arguments,
+            **terms.arguments(),
+            output=target,
+            on_progress=display.tell,
+        )
+        try:
+            result = await session.interrupts.guard(shown(output, display, running))
+        except InterruptedByUserError:
+            _say_how_to_go_on(output, deletes=terms.deletes)
+            raise
+        async with result:
+            if terms.output is None:
+                output.copy(target)
+            _tell(output, result, terms)
+    return code_of_report(result.report)
+
+
+def _target(path: Path | None) -> AbstractContextManager[Path]:
+    """Give the file to write to; one that goes again, if the rows are for stdout."""
+    if path is not None:
+        return nullcontext(path)
+    return _Temporary()
+
+
+class _Temporary(AbstractContextManager[Path]):
+    """A file's path in a directory of its own, which goes with it."""
+
+    def __enter__(self) -> Path:
+        self._directory = tempfile.mkdtemp(prefix="fireworks-batch-")
+        return Path(self._directory) / "rows.jsonl"
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _tell(output: Output, result: BatchResult, terms: RunTerms) -> None:
+    report = result.report
+    if output.as_json and terms.output is not None:
+        output.record({"event": "end", "exit_code": int(code_of_report(report)), **to_dict(report)})
+        return
+    say: Callable[[str], None] = output.line if terms.output is not None else output.talk
+    for line in report_lines(report):
+        say(visible(line))
+    if report.failed and terms.errors is None:
+        output.talk("to see the rows that failed: the same command with --errors FILE")
+
+
+def _say_how_to_go_on(output: Output, *, deletes: bool) -> None:
+    """The library has said which jobs there are, and what became of them."""
+    again = shlex.join(["fireworks-batch", *sys.argv[1:]])
+    output.talk(f"  to come back: {again}")
+    if not deletes:
+        output.talk("  to delete:    fireworks-batch delete JOB...")

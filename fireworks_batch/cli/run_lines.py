@@ -1,0 +1,111 @@
+"""A run, its check and its transfers as lines of text and JSON objects. Performs no I/O."""
+
+from typing import Any, Final
+
+import attrs
+
+from fireworks_batch.cli.durations import brief
+from fireworks_batch.cli.exit_codes import ExitCode, code_of_state, worst
+from fireworks_batch.cli.figures import percent, rate, size
+from fireworks_batch.models import to_dict
+from fireworks_batch.run_models import CheckReport, RunProgress, RunReport
+
+__all__ = [
+    "Pace",
+    "check_line",
+    "code_of_report",
+    "progress_line",
+    "progress_record",
+    "report_lines",
+]
+
+_SHOWN: Final = 10
+
+
+@attrs.frozen
+class Pace:
+    """How fast a run is, from its first row to its newest snapshot."""
+
+    since: float = 0.0
+    """When the first rows were seen to be done."""
+
+    first: int = 0
+    """How many those were."""
+
+    now: float = 0.0
+    """When the newest snapshot came."""
+
+    done: int = 0
+    """How many rows are done in it."""
+
+    def add(self, progress: RunProgress, *, now: float) -> "Pace":
+        """Return the pace with one more snapshot."""
+        done = progress.rows_done
+        if not self.done or done < self.done:
+            return Pace(now, done, now, done)
+        return attrs.evolve(self, now=now, done=done)
+
+    @property
+    def rate(self) -> float | None:
+        """Rows a second; None until some were done under our eyes."""
+        took, rows = self.now - self.since, self.done - self.first
+        return rows / took if took > 0 and rows > 0 else None
+
+    def left(self, progress: RunProgress, *, now: float) -> float | None:
+        """Return the seconds to the last row; None if it is not known."""
+        if self.rate is None or not progress.rows:
+            return None
+        return max(0.0, (progress.rows - self.done) / self.rate - (now - self.now))
+
+
+def progress_line(progress: RunProgress, pace: Pace, *, now: float) -> str:
+    """Return a snapshot of a run as a plain line."""
+    if not progress.rows:
+        return f"{progress.stage}"
+    failed = f", {progress.rows_failed:,} failed" if progress.rows_failed else ""
+    parts = [
+        f"{progress.stage} {percent(progress.percent)}",
+        f"({progress.rows_done:,} of {progress.rows:,} rows{failed}),",
+        f"{progress.jobs_ended} of {progress.jobs} jobs ended",
+    ]
+    parts += [f"{rate(pace.rate)}"] if pace.rate else []
+    left = pace.left(progress, now=now)
+    parts += [f"{brief(left)} left"] if left else []
+    return " ".join(parts)
+
+
+def progress_record(progress: RunProgress) -> dict[str, Any]:
+    """Return a snapshot of a run as a JSON object."""
+    return {"event": "progress", **to_dict(progress), "percent": progress.percent}
+
+
+def report_lines(report: RunReport) -> list[str]:
+    """Return what came of a run: the rows, then each job that did not end well."""
+    bad = [job for job in report.jobs if job.reason]
+    lines = [str(report)]
+    lines += [f"rows sent again: {report.retried:,}"] if report.retried else []
+    lines += [f"bad rows left out: {report.skipped:,}"] if report.skipped else []
+    lines += [f"job {job.job_id} {job.state}: {job.reason}" for job in bad[:_SHOWN]]
+    lines += [f"and {len(bad) - _SHOWN} more jobs"] if len(bad) > _SHOWN else []
+    lines += [
+        f"job {job.job_id} had ended {job.state} before: its results are not new"
+        for job in report.adopted[:_SHOWN]
+    ]
+    return lines
+
+
+def code_of_report(report: RunReport) -> ExitCode:
+    """Return the exit code: 0 if each row has a response, else how the jobs ended."""
+    if report.is_complete and not report.skipped:
+        return ExitCode.SUCCEEDED
+    code = worst(code_of_state(job.state) for job in report.jobs)
+    return code or ExitCode.ROWS_FAILED
+
+
+def check_line(report: CheckReport) -> str:
+    """Return what a check found, in words."""
+    jobs = f"{len(report.jobs)} job{'' if len(report.jobs) == 1 else 's'}"
+    good = f"{report.rows:,} good rows, {size(report.bytes)}, {jobs}"
+    bad = f"; {report.problem_count:,} bad rows" if report.problem_count else ""
+    blank = f"; {report.blank_lines:,} blank lines" if report.blank_lines else ""
+    return good + bad + blank

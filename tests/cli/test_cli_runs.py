@@ -1,0 +1,317 @@
+"""From requests to results on the command line, in this process, against an emulator."""
+
+import json
+import signal
+
+import pytest
+
+from fireworks_batch.cli.exit_codes import ExitCode
+from fireworks_batch.cli.run_lines import Pace, code_of_report, progress_line, report_lines
+from fireworks_batch.run_models import JobEnd, RunProgress, RunReport, RunStage
+from fireworks_batch.states import JobState
+
+pytest_plugins = ["fireworks_batch.pytest_plugin"]
+
+MODEL = ("--model", "accounts/fireworks/models/demo-8b")
+
+
+def a_request(number, content=None):
+    """One request."""
+    message = {"role": "user", "content": content or f"hello {number}"}
+    return {"custom_id": f"r-{number}", "body": {"messages": [message]}}
+
+
+def written(path, *rows):
+    """A file of rows."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def server(fireworks_emulator):
+    """Every test has one."""
+    return fireworks_emulator
+
+
+@pytest.fixture
+def requests(tmp_path):
+    """A file of ten requests."""
+    return written(tmp_path / "requests.jsonl", *map(a_request, range(10)))
+
+
+@pytest.fixture
+def half_good_requests(tmp_path):
+    """Eight rows that succeed, and two that fail."""
+    rows = [a_request(number, "fail" if number in {3, 5} else None) for number in range(10)]
+    return written(tmp_path / "half.jsonl", *rows)
+
+
+@pytest.fixture
+def bad_requests(tmp_path):
+    """Two good rows and two bad ones."""
+    twin = a_request(0)
+    return written(tmp_path / "bad.jsonl", a_request(0), twin, {"custom_id": "x"}, a_request(1))
+
+
+def texts(lines):
+    """The responses' texts by id."""
+    rows = map(json.loads, lines)
+    return {row["custom_id"]: row["response"]["choices"][0]["message"]["content"] for row in rows}
+
+
+# --- check --------------------------------------------------------------------------------------
+
+
+def test_check_finds_nothing_wrong(cli, requests, monkeypatch, server):
+    """0, what it would be, and no key needed: nothing is sent."""
+    monkeypatch.delenv("FIREWORKS_API_KEY")
+    result = cli("check", str(requests))
+    assert (result.code, result.out) == (0, "")
+    assert result.err.endswith("requests.jsonl: 10 good rows, 850 B, 1 job\n")
+    assert server.requests() == []
+
+
+def test_check_names_bad_rows(cli, bad_requests):
+    """2, and a line each on stdout."""
+    result = cli("check", str(bad_requests))
+    assert result.code == 2
+    assert [line.split(":")[0] for line in result.lines] == [
+        "line 2 (custom_id 'r-0')",
+        "line 3 (custom_id 'x')",
+    ]
+    assert "2 bad rows" in result.err
+
+
+def test_check_gives_json(cli, bad_requests):
+    """The report as one object."""
+    (report,) = cli("check", str(bad_requests), "--json", "--most", "1").objects
+    assert (report["is_good"], report["rows"], report["problem_count"]) == (False, 2, 2)
+    assert [problem["line"] for problem in report["problems"]] == [2]
+
+
+@pytest.mark.parametrize("command", [("check",), ("submit", *MODEL), ("run", *MODEL)])
+def test_a_file_that_is_not_there_is_bad_input(cli, tmp_path, command):
+    """2, with its name and the system's reason."""
+    result = cli(*command, str(tmp_path / "nope.jsonl"))
+    assert result.code == 2
+    assert "nope.jsonl" in result.err
+    assert "No such file" in result.err
+
+
+# --- submit -------------------------------------------------------------------------------------
+
+
+def test_submit_writes_the_ids_of_the_jobs(cli, requests):
+    """And the same again when it is repeated."""
+    first = cli("submit", str(requests), *MODEL, "--name", "nightly", "--rows-per-job", "5")
+    assert (first.code, len(first.lines)) == (0, 2)
+    assert all(line.startswith("nightly-") for line in first.lines)
+    again = cli("submit", str(requests), *MODEL, "--name", "nightly", "--rows-per-job", "5")
+    assert again.lines == first.lines
+    assert cli("wait", *first.lines).code == 0
+
+
+def test_submit_gives_json(cli, requests):
+    """The submission as one object."""
+    (submission,) = cli("submit", str(requests), *MODEL, "--json").objects
+    assert [job["rows"] for job in submission["jobs"]] == [10]
+
+
+def test_settings_of_the_jobs_are_sent(cli, requests, server):
+    """As they were given."""
+    options = ["--max-tokens", "9", "--temperature", "0.5", "--top-p", "0.9", "--top-k", "3"]
+    options += ["--n", "2", "--extra-body", '{"stop": ["END"]}', "--system-prompt", "Be brief."]
+    (job_id,) = cli("submit", str(requests), *MODEL, *options, "--window", "48h").lines
+    (job,) = cli("get", job_id, "--json").objects
+    parameters = job["inference_parameters"]
+    assert (parameters["max_tokens"], parameters["top_k"], parameters["n"]) == (9, 3, 2)
+    assert (parameters["temperature"], parameters["top_p"]) == (0.5, 0.9)
+    assert json.loads(parameters["extra_body"]) == {"stop": ["END"]}
+    assert (job["system_prompt"], job["max_job_duration"]) == ("Be brief.", 48 * 3600)
+
+
+# --- run ----------------------------------------------------------------------------------------
+
+
+def test_run_writes_rows_to_stdout(cli, requests):
+    """In the order of the requests; how it gets on, and the report, are talk."""
+    result = cli("run", str(requests), *MODEL)
+    assert result.code == 0
+    assert texts(result.lines) == {f"r-{number}": f"hello {number}" for number in range(10)}
+    assert result.err.splitlines()[0] == "checking"
+    assert "running 100% (10 of 10 rows), 1 of 1 jobs ended" in result.err
+    assert result.err.splitlines()[-1] == "10 of 10 rows succeeded, 0 failed, 0 are missing"
+
+
+def test_run_writes_rows_to_a_file(cli, requests, tmp_path):
+    """Which is whole when it is there; the report is on stdout."""
+    result = cli("run", str(requests), *MODEL, "-o", str(tmp_path / "rows.jsonl"))
+    assert (result.code, result.lines) == (0, ["10 of 10 rows succeeded, 0 failed, 0 are missing"])
+    assert len(texts((tmp_path / "rows.jsonl").read_text().splitlines())) == 10
+
+
+def test_run_gives_json(cli, requests, tmp_path):
+    """With a file for the rows: progress, and the report at the end."""
+    result = cli("run", str(requests), *MODEL, "-o", str(tmp_path / "rows.jsonl"), "--json")
+    assert (result.code, result.err) == (0, "")
+    *changes, end = result.objects
+    assert {change["event"] for change in changes} == {"progress"}
+    assert [changes[0]["stage"], changes[-1]["stage"]] == ["checking", "collecting"]
+    assert (end["event"], end["exit_code"], end["succeeded"]) == ("end", 0, 10)
+
+
+def test_failed_rows_are_6_and_have_a_file(cli, half_good_requests, tmp_path):
+    """Without it, it says how to see them."""
+    requests = half_good_requests
+    result = cli("run", str(requests), *MODEL, "-o", str(tmp_path / "rows.jsonl"))
+    assert result.code == 6
+    assert result.lines == ["8 of 10 rows succeeded, 2 failed, 0 are missing"]
+    assert "--errors FILE" in result.err
+    result = cli("run", str(requests), *MODEL, "--errors", str(tmp_path / "errors.jsonl"))
+    assert (result.code, len(result.lines)) == (6, 8)
+    assert len((tmp_path / "errors.jsonl").read_text().splitlines()) == 2
+    assert "--errors FILE" not in result.err
+
+
+def test_a_job_that_fails_is_3(cli, server, tmp_path):
+    """With the server's reason."""
+    server.script_jobs(
+        phases=["VALIDATING", "FAILED"],
+        status={"code": "INVALID_ARGUMENT", "message": "invalid role pirate"},
+    )
+    requests = written(tmp_path / "requests.jsonl", a_request(0))
+    result = cli("run", str(requests), *MODEL)
+    assert (result.code, result.out) == (3, "")
+    assert "FAILED: " in result.err
+    assert "invalid role pirate" in result.err
+
+
+def test_bad_rows_send_nothing(cli, bad_requests, server):
+    """2, each of them named, and two ways to go on."""
+    result = cli("run", str(bad_requests), *MODEL)
+    assert (result.code, result.out) == (2, "")
+    assert "error: 2 bad rows of input, nothing was sent:" in result.err
+    assert "  line 3 (custom_id 'x'): " in result.err
+    assert "  leave them out: --skip-bad-rows" in result.err
+    assert all(request.method == "GET" for request in server.requests())
+
+
+def test_bad_rows_can_be_left_out(cli, bad_requests):
+    """The others are run, and 6 says that not all were."""
+    result = cli("run", str(bad_requests), *MODEL, "--skip-bad-rows")
+    assert (result.code, len(result.lines)) == (6, 2)
+    assert "bad rows left out: 2" in result.err
+
+
+def test_a_run_without_a_model_is_a_usage_error(cli, requests):
+    """Unless the environment has one."""
+    result = cli("run", str(requests))
+    assert result.code == 2
+    assert "--model" in result.err
+
+
+def test_a_run_detaches(terminal, requests, server):
+    """Ctrl-C leaves the jobs running, says how to go on, and the same command finds them."""
+    server.script_jobs(phases=["RUNNING"])
+    screen = terminal("run", str(requests), *MODEL, "--name", "nightly", columns=200)
+    screen.await_screen(r"running 0.0% \(0 of 10 rows\)|running \d")
+    screen.process.send_signal(signal.SIGINT)
+    assert screen.finish() == 130
+    assert "jobs run on, and the same call finds them again: nightly-" in screen.text
+    assert "  to come back: fireworks-batch run " in screen.text
+    assert "  to delete:    fireworks-batch delete JOB..." in screen.text
+    assert {request.method for request in server.requests()} == {"GET", "POST"}
+
+
+# --- demo ---------------------------------------------------------------------------------------
+
+
+def test_the_demo_shows_a_whole_run(cli, monkeypatch):
+    """Without a key, through a bad network, with a row that is sent again: 0, and 24 rows."""
+    monkeypatch.delenv("FIREWORKS_API_KEY")
+    result = cli("demo")
+    assert result.code == 0
+    assert result.lines[:2] == [
+        "24 of 24 rows succeeded, 0 failed, 0 are missing",
+        "rows sent again: 1",
+    ]
+    judged = dict(line.split()[:2] for line in result.lines[2:])
+    assert len(judged) == 24
+    assert set(judged.values()) == {"positive", "negative", "mixed"}
+    assert "a look failed" in result.err
+
+
+# --- Pure ---------------------------------------------------------------------------------------
+
+
+def progress(**members):
+    """A snapshot of a run."""
+    defaults = {
+        "stage": RunStage.RUNNING,
+        "rows": 1000,
+        "rows_done": 0,
+        "rows_failed": 0,
+        "jobs": 2,
+        "jobs_submitted": 2,
+        "jobs_ended": 0,
+    }
+    return RunProgress(**defaults | members)
+
+
+def test_a_pace_begins_with_the_first_rows():
+    """What was done before we looked is no speed of ours."""
+    pace = Pace()
+    assert pace.add(progress(), now=10.0).rate is None
+    pace = pace.add(progress(rows_done=400), now=20.0)
+    assert pace.rate is None
+    pace = pace.add(progress(rows_done=500), now=30.0)
+    assert pace.rate == 10.0
+    assert pace.left(progress(rows_done=500), now=30.0) == 50.0
+    assert pace.left(progress(rows_done=500), now=40.0) == 40.0
+
+
+def test_a_pace_begins_anew_when_counters_fall():
+    """A job that was counted is counted again."""
+    pace = Pace().add(progress(rows_done=400), now=0.0).add(progress(rows_done=100), now=10.0)
+    assert pace == Pace(10.0, 100, 10.0, 100)
+
+
+def test_progress_in_a_line():
+    """Stage, rows, jobs, and how long it may take."""
+    pace = Pace(0.0, 100, 40.0, 500)
+    line = progress_line(progress(rows_done=500, rows_failed=3), pace, now=40.0)
+    assert line == ("running 50.0% (500 of 1,000 rows, 3 failed), 0 of 2 jobs ended 10/s 50s left")
+    assert progress_line(progress(rows=0, stage=RunStage.CHECKING), Pace(), now=0.0) == "checking"
+
+
+def a_report(succeeded=10, state="COMPLETED", reason="", **members):
+    """A report of ten rows in one job."""
+    end = JobEnd(job_id="a-g0", state=JobState(state), rows=10, reason=reason)
+    defaults = {"rows": 10, "succeeded": succeeded, "failed": 10 - succeeded, "missing": 0}
+    return RunReport(**defaults | {"jobs": (end,)} | members)
+
+
+@pytest.mark.parametrize(
+    ("report", "code"),
+    [
+        (a_report(), ExitCode.SUCCEEDED),
+        (a_report(state="EXPIRED"), ExitCode.SUCCEEDED),
+        (a_report(skipped=1), ExitCode.ROWS_FAILED),
+        (a_report(succeeded=9), ExitCode.ROWS_FAILED),
+        (a_report(succeeded=9, state="EXPIRED"), ExitCode.EXPIRED),
+        (a_report(succeeded=0, state="FAILED"), ExitCode.FAILED),
+    ],
+)
+def test_the_code_of_a_run(report, code):
+    """Complete is complete, whatever its jobs went through; else the worst of them counts."""
+    assert code_of_report(report) is code
+
+
+def test_a_report_names_jobs_that_ended_badly():
+    """With the reason."""
+    report = a_report(succeeded=0, state="FAILED", reason="INTERNAL: boo", skipped=1200)
+    assert report_lines(report) == [
+        "0 of 10 rows succeeded, 10 failed, 0 are missing",
+        "bad rows left out: 1,200",
+        "job a-g0 FAILED: INTERNAL: boo",
+    ]
