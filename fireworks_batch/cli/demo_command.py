@@ -46,7 +46,7 @@ def demo(options: Options) -> ExitCode:
 
 async def _show(session: Session, directory: Path) -> ExitCode:
     requests, rows = directory / _REQUESTS, directory / "rows.jsonl"
-    requests.write_bytes(resources.files(__package__).joinpath(_REQUESTS).read_bytes())
+    requests.write_bytes(resources.files("fireworks_batch.cli").joinpath(_REQUESTS).read_bytes())
     session.output.talk(
         f"an emulator of the API on this machine, {_SPEED} times as fast, with a bad network"
     )
