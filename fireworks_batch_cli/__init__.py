@@ -23,13 +23,17 @@ _ADVICE: Final = f"""\
 def main() -> None:
     """Run the command line, and exit with its code; with 2 if a package is missing."""
     try:
-        from fireworks_batch_cli.app import app
+        _run()
     except ModuleNotFoundError as exc:
         if exc.name not in _NEEDED:
             raise
         sys.stderr.write(_ADVICE.format(missing=exc.name))
         sys.exit(2)
-    try:
-        app(prog_name=PROGRAM)
     except KeyboardInterrupt:  # before anything was begun
         sys.exit(130)
+
+
+def _run() -> None:
+    from fireworks_batch_cli.app import app
+
+    app(prog_name=PROGRAM)

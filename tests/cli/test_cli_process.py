@@ -212,6 +212,16 @@ def test_help_does_not_load_the_library(process):
     assert process(sys.executable, "-c", code).out == "False\n"
 
 
+def test_a_shell_can_complete(process, monkeypatch):
+    """By typer's protocol: the commands that begin with what was typed."""
+    monkeypatch.setenv("_FIREWORKS_BATCH_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "fireworks-batch d")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    completed = process(PROGRAM)
+    assert (completed.code, completed.err) == (0, "")
+    assert {*completed.lines} == {"delete", "datasets", "demo"}
+
+
 def test_help_starts_about_as_fast_as_a_bare_program(process):
     """At most 1.5 times the CPU time of one of typer and rich; here that again, for the noise."""
     resource = pytest.importorskip("resource")
