@@ -83,6 +83,7 @@ class Collector:
         self._datasets = datasets
         self._directory = directory
         self._fetched: dict[int, tuple[Path, ...]] = {}
+        self._numbered: dict[int, str] = {}
 
     async def fetch(
         self, submitted: SubmittedJob, job: BatchInferenceJob, *, shard: int, attempt: int
@@ -100,7 +101,7 @@ class Collector:
         """
         ends: list[Ended] = []
         for level, job_id in enumerate(submitted.job_ids):
-            number = (attempt * 1000 + level) * _LEVEL + shard
+            number = self._number(job_id, (attempt * 1000 + level) * _LEVEL + shard)
             each = job if job_id == submitted.job_id else await self._jobs.get(job_id)
             if number not in self._fetched:
                 self._fetched[number] = await self._download(each, number)
@@ -114,6 +115,12 @@ class Collector:
                 )
             )
         return ends
+
+    def _number(self, job_id: str, number: int) -> int:
+        """Return a job's number; that of the next age if a job has it of which nothing came."""
+        while self._numbered.setdefault(number, job_id) != job_id:
+            number += _LEVEL
+        return number
 
     async def _download(self, job: BatchInferenceJob, number: int) -> tuple[Path, ...]:
         if not job.may_have_results:

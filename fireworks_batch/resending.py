@@ -1,7 +1,8 @@
 """Which rows of a run are sent again, and how: the rest of a job is continued, or rows sent anew.
 
 What is sent again follows from the results alone. So a run that is repeated after a crash sends
-the same rows again, and finds the jobs that it made of them.
+the same rows again, and finds the jobs that it made of them. For that, jobs are continued first, as
+often as may be, counted over all calls; small jobs are made once nothing of this can change.
 """
 
 import logging
@@ -65,29 +66,38 @@ class Resending:
         self._directory = directory
         self._given = shards
 
-    async def next(self, terms: JobTerms, attempt: int) -> list[Work]:
-        """Return what is to be sent once more; nothing if that would not help.
+    async def continued(self, terms: JobTerms) -> list[Work]:
+        """Return the jobs to be continued whose time was over: only their unfinished rows run.
+
+        Args:
+            terms: What the run's jobs are like.
+        """
+        works: list[Work] = []
+        terms = attrs.evolve(terms, on_previous=OnPrevious.NEW)
+        shards = [
+            shard
+            for shard in self._given
+            if shard.state in _UNFINISHED and shard.generation < self._options.retry_rows
+        ]
+        if shards:
+            await self._collector.choose()
+        for shard in shards:
+            left = await self._collector.count(Kind.MISSING, shard.first, shard.last)
+            self.rows += left
+            works += [Work(shard, terms)] if left else []
+        return works
+
+    async def anew(self, terms: JobTerms, attempt: int) -> list[Work]:
+        """Make small jobs of the rows that failed retryably, or that nobody has answered.
 
         Args:
             terms: What the run's jobs are like.
             attempt: 1 for the first time.
+
+        Returns:
+            Nothing if sending rows again would not help.
         """
         await self._collector.choose()
-        return [*await self._continued(terms), *await self._anew(terms, attempt)]
-
-    async def _continued(self, terms: JobTerms) -> list[Work]:
-        """Continue the jobs whose time was over: only their unfinished rows run."""
-        works: list[Work] = []
-        terms = attrs.evolve(terms, on_previous=OnPrevious.NEW)
-        for shard in self._given:
-            if shard.state in _UNFINISHED:
-                left = await self._collector.count(Kind.MISSING, shard.first, shard.last)
-                self.rows += left
-                works += [Work(shard, terms)] if left else []
-        return works
-
-    async def _anew(self, terms: JobTerms, attempt: int) -> list[Work]:
-        """Make small jobs of the rows that failed retryably, or that nobody has answered."""
         path = self._directory / f"again-{attempt}.jsonl"
         selections = [
             Selection(shard.file.path, shard.first, shard.last, kinds)

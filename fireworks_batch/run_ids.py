@@ -15,7 +15,7 @@ import attrs
 
 from fireworks_batch.errors import ConfigurationError
 
-__all__ = ["RunKey", "check_run_name", "generation"]
+__all__ = ["RunKey", "check_run_name", "generation", "generation_of"]
 
 # The server's rule; at most 63 characters in all.
 _LONGEST: Final = 63
@@ -75,6 +75,15 @@ def generation(base: str, number: int) -> str:
         number: 0 for the first.
     """
     return f"{base}-g{number}"
+
+
+def generation_of(job_id: str) -> int:
+    """Return the number that `generation` put into an id.
+
+    Args:
+        job_id: The id.
+    """
+    return int(job_id.rpartition("-g")[2])
 
 
 def check_run_name(name: object) -> str:

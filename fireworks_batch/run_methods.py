@@ -269,8 +269,8 @@ class RunMethods:
                 what it raises ends the run.
 
             retry_rows: How often to send rows again that failed retryably or are missing, as small
-                jobs; of jobs that are EXPIRED or EARLY_STOPPED the rest is continued. Rows of
-                FAILED jobs are not sent again.
+                jobs. Of jobs that are EXPIRED or EARLY_STOPPED the rest is continued before, as often
+                at most, counted over all calls. Rows of FAILED jobs are not sent again.
 
             on_abort: What becomes of jobs under way when this call ends with an error or is
                 cancelled: ``"leave"``, or ``"delete"``, which takes 20 seconds at most. The

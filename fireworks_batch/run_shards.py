@@ -6,6 +6,7 @@ import attrs
 
 from fireworks_batch.collecting import Ended
 from fireworks_batch.input_files import ShardFile
+from fireworks_batch.run_ids import generation_of
 from fireworks_batch.states import JobState
 from fireworks_batch.submitting import ShardSubmission
 
@@ -38,6 +39,11 @@ class Shard:
     def last(self) -> int:
         """The position of its last row."""
         return self.first + self.file.rows - 1
+
+    @property
+    def generation(self) -> int:
+        """The generation of its newest job; 0 as long as the server has none."""
+        return generation_of(self.sent.submitted.job_id) if self.sent else 0
 
     @property
     def state(self) -> JobState:

@@ -36,7 +36,7 @@ from fireworks_batch.output_files import check_targets
 from fireworks_batch.persisting import Persistence
 from fireworks_batch.policies import PollPolicy
 from fireworks_batch.preparing import Prepared, Requests, in_thread
-from fireworks_batch.resending import Resending
+from fireworks_batch.resending import Resending, Work
 from fireworks_batch.result_index import Kind, ResultIndex
 from fireworks_batch.run_input import look_at, workspace
 from fireworks_batch.run_models import RunStage, input_error
@@ -266,15 +266,20 @@ class Run:
         raise ClientStateError(f"the wait for {ref} ended without an end")
 
     async def _send_again(self, collector: Collector, again: Resending, terms: JobTerms) -> None:
-        for attempt in range(1, self._options.retry_rows + 1):
-            before = again.rows
-            works = await again.next(terms, attempt)
-            if not works:
-                break
-            self._board.enter(RunStage.RETRYING, rows=again.rows - before, jobs=len(works))
-            await all_of(
-                partial(self._run_shard, collector, work.shard, work.terms) for work in works
-            )
+        ways: tuple[Callable[[int], Awaitable[list[Work]]], ...] = (
+            lambda _: again.continued(terms),
+            partial(again.anew, terms),
+        )
+        for way in ways:
+            for attempt in range(1, self._options.retry_rows + 1):
+                before = again.rows
+                works = await way(attempt)
+                if not works:
+                    break
+                self._board.enter(RunStage.RETRYING, rows=again.rows - before, jobs=len(works))
+                await all_of(
+                    partial(self._run_shard, collector, work.shard, work.terms) for work in works
+                )
 
     # --- At the end -------------------------------------------------------------------------------
 

@@ -535,6 +535,50 @@ async def test_expired_job_keeps_its_rows_and_its_rest_is_continued(client, emul
     assert 1 == len(sent(emulator, "POST", ":upload"))
 
 
+async def test_rows_sent_again_after_a_continued_job_are_found_again(requests):
+    """A repeated call sends the same rows again, in the same jobs: nothing is billed twice."""
+    tries = Counter()
+
+    def flaky(custom_id, body):
+        tries[custom_id] += 1
+        if custom_id in {"r0", "r29"}:
+            raise RowFailureError("busy", 503)
+        return answer(custom_id, body)
+
+    async with Emulator(speed=6000, responder=flaky) as emulator, connect(emulator) as client:
+        emulator.script_jobs(phases=["RUNNING", "EXPIRED"])
+        terms = {"model": MODEL, "limits": Limits(max_rows=15), "max_in_flight": 1, "retry_rows": 2}
+        async with await client.run(requests, **terms) as first:
+            said = first.report
+        made, billed = creations(emulator), dict(tries)
+        async with await client.run(requests, **terms) as second:
+            assert said.succeeded == second.report.succeeded
+
+        assert 5 == len(made)  # two jobs, the rest of one of them, and two for the bad rows
+        assert made == creations(emulator)
+        assert billed == tries
+
+
+async def test_jobs_that_expire_again_and_again_are_continued_so_often(client, emulator, requests):
+    """The number counts over all calls: a repeated one makes no further job."""
+    emulator.script_jobs(phases=["RUNNING", "EXPIRED"], times=None)
+    for _ in range(2):
+        result = await client.run(requests, model=MODEL, retry_rows=1)
+        await result.aclose()
+
+    assert 2 == len(creations(emulator))
+
+
+async def test_job_that_expired_before_its_first_row_is_run_again(client, emulator, requests):
+    """Its results are none; those of the job that runs its rows again are fetched."""
+    emulator.script_jobs(phases=["PENDING", "EXPIRED"])
+    async with await client.run(requests, model=MODEL, retry_rows=1) as result:
+        assert IDS == await ids_of(result)
+        assert result.report.adds_up
+
+    assert 2 == len(creations(emulator))
+
+
 async def test_expired_job_is_continued_on_request(client, emulator, requests):
     """on_previous='new' continues too, and a later call collects both jobs."""
     emulator.script_jobs(phases=["RUNNING", "EARLY_STOPPED"])
