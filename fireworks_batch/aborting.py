@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from fireworks_batch.errors import FireworksBatchError, NotFoundError
+from fireworks_batch.errors import FireworksBatchError, JobConflictError, NotFoundError
 
 __all__ = ["Abort"]
 
@@ -45,6 +45,8 @@ class Abort:
         try:
             yield
         except BaseException as exc:
+            if isinstance(exc, JobConflictError) and exc.ref is not None:
+                self.end(exc.ref.job_id)  # it is somebody else's
             if self._under_way:
                 said = await self._give_up()
                 _log.warning("the run is given up: %s", said)

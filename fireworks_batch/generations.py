@@ -14,6 +14,7 @@ from fireworks_batch.states import JobPhase, JobState
 
 __all__ = [
     "MOST_GENERATIONS",
+    "UNFINISHED",
     "Adopt",
     "AwaitDeletion",
     "Create",
@@ -28,6 +29,8 @@ __all__ = [
 ]
 
 MOST_GENERATIONS: Final = 10_000
+# Ends of a job whose rest can be run alone.
+UNFINISHED: Final = frozenset({JobState.EXPIRED, JobState.EARLY_STOPPED})
 
 
 class OnPrevious(enum.StrEnum):
@@ -46,7 +49,7 @@ class Standing(enum.Enum):
     UNDER_WAY = "it has not ended"
     COMPLETED = "it is COMPLETED and its output is there"
     UNFINISHED = "its window passed or it was stopped early: finished rows are there"
-    FAILED = "it ended badly"
+    FAILED = "it ended badly, or nobody can say how"
     VANISHED = "its output is gone, or it was deleted: nothing can be had of it"
     LEAVING = "it is being deleted, and its id will be free"
 
@@ -54,8 +57,7 @@ class Standing(enum.Enum):
 # States in which a job stands for itself; for the rest its phase decides.
 _BY_STATE: Final = {
     JobState.COMPLETED: Standing.COMPLETED,
-    JobState.EXPIRED: Standing.UNFINISHED,
-    JobState.EARLY_STOPPED: Standing.UNFINISHED,
+    **dict.fromkeys(UNFINISHED, Standing.UNFINISHED),
     JobState.FAILED: Standing.FAILED,
     JobState.CANCELLED: Standing.FAILED,
     JobState.DELETED: Standing.VANISHED,
@@ -72,6 +74,8 @@ def standing(job: BatchInferenceJob, *, has_output: bool) -> Standing:
     """
     if job.state.phase is JobPhase.LEAVING:
         return Standing.LEAVING
+    if job.state == JobState.ARCHIVED and has_output:
+        return Standing.FAILED  # whether all of its rows were done is not known
     found = _BY_STATE.get(job.state, Standing.UNDER_WAY)
     if has_output or found in {Standing.UNDER_WAY, Standing.FAILED}:
         return found

@@ -9,13 +9,12 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 import attrs
 
 from fireworks_batch.collecting import Collector, Selection
 from fireworks_batch.errors import FireworksBatchError
-from fireworks_batch.generations import OnPrevious
+from fireworks_batch.generations import UNFINISHED, OnPrevious
 from fireworks_batch.input_rows import RowRules
 from fireworks_batch.preparing import in_thread
 from fireworks_batch.result_index import Kind
@@ -28,8 +27,6 @@ from fireworks_batch.submitting import JobTerms
 __all__ = ["Resending", "Work"]
 
 _log = logging.getLogger("fireworks_batch.run")
-
-_UNFINISHED: Final = frozenset({JobState.EXPIRED, JobState.EARLY_STOPPED})
 
 
 @attrs.frozen
@@ -77,7 +74,7 @@ class Resending:
         shards = [
             shard
             for shard in self._given
-            if shard.state in _UNFINISHED and shard.generation < self._options.retry_rows
+            if shard.state in UNFINISHED and shard.generation < self._options.retry_rows
         ]
         if shards:
             await self._collector.choose()
@@ -133,4 +130,4 @@ def _worth_it(state: JobState) -> tuple[Kind, ...]:
         return Kind.RETRYABLE, Kind.MISSING
     # The rest of an unfinished job is continued. A failed one would fail again, but where some of
     # its rows were answered, it was not the job as a whole that failed.
-    return () if state in _UNFINISHED else (Kind.RETRYABLE,)
+    return () if state in UNFINISHED else (Kind.RETRYABLE,)

@@ -173,8 +173,8 @@ class RunMethods:
 
             on_progress: Called in the event loop with a `RunProgress` after each look.
 
-            cleanup: ``"datasets"`` deletes the input datasets when all results are here; outputs
-                stay, since they are what a repeated call finds.
+            cleanup: ``"datasets"`` deletes the input datasets when all results are here, but for
+                jobs whose rest can be continued; outputs stay: a repeated call finds them.
 
             timeout: Seconds for each job, above 0. By default as long as the job's own window,
                 and an hour. None: no limit.
@@ -269,8 +269,8 @@ class RunMethods:
                 what it raises ends the run.
 
             retry_rows: How often to send rows again that failed retryably or are missing, as small
-                jobs. Of jobs that are EXPIRED or EARLY_STOPPED the rest is continued before, as often
-                at most, counted over all calls. Rows of FAILED jobs are not sent again.
+                jobs. Of jobs that are EXPIRED or EARLY_STOPPED the rest is continued first, as
+                often at most, counted over all calls. Rows of FAILED jobs are not sent again.
 
             on_abort: What becomes of jobs under way when this call ends with an error or is
                 cancelled: ``"leave"``, or ``"delete"``, which takes 20 seconds at most. The

@@ -70,5 +70,6 @@ def job_template(codec: Codec, *, name: object, arguments: Mapping[str, Any]) ->
     draft = draft_job(_ANY_ACCOUNT, _ANY_ID, input_dataset=_ANY_ID, **said)
     body = body_of(draft, codec)
     own = {"model", "inputDatasetId"}
-    parameters = {key: value for key, value in body.items() if key not in own}
+    # An empty message says what none says: both are the same job.
+    parameters = {key: value for key, value in body.items() if key not in own and value != {}}
     return JobTemplate(name=checked, model=draft.model, arguments=said, parameters=parameters)

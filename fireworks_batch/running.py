@@ -26,7 +26,7 @@ from fireworks_batch.errors import (
     FireworksBatchError,
     NotFoundError,
 )
-from fireworks_batch.generations import OnPrevious
+from fireworks_batch.generations import UNFINISHED, OnPrevious
 from fireworks_batch.input_rows import RowRules
 from fireworks_batch.jobs import Jobs
 from fireworks_batch.limits import Limits
@@ -298,7 +298,6 @@ class Run:
             await write_lines(index, options.output, Kind.OK)
         if options.errors is not None:
             await write_lines(index, options.errors, Kind.FAILED, Kind.RETRYABLE)
-        datasets = [end.submitted.dataset_id for end in ends]
         report = run_report(
             tally,
             ends,
@@ -307,13 +306,17 @@ class Run:
             adopted=submission.adopted,
             skipped=submission.skipped,
             retried=retried,
-            not_cleaned=await self._clean(datasets) if options.cleanup == "datasets" else (),
+            not_cleaned=await self._clean(ends) if options.cleanup == "datasets" else (),
         )
         _log.info("%s: %s", submission, report)
         return BatchResult(index, directory, submission, report)
 
-    async def _clean(self, datasets: Iterable[str]) -> list[str]:
+    async def _clean(self, ends: Sequence[Ended]) -> list[str]:
         """Delete the inputs, now that all results are here; what cannot be deleted is named."""
+        # The rest of an unfinished job can be continued, on its input, unless that was done.
+        kept = {end.submitted.dataset_id for end in ends if end.job.state in UNFINISHED}
+        kept -= {end.submitted.dataset_id for end in ends if end.job.is_success}
+        datasets = {end.submitted.dataset_id for end in ends} - kept
         left: list[str] = []
 
         async def delete(dataset_id: str) -> None:
@@ -325,7 +328,7 @@ class Run:
                 _log.warning("dataset %r could not be deleted: %s", dataset_id, error)
                 left.append(dataset_id)
 
-        await all_of(partial(delete, dataset_id) for dataset_id in dict.fromkeys(datasets))
+        await all_of(partial(delete, dataset_id) for dataset_id in sorted(datasets))
         return left
 
 

@@ -14,7 +14,9 @@ from fireworks_batch import (
     BatchClient,
     ClientStateError,
     ConfigurationError,
+    InferenceParameters,
     InputRowsError,
+    JobConflictError,
     JobRef,
     LocalFileError,
     PollPolicy,
@@ -181,6 +183,29 @@ async def test_parameters_reach_the_job(client):
     )
     assert job.id.startswith("nightly-run-")
     assert job.id.endswith("-g0")
+
+
+@pytest.mark.parametrize(
+    "spellings",
+    [
+        [{}, {"inference_parameters": {}}, {"inference_parameters": InferenceParameters()}],
+        [{}, {"placement": {}}, {"system_prompt": ""}],
+        [
+            {"inference_parameters": {"temperature": 1, "extra_body": {"a": 1.0, "b": []}}},
+            {
+                "inference_parameters": InferenceParameters(
+                    temperature=1.0, extra_body='{"b":[], "a":1}'
+                )
+            },
+        ],
+    ],
+)
+async def test_one_meaning_is_one_job_however_it_is_spelled(client, emulator, spellings):
+    """Mapping or object, order of keys, whole floats, empty or not said: the same id."""
+    for spelling in spellings:
+        await client.submit([mapping("a")], model=MODEL, **spelling)
+
+    assert 1 == len(creations(emulator))
 
 
 async def test_anything_that_differs_is_another_job(client, emulator):
@@ -417,6 +442,18 @@ async def test_completed_job_without_its_output_runs_again(client, emulator, req
         assert () == second.report.adopted
 
     assert [job.job_id, job.job_id.removesuffix("0") + "1"] == creations(emulator)
+
+
+async def test_archived_job_whose_output_is_there_is_not_billed_again(client, emulator, requests):
+    """Its rows were paid for and can be had: they are collected."""
+    async with await client.run(requests, model=MODEL) as first:
+        (ref,) = first.submission.refs
+    emulator.script_job(ref.job_id, phases=["ARCHIVED"])
+    async with await client.run(requests, model=MODEL) as second:
+        assert IDS == await ids_of(second)
+        assert ["ARCHIVED"] == [str(job.state) for job in second.report.adopted]
+
+    assert 1 == len(creations(emulator))
 
 
 async def test_job_being_deleted_is_waited_for(client, emulator, requests):
@@ -908,6 +945,17 @@ async def test_job_that_cannot_be_deleted_is_named(client, emulator, requests):
     assert 3 == len(sent(emulator, "DELETE"))
 
 
+async def test_job_of_somebody_else_is_not_deleted(client, emulator, requests):
+    """An id that is taken by another job is an error, and no reason to stop that one."""
+    (ref,) = (await client.submit(requests, model=MODEL)).refs
+    emulator.script_job(ref.job_id, phases=["RUNNING"], fields={"model": f"{MODEL}-2"})
+    emulator.add_fault("status", status=404, method="GET", path=f"*/{ref.job_id}", times=1)
+    with pytest.raises(JobConflictError):
+        await client.run(requests, model=MODEL, on_abort="delete")
+
+    assert [] == sent(emulator, "DELETE")
+
+
 async def test_first_failure_ends_the_run_and_is_raised_itself(client, emulator, requests):
     """No group of exceptions: the error of the one request that failed for good."""
     emulator.add_fault("status", status=400, method="POST", path="*/batchInferenceJobs", times=1)
@@ -928,6 +976,19 @@ async def test_inputs_are_deleted_when_all_results_are_here(client, emulator, re
         assert IDS == await ids_of(again)
 
     assert 3 == len(creations(emulator))
+
+
+async def test_input_of_an_unfinished_job_is_kept(client, emulator, requests):
+    """Its rest can still be continued, and runs on that input."""
+    emulator.script_jobs(phases=["RUNNING", "EXPIRED"])
+    async with await client.run(requests, model=MODEL, cleanup="datasets") as first:
+        assert first.report.missing
+    assert [] == sent(emulator, "DELETE")
+    async with await client.run(requests, model=MODEL, cleanup="datasets", retry_rows=1) as second:
+        assert second.report.is_complete
+
+    assert 1 == len(sent(emulator, "POST", ":upload"))
+    assert 1 == len(sent(emulator, "DELETE"))
 
 
 async def test_dataset_that_cannot_be_deleted_is_reported(client, emulator, requests):
