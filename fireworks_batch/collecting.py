@@ -14,6 +14,7 @@ from fireworks_batch.errors import NotFoundError
 from fireworks_batch.input_files import open_lines, read_blocks
 from fireworks_batch.input_rows import plain_ids
 from fireworks_batch.jobs import Jobs
+from fireworks_batch.local_io import reported
 from fireworks_batch.models import BatchInferenceJob, JobProgress
 from fireworks_batch.preparing import in_thread
 from fireworks_batch.result_index import Kind, ResultIndex, Tally
@@ -181,12 +182,13 @@ class Collector:
             target: The file to write.
         """
         written: list[int] = []
-        file = await in_thread(lambda: target.open("wb"), undo=lambda opened: opened.close())
-        try:
-            for selection in selections:
-                await self._in_steps(self._select(selection, file, written))
-        finally:
-            await in_thread(file.close)
+        with reported("write", str(target)):
+            file = await in_thread(lambda: target.open("wb"), undo=lambda opened: opened.close())
+            try:
+                for selection in selections:
+                    await self._in_steps(self._select(selection, file, written))
+            finally:
+                await in_thread(file.close)
         return sum(written)
 
     def _select(self, selection: Selection, file: IO[bytes], written: list[int]) -> Iterator[None]:

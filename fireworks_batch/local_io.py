@@ -68,6 +68,8 @@ def reported(verb: str, path: str) -> Iterator[None]:
     """
     try:
         yield
+    except LocalFileError:
+        raise  # it has a name already
     except OSError as exc:
         reason = exc.strerror or str(exc)
         raise LocalFileError(f"cannot {verb} {path!r}: {reason}", errno=exc.errno) from exc

@@ -18,6 +18,7 @@ from fireworks_batch.id_sets import IdSet, Suspects
 from fireworks_batch.input_files import Block, ShardFile, file_stamp, open_lines, read_blocks
 from fireworks_batch.input_rows import Row, RowProblem, RowRules, check_row, plain_ids
 from fireworks_batch.limits import Limits
+from fireworks_batch.local_io import write_all
 from fireworks_batch.splitting import Room, cuts
 
 __all__ = ["Scan", "ScanTerms"]
@@ -227,7 +228,7 @@ class _Shards:
         self._rows += rows
         self._bytes += len(data)
         if not self._is_own and self._terms.write:
-            self._open().write(data)
+            write_all(self._open(), data)
 
     def end(self) -> None:
         """End a job that another one follows."""
@@ -259,7 +260,7 @@ class _Shards:
 
     def _open(self) -> IO[bytes]:
         if self._file is None:
-            self._file = self._path.open("wb")
+            self._file = self._path.open("wb", buffering=0)
         return self._file
 
     def _end(self, path: Path) -> None:
@@ -285,7 +286,7 @@ class _Shards:
         with self._terms.path.open("rb") as source:
             while left and not self._stop.is_set():
                 data = source.read(min(left, _COPIED))
-                self._open().write(data)
+                write_all(self._open(), data)
                 left -= len(data)
                 if not data:
                     raise ConfigurationError(

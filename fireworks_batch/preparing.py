@@ -19,6 +19,7 @@ from fireworks_batch.errors import ConfigurationError
 from fireworks_batch.id_sets import Suspects
 from fireworks_batch.input_files import ShardFile, check_path
 from fireworks_batch.input_rows import RowProblem
+from fireworks_batch.local_io import reported, write_all
 from fireworks_batch.preflight import Scan, ScanTerms
 
 __all__ = ["Prepared", "Requests", "Spooled", "in_thread", "prepare", "spool"]
@@ -85,15 +86,16 @@ async def prepare(terms: ScanTerms) -> Prepared:
 async def _pass(terms: ScanTerms, suspects: Suspects | None = None) -> Scan:
     scan = await in_thread(partial(Scan, terms, suspects), undo=Scan.close)
     try:
-        while await in_thread(partial(_advance, scan), stop=scan.stop):
+        while await in_thread(partial(_advance, scan, terms.directory), stop=scan.stop):
             pass
     finally:
         await in_thread(scan.close)
     return scan
 
 
-def _advance(scan: Scan) -> bool:
-    return all(scan.advance() for _ in range(_SLICE))
+def _advance(scan: Scan, directory: Path) -> bool:
+    with reported("write", str(directory)):
+        return all(scan.advance() for _ in range(_SLICE))
 
 
 # --- Requests that are no file ------------------------------------------------------------------
@@ -123,13 +125,14 @@ async def spool(requests: Requests, path: Path, *, most_problems: int = 100) -> 
 
     Raises:
         ConfigurationError: They are neither, or there is no such file.
+        LocalFileError: They cannot be written.
     """
     if isinstance(requests, str | os.PathLike):
         return Spooled(await in_thread(partial(check_path, Path(requests))))
     items = _items(requests)
     problems: list[RowProblem] = []
     written = count = 0
-    file = await in_thread(lambda: path.open("wb"), undo=_close)
+    file = await in_thread(lambda: path.open("wb", buffering=0), undo=_close)
     try:
         async for chunk in _chunks(items):
             found = await in_thread(partial(_write, file, chunk, written + 1))
@@ -190,7 +193,8 @@ def _write(file: IO[bytes], chunk: list[Any], first: int) -> list[RowProblem]:
             custom_id = item.get("custom_id") if isinstance(item, Mapping) else None
             named = custom_id if isinstance(custom_id, str) else None
             problems.append(RowProblem(number, named, reason))
-    file.write(b"".join(line + b"\n" for line in lines))
+    with reported("write", file.name):
+        write_all(file, b"".join(line + b"\n" for line in lines))
     return problems
 
 

@@ -7,11 +7,13 @@ is chosen: the first that succeeded, else the newest failure. Synchronous, for u
 import enum
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
 import attrs
 
+from fireworks_batch.errors import LocalFileError
 from fireworks_batch.input_files import read_blocks
 
 __all__ = ["Chosen", "Kind", "Place", "ReadRow", "ResultIndex", "Tally"]
@@ -141,8 +143,10 @@ class ResultIndex:
         """The files that places are in."""
         self.unreadable = 0
         """Lines that are no rows."""
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._connection.executescript(_SCHEMA)
+        self._path = path
+        with self._reported():
+            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._connection.executescript(_SCHEMA)
         self._open: dict[int, IO[bytes]] = {}
         self._has_expected = False
 
@@ -263,14 +267,24 @@ class ResultIndex:
     # --- SQLite -----------------------------------------------------------------------------------
 
     def _run(self, query: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
-        return self._connection.execute(query, values)
+        with self._reported():
+            return self._connection.execute(query, values)
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        """Say which file it is that fails; the disk may be full."""
+        try:
+            yield
+        except sqlite3.OperationalError as exc:
+            raise LocalFileError(f"cannot write {str(self._path)!r}: {exc}") from exc
 
     def _one(self, query: str) -> int:
         return int(self._run(query).fetchone()[0])
 
     def _many(self, query: str, rows: Iterable[tuple[object, ...]]) -> None:
         self._run("BEGIN")
-        self._connection.executemany(query, rows)
+        with self._reported():
+            self._connection.executemany(query, rows)
         self._run("COMMIT")
 
 

@@ -1,5 +1,6 @@
 """Requests of a run, looked at in a directory that goes with it."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ from typing import Any
 import attrs
 
 from fireworks_batch.input_rows import RowRules
+from fireworks_batch.local_io import reported
 from fireworks_batch.preflight import ScanTerms
 from fireworks_batch.preparing import Prepared, Requests, in_thread, prepare, spool
 from fireworks_batch.run_models import CheckReport, JobPlan
@@ -73,8 +75,7 @@ async def look_at(
 @asynccontextmanager
 async def workspace(*, keep: bool = False) -> AsyncIterator[Path]:
     """Make a directory for the time of the block; if it is to be kept, only failure removes it."""
-    make = partial(tempfile.mkdtemp, prefix="fireworks-batch-")
-    path = Path(await in_thread(make, undo=partial(shutil.rmtree, ignore_errors=True)))
+    path = await in_thread(_make_directory, undo=partial(shutil.rmtree, ignore_errors=True))
     is_kept = False
     try:
         yield path
@@ -82,3 +83,8 @@ async def workspace(*, keep: bool = False) -> AsyncIterator[Path]:
     finally:
         if not is_kept:
             await in_thread(partial(shutil.rmtree, path, ignore_errors=True))
+
+
+def _make_directory() -> Path:
+    with reported("make a directory in", os.environ.get("TMPDIR", "the temporary directory")):
+        return Path(tempfile.mkdtemp(prefix="fireworks-batch-"))

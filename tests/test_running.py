@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import resource
 from collections import Counter
 
 import attrs
@@ -843,6 +844,38 @@ async def test_output_that_cannot_be_written_is_found_out_first(
         await client.run(requests, model=MODEL, output=tmp_path / "x", errors=tmp_path / "x")
     assert [] == emulator.requests()
     assert [requests] == list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def full_disk():
+    """Call it: files cannot grow any more beyond some bytes."""
+    _, hard = before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize(
+    ("size", "is_file", "limits", "named"),
+    [
+        (20_000, False, Limits(), "requests.jsonl"),
+        (60_000, True, Limits(max_rows=900), "fireworks-batch-"),
+        (10_000, True, Limits(), "index.sqlite"),
+    ],
+)
+async def test_full_disk_is_named(
+    client, tmp_path, monkeypatch, full_disk, size, is_file, limits, named
+):
+    """Whatever is written when it shows, the error says where, and nothing is left behind."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    rows = [mapping(f"r{number}") for number in range(1000)]
+    path = tmp_path / "many.jsonl"
+    path.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+    full_disk(size)
+    with pytest.raises(LocalFileError, match="cannot write .*" + named):
+        await client.run(path if is_file else rows, model=MODEL, limits=limits)
+
+    assert [] == list((tmp_path / "tmp").iterdir())
 
 
 async def test_output_is_replaced_only_by_whole_results(client, emulator, requests, tmp_path):
