@@ -1,5 +1,6 @@
 """Whether files can be written in the end, asked before anything is sent."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Sequence
@@ -33,7 +34,10 @@ def check_targets(targets: Sequence[Path | None], requests: object) -> None:
         seen.append(target)
         with reported("write", str(target)):
             if target.is_dir():
-                raise IsADirectoryError(21, "it is a directory")
+                raise IsADirectoryError(errno.EISDIR, "it is a directory")
+            if target.exists() and not target.is_file():
+                # The finished file would take its place: /dev/null would be gone.
+                raise OSError(errno.EINVAL, "it is there and no regular file")
             with tempfile.TemporaryFile(dir=target.parent):
                 pass
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import os
 import resource
 from collections import Counter
 
@@ -876,6 +877,17 @@ async def test_full_disk_is_named(
         await client.run(path if is_file else rows, model=MODEL, limits=limits)
 
     assert [] == list((tmp_path / "tmp").iterdir())
+
+
+async def test_device_is_no_output(client, emulator, requests, tmp_path):
+    """It would be replaced by a file, as /dev/null for a user who may: a pipe stands for it."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(LocalFileError, match="pipe': it is there and no regular file"):
+        await client.run(requests, model=MODEL, output=pipe)
+
+    assert pipe.is_fifo()
+    assert [] == emulator.requests()
 
 
 async def test_output_is_replaced_only_by_whole_results(client, emulator, requests, tmp_path):
