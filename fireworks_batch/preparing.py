@@ -34,7 +34,8 @@ _T = TypeVar("_T")
 _SLICE: Final = 16
 # Seconds for which an iterable may be asked before others have their turn.
 _TURN: Final = 0.005
-_CHUNK: Final = 2_000
+# Mappings in memory at a time: one may hold a picture of a megabyte.
+_CHUNK: Final = 100
 
 
 @attrs.frozen(kw_only=True)

@@ -8,6 +8,7 @@ import enum
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import IO, Final
 
@@ -74,6 +75,8 @@ ORDER BY position LIMIT ?
 # A rank that every failure has, so that any success comes before it.
 _FAILED: Final = 10**15
 _LAST: Final = 2**62
+# Lines that one page stands for: rows with pictures or log probabilities may have megabytes each.
+_MOST_BYTES: Final = 8 * 1024 * 1024
 # Files kept open: rows come job by job, and there may be more jobs than a process may open files.
 _OPEN: Final = 32
 
@@ -232,6 +235,8 @@ class ResultIndex:
     ) -> list["Chosen"]:
         """Return the next chosen results of some kinds, in the order of the input.
 
+        Not more than some megabytes of lines, but one at least where there is one.
+
         Args:
             kinds: Which.
             after: The position of the last one before; 0 for the first page.
@@ -241,7 +246,9 @@ class ResultIndex:
         end = _LAST if last is None else last
         wanted = [kind in kinds for kind in Kind]
         rows = self._run(_PAGE, (after, end, *wanted, size)).fetchall()
-        return [Chosen(position, custom_id, _place(*at)) for position, custom_id, *at in rows]
+        page = [Chosen(position, custom_id, _place(*at)) for position, custom_id, *at in rows]
+        sizes = accumulate(each.place.length if each.place else 0 for each in page)
+        return page[: max(1, sum(size <= _MOST_BYTES for size in sizes))]
 
     def count(self, kind: Kind, first: int, last: int) -> int:
         """Return how many rows within positions are of a kind."""

@@ -202,3 +202,23 @@ def test_numbers_add_up_whatever_comes(tmp_path_factory, expected, rows):
     assert len(wanted - there) == tally.missing
     assert len(there - wanted) == tally.foreign
     assert len(rows) - len({(custom_id, job) for custom_id, _, job in rows}) == tally.duplicate
+
+
+def test_page_of_long_lines_is_short(index, add):
+    """Pages are bounded by their bytes too, and still each row comes once."""
+    ids = ["a", "b", "c", "d"]
+    index.expect(ids)
+    add(
+        0,
+        *(
+            line(each, text="x" * 10**6 * size)
+            for each, size in zip(ids, [3, 3, 3, 9], strict=True)
+        ),
+    )
+    index.choose()
+    pages, after = [], 0
+    while page := index.page((Kind.OK,), after=after):
+        pages.append([each.custom_id for each in page])
+        after = page[-1].position
+
+    assert [["a", "b"], ["c"], ["d"]] == pages

@@ -790,6 +790,23 @@ async def test_bad_rows_are_one_error_and_nothing_is_sent(client, emulator, requ
     assert [] == emulator.requests()
 
 
+async def test_mappings_are_written_a_few_at_a_time(client, tmp_path, monkeypatch):
+    """Rows with a megabyte each fit into memory: those before have left it."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    written = []
+
+    def rows():
+        for number in range(1000):
+            (path,) = (tmp_path / "tmp").glob("*/requests.jsonl")
+            written.append(number - path.read_bytes().count(b"\n"))
+            yield mapping(f"r{number}")
+
+    await client.check(rows())
+
+    assert max(written) <= 100
+
+
 async def test_bad_rows_can_be_skipped(client, requests, caplog):
     """They are left out with a warning, and counted in the report."""
     with requests.open("ab") as file:
