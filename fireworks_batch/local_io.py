@@ -41,18 +41,32 @@ def _retrieve(step: asyncio.Future[_T]) -> None:
         step.exception()
 
 
-async def ended(step: asyncio.Future[_T]) -> _T:
-    """Return the result of work that was begun, when it has ended; as `off_loop`."""
+async def ended(
+    step: asyncio.Future[_T],
+    *,
+    stop: Callable[[], None] | None = None,
+    undo: Callable[[_T], object] | None = None,
+) -> _T:
+    """Return the result of work that was begun, when it has ended; as `off_loop`.
+
+    Args:
+        step: The work.
+        stop: Called when it is given up, to end it sooner.
+        undo: Called with what came of it when it is given up: closes what was opened.
+    """
     cancellation: asyncio.CancelledError | None = None
     while not step.done():
         try:
             await asyncio.wait([step])
         except asyncio.CancelledError as exc:
             cancellation = exc
-    if cancellation is not None:
-        step.exception()
-        raise cancellation
-    return step.result()
+            if stop is not None:
+                stop()
+    if cancellation is None:
+        return step.result()
+    if step.exception() is None and undo is not None:
+        undo(step.result())
+    raise cancellation
 
 
 @contextmanager

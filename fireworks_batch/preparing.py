@@ -19,7 +19,7 @@ from fireworks_batch.errors import ConfigurationError
 from fireworks_batch.id_sets import Suspects
 from fireworks_batch.input_files import ShardFile, check_path
 from fireworks_batch.input_rows import RowProblem
-from fireworks_batch.local_io import reported, write_all
+from fireworks_batch.local_io import begin, ended, reported, write_all
 from fireworks_batch.preflight import Scan, ScanTerms
 
 __all__ = ["Prepared", "Requests", "Spooled", "in_thread", "prepare", "spool"]
@@ -221,17 +221,4 @@ async def in_thread(
         stop: Called when it is given up, to end it sooner.
         undo: Called with what came of it when it is given up: closes what was opened.
     """
-    future = asyncio.get_running_loop().run_in_executor(None, work)
-    cancellation: asyncio.CancelledError | None = None
-    while not future.done():
-        try:
-            await asyncio.wait([future])
-        except asyncio.CancelledError as exc:
-            cancellation = exc
-            if stop is not None:
-                stop()
-    if cancellation is None:
-        return future.result()
-    if future.exception() is None and undo is not None:
-        undo(future.result())
-    raise cancellation
+    return await ended(begin(work), stop=stop, undo=undo)
