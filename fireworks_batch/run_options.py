@@ -1,5 +1,6 @@
 """What a run was asked for, checked before anything is read or sent."""
 
+import inspect
 import math
 import os
 from collections.abc import Callable
@@ -42,8 +43,8 @@ def _limits(_: object, __: "attrs.Attribute[Any]", value: Any) -> None:
 
 
 def _callable(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-    if value is not None and not callable(value):
-        raise ConfigurationError(f"{attribute.name} must be a function, not {value!r}")
+    if value is not None and (not callable(value) or inspect.iscoroutinefunction(value)):
+        raise ConfigurationError(f"{attribute.name} must be a plain function, not {value!r}")
 
 
 def _timeout(_: object, __: "attrs.Attribute[Any]", value: Any) -> None:

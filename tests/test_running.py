@@ -932,6 +932,7 @@ async def test_output_is_replaced_only_by_whole_results(client, emulator, reques
         {"on_previous": "retry"},
         {"limits": 5},
         {"retry_rows": -1},
+        {"on_progress": asyncio.sleep},
     ],
 )
 async def test_bad_argument_is_refused_before_anything_is_read(client, emulator, tmp_path, wrong):
