@@ -18,6 +18,9 @@ LANES: Final = 10
 CUT: Final = 0.7
 # What a second 429 in spite of that adds to the spacing.
 WIDENING: Final = 1.5
+# How far 429s can widen the spacing that the first of them taught: a server that refuses at random
+# teaches nothing, and must not bring everything to a stand.
+WIDEST: Final = 4.0
 # Each request that had to wait narrows the spacing to this share of it: quickly at first, and
 # slowly where the rate comes near the one that the server refused.
 QUICKLY: Final = 0.99
@@ -43,6 +46,7 @@ class Pace:
     """Seconds between two requests; 0 before the first 429."""
 
     _learned: float = 0.0
+    _first: float = 0.0
     _sent: deque[float] = attrs.field(factory=lambda: deque(maxlen=6000))
 
     def count(self, moment: float, *, was_held: bool) -> None:
@@ -57,7 +61,7 @@ class Pace:
         if was_held:
             self.spacing *= QUICKLY if self.spacing > NEAR * self._learned else SLOWLY
             if self.spacing < FORGOTTEN * self._learned:
-                self.spacing = self._learned = 0.0
+                self.spacing = self._learned = self._first = 0.0
 
     def slow_down(self, now: float, hold: float) -> None:
         """Learn from a 429.
@@ -69,7 +73,10 @@ class Pace:
         while self._sent and self._sent[0] <= now - MINUTE:
             self._sent.popleft()
         observed = MINUTE / (CUT * max(1, len(self._sent)))
-        wanted = max(WIDENING * self.spacing, min(observed, hold / 2))
+        if not self._first:
+            self._first = wanted = min(observed, hold / 2)
+        else:
+            wanted = min(WIDENING * self.spacing, WIDEST * self._first)
         self.spacing = self._learned = max(self.spacing, min(wanted, hold))
 
 

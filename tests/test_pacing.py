@@ -157,16 +157,18 @@ def test_several_429s_of_one_closure_teach_once():
 
 def test_a_429_in_spite_of_the_spacing_widens_it():
     """By half, and never beyond the closure."""
-    pace = Pace(spacing=4.0)
-    pace.slow_down(0.0, 60.0)
-    assert pace.spacing == pytest.approx(60.0 / 2)
-    pace = Pace(spacing=4.0)
-    pace.slow_down(0.0, 8.0)
-    assert pace.spacing == pytest.approx(6.0)
-    pace.slow_down(0.0, 8.0)
-    assert pace.spacing == pytest.approx(8.0)
-    pace.slow_down(0.0, 1.0)
-    assert pace.spacing == pytest.approx(8.0)
+    pace = Pace()
+    for hold, spacing in [(8.0, 4.0), (8.0, 6.0), (8.0, 8.0), (1.0, 8.0)]:
+        pace.slow_down(0.0, hold)
+        assert pace.spacing == pytest.approx(spacing)
+
+
+def test_429s_at_random_bring_nothing_to_a_stand():
+    """The spacing that the first one taught is widened to four times itself, no more."""
+    pace = Pace()
+    for hold in [2.0] + [60.0] * 20:
+        pace.slow_down(0.0, hold)
+    assert pace.spacing == pytest.approx(4.0)
 
 
 def test_a_rate_that_is_not_used_up_is_not_raised():
