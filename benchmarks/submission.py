@@ -131,7 +131,7 @@ async def collect(directory: Path, count: int) -> None:
     tally = await collector.choose()
     if tally.succeeded != count:
         raise SystemExit(f"{tally.succeeded} of {count} rows were found")
-    submission = Submission(account_id="a", base_url="b", name="", jobs=())
+    submission = Submission(account_id="a", base_url="b", name="", model="m", jobs=())
     report = RunReport(rows=count, succeeded=count, failed=0, missing=0)
     result = BatchResult(index, own, submission, report)
     for number in range(0, count, max(1, count // 10_000)):

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 import attrs
 
 from fireworks_batch.collecting import Ended
+from fireworks_batch.errors import ConfigurationError
 from fireworks_batch.input_files import ShardFile
 from fireworks_batch.run_ids import generation_of
 from fireworks_batch.states import JobState
+from fireworks_batch.submission import Submission
 from fireworks_batch.submitting import ShardSubmission
 
-__all__ = ["Shard", "shards_of"]
+__all__ = ["Shard", "check_same_rows", "shards_of"]
 
 
 @attrs.define
@@ -64,3 +66,28 @@ def shards_of(files: Sequence[ShardFile], *, first: int = 0, attempt: int = 0) -
         shards.append(Shard(number, file, position, attempt))
         position += file.rows
     return shards
+
+
+def check_same_rows(files: Sequence[ShardFile], submission: Submission) -> None:
+    """Refuse rows that are not those of a submission, byte for byte.
+
+    Args:
+        files: The rows of each job, checked and split as those of the submission were.
+        submission: What was submitted.
+
+    Raises:
+        ConfigurationError: They are others.
+    """
+    rows = sum(file.rows for file in files)
+    if rows != submission.rows:
+        raise ConfigurationError(
+            f"the requests have {rows} good rows, and the submission has {submission.rows}: "
+            "they are not those that were submitted"
+        )
+    # As many rows in all: more or fewer jobs than there were differ in one of those before.
+    for file, job in zip(files, submission.jobs, strict=False):
+        if file.sha256 != job.sha256:
+            raise ConfigurationError(
+                f"lines {file.first_line} to {file.last_line} of the requests are not what job "
+                f"{job.job_id!r} was given, byte for byte: they are not those that were submitted"
+            )

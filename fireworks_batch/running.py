@@ -22,14 +22,12 @@ from fireworks_batch.concurrency import all_of
 from fireworks_batch.datasets import Datasets
 from fireworks_batch.errors import (
     ClientStateError,
-    ConfigurationError,
     FireworksBatchError,
     NotFoundError,
 )
 from fireworks_batch.generations import UNFINISHED, OnPrevious
 from fireworks_batch.input_rows import RowRules
 from fireworks_batch.jobs import Jobs
-from fireworks_batch.limits import Limits
 from fireworks_batch.models import BatchInferenceJob
 from fireworks_batch.names import JobRef
 from fireworks_batch.output_files import check_targets
@@ -42,7 +40,7 @@ from fireworks_batch.run_input import look_at, workspace
 from fireworks_batch.run_models import RunStage, input_error
 from fireworks_batch.run_options import RunOptions
 from fireworks_batch.run_progress import ProgressBoard
-from fireworks_batch.run_shards import Shard, shards_of
+from fireworks_batch.run_shards import Shard, check_same_rows, shards_of
 from fireworks_batch.run_template import JobTemplate
 from fireworks_batch.submission import AdoptedJob, Submission, SubmittedJob
 from fireworks_batch.submitting import JobTerms, ShardSubmission, Submitter
@@ -53,7 +51,6 @@ _log = logging.getLogger("fireworks_batch.run")
 _T = TypeVar("_T")
 
 _ANY_NUMBER: Final = 1_000_000
-_NO_LIMITS: Final = Limits(max_bytes=2**62)
 
 
 @attrs.frozen(kw_only=True)
@@ -199,13 +196,10 @@ class Run:
         self, requests: Requests, submission: Submission, directory: Path
     ) -> list[Path]:
         """Return files of the rows that were submitted, from the requests they were made of."""
-        options = attrs.evolve(self._options, on_bad_row="skip", limits=_NO_LIMITS)
-        prepared = await look_at(requests, RowRules(), options, directory)
-        if prepared.rows != submission.rows:
-            raise ConfigurationError(
-                f"the requests have {prepared.rows} good rows, and the submission has "
-                f"{submission.rows}: they are not those that were submitted"
-            )
+        # By what they were checked and split by then, the same rows make the same inputs of jobs.
+        options = attrs.evolve(self._options, on_bad_row="skip", limits=submission.limits)
+        prepared = await look_at(requests, submission.rules, options, directory)
+        check_same_rows(prepared.shards, submission)
         return [shard.path for shard in prepared.shards]
 
     def _submission(
@@ -220,6 +214,9 @@ class Run:
             account_id=terms.key.account_id,
             base_url=self._services.base_url,
             name=template.name,
+            model=template.model,
+            has_system_prompt=template.rules.has_system_prompt,
+            limits=self._options.limits,
             jobs=tuple(each.submitted for each in sent),
             adopted=_adopted(self._sent or sent),
             skipped=skipped,

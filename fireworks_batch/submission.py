@@ -4,17 +4,21 @@ Performs no I/O.
 """
 
 import json
+import re
 from typing import Any, Final, Self
 
 import attrs
 
 from fireworks_batch.errors import ConfigurationError
+from fireworks_batch.input_rows import RowRules
+from fireworks_batch.limits import Limits
 from fireworks_batch.names import JobRef, check_id
 from fireworks_batch.states import JobState
 
 __all__ = ["AdoptedJob", "Submission", "SubmittedJob"]
 
 _VERSION: Final = 1
+_SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII).fullmatch
 
 
 @attrs.frozen(kw_only=True)
@@ -48,6 +52,9 @@ class SubmittedJob:
     bytes: int
     """The length of its input."""
 
+    sha256: str
+    """The digest of its input, with an end to its last line, in hexadecimal."""
+
     first_line: int
     """Where its first row stands in the requests, from 1."""
 
@@ -79,6 +86,15 @@ class Submission:
     name: str
     """The run's name; empty if it has none."""
 
+    model: str
+    """The model's resource name, which rows were checked not to contradict."""
+
+    has_system_prompt: bool = False
+    """Whether the jobs have a system prompt, which rows of token ids cannot take."""
+
+    limits: Limits = Limits()  # noqa: RUF009 - frozen
+    """What one job takes: by them the rows were split, and those too large left out."""
+
     jobs: tuple[SubmittedJob, ...]
     """The jobs, in the order of their rows."""
 
@@ -92,6 +108,11 @@ class Submission:
     def rows(self) -> int:
         """Rows in all jobs."""
         return sum(job.rows for job in self.jobs)
+
+    @property
+    def rules(self) -> RowRules:
+        """What rows had not to contradict."""
+        return RowRules(model=self.model, has_system_prompt=self.has_system_prompt)
 
     @property
     def refs(self) -> tuple[JobRef, ...]:
@@ -118,6 +139,9 @@ class Submission:
                 account_id=check_id("account id", members["account_id"]),
                 base_url=_of(str, members["base_url"]),
                 name=_of(str, members["name"]),
+                model=_of(str, members["model"]),
+                has_system_prompt=_flag(members["has_system_prompt"]),
+                limits=Limits(**members["limits"]),
                 jobs=tuple(map(_submitted, members["jobs"])),
                 adopted=tuple(map(_adopted, members["adopted"])),
                 skipped=_of(int, members["skipped"]),
@@ -152,6 +176,18 @@ def _of(wanted: type[Any], value: Any) -> Any:
     raise TypeError(f"expected a {wanted.__name__}, not {value!r}")
 
 
+def _flag(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise TypeError(f"expected a bool, not {value!r}")
+
+
+def _digest(value: Any) -> str:
+    if isinstance(value, str) and _SHA256(value):
+        return value
+    raise TypeError(f"expected a SHA-256 in hexadecimal, not {value!r}")
+
+
 def _submitted(members: Any) -> SubmittedJob:
     numbers = {
         name: _of(int, members[name]) for name in ("rows", "bytes", "first_line", "last_line")
@@ -159,6 +195,7 @@ def _submitted(members: Any) -> SubmittedJob:
     return SubmittedJob(
         job_id=check_id("job id", members["job_id"]),
         dataset_id=check_id("dataset id", members["dataset_id"]),
+        sha256=_digest(members["sha256"]),
         earlier=tuple(check_id("job id", job_id) for job_id in members["earlier"]),
         **numbers,
     )

@@ -216,6 +216,7 @@ def _submitted(job_id: str, base: str, shard: ShardFile, trail: Trail) -> Submit
         dataset_id=_dataset_id(base),
         rows=shard.rows,
         bytes=shard.bytes,
+        sha256=shard.sha256,
         first_line=shard.first_line,
         last_line=shard.last_line,
         earlier=tuple(job.id for job in trail.with_rows if job.id != job_id),

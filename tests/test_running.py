@@ -245,11 +245,45 @@ async def test_submission_is_collected_by_another_process(emulator, client, requ
 
 
 async def test_collecting_with_other_requests_is_refused(client, requests):
-    """Requests that are not those that were submitted are found out by their number."""
+    """Requests that are not those that were submitted are found out by their number first."""
     submission = await client.submit(requests, model=MODEL)
 
     with pytest.raises(ConfigurationError, match="the requests have 1 good rows"):
         await client.collect(submission, requests=[mapping("a")])
+
+
+async def test_collecting_with_as_many_other_requests_is_refused(client, requests):
+    """As many rows of the same ids, one of them with another text: found out by the digest."""
+    submission = await client.submit(requests, model=MODEL, limits=THREE)
+    others = [mapping(each, "other" if each == "r15" else None) for each in IDS]
+
+    with pytest.raises(ConfigurationError) as caught:
+        await client.collect(submission, requests=others)
+    job = submission.jobs[1]
+    assert (
+        f"lines 11 to 20 of the requests are not what job {job.job_id!r} was given, byte for byte: "
+        "they are not those that were submitted"
+    ) == str(caught.value)
+
+
+async def test_rows_are_checked_as_they_were_when_they_are_collected(client):
+    """Rows left out for the job's model, its system prompt or its limits are left out again."""
+    good, model, tokens, large = mapping("good"), mapping("m"), mapping("t"), mapping("x" * 500)
+    model["body"]["model"] = "accounts/fireworks/models/other"
+    tokens["body"] = {"prompt_token_ids": [1, 2]}
+    rows = [model, tokens, large, good]
+    submission = await client.submit(
+        rows,
+        model=MODEL,
+        system_prompt="Be brief.",
+        limits=Limits(max_bytes=400),
+        on_bad_row="skip",
+    )
+    submission = Submission.from_json(submission.to_json())
+
+    async with await client.collect(submission, requests=rows) as result:
+        assert ["good"] == await ids_of(result)
+        assert 3 == result.report.skipped
 
 
 async def test_few_jobs_at_a_time(client, emulator, requests):

@@ -17,6 +17,7 @@ JOB = SubmittedJob(
     dataset_id="x-g0",
     rows=3,
     bytes=300,
+    sha256="0a" * 32,
     first_line=1,
     last_line=4,
     earlier=("x-g0",),
@@ -25,6 +26,9 @@ SUBMISSION = Submission(
     account_id="acme",
     base_url="https://api.fireworks.ai",
     name="nightly",
+    model="accounts/fireworks/models/demo-8b",
+    has_system_prompt=True,
+    limits=Limits(max_rows=3, max_bytes=400),
     jobs=(JOB, attrs.evolve(JOB, job_id="y-g0", earlier=())),
     adopted=(AdoptedJob(job_id="x-g1", state=JobState("NEW"), age=5.5),),
     skipped=2,
@@ -73,12 +77,32 @@ def test_what_is_no_submission_is_refused(text, reason):
     assert reason in str(caught.value)
 
 
-@pytest.mark.parametrize("member", ["job_id", "dataset_id", "rows", "first_line", "earlier"])
+@pytest.mark.parametrize(
+    "member", ["job_id", "dataset_id", "rows", "sha256", "first_line", "earlier"]
+)
 @pytest.mark.parametrize("value", [None, "a/b", 1.5, [3]])
 def test_damaged_submission_is_refused(member, value):
     """A member of a wrong type, or an id that could change a path, is found when it is read."""
     stored = json.loads(SUBMISSION.to_json())
     stored["jobs"][0][member] = value
+
+    with pytest.raises(ConfigurationError):
+        Submission.from_json(json.dumps(stored))
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("model", None),
+        ("has_system_prompt", 1),
+        ("limits", None),
+        ("limits", {"max_bytes": 0}),
+        ("limits", {"most": 5}),
+    ],
+)
+def test_damaged_rules_are_refused(member, value):
+    """What the rows were checked by is read as strictly as the jobs."""
+    stored = {**json.loads(SUBMISSION.to_json()), member: value}
 
     with pytest.raises(ConfigurationError):
         Submission.from_json(json.dumps(stored))
