@@ -10,11 +10,19 @@ from typing import Final
 import attrs
 
 from fireworks_batch.dataset_model import Dataset
-from fireworks_batch.errors import DatasetConflictError, InputRowsError
+from fireworks_batch.errors import DatasetConflictError, InputRowsError, LocalFileError
 from fireworks_batch.limits import Limits
 from fireworks_batch.survey import Survey
 
-__all__ = ["Claim", "Step", "check_survey", "content_id", "file_name", "next_step"]
+__all__ = [
+    "Claim",
+    "Step",
+    "check_digest",
+    "check_survey",
+    "content_id",
+    "file_name",
+    "next_step",
+]
 
 # What the vendor's own tools name so: lower-case ending, no folder.
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.jsonl", re.ASCII).fullmatch
@@ -56,6 +64,21 @@ def content_id(survey: Survey) -> str:
 def file_name(source: str, dataset_id: str) -> str:
     """Return the name of the file in the dataset: the source's own where it may be used."""
     return source if _FILE_NAME(source) else f"{dataset_id}.jsonl"
+
+
+def check_digest(survey: Survey, sha256: str | None, source: str) -> None:
+    """Refuse content that is not what the caller's id was made for.
+
+    What is sent later is compared with the survey, so that nothing else comes to its end.
+
+    Raises:
+        LocalFileError: It has another digest.
+    """
+    if sha256 is not None and survey.digest != sha256:
+        raise LocalFileError(
+            f"{source} was changed before it was uploaded: nothing of it was sent; "
+            "call again when it changes no more"
+        )
 
 
 def check_survey(survey: Survey, limits: Limits, source: str) -> None:

@@ -36,6 +36,7 @@ from fireworks_batch.running import Services
 from fireworks_batch.session import TransportOptions
 from fireworks_batch.states import OpenEnum
 from fireworks_batch.transport import Transport
+from fireworks_batch.uploading import upload
 from fireworks_batch.version import __version__
 from fireworks_batch.wait_defaults import WaitDefaults
 from fireworks_batch.wire import Codec
@@ -178,6 +179,7 @@ class BatchClient(RunMethods):
         services = Services(
             jobs=self._jobs,
             datasets=self._datasets,
+            upload=partial(upload, self._transport, codec, self._account, waits),
             resolve=partial(self._account.resolve, self._transport.send),
             base_url=self._transport.base_url,
             wall=_wall,

@@ -26,7 +26,7 @@ from fireworks_batch.sources import Source
 from fireworks_batch.states import DatasetFormat, DatasetState
 from fireworks_batch.tally import Progress
 from fireworks_batch.transport import Transport
-from fireworks_batch.uploading import Upload, UploadTerms
+from fireworks_batch.uploading import UploadTerms, upload
 from fireworks_batch.wait_defaults import WaitDefaults
 from fireworks_batch.wire import Codec, mask_paths
 
@@ -250,11 +250,7 @@ class Datasets:
         terms = UploadTerms(
             dataset_id=dataset_id, reuse=reuse, limits=limits, on_progress=on_progress
         )
-        account_id = await self._account.resolve(self._transport.send)
-        upload = Upload(
-            self._transport, self._codec, self._waits, account_id=account_id, terms=terms
-        )
-        return await upload.run(source)
+        return await upload(self._transport, self._codec, self._account, self._waits, source, terms)
 
     async def download(
         self,

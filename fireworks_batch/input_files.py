@@ -50,6 +50,9 @@ class ShardFile:
     sha256: str
     """The digest of that."""
 
+    file_sha256: str
+    """The digest of the file as it is: its last line may lack its end."""
+
     first_line: int
     """Where its first row stands in the caller's input, from 1."""
 

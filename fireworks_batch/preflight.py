@@ -222,7 +222,10 @@ class _Shards:
         """
         if self._is_own and start != self._bytes:
             self._write_own()
-        self._hash.update(data)
+        # The last line end is held back: the caller's file may lack it.
+        if self._rows:
+            self._hash.update(b"\n")
+        self._hash.update(memoryview(data)[:-1])
         self._first_line = self._first_line or first
         self._last_line = last
         self._rows += rows
@@ -243,7 +246,7 @@ class _Shards:
         if self._is_own:
             size = self._terms.path.stat().st_size
             if size in {self._bytes, self._bytes - 1}:  # the last line may lack its end
-                self._end(self._terms.path)
+                self._end(self._terms.path, lacks_end=size < self._bytes)
                 return
             self._write_own()
         self._end(self._path)
@@ -263,13 +266,17 @@ class _Shards:
             self._file = self._path.open("wb", buffering=0)
         return self._file
 
-    def _end(self, path: Path) -> None:
+    def _end(self, path: Path, *, lacks_end: bool = False) -> None:
         self.close()
+        without_end = self._hash.hexdigest()
+        self._hash.update(b"\n")
+        whole = self._hash.hexdigest()
         shard = ShardFile(
             path=path,
             rows=self._rows,
             bytes=self._bytes,
-            sha256=self._hash.hexdigest(),
+            sha256=whole,
+            file_sha256=without_end if lacks_end else whole,
             first_line=self._first_line,
             last_line=self._last_line,
             stamp=self._stamp if path == self._terms.path else file_stamp(path),

@@ -126,7 +126,7 @@ class RunMethods:
 
         Raises:
             ConfigurationError: An argument is malformed; nothing was sent.
-            LocalFileError: The file cannot be read; nothing was sent.
+            LocalFileError: The file cannot be read, or was changed while it was sent.
             InputRowsError: There are bad rows, or none at all; nothing was sent.
             JobConflictError: An id is taken by another job.
             APIStatusError: The server refuses.
@@ -287,8 +287,8 @@ class RunMethods:
 
         Raises:
             ConfigurationError: An argument is malformed; nothing was sent.
-            LocalFileError: A file cannot be read or written; found out before anything is sent,
-                where it can be.
+            LocalFileError: A file cannot be read or written, or was changed while it was sent;
+                found out before anything is sent, where it can be.
             InputRowsError: There are bad rows, or none at all; nothing was sent.
             WaitError: A job's end cannot be known: see `Jobs.wait_until_terminal`.
             JobConflictError: An id is taken by another job.

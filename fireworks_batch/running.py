@@ -19,6 +19,7 @@ from fireworks_batch.aborting import Abort
 from fireworks_batch.batch_result import BatchResult, write_lines
 from fireworks_batch.collecting import Collector, Ended, run_report
 from fireworks_batch.concurrency import all_of
+from fireworks_batch.dataset_model import Dataset
 from fireworks_batch.datasets import Datasets
 from fireworks_batch.errors import (
     ClientStateError,
@@ -42,8 +43,10 @@ from fireworks_batch.run_options import RunOptions
 from fireworks_batch.run_progress import ProgressBoard
 from fireworks_batch.run_shards import Shard, check_same_rows, shards_of
 from fireworks_batch.run_template import JobTemplate
+from fireworks_batch.sources import Source
 from fireworks_batch.submission import AdoptedJob, Submission, SubmittedJob
 from fireworks_batch.submitting import JobTerms, ShardSubmission, Submitter
+from fireworks_batch.uploading import UploadTerms
 
 __all__ = ["Run", "Services"]
 
@@ -62,6 +65,9 @@ class Services:
 
     datasets: Datasets
     """Its datasets."""
+
+    upload: Callable[[Source, UploadTerms], Awaitable[Dataset]]
+    """Uploads a dataset on terms, and waits until it is READY."""
 
     resolve: Callable[[], Awaitable[str]]
     """Returns the account's id."""
@@ -92,7 +98,11 @@ class Run:
         self._board = ProgressBoard(options.on_progress)
         self._abort = Abort(services.jobs.delete if options.on_abort == "delete" else None)
         self._submitter = Submitter(
-            services.jobs, services.datasets, wall=services.wall, on_job=self._abort.begin
+            services.jobs,
+            services.datasets,
+            services.upload,
+            wall=services.wall,
+            on_job=self._abort.begin,
         )
         self._persistence = Persistence(
             policy=options.poll or services.poll,

@@ -6,12 +6,13 @@ rows, so that the same call after a crash, or at the same time in another proces
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any
 
 import attrs
 
+from fireworks_batch.dataset_model import Dataset
 from fireworks_batch.datasets import Datasets
 from fireworks_batch.errors import ConfigurationError, JobGoneError, NotFoundError
 from fireworks_batch.generations import (
@@ -33,7 +34,9 @@ from fireworks_batch.limits import Limits
 from fireworks_batch.models import BatchInferenceJob
 from fireworks_batch.preparing import in_thread
 from fireworks_batch.run_ids import RunKey, generation
+from fireworks_batch.sources import Source
 from fireworks_batch.submission import AdoptedJob, SubmittedJob
+from fireworks_batch.uploading import UploadTerms
 
 __all__ = ["JobTerms", "ShardSubmission", "Submitter"]
 
@@ -79,6 +82,7 @@ class Submitter:
         self,
         jobs: Jobs,
         datasets: Datasets,
+        upload: Callable[[Source, UploadTerms], Awaitable[Dataset]],
         *,
         wall: Callable[[], datetime],
         on_job: Callable[[str], None] = lambda _: None,
@@ -88,11 +92,13 @@ class Submitter:
         Args:
             jobs: The account's jobs.
             datasets: The account's datasets.
+            upload: Uploads a dataset on terms, and waits until it is READY.
             wall: Returns the time of day, aware, in UTC.
             on_job: Called with the id of each job that is about to be created or is under way.
         """
         self._jobs = jobs
         self._datasets = datasets
+        self._upload_on_terms = upload
         self._wall = wall
         self._on_job = on_job
         self._uploads = asyncio.Semaphore(_UPLOADS)
@@ -193,15 +199,16 @@ class Submitter:
     async def _upload(self, shard: ShardFile, dataset_id: str, limits: Limits) -> str:
         async with self._uploads:
             await in_thread(shard.check_unchanged)
-            await self._datasets.upload(
-                shard.path, dataset_id=dataset_id, reuse=True, limits=limits
+            # The id says what the content is, so nothing else may become READY under it, not even
+            # if this process is killed in the middle.
+            terms = UploadTerms(
+                dataset_id=dataset_id,
+                reuse=True,
+                limits=limits,
+                on_progress=None,
+                sha256=shard.file_sha256,
             )
-            try:
-                await in_thread(shard.check_unchanged)
-            except ConfigurationError:
-                # What was uploaded is not what its id says.
-                await self._datasets.delete(dataset_id)
-                raise
+            await self._upload_on_terms(shard.path, terms)
         return dataset_id
 
 

@@ -9,6 +9,7 @@ from typing import Final
 import attrs
 
 from fireworks_batch import calls, claiming, resuming, wire
+from fireworks_batch.account import Account
 from fireworks_batch.calls import Request
 from fireworks_batch.claiming import Claim, Step
 from fireworks_batch.contents import Content
@@ -31,7 +32,7 @@ from fireworks_batch.transport import Transport
 from fireworks_batch.wait_defaults import WaitDefaults
 from fireworks_batch.wire import Codec
 
-__all__ = ["Upload", "UploadTerms"]
+__all__ = ["Upload", "UploadTerms", "upload"]
 
 _log = logging.getLogger("fireworks_batch.http")
 
@@ -58,6 +59,22 @@ class UploadTerms:
 
     on_progress: Progress | None
     """Is told bytes sent and bytes in all."""
+
+    sha256: str | None = None
+    """The digest that the content must have, in hexadecimal; None for any."""
+
+
+async def upload(
+    transport: Transport,
+    codec: Codec,
+    account: Account,
+    waits: WaitDefaults,
+    source: Source,
+    terms: UploadTerms,
+) -> Dataset:
+    """Upload a source with what a client shares between its resources, on terms."""
+    account_id = await account.resolve(transport.send)
+    return await Upload(transport, codec, waits, account_id=account_id, terms=terms).run(source)
 
 
 class Upload:
@@ -89,6 +106,7 @@ class Upload:
         async with opened(source) as file:
             found = await self._find_given(file)
             survey = await file.survey()
+            claiming.check_digest(survey, self._terms.sha256, file.name)
             claiming.check_survey(survey, self._terms.limits, file.name)
             claim = self._claim(file, survey)
             dataset = found or await self._create(claim, survey)

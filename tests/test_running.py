@@ -736,6 +736,31 @@ async def test_file_that_changes_before_it_is_sent_is_refused(client, emulator, 
     assert [] == sent(emulator, "POST")
 
 
+async def test_change_that_size_and_time_do_not_show_is_refused(client, emulator, requests):
+    """What is uploaded is compared with the digest that the id was made of, before it is sent."""
+
+    def overwrite(progress):
+        if progress.stage is RunStage.RUNNING:
+            before = requests.stat()
+            requests.write_bytes(requests.read_bytes().replace(b"r7", b"x7"))
+            os.utime(requests, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    with pytest.raises(LocalFileError, match=r"requests.jsonl' was changed before it was uploaded"):
+        await client.run(requests, model=MODEL, on_progress=overwrite)
+    assert [] == sent(emulator, "POST")
+
+
+async def test_last_line_may_lack_its_end(client, emulator, requests):
+    """Such a file is sent as it is, under the id of one whose last line has its end."""
+    first = await client.submit(requests, model=MODEL)
+    await client.jobs.delete(first.refs[0])
+    await client.datasets.delete(first.jobs[0].dataset_id)
+    requests.write_bytes(requests.read_bytes().removesuffix(b"\n"))
+
+    assert first.jobs == (await client.submit(requests, model=MODEL)).jobs
+    assert 2 == len(sent(emulator, "POST", ":upload"))
+
+
 SWITCHES = [
     {"duplicate_job_status": "400", "duplicate_dataset_status": "400"},
     {"reupload_status": "409", "upload_limit": "none"},
