@@ -173,7 +173,7 @@ def test_progress_has_a_percentage_when_rows_are_counted():
         ("retry_rows", True, "retry_rows must be a whole number of at least 0, not True"),
         ("timeout", 0, "timeout must be a number of seconds above 0, JOB_WINDOW or None, not 0"),
         ("poll", 5, "poll must be a PollPolicy, not 5"),
-        ("on_progress", 5, "on_progress must be a function, not 5"),
+        ("on_progress", 5, "on_progress must be a plain function, not 5"),
     ],
 )
 def test_bad_setting_is_refused_by_name(name, value, text):
