@@ -11,6 +11,8 @@ from urllib.parse import quote, urlencode
 import attrs
 import orjson
 
+from fireworks_batch.errors import ConfigurationError
+
 __all__ = [
     "ListQuery",
     "Request",
@@ -185,7 +187,13 @@ def _list(path: str, query: ListQuery, page_token: str) -> Request:
 
 
 def _post(path: str, body: Mapping[str, Any], *, query: str = "", repeatable: bool) -> Request:
-    encoded = orjson.dumps(body)
+    try:
+        encoded = orjson.dumps(body)
+    except orjson.JSONEncodeError as exc:
+        # A lone surrogate, say, or an integer of more than 64 bits.
+        raise ConfigurationError(
+            f"POST {path} cannot be sent as JSON: {exc}: {body!r:.300}"
+        ) from None
     return Request(method="POST", path=path, query=query, body=encoded, repeatable=repeatable)
 
 

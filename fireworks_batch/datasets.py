@@ -146,6 +146,8 @@ class Datasets:
             raise ConfigurationError(
                 f"example_count must be a whole number of at least 1, not {example_count!r}"
             )
+        _check_text("display_name", display_name)
+        _check_text("format", format)
         body: dict[str, Any] = {"userUploaded": {}, "exampleCount": str(example_count)}
         body |= {"displayName": display_name} if display_name else {}
         body |= {"format": DatasetFormat(format).wire} if format else {}
@@ -318,6 +320,11 @@ class Datasets:
 
     async def _account_of(self, name: DatasetName) -> str:
         return name.account_id or await self._account.resolve(self._transport.send)
+
+
+def _check_text(name: str, value: object) -> None:
+    if value is not None and not isinstance(value, str):
+        raise ConfigurationError(f"{name} must be a string, not {value!r}")
 
 
 def _check_callable(on_progress: object) -> None:

@@ -4,11 +4,13 @@ Performs no I/O.
 """
 
 import json
+import math
 import struct
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import attrs
+import orjson
 
 from fireworks_batch.dataset_model import Dataset
 from fireworks_batch.errors import ConfigurationError
@@ -80,7 +82,7 @@ def draft_job(
         output_dataset_id=_dataset(account_id, output_dataset) if output_dataset else "",
         inference_parameters=_parameters(inference_parameters),
         display_name=_text("display_name", display_name),
-        precision=Precision(precision) if precision else Precision.UNSPECIFIED,
+        precision=_precision(precision),
         continued_from_job_name=_continued(account_id, continued_from),
         max_job_duration=_duration(max_job_duration),
         system_prompt=_text("system_prompt", system_prompt),
@@ -119,6 +121,13 @@ def _duration(value: object) -> float | None:
     )
 
 
+def _precision(value: Precision | str | None) -> Precision:
+    if not value:
+        return Precision.UNSPECIFIED
+    made: Precision = _made("precision", value, lambda: Precision(value))
+    return made
+
+
 def _message(name: str, value: object, cls: type[Any]) -> Any:
     if value is None or isinstance(value, cls):
         return value
@@ -130,22 +139,38 @@ def _message(name: str, value: object, cls: type[Any]) -> Any:
             raise ConfigurationError(
                 f"{name} has no member {member!r}; it knows {', '.join(known)}"
             )
-    return cls(**value)
+    return _made(name, value, lambda: cls(**value))
+
+
+def _made(name: str, value: object, make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    except ConfigurationError:
+        raise
+    except (TypeError, ValueError) as exc:
+        raise ConfigurationError(f"{name} cannot be {value!r}: {exc}") from None
 
 
 def _parameters(value: object) -> InferenceParameters | None:
     parameters: InferenceParameters | None = _message(
         "inference_parameters", value, InferenceParameters
     )
-    if parameters is not None and parameters.extra_body is not None:
+    if parameters is None:
+        return None
+    for name in ("temperature", "top_p"):
+        number = getattr(parameters, name)
+        if isinstance(number, float) and not math.isfinite(number):
+            # JSON has no such number: null would be sent, which means that nothing was said.
+            raise ConfigurationError(f"inference_parameters.{name} cannot be {number!r}")
+    if parameters.extra_body is not None:
         _check_extra_body(parameters.extra_body)
     return parameters
 
 
 def _check_extra_body(text: object) -> None:
     try:
-        is_object = isinstance(json.loads(text), dict) if isinstance(text, str) else False
-    except (ValueError, RecursionError):
+        is_object = isinstance(text, str) and isinstance(orjson.loads(text), dict)
+    except ValueError:
         is_object = False
     if not is_object:
         raise ConfigurationError(

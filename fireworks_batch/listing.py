@@ -1,9 +1,10 @@
 """All items of a listing, page by page, each page asked for when it is needed."""
 
 import logging
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
 from fireworks_batch import wire
 from fireworks_batch.calls import ListQuery, Request
@@ -15,6 +16,7 @@ __all__ = ["Listing", "list_query"]
 
 _log = logging.getLogger("fireworks_batch.http")
 _T = TypeVar("_T")
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]").search
 
 
 class Listing(AsyncIterator[_T], Generic[_T]):
@@ -100,6 +102,8 @@ def list_query(
     for name, text in (("filter", filter_), ("order_by", order_by)):
         if text is not None and not isinstance(text, str):
             raise ConfigurationError(f"{name} must be a string, not {text!r}")
+        if text and _SURROGATE(text):
+            raise ConfigurationError(f"{name} {text!r} holds what UTF-8 cannot spell")
     if type(page_size) is not int or not 1 <= page_size <= 200:
         raise ConfigurationError(
             f"page_size must be a whole number from 1 to 200, not {page_size!r}"

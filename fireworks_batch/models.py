@@ -37,7 +37,14 @@ Seconds: TypeAlias = Annotated[float, "google.protobuf.Duration"]
 
 
 def _extra_body(value: str | Mapping[str, Any] | None) -> str | None:
-    return value if value is None or isinstance(value, str) else json.dumps(dict(value))
+    if value is None or isinstance(value, str):
+        return value
+    try:
+        return json.dumps(dict(value), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise errors.ConfigurationError(
+            f"extra_body must be a mapping, or the JSON text of an object, not {value!r}: {exc}"
+        ) from None
 
 
 def _regions(value: Iterable[str]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from fireworks_batch import calls
+from fireworks_batch import ConfigurationError, calls
 from fireworks_batch.calls import ListQuery, Request
 from fireworks_batch.wire import mask_paths
 
@@ -127,3 +127,14 @@ def test_a_page_is_asked_for_with_the_parameters_of_all_pages(list_):
 def test_the_first_page_has_no_token():
     """And what is not set is not sent."""
     assert calls.list_jobs("acme", ListQuery()).query == "pageSize=200"
+
+
+@pytest.mark.parametrize("value", ["\ud800", 2**70])
+def test_what_json_cannot_spell_is_refused(value):
+    """A lone surrogate, or more than 64 bits: the error shows what was to be sent."""
+    with pytest.raises(ConfigurationError) as caught:
+        calls.create_job("acme", "nightly", {"systemPrompt": value})
+
+    text = str(caught.value)
+    assert text.startswith("POST /v1/accounts/acme/batchInferenceJobs cannot be sent as JSON: ")
+    assert text.endswith(f"{{'systemPrompt': {value!r}}}")

@@ -83,7 +83,21 @@ def test_a_continued_job_needs_no_model_and_no_input():
         ({"inference_parameters": {"max_token": 5}}, "inference_parameters has no member 'max_to"),
         ({"inference_parameters": {"extra_body": "[1]"}}, "extra_body must be a mapping, or the"),
         ({"inference_parameters": {"extra_body": "{"}}, "extra_body must be a mapping, or the"),
+        ({"inference_parameters": {"extra_body": '{"a": NaN}'}}, "extra_body must be a mapping"),
+        ({"inference_parameters": {"extra_body": {"a": {1}}}}, "extra_body must be a mapping, or"),
+        ({"inference_parameters": {"extra_body": 5}}, "extra_body must be a mapping, or the JSON"),
+        (
+            {"inference_parameters": {"temperature": float("nan")}},
+            "inference_parameters.temperature cannot be nan",
+        ),
+        (
+            {"inference_parameters": {"top_p": float("inf")}},
+            "inference_parameters.top_p cannot be inf",
+        ),
+        ({"precision": 5}, "precision cannot be 5: "),
         ({"placement": {"regions": "us"}}, "regions is a list; give ['us']"),
+        ({"placement": {"regions": 5}}, "placement cannot be {'regions': 5}: "),
+        ({"placement": {"multi_region": 5}}, "placement cannot be {'multi_region': 5}: "),
     ],
 )
 def test_what_is_malformed_is_named(options, text):
@@ -189,7 +203,7 @@ def test_a_difference_is_named(member, value, text):
     assert differences(FULL, attrs.evolve(FULL, **{member: value}))[0] == text
 
 
-@given(st.floats(allow_nan=False, width=32))
+@given(st.floats(allow_nan=False, allow_infinity=False, width=32))
 def test_any_float_survives_the_wire(value):
     """Whatever 32 bits can hold, sent as 64, is the same when it comes back."""
     sent = draft(inference_parameters={"temperature": float(value)})

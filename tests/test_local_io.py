@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -63,6 +64,15 @@ def test_the_system_s_reason_is_told():
     ):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert no.value.errno == errno.ENOSPC
+
+
+def test_a_path_that_no_file_can_have_is_named():
+    """A lone surrogate of any kind but those of file names, say."""
+    with (
+        pytest.raises(LocalFileError, match=r"^cannot read '/x/\\ud800': no name of a file: "),
+        reported("read", "/x/\ud800"),
+    ):
+        Path("/x/\ud800").stat()
 
 
 class Slow:
