@@ -7,7 +7,7 @@ import attrs
 
 from fireworks_batch import calls, resuming, wire
 from fireworks_batch.calls import Request
-from fireworks_batch.errors import APIStatusError, TransportError
+from fireworks_batch.errors import APIStatusError, NotFoundError, TransportError
 from fireworks_batch.file_names import local_names
 from fireworks_batch.part_files import PartFile, make_directory
 from fireworks_batch.resuming import Held, StartOver, Take
@@ -59,7 +59,12 @@ async def download(
     for key, path in sorted(paths.items()):
         await make_directory(path.parent)
         async with PartFile(path) as part:
-            await _FileDownload(transport, urls, key, part, tally).run()
+            try:
+                await _FileDownload(transport, urls, key, part, tally).run()
+            except NotFoundError as exc:
+                # Not the same as no dataset, which may be all right: there are rows, or were.
+                text = f"file {key!r} was listed, and is not there: {exc}"
+                raise TransportError(text) from None
             await part.finish()
     return tuple(sorted(paths.values()))
 

@@ -21,7 +21,9 @@ from aiohttp.test_utils import TestServer
 from fireworks_batch import (
     APIStatusError,
     BatchClient,
+    BatchInferenceJob,
     ConfigurationError,
+    JobState,
     LocalFileError,
     NotFoundError,
     ResponseDecodeError,
@@ -427,6 +429,28 @@ async def test_a_file_that_vanishes_is_told(emulator, client, tmp_path):
     with pytest.raises(ResponseDecodeError, match=r"no URL for 'dataset/out/BIJOutputSet.jsonl'"):
         await client.datasets.download("out", tmp_path)
     assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(("path", "after"), [(STORAGE, 0), ("*:getDownloadEndpoint", 1)])
+async def test_a_file_that_is_listed_and_gone_is_not_taken_for_no_output(
+    emulator, client, tmp_path, path, after
+):
+    """Storage's 404, or the API's in the middle: there are rows, or were."""
+    emulator.add_fault("truncate", path=STORAGE, bytes=1_000_000)
+    emulator.add_fault("status", path=path, after=after, status=404, times=None)
+    listed = r"^file 'dataset/out/BIJOutputSet.jsonl' was listed, and is not there: .*404"
+    with pytest.raises(TransportError, match=listed):
+        await client.datasets.download("out", tmp_path)
+    assert names_in(tmp_path) == []
+    emulator.clear_faults()
+    emulator.add_fault("status", path=STORAGE, status=404, times=None)
+    job = BatchInferenceJob(
+        name="accounts/acme/batchInferenceJobs/nightly",
+        state=JobState.COMPLETED,
+        output_dataset_id="accounts/acme/datasets/out",
+    )
+    with pytest.raises(TransportError, match=listed):
+        await client.results(job).__aenter__()
 
 
 # --- Progress -----------------------------------------------------------------------------------
