@@ -23,6 +23,7 @@ from fireworks_batch.http import Answer
 from fireworks_batch.job_draft import differences
 from fireworks_batch.models import BatchInferenceJob
 from fireworks_batch.names import JobRef
+from fireworks_batch.states import JobPhase, JobState
 from fireworks_batch.wire import Codec
 
 __all__ = ["JobCreation", "body_of"]
@@ -69,7 +70,8 @@ class JobCreation:
         """Create the job, or return the one that is there if it is the same.
 
         Raises:
-            JobConflictError: The id is taken by another job; the text names the difference.
+            JobConflictError: The id is taken by another job, and the text names the difference; or
+                by one that is being deleted.
             FireworksBatchError: What the server or the network said otherwise.
         """
         try:
@@ -109,6 +111,11 @@ class JobCreation:
         if differing := differences(self.draft, found):
             raise JobConflictError(
                 f"job id {self.ref.job_id!r} is taken by another job: {'; '.join(differing)}; "
+                f"choose another job_id (the server said: {failure})"
+            )
+        if found.state.phase is JobPhase.LEAVING or found.state == JobState.DELETED:
+            raise JobConflictError(
+                f"job id {self.ref.job_id!r} is taken by the same job, but that is {found.state}: "
                 f"choose another job_id (the server said: {failure})"
             )
         _log.info("job %s is there and the same (%s): taken over", self.ref, found.state)

@@ -267,6 +267,19 @@ def _as_float32(value: Any) -> Any:
         return value
 
 
+def _strict(value: Any) -> Any:
+    """Return a JSON value in which true is not 1, as it is in Python."""
+    match value:
+        case bool():
+            return (value,)
+        case list():
+            return [_strict(each) for each in value]
+        case dict():
+            return {name: _strict(each) for name, each in value.items()}
+        case _:
+            return value
+
+
 def _bounded(seconds: Any, _: str) -> float:
     return min(max(float(seconds), SHORTEST_DURATION), LONGEST_DURATION)
 
@@ -277,7 +290,8 @@ _NORMAL: Final[dict[str, Callable[[Any, str], Any]]] = {
     "output_dataset_id": lambda value, account: _dataset(account, value),
     "continued_from_job_name": lambda value, account: _job(account, value),
     "max_job_duration": _bounded,
-    "inference_parameters.extra_body": lambda value, _: json.loads(value),
+    # The server fills in an object without members (seen live).
+    "inference_parameters.extra_body": lambda value, _: _strict(json.loads(value or "{}")),
 }
 
 

@@ -202,7 +202,8 @@ class Jobs:
 
         Raises:
             ConfigurationError: An argument is malformed; nothing was sent.
-            JobConflictError: The id is taken by another job; the text names the difference.
+            JobConflictError: The id is taken by another job, and the text names the difference; or
+                by one that is being deleted.
             APIStatusError: The server refuses.
             TransportError: There was no usable answer, and no job was found afterwards. Repeat
                 the call with ``error.ref.job_id`` as ``job_id``.

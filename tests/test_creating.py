@@ -119,6 +119,19 @@ async def test_another_job_under_the_id_is_a_conflict(client):
     assert caught.value.ref == client.jobs.ref("nightly")
 
 
+@pytest.mark.parametrize("state", ["DELETING", "DELETED"])
+async def test_a_job_that_is_being_deleted_is_not_taken_over(client, emulator, state):
+    """It would never end, though it is the same."""
+    await create(client, job_id="nightly")
+    emulator.script_job("nightly", phases=[state])
+    with pytest.raises(JobConflictError) as caught:
+        await create(client, job_id="nightly")
+
+    assert str(caught.value).startswith(
+        f"job id 'nightly' is taken by the same job, but that is {state}: choose another job_id"
+    )
+
+
 async def test_a_taken_id_may_be_refused_with_400():
     """Nobody has seen how the server says it: either way the job is looked for."""
     assume = {"duplicate_job_status": "400", "input_dataset": "unchecked"}

@@ -174,6 +174,25 @@ def test_what_the_server_may_respell_is_the_same(member, value):
     assert differences(FULL, attrs.evolve(FULL, **{member: value})) == ()
 
 
+@pytest.mark.parametrize("given", [None, "", "{}"])
+def test_an_extra_body_without_members_is_as_good_as_none(given):
+    """The server fills one in where there is none."""
+    sent = draft(inference_parameters={"extra_body": {}})
+    parameters = InferenceParameters(extra_body=given)
+
+    assert differences(sent, attrs.evolve(sent, inference_parameters=parameters)) == ()
+    assert differences(sent, attrs.evolve(sent, inference_parameters=None)) == ()
+
+
+def test_true_is_not_one():
+    """In an extra body these are two things, whatever Python says; 1 and 1.0 are the same."""
+    sent = draft(inference_parameters={"extra_body": {"logprobs": [True, 1]}})
+    for text, is_same in (('{"logprobs":[true,1.0]}', True), ('{"logprobs":[1,true]}', False)):
+        parameters = InferenceParameters(extra_body=text)
+        there = attrs.evolve(sent, inference_parameters=parameters)
+        assert (differences(sent, there) == ()) is is_same
+
+
 @pytest.mark.parametrize(("asked", "given"), [(60, 43200.0), (1e6, 259200.0), (50000, 50000.0)])
 def test_a_duration_is_compared_after_the_servers_bounds(asked, given):
     """Twelve to 72 hours."""
