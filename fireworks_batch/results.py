@@ -151,7 +151,8 @@ class JobResults(Generic[_T]):
 
     async def _ended_job(self) -> BatchInferenceJob:
         job = self._asked
-        if not isinstance(job, BatchInferenceJob) or not job.is_terminal:
+        # One without an output dataset may just have been fetched without it, by a read mask.
+        if not (isinstance(job, BatchInferenceJob) and job.is_terminal and job.output_dataset_id):
             job = await self._effects.get_job(job)
         has_ended = job.lifecycle is not None and job.lifecycle.end_time is not None
         if not job.is_terminal and (job.state.is_known or not has_ended):

@@ -289,12 +289,21 @@ async def test_a_job_that_ended_in_an_unknown_state_is_read():
 )
 async def test_no_output_is_no_error(files, ended):
     """The dataset was never made, is empty, or is not even named."""
-    rows, report = await read(files, ended, expected=["a"])
+    rows, report = await read(files, ended, answer=ended, expected=["a"])
 
     assert rows == []
     assert report.no_output
     assert report.missing_ids == ("a",)
     assert repr(report) == "<ResultsReport: 0 succeeded, 0 failed, 1 missing, no output>"
+
+
+async def test_a_job_that_a_mask_left_without_its_output_is_fetched_whole():
+    """Its rows are not lost because ``read_mask=["state"]`` said nothing of them."""
+    masked = job(output_dataset_id="")
+
+    rows, report = await read({"r.jsonl": good("a")}, masked, answer=job())
+
+    assert (len(rows), report.no_output) == (1, False)
 
 
 async def test_any_other_refusal_is_raised():
