@@ -24,8 +24,9 @@ __all__ = [
     "size_of",
 ]
 
-_CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)", re.ASCII).fullmatch
-_NO_RANGE: Final = re.compile(r"bytes \*/(\d+)", re.ASCII).fullmatch
+_CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})", re.ASCII).fullmatch
+_NO_RANGE: Final = re.compile(r"bytes \*/(\d{1,19})", re.ASCII).fullmatch
+_LENGTH: Final = re.compile(r"\d{1,19}", re.ASCII).fullmatch
 _STRONG: Final = re.compile(r'"[^"]*"').fullmatch
 
 
@@ -97,7 +98,7 @@ def _whole(headers: Mapping[str, str]) -> Held:
     etag, length = headers.get("etag", ""), headers.get("content-length", "")
     return Held(
         etag=etag if _STRONG(etag) else "",
-        total=int(length) if length.isascii() and length.isdigit() else None,
+        total=int(length) if _LENGTH(length) else None,
         md5=_md5(headers),
     )
 
