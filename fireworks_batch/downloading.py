@@ -137,7 +137,7 @@ class _FileDownload:
 
     async def _attempt(self, request: Request, url: str) -> None:
         headers = resuming.request_headers(self._held)
-        async with self._transport.stream("GET", url, headers=headers) as stream:
+        async with self._transport.stream("GET", url, headers=headers, is_signed=True) as stream:
             match resuming.read_answer(self._held, stream.status, stream.headers):
                 case Take(held):
                     await self._take(held, stream)
@@ -185,7 +185,7 @@ async def _measure(transport: Transport, urls: dict[str, str], tally: Tally) -> 
     headers = {"Accept-Encoding": "identity", "Range": "bytes=0-0"}
     for key, url in urls.items():
         try:
-            async with transport.stream("GET", url, headers=headers) as stream:
+            async with transport.stream("GET", url, headers=headers, is_signed=True) as stream:
                 tally.expect(key, resuming.size_of(stream.status, stream.headers))
         except TransportError as error:
             _log.debug("the length of %r is not known yet: %s", key, error)

@@ -249,6 +249,7 @@ class Transport:
         *,
         headers: Mapping[str, str] | None = None,
         data: Any = None,
+        is_signed: bool = False,
     ) -> AsyncIterator[Stream]:
         """Open a transfer, once: its body is sent, or read, piece by piece.
 
@@ -260,7 +261,8 @@ class Transport:
 
         To the API's own origin go the API key and the client's headers, and such a request passes
         the gate, as a call does: it waits there for as long as the server asked, and a 429 closes
-        it. To any other origin go ``headers`` and a User-Agent, and there is no gate.
+        it. To any other origin, and to a signed URL, go ``headers`` and a User-Agent, and there is
+        no gate.
 
         Args:
             method: The HTTP method.
@@ -274,6 +276,9 @@ class Transport:
             data: Bytes, an async iterator of bytes, or any payload or form of aiohttp's. It is not
                 closed here. An iterator is sent in chunks unless ``headers`` has its
                 Content-Length.
+
+            is_signed: Whether the URL has its signature, and so gets no key, whatever its origin:
+                a gateway may hand out URLs of its own for the storage's.
 
         Yields:
             The answer, whatever its status, its body still to be read; it may come before all was
@@ -289,11 +294,11 @@ class Transport:
         self._session.ready()
         target = _target(method, url)
         what = f"{method} {target.origin()}{target.raw_path}"
-        is_ours = target.origin() == self._base.origin()
+        is_ours = not is_signed and target.origin() == self._base.origin()
         await (self._take_turn() if is_ours else self._session.acquire())
         try:
             body = None if data is None else Body(data)
-            begin = partial(self._begin, method, target, headers or {}, body)
+            begin = partial(self._begin, method, target, headers or {}, body, is_ours=is_ours)
             response = await self._sent(what, begin, body)
             try:
                 self._heed(what, response, is_ours=is_ours)
@@ -305,10 +310,16 @@ class Transport:
             self._session.release()
 
     async def _begin(
-        self, method: str, target: URL, headers: Mapping[str, str], body: Body | None
+        self,
+        method: str,
+        target: URL,
+        headers: Mapping[str, str],
+        body: Body | None,
+        *,
+        is_ours: bool,
     ) -> aiohttp.ClientResponse:
         sent = _overlaid({"User-Agent": self._options.user_agent}, headers)
-        if target.origin() == self._base.origin():
+        if is_ours:
             sent = {**_overlaid(self._fixed_headers, headers), **await self._authorization()}
         response: aiohttp.ClientResponse = await self._session.open(
             method, target, headers=sent, data=body

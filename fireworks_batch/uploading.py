@@ -236,7 +236,7 @@ class Upload:
     ) -> None:
         headers = {**headers, "Content-Length": str(content.length)}
         async with self._transport.stream(
-            request.method, url, headers=headers, data=content
+            request.method, url, headers=headers, data=content, is_signed=request.method == "PUT"
         ) as stream:
             error = await self._transport.refusal(request, stream)
         if error is not None:

@@ -364,6 +364,14 @@ async def test_a_redirect_is_not_followed(tmp_path):
             await client.datasets.download("o", tmp_path)
 
 
+async def test_a_signed_url_on_the_apis_own_origin_gets_no_key_either(tmp_path):
+    """A gateway in front of both hands out such ones."""
+    told = [lambda request: web.Response(text=str(request.headers.get("Authorization")))]
+    async with played(told) as client:
+        (path,) = await client.datasets.download("o", tmp_path)
+    assert path.read_text() == "None"
+
+
 async def test_a_compressed_object_is_stored_as_what_it_means(tmp_path):
     """Though nobody asked for compression; its hash is that of other bytes."""
     packed = zlib.compress(b"content")

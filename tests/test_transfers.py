@@ -232,9 +232,11 @@ async def test_the_key_and_the_clients_headers_go_to_the_api_only(server):
         said = {"accept-encoding": "identity", "X-Goog": "1"}
         ours = await ask(client, "GET", f"{server.url}/echo?a=b", headers=said)
         storage = await ask(client, "GET", f"{server.storage}/echo?a=b", headers=said)
+        signed = await ask(client, "GET", f"{server.url}/echo?a=b", headers=said, is_signed=True)
     assert ours["headers"]["Authorization"] == "Bearer fw_key"
     assert ours["headers"]["X-Team"] == "eval"
     assert {"Authorization", "X-Team"}.isdisjoint(storage["headers"])
+    assert {"Authorization", "X-Team"}.isdisjoint(signed["headers"])
     assert storage["headers"]["User-Agent"].startswith("fireworks-batch/")
     for seen in (ours, storage):
         assert seen["headers"]["Accept-Encoding"] == "identity"
