@@ -139,6 +139,7 @@ class Datasets:
             DatasetConflictError: The id is taken.
             APIStatusError: The server refuses for another reason.
             TransportError: There was no usable answer, after the repeats of the retry policy.
+            ResponseDecodeError: The answer cannot be read; the dataset may be there.
         """
         # https://docs.fireworks.ai/api-reference/create-dataset
         check_new_id("dataset id", dataset_id)
@@ -239,8 +240,11 @@ class Datasets:
             DatasetConflictError: The given id is that of a READY dataset, or of one that was
                 declared with another number of rows.
             WaitTimeoutError: It is uploaded and was not READY within an hour.
+            PollFailureError: It is uploaded, and looks at it failed for longer than the client's
+                ``failure_budget``.
             APIStatusError: The server refuses for another reason.
             TransportError: There was no usable answer, after the repeats of the retry policy.
+            ResponseDecodeError: An answer of the API cannot be read.
             ClientStateError: The client is closed, or belongs to another loop.
         """
         # https://docs.fireworks.ai/api-reference/upload-dataset-files

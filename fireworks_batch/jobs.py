@@ -252,6 +252,7 @@ class Jobs:
             APIStatusError: The server refuses for another reason.
             TransportError: There was no usable answer, after the repeats of the retry policy.
             WaitTimeoutError: The job was not gone in time.
+            PollFailureError: Looks at it failed for longer than the client's ``failure_budget``.
         """
         # https://docs.fireworks.ai/api-reference/delete-batch-inference-job
         name = self._name(job)

@@ -151,8 +151,8 @@ class Upload:
         request = calls.create_dataset(self._account_id, claim.dataset_id, body)
         try:
             return self._read((await self._transport.send(request)).body)
-        except APIStatusError as error:
-            if error.status in _UNRELATED:
+        except (APIStatusError, ResponseDecodeError) as error:
+            if isinstance(error, APIStatusError) and error.status in _UNRELATED:
                 raise
             refusal = error
         found = await self._find(claim.dataset_id)
@@ -306,4 +306,5 @@ def _form(boundary: str, name: str) -> tuple[bytes, bytes]:
 
 def _is_refused(dataset: Dataset) -> bool:
     status = dataset.status
-    return status is not None and status.code != StatusCode.OK
+    # A code that nobody has published may say anything.
+    return status is not None and status.code.is_known and status.code != StatusCode.OK

@@ -1,6 +1,7 @@
 """Uploads over real HTTP: both ways, every fault, and what is left behind."""
 
 import asyncio
+import hashlib
 import os
 from pathlib import Path
 
@@ -548,6 +549,40 @@ async def test_what_the_server_finds_wrong_later_is_told():
         async with BatchClient(api_key="fw_key", account_id="acme", base_url=base_url) as client:
             with pytest.raises(InputRowsError, match=r"INVALID_ARGUMENT: in.jsonl:2: no custom_id"):
                 await client.datasets.upload(ROWS)
+
+
+@pytest.mark.parametrize("code", ["PENDING_SCAN", 0])
+async def test_a_status_that_nobody_knows_is_no_refusal(code):
+    """While the dataset is on its way to READY, it may mean anything."""
+    states = iter(["UPLOADING", "UPLOADING", "READY"])
+
+    async def answer(request: web.Request) -> web.Response:
+        await request.read()
+        name = f"accounts/acme/datasets/{request.match_info.get('id', 'new')}"
+        state = next(states) if request.method == "GET" else "UPLOADING"
+        status = {"code": code, "message": ""}
+        record = {"name": name, "state": state, "exampleCount": "2", "status": status}
+        return web.json_response(record)
+
+    app = web.Application()
+    app.router.add_post("/v1/accounts/acme/datasets", answer)
+    app.router.add_post("/v1/accounts/acme/datasets/{id}", answer)
+    app.router.add_get("/v1/accounts/acme/datasets/{id}", answer)
+    async with TestServer(app) as server:
+        base_url = str(server.make_url("")).rstrip("/")
+        async with BatchClient(
+            api_key="fw_key", account_id="acme", base_url=base_url, poll=FAST
+        ) as client:
+            assert (await client.datasets.upload(ROWS)).is_ready
+
+
+async def test_an_unreadable_answer_to_create_is_answered_by_a_look(emulator, client):
+    """What the server did counts, not how it said so."""
+    made = f"d-{hashlib.sha256(ROWS).hexdigest()[:40]}"
+    await client.datasets.create(made, example_count=2)
+    emulator.add_fault("garbage", method="POST", path="*/datasets")
+
+    assert (await client.datasets.upload(ROWS)).is_ready
 
 
 # --- What is left behind ------------------------------------------------------------------------
