@@ -10,7 +10,7 @@ import attrs
 from fireworks_batch import calls
 from fireworks_batch.account import Account
 from fireworks_batch.calls import Request
-from fireworks_batch.creating import JobCreation
+from fireworks_batch.creating import JobCreation, body_of
 from fireworks_batch.dataset_model import DatasetLike
 from fireworks_batch.deleting import delete_once
 from fireworks_batch.effects import WaitEffects, WaitTerms
@@ -210,10 +210,9 @@ class Jobs:
             ResponseDecodeError: The answer cannot be read.
         """
         # https://docs.fireworks.ai/api-reference/create-batch-inference-job
-        account_id = await self._account.resolve(self._transport.send)
-        draft = draft_job(
-            account_id,
-            self._waits.new_id() if job_id is None else job_id,
+        drafted = partial(
+            draft_job,
+            job_id=self._waits.new_id() if job_id is None else job_id,
             model=model,
             input_dataset=input_dataset,
             output_dataset=output_dataset,
@@ -225,6 +224,10 @@ class Jobs:
             system_prompt=system_prompt,
             placement=placement,
         )
+        # What is malformed is told before anybody is asked for the account.
+        body_of(drafted(self._account.id or "account"), self._codec)
+        account_id = await self._account.resolve(self._transport.send)
+        draft = drafted(account_id)
         if model and model != draft.model:
             _log.warning(
                 "model %r is a deployed one; the job is created with %r", model, draft.model

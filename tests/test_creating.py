@@ -174,6 +174,16 @@ async def test_malformed_arguments_send_nothing(client, emulator):
     assert emulator.requests() == []
 
 
+async def test_malformed_arguments_do_not_even_ask_for_the_account(emulator):
+    """They are told first, whether the account is known or not."""
+    async with BatchClient(api_key=emulator.api_key, base_url=emulator.base_url) as client:
+        for options in ({"model": "demo-8b"}, {"inference_parameters": {"max_tokens": "many"}}):
+            with pytest.raises(ConfigurationError):
+                await create(client, **options)
+
+    assert emulator.requests() == []
+
+
 async def test_a_deployed_model_is_rewritten_with_a_warning(client, caplog):
     """The log says so."""
     job = await create(client, model="accounts/acme/deployedModels/mine")
