@@ -212,6 +212,22 @@ async def test_delete_waits_until_the_job_is_gone(client, emulator):
         await client.jobs.get("nightly")
 
 
+async def test_delete_waits_where_masks_are_refused():
+    """It does without."""
+    assume = {"input_dataset": "unchecked", "mask_support": "refuse"}
+    async with (
+        Emulator(speed=60_000, account_id="acme", assume=assume) as emulator,
+        BatchClient(
+            api_key=emulator.api_key, account_id="acme", base_url=emulator.base_url, poll=FAST
+        ) as client,
+    ):
+        emulator.script_job("nightly", phases=["RUNNING"])
+        emulator.add_fault("status", method="GET", status=503)  # so that there are two looks
+        await client.jobs.delete("nightly", wait=True)
+        with pytest.raises(NotFoundError):
+            await client.jobs.get("nightly")
+
+
 async def test_delete_takes_a_tombstone_for_gone():
     """A job that stays visible as DELETED is waited for no longer."""
     async with (
