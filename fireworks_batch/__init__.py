@@ -56,8 +56,8 @@ from fireworks_batch.models import (
 )
 from fireworks_batch.names import JobRef
 from fireworks_batch.policies import JOB_WINDOW, PollPolicy, RetryPolicy
-from fireworks_batch.preparing import Requests
 from fireworks_batch.progress import JobSnapshot
+from fireworks_batch.request_source import Requests
 from fireworks_batch.result_report import ResultsReport
 from fireworks_batch.results import JobResults
 from fireworks_batch.rows import ResultRow, RowError

@@ -1,5 +1,7 @@
 """The results of a run: rows on disk, in the order of the input or by id, and the report."""
 
+from __future__ import annotations
+
 import asyncio
 import shutil
 import weakref
@@ -8,15 +10,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Generic, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeAlias, TypeVar
 
 from fireworks_batch.errors import ClientStateError, ResultRowsError
-from fireworks_batch.part_files import PartFile
-from fireworks_batch.preparing import in_thread
-from fireworks_batch.result_index import Chosen, Kind, ResultIndex
+from fireworks_batch.local_io import in_thread
 from fireworks_batch.rows import ResultRow, read_row
 from fireworks_batch.run_models import RunReport
 from fireworks_batch.submission import Submission
+
+if TYPE_CHECKING:
+    from fireworks_batch.result_index import Chosen, Kind, ResultIndex
 
 __all__ = ["BatchResult", "write_lines"]
 
@@ -25,7 +28,6 @@ Row: TypeAlias = ResultRow[dict[str, Any]]
 """A row whose response is a chat completion, as a mapping."""
 
 _PAGE: Final = 500
-_WITH_LINES: Final = (Kind.OK, Kind.FAILED, Kind.RETRYABLE)
 
 
 class BatchResult:
@@ -53,10 +55,14 @@ class BatchResult:
         Where the input was not at hand (`BatchClient.collect` without ``requests``), the order is
         that of the ids.
         """
-        return _Pages(partial(self._rows, _WITH_LINES))
+        from fireworks_batch.result_index import Kind
+
+        return _Pages(partial(self._rows, (Kind.OK, Kind.FAILED, Kind.RETRYABLE)))
 
     def failures(self) -> AsyncIterator[Row]:
         """Iterate over the rows that have an error for a result, in the same order."""
+        from fireworks_batch.result_index import Kind
+
         return _Pages(partial(self._rows, (Kind.FAILED, Kind.RETRYABLE)))
 
     def missing_ids(self) -> AsyncIterator[str]:
@@ -124,6 +130,8 @@ class BatchResult:
         return await self._read(read)
 
     async def _missing(self, after: int) -> tuple[list[str], int]:
+        from fireworks_batch.result_index import Kind
+
         def read() -> tuple[list[str], int]:
             page = self._index.page((Kind.MISSING,), after=after, size=_PAGE)
             return [each.custom_id for each in page], _last(page)
@@ -183,6 +191,8 @@ async def write_lines(index: ResultIndex, path: Path, *kinds: Kind) -> None:
         page = index.page(kinds, after=after)
         lines = [index.line(each.place) for each in page if each.place is not None]
         return b"".join(line + b"\n" for line in lines), _last(page)
+
+    from fireworks_batch.part_files import PartFile
 
     after = 0
     async with PartFile(path) as part:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 
 import aiohttp
 
@@ -32,14 +32,18 @@ from fireworks_batch.results import (
     read_decode,
 )
 from fireworks_batch.run_methods import RunMethods
-from fireworks_batch.running import Services
+from fireworks_batch.run_services import Services
 from fireworks_batch.session import TransportOptions
 from fireworks_batch.states import OpenEnum
 from fireworks_batch.transport import Transport
-from fireworks_batch.uploading import upload
 from fireworks_batch.version import __version__
 from fireworks_batch.wait_defaults import WaitDefaults
 from fireworks_batch.wire import Codec
+
+if TYPE_CHECKING:
+    from fireworks_batch.dataset_model import Dataset
+    from fireworks_batch.sources import Source
+    from fireworks_batch.uploading import UploadTerms
 
 __all__ = ["BatchClient"]
 
@@ -179,7 +183,7 @@ class BatchClient(RunMethods):
         services = Services(
             jobs=self._jobs,
             datasets=self._datasets,
-            upload=partial(upload, self._transport, codec, self._account, waits),
+            upload=partial(_upload, self._transport, codec, self._account, waits),
             resolve=partial(self._account.resolve, self._transport.send),
             base_url=self._transport.base_url,
             wall=_wall,
@@ -332,6 +336,19 @@ class BatchClient(RunMethods):
 
 def _wall() -> datetime:
     return datetime.now(UTC)  # noqa: TID251 - here the clock is what is passed in
+
+
+async def _upload(
+    transport: Transport,
+    codec: Codec,
+    account: Account,
+    waits: WaitDefaults,
+    source: "Source",
+    terms: "UploadTerms",
+) -> "Dataset":
+    from fireworks_batch.uploading import upload
+
+    return await upload(transport, codec, account, waits, source, terms)
 
 
 def _new_id() -> str:

@@ -14,9 +14,8 @@ from fireworks_batch.errors import NotFoundError
 from fireworks_batch.input_files import open_lines, read_blocks
 from fireworks_batch.input_rows import plain_ids
 from fireworks_batch.jobs import Jobs
-from fireworks_batch.local_io import reported
+from fireworks_batch.local_io import in_thread, reported
 from fireworks_batch.models import BatchInferenceJob, JobProgress
-from fireworks_batch.preparing import in_thread
 from fireworks_batch.result_index import Kind, ResultIndex, Tally
 from fireworks_batch.rows import read_row
 from fireworks_batch.run_models import JobEnd, RunReport

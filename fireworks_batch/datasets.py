@@ -1,16 +1,20 @@
-"""Datasets: the endpoints, and the transfers of their content."""
+"""Datasets: the endpoints, and the transfers of their content.
+
+What transfers is imported when something is transferred.
+"""
+
+from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fireworks_batch import calls
 from fireworks_batch.account import Account
 from fireworks_batch.calls import Request
 from fireworks_batch.dataset_model import Dataset, DatasetLike
 from fireworks_batch.deleting import delete_once
-from fireworks_batch.downloading import download
 from fireworks_batch.errors import (
     APIStatusError,
     ConfigurationError,
@@ -22,13 +26,14 @@ from fireworks_batch.errors import (
 from fireworks_batch.limits import Limits
 from fireworks_batch.listing import Listing, list_query
 from fireworks_batch.names import DatasetName, check_new_id, parse_dataset_name
-from fireworks_batch.sources import Source
 from fireworks_batch.states import DatasetFormat, DatasetState
-from fireworks_batch.tally import Progress
 from fireworks_batch.transport import Transport
-from fireworks_batch.uploading import UploadTerms, upload
 from fireworks_batch.wait_defaults import WaitDefaults
 from fireworks_batch.wire import Codec, mask_paths
+
+if TYPE_CHECKING:
+    from fireworks_batch.sources import Source
+    from fireworks_batch.tally import Progress
 
 __all__ = ["Datasets"]
 
@@ -253,6 +258,9 @@ class Datasets:
         if not isinstance(limits, Limits):
             raise ConfigurationError(f"limits must be a Limits, not {limits!r}")
         _check_callable(on_progress)
+
+        from fireworks_batch.uploading import UploadTerms, upload
+
         terms = UploadTerms(
             dataset_id=dataset_id, reuse=reuse, limits=limits, on_progress=on_progress
         )
@@ -304,6 +312,8 @@ class Datasets:
         target = _check_directory(directory)
         _check_callable(on_progress)
         account_id = await self._account_of(name)
+        from fireworks_batch.downloading import download
+
         return await download(
             self._transport,
             account_id,

@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from fireworks_batch.errors import LocalFileError
 
-__all__ = ["begin", "ended", "off_loop", "reported", "write_all"]
+__all__ = ["begin", "ended", "in_thread", "off_loop", "reported", "write_all"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -97,3 +97,19 @@ def write_all(file: Any, data: bytes | bytearray) -> None:
         done = 0
         while done < len(view):
             done += file.write(view[done:])
+
+
+async def in_thread(
+    work: Callable[[], _T],
+    *,
+    stop: Callable[[], None] | None = None,
+    undo: Callable[[_T], object] | None = None,
+) -> _T:
+    """Do blocking work in a thread. Cancelled, it waits for the work's end: files are in use.
+
+    Args:
+        work: What to do, in short slices.
+        stop: Called when it is given up, to end it sooner.
+        undo: Called with what came of it when it is given up: closes what was opened.
+    """
+    return await ended(begin(work), stop=stop, undo=undo)

@@ -7,10 +7,10 @@ the loop, a few milliseconds at a time.
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Final, TypeAlias, TypeVar
+from typing import IO, Any, Final
 
 import attrs
 import orjson
@@ -19,17 +19,12 @@ from fireworks_batch.errors import ConfigurationError
 from fireworks_batch.id_sets import Suspects
 from fireworks_batch.input_files import ShardFile, check_path
 from fireworks_batch.input_rows import RowProblem
-from fireworks_batch.local_io import begin, ended, reported, write_all
+from fireworks_batch.local_io import in_thread, reported, write_all
 from fireworks_batch.preflight import Scan, ScanTerms
+from fireworks_batch.request_source import Requests
 
-__all__ = ["Prepared", "Requests", "Spooled", "in_thread", "prepare", "spool"]
+__all__ = ["Prepared", "Spooled", "prepare", "spool"]
 
-Requests: TypeAlias = (
-    str | os.PathLike[str] | Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
-)
-"""A path (``.jsonl``, ``.jsonl.gz``), or mappings: any iterable of them, sync or async."""
-
-_T = TypeVar("_T")
 # Blocks of a slice in a thread: some 30 ms of work, so that giving up is never slow.
 _SLICE: Final = 16
 # Seconds for which an iterable may be asked before others have their turn.
@@ -206,19 +201,3 @@ def _as_dict(value: object) -> dict[Any, Any]:
 
 
 # --- Threads ------------------------------------------------------------------------------------
-
-
-async def in_thread(
-    work: Callable[[], _T],
-    *,
-    stop: Callable[[], None] | None = None,
-    undo: Callable[[_T], object] | None = None,
-) -> _T:
-    """Do blocking work in a thread. Cancelled, it waits for the work's end: files are in use.
-
-    Args:
-        work: What to do, in short slices.
-        stop: Called when it is given up, to end it sooner.
-        undo: Called with what came of it when it is given up: closes what was opened.
-    """
-    return await ended(begin(work), stop=stop, undo=undo)

@@ -16,7 +16,7 @@ from fireworks_batch.collecting import Collector, Selection
 from fireworks_batch.errors import FireworksBatchError
 from fireworks_batch.generations import UNFINISHED, OnPrevious
 from fireworks_batch.input_rows import RowRules
-from fireworks_batch.preparing import in_thread
+from fireworks_batch.local_io import in_thread
 from fireworks_batch.result_index import Kind
 from fireworks_batch.run_input import look_at
 from fireworks_batch.run_options import RunOptions

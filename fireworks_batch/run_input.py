@@ -12,9 +12,10 @@ from typing import Any
 import attrs
 
 from fireworks_batch.input_rows import RowRules
-from fireworks_batch.local_io import reported
+from fireworks_batch.local_io import in_thread, reported
 from fireworks_batch.preflight import ScanTerms
-from fireworks_batch.preparing import Prepared, Requests, in_thread, prepare, spool
+from fireworks_batch.preparing import Prepared, prepare, spool
+from fireworks_batch.request_source import Requests
 from fireworks_batch.run_models import CheckReport, JobPlan
 from fireworks_batch.run_options import RunOptions
 

@@ -1,26 +1,29 @@
 """From requests to results, as methods of the client: check, submit, collect, run."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fireworks_batch.batch_result import BatchResult
 from fireworks_batch.errors import ConfigurationError
-from fireworks_batch.input_rows import RowRules
 from fireworks_batch.limits import Limits
 from fireworks_batch.models import InferenceParameters, Placement
 from fireworks_batch.policies import JOB_WINDOW, JobWindow, PollPolicy
-from fireworks_batch.preparing import Requests
-from fireworks_batch.run_input import check_requests
 from fireworks_batch.run_models import CheckReport, RunProgress
-from fireworks_batch.run_options import RunOptions
-from fireworks_batch.run_template import JobTemplate, job_template
-from fireworks_batch.running import Run, Services
+from fireworks_batch.run_services import Services
 from fireworks_batch.states import Precision
 from fireworks_batch.submission import Submission
 from fireworks_batch.wire import Codec
 
+if TYPE_CHECKING:
+    from fireworks_batch.batch_result import BatchResult
+    from fireworks_batch.request_source import Requests
+    from fireworks_batch.run_template import JobTemplate
+
 __all__ = ["RunMethods"]
+
+# What a run is made of is imported by the methods: importing the package must not cost it.
 
 
 class RunMethods:
@@ -65,6 +68,10 @@ class RunMethods:
             LocalFileError: The file cannot be read.
             InputRowsError: The file is damaged. Bad rows are in the report.
         """
+        from fireworks_batch.input_rows import RowRules
+        from fireworks_batch.run_input import check_requests
+        from fireworks_batch.run_options import RunOptions
+
         rules = RowRules(model=model, has_system_prompt=bool(system_prompt))
         options = RunOptions(on_bad_row="skip", limits=_given(limits))
         if type(max_problems) is not int or max_problems < 1:
@@ -133,6 +140,9 @@ class RunMethods:
             TransportError: There was no usable answer, after the repeats of the retry policy.
             ClientStateError: The client is closed, or belongs to another loop.
         """
+        from fireworks_batch.run_options import RunOptions
+        from fireworks_batch.running import Run
+
         template = self._template(
             name,
             model=model,
@@ -194,6 +204,9 @@ class RunMethods:
             TransportError: There was no usable answer, after the repeats of the retry policy.
             ClientStateError: The client is closed, or belongs to another loop.
         """
+        from fireworks_batch.run_options import RunOptions
+        from fireworks_batch.running import Run
+
         options = RunOptions(
             output=output,
             errors=errors,
@@ -296,6 +309,9 @@ class RunMethods:
             TransportError: There was no usable answer for the budget's time.
             ClientStateError: The client is closed, or belongs to another loop.
         """
+        from fireworks_batch.run_options import RunOptions
+        from fireworks_batch.running import Run
+
         template = self._template(
             name,
             model=model,
@@ -322,6 +338,8 @@ class RunMethods:
         return await Run(self._services, options).run(requests, template)
 
     def _template(self, name: str | None, **arguments: Any) -> JobTemplate:
+        from fireworks_batch.run_template import job_template
+
         return job_template(self._codec, name=name, arguments=arguments)
 
 

@@ -8,7 +8,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -19,8 +18,6 @@ from fireworks_batch.aborting import Abort
 from fireworks_batch.batch_result import BatchResult, write_lines
 from fireworks_batch.collecting import Collector, Ended, run_report
 from fireworks_batch.concurrency import all_of
-from fireworks_batch.dataset_model import Dataset
-from fireworks_batch.datasets import Datasets
 from fireworks_batch.errors import (
     ClientStateError,
     FireworksBatchError,
@@ -28,64 +25,31 @@ from fireworks_batch.errors import (
 )
 from fireworks_batch.generations import UNFINISHED, OnPrevious
 from fireworks_batch.input_rows import RowRules
-from fireworks_batch.jobs import Jobs
+from fireworks_batch.local_io import in_thread
 from fireworks_batch.models import BatchInferenceJob
 from fireworks_batch.names import JobRef
 from fireworks_batch.output_files import check_targets
 from fireworks_batch.persisting import Persistence
-from fireworks_batch.policies import PollPolicy
-from fireworks_batch.preparing import Prepared, Requests, in_thread
+from fireworks_batch.preparing import Prepared
+from fireworks_batch.request_source import Requests
 from fireworks_batch.resending import Resending, Work
 from fireworks_batch.result_index import Kind, ResultIndex
 from fireworks_batch.run_input import look_at, workspace
 from fireworks_batch.run_models import RunStage, input_error
 from fireworks_batch.run_options import RunOptions
 from fireworks_batch.run_progress import ProgressBoard
+from fireworks_batch.run_services import Services
 from fireworks_batch.run_shards import Shard, check_same_rows, shards_of
 from fireworks_batch.run_template import JobTemplate
-from fireworks_batch.sources import Source
 from fireworks_batch.submission import AdoptedJob, Submission, SubmittedJob
 from fireworks_batch.submitting import JobTerms, ShardSubmission, Submitter
-from fireworks_batch.uploading import UploadTerms
 
-__all__ = ["Run", "Services"]
+__all__ = ["Run"]
 
 _log = logging.getLogger("fireworks_batch.run")
 _T = TypeVar("_T")
 
 _ANY_NUMBER: Final = 1_000_000
-
-
-@attrs.frozen(kw_only=True)
-class Services:
-    """What a run needs of a client."""
-
-    jobs: Jobs
-    """The account's jobs."""
-
-    datasets: Datasets
-    """Its datasets."""
-
-    upload: Callable[[Source, UploadTerms], Awaitable[Dataset]]
-    """Uploads a dataset on terms, and waits until it is READY."""
-
-    resolve: Callable[[], Awaitable[str]]
-    """Returns the account's id."""
-
-    base_url: str
-    """The API that it lives on."""
-
-    wall: Callable[[], datetime]
-    """Returns the time of day, aware, in UTC."""
-
-    poll: PollPolicy
-    """The policy of runs that bring none."""
-
-    clock: Callable[[], float]
-    """Returns the monotonic time."""
-
-    sleep_until: Callable[[float], Awaitable[object]]
-    """Sleeps until a moment of that clock."""
 
 
 class Run:

@@ -31,8 +31,8 @@ from fireworks_batch.generations import (
 from fireworks_batch.input_files import ShardFile
 from fireworks_batch.jobs import Jobs
 from fireworks_batch.limits import Limits
+from fireworks_batch.local_io import in_thread
 from fireworks_batch.models import BatchInferenceJob
-from fireworks_batch.preparing import in_thread
 from fireworks_batch.run_ids import RunKey, generation
 from fireworks_batch.sources import Source
 from fireworks_batch.submission import AdoptedJob, SubmittedJob

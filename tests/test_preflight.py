@@ -21,8 +21,9 @@ from fireworks_batch import (
 )
 from fireworks_batch.input_rows import RowRules
 from fireworks_batch.limits import Limits
+from fireworks_batch.local_io import in_thread
 from fireworks_batch.preflight import Scan, ScanTerms
-from fireworks_batch.preparing import Spooled, in_thread, prepare, spool
+from fireworks_batch.preparing import Spooled, prepare, spool
 
 
 def row(custom_id="a", **members) -> bytes:
