@@ -27,7 +27,8 @@ benchmark = failed=0; for script in $(BENCHMARKS); do echo "== $$script"; \
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
-demo: $(PROJECT) ## from requests to results, against a server of its own: needs no account
+demo: $(PROJECT) ## five jobs to five ends, then requests to results, on servers of their own: needs no account
+	$(BIN)/python examples/demo.py
 	$(BIN)/fireworks-batch demo
 
 install: $(DEV) ## make the virtual environment with all that `make test` needs

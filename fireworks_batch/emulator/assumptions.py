@@ -59,6 +59,14 @@ class Assumptions:
     max_duration_out_of_range: Literal["clamp", "reject"] = "clamp"
     """What becomes of a `maxJobDuration` outside 12 to 72 hours. Documented: "bounded"."""
 
+    duration_spelling: Literal["seconds", "units"] = "seconds"
+    """Whether a `maxJobDuration` is spelt in seconds only (`86400s`, as protobuf's JSON has it),
+    or also in units (`24h`, `1h30m`), which one source shows and nobody has proven."""
+
+    foreign_model: Literal["accept", "refuse"] = "accept"
+    """What becomes of a job of a model that is neither the vendor's nor the account's own: it is
+    made (an incompatible model is documented to leave a job PENDING), or refused with 404."""
+
     unset_max_duration: Literal["filled", "null"] = "filled"
     """Whether a job made without `maxJobDuration` shows the default of a day, or null."""
 
@@ -125,9 +133,9 @@ class Assumptions:
     all_rows_failed: Literal["COMPLETED", "FAILED"] = "COMPLETED"
     """How a job ends of which every row failed."""
 
-    error_shape: Literal["int_code", "string_code", "text"] = "int_code"
-    """What `error` is in an error row: an object whose code is a number or a name, or just the
-    message. No error row was ever seen."""
+    error_shape: Literal["int_code", "string_code", "no_code", "text"] = "int_code"
+    """What `error` is in an error row: an object whose code is a number or a name or not there, or
+    just the message. No error row was ever seen."""
 
     error_file: Literal["always", "when_needed"] = "always"
     """Whether `error-data` is there, with no bytes in it, when no row failed. Seen live."""

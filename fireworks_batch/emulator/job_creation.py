@@ -10,7 +10,7 @@ import orjson
 
 from .clock import SECOND, Instant
 from .job_schema import JOB
-from .refusals import invalid
+from .refusals import RefusalError, invalid
 from .schema import read_message
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _ID: Final = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _BARE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _DURATION: Final = re.compile(r"(-?\d+)(?:\.(\d{1,9}))?s")
+_UNITS: Final = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_FOREIGN_MODEL: Final = re.compile(r"accounts/(?!fireworks/)([^/]+)/.*")
 _NAMES: Final = {
     "model": re.compile(r"accounts/[^/]+/models/[^/]+"),
     "inputDatasetId": re.compile(r"accounts/[^/]+/datasets/[^/]+"),
@@ -69,6 +71,7 @@ def read_create(body: bytes, account_id: str, rules: Assumptions) -> dict[str, o
             members[name] = _read_name(name, str(members[name]), account_id, rules)
     if "continuedFromJobName" not in members:
         _require(members, "model", "inputDatasetId")
+    _check_model(str(members.get("model", "")), account_id, rules)
     if "inferenceParameters" in members:
         members["inferenceParameters"] = _fill_parameters(members["inferenceParameters"], rules)
     return members
@@ -83,7 +86,7 @@ def read_window(members: Mapping[str, object], rules: Assumptions) -> Instant:
     text = members.get("maxJobDuration")
     if text is None:
         return DEFAULT_WINDOW
-    found = _DURATION.fullmatch(str(text))
+    found = _DURATION.fullmatch(_in_seconds(str(text), rules))
     if found is None:
         raise invalid(f"proto: invalid google.protobuf.Duration value {str(text)!r}")
     window = int(found[1]) * SECOND + int((found[2] or "").ljust(6, "0")[:6])
@@ -91,6 +94,20 @@ def read_window(members: Mapping[str, object], rules: Assumptions) -> Instant:
     if window != bounded and rules.max_duration_out_of_range == "reject":
         raise invalid(f"max_job_duration must be between 12h and 72h, not {text}")
     return bounded
+
+
+def _in_seconds(text: str, rules: Assumptions) -> str:
+    found = _UNITS.fullmatch(text) if rules.duration_spelling == "units" else None
+    if found is None or not text:
+        return text
+    hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return f"{hours * 3600 + minutes * 60 + seconds}s"
+
+
+def _check_model(model: str, account_id: str, rules: Assumptions) -> None:
+    found = _FOREIGN_MODEL.fullmatch(model)
+    if rules.foreign_model == "refuse" and found is not None and found[1] != account_id:
+        raise RefusalError("NOT_FOUND", f"model not found: {model}")
 
 
 def _require(members: Mapping[str, object], *names: str) -> None:

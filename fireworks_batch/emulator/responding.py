@@ -77,6 +77,8 @@ def failure_line(custom_id: str, failure: RowFailureError, rules: Assumptions) -
         error = {"code": code, "message": failure.message}
     elif shape == "int_code":
         error = {"code": failure.code, "message": failure.message}
+    elif shape == "no_code":
+        error = {"message": failure.message}
     return orjson.dumps({"custom_id": custom_id, "error": error}) + b"\n"
 
 

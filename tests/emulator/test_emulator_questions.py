@@ -470,6 +470,15 @@ def test_a_window_that_is_no_proto_duration_is_refused(text):
     assert message == f"proto: invalid google.protobuf.Duration value {text!r}"
 
 
+@pytest.mark.parametrize(
+    ("text", "hours"), [("24h", 24), ("13h30m", 13.5), ("86400s", 24), ("2880m", 48)]
+)
+def test_a_window_may_be_spelt_in_units(text, hours):
+    """With the assumption, as one source shows it."""
+    rules = Assumptions(duration_spelling="units")
+    assert read_window({"maxJobDuration": text}, rules) == hours * HOUR
+
+
 def test_a_window_out_of_range_may_be_refused():
     """With the assumption, the bounds are a rule."""
     rules = Assumptions(max_duration_out_of_range="reject")

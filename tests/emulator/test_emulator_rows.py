@@ -188,10 +188,11 @@ def test_the_echo_gives_the_last_message_back(body, text):
         ("string_code", 400, {"code": "INVALID_ARGUMENT", "message": "no"}),
         ("string_code", 500, {"code": "UNKNOWN", "message": "no"}),
         ("string_code", 418, {"code": "UNKNOWN", "message": "no"}),
+        ("no_code", 400, {"message": "no"}),
         ("text", 400, "no"),
     ],
 )
-def test_an_error_row_has_one_of_three_shapes(shape, code, error):
+def test_an_error_row_has_one_of_four_shapes(shape, code, error):
     """Nobody has seen one."""
     written = failure_line("a", RowFailureError("no", code), Assumptions(error_shape=shape))
     assert (json.loads(written), written[-1:]) == ({"custom_id": "a", "error": error}, b"\n")

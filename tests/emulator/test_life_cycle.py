@@ -182,6 +182,10 @@ async def check_creation(life):
         assert long["maxJobDuration"] == "259200s"
     else:
         await life.expect(life.create("long", maxJobDuration="999999s"), 400)
+    status = 200 if rules.duration_spelling == "units" else 400
+    await life.expect(life.create("hours", maxJobDuration="24h"), status)
+    status = 404 if rules.foreign_model == "refuse" else 200
+    await life.expect(life.create("foreign", model="accounts/other/models/x"), status)
     job = await life.expect(life.api.get(f"{JOBS}/nightly"), 200)
     assert job["maxJobDuration"] == (DAY if rules.unset_max_duration == "filled" else None)
     await life.expect(life.api.post(f"{JOBS}/nightly:cancel"), rules.cancel_status)
@@ -251,6 +255,7 @@ async def check_results(life):
     error = {
         "int_code": {"code": 400, "message": "no"},
         "string_code": {"code": "INVALID_ARGUMENT", "message": "no"},
+        "no_code": {"message": "no"},
         "text": "no",
     }
     assert errors == {"bad": error[rules.error_shape]}
