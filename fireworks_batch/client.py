@@ -4,7 +4,6 @@ import logging
 import os
 import platform
 import random
-import secrets
 import ssl as ssl_module
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -352,7 +351,7 @@ async def _upload(
 
 
 def _new_id() -> str:
-    return f"job-{secrets.token_hex(8)}"
+    return f"job-{os.urandom(8).hex()}"
 
 
 def _home() -> Path | None:

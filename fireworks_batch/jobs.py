@@ -3,28 +3,25 @@
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 
 from fireworks_batch import calls
 from fireworks_batch.account import Account
 from fireworks_batch.calls import Request
-from fireworks_batch.creating import JobCreation, body_of
 from fireworks_batch.dataset_model import DatasetLike
 from fireworks_batch.deleting import delete_once
 from fireworks_batch.effects import WaitEffects, WaitTerms
-from fireworks_batch.errors import ConfigurationError, NotFoundError
+from fireworks_batch.errors import ConfigurationError
 from fireworks_batch.fleet import JobEndings, JobFleet
-from fireworks_batch.job_draft import draft_job
 from fireworks_batch.listing import Listing, list_query
 from fireworks_batch.looking import Looks
 from fireworks_batch.members import FleetTerms
 from fireworks_batch.models import BatchInferenceJob, InferenceParameters, Placement
 from fireworks_batch.names import JobName, JobRef, parse_job_name
 from fireworks_batch.policies import JOB_WINDOW, JobWindow, PollPolicy
-from fireworks_batch.settling import Settling, Sighting, looks
-from fireworks_batch.states import JobState, Precision
+from fireworks_batch.states import Precision
 from fireworks_batch.transport import Transport
 from fireworks_batch.wait_defaults import WaitDefaults, check_policy, check_timeout
 from fireworks_batch.waiting import JobWait
@@ -33,8 +30,6 @@ from fireworks_batch.wire import Codec, mask_paths
 __all__ = ["JobLike", "Jobs"]
 
 _log = logging.getLogger("fireworks_batch")
-# How long `delete(wait=True)` waits, in seconds; the vendor's own tool does the same.
-_DELETION_TIMEOUT: Final = 1800.0
 
 JobLike: TypeAlias = str | JobRef | BatchInferenceJob
 """A job's id, its resource name, a reference to it, or the job as fetched before."""
@@ -210,6 +205,9 @@ class Jobs:
             ResponseDecodeError: The answer cannot be read.
         """
         # https://docs.fireworks.ai/api-reference/create-batch-inference-job
+        from fireworks_batch.creating import JobCreation, body_of
+        from fireworks_batch.job_draft import draft_job
+
         drafted = partial(
             draft_job,
             job_id=self._waits.new_id() if job_id is None else job_id,
@@ -262,27 +260,10 @@ class Jobs:
         account_id = name.account_id or await self._account.resolve(self._transport.send)
         await delete_once(self._transport.send, calls.delete_job(account_id, name.job_id))
         if wait:
-            await self._wait_until_gone(account_id, name.job_id)
+            from fireworks_batch.vanishing import wait_until_gone
 
-    async def _wait_until_gone(self, account_id: str, job_id: str) -> None:
-        request = calls.get_job(account_id, job_id)  # whole: nobody knows that masks are obeyed
-
-        async def ask(pause: float) -> Sighting[None]:
-            try:
-                answer = await self._transport.send_once(request, pause=pause)
-            except NotFoundError:
-                return Sighting(None, "gone", is_settled=True)
-            job = self._codec.decode(answer.body, BatchInferenceJob, required=("name",))
-            return Sighting(None, str(job.state), is_settled=job.state == JobState.DELETED)
-
-        await Settling(
-            subject=f"job {job_id!r} to be gone",
-            look=looks(self._transport, ask),
-            policy=self._waits.poll,
-            timeout=_DELETION_TIMEOUT * self._waits.time_scale,
-            clock=self._transport.now,
-            draw=self._waits.draw,
-        ).run()
+            ref = JobRef(account_id, name.job_id, self._transport.base_url)
+            await wait_until_gone(self._transport, self._codec, self._waits, ref)
 
     def wait_until_terminal(
         self,

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from itertools import repeat
 
-import backoff
-
 from fireworks_batch import http
 from fireworks_batch.calls import Request
 from fireworks_batch.errors import (
@@ -89,6 +87,8 @@ class Repeats:
 def _expo(first: float, most: float) -> Iterator[float]:
     if not first:
         return repeat(0.0)  # backoff would double it until it no longer fits into a float
+    import backoff  # few calls are ever repeated
+
     delays = backoff.expo(factor=first, max_value=most)
     next(delays)  # it yields nothing before it is asked for its first value
     return delays
