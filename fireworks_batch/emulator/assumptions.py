@@ -53,6 +53,9 @@ class Assumptions:
     """What GET shows when a deletion is done: 404 (seen live by one source), or the job in
     state DELETED. A tombstone is not listed, and its id stays taken."""
 
+    deletion_time: Literal["a_minute", "at_once"] = "a_minute"
+    """How long a deleted job cleans up: a minute and until the next tick, or until that tick."""
+
     repeated_delete: Literal["accept", "not_found"] = "accept"
     """What a second DELETE is told while the first is at work: 200 or 404."""
 
@@ -69,6 +72,9 @@ class Assumptions:
 
     unset_max_duration: Literal["filled", "null"] = "filled"
     """Whether a job made without `maxJobDuration` shows the default of a day, or null."""
+
+    expired_status: Literal["DEADLINE_EXCEEDED", "OK"] = "DEADLINE_EXCEEDED"
+    """What the `status` of an EXPIRED job says. None was ever seen."""
 
     pending_at_expiry: Literal["expire", "stay"] = "expire"
     """Whether a job still PENDING when its window ends expires, or stays PENDING."""
@@ -207,6 +213,10 @@ class Assumptions:
 
     signed_url_hash: Literal["md5", "none"] = "md5"
     """What `x-goog-hash` has of a stored file; `none` leaves the header out."""
+
+    limited_calls: Literal["all", "inference"] = "all"
+    """Which calls the account's requests a minute count: all (the documents' wording), or those
+    of inference only, so that none of these is ever refused."""
 
     retry_after: Literal["none", "seconds", "date"] = "none"
     """Whether a 429 of the request limit carries `Retry-After`, and in which form. None is

@@ -84,7 +84,8 @@ class Gateway:
                 "The API key you provided is invalid.",
                 self._world.request_id(),
             )
-        wait = self._world.limit.take(self._world.clock.now())
+        is_counted = self._rules.limited_calls == "all"
+        wait = self._world.limit.take(self._world.clock.now()) if is_counted else 0
         if wait:
             return self._refuse_for_now(wait)
         endpoint, places = self._api.find(request.method, request.path)

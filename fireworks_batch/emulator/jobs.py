@@ -112,8 +112,9 @@ class Job:
         self._view_until = -1
 
     def delete(self, now: Instant) -> None:
-        """Leave: clean up for at least a minute, and be gone at the tick after it."""
-        self.gone = self._ticks.next(now + _CLEANING)
+        """Leave: clean up for a while, and be gone at the tick after it."""
+        is_slow = self._rules.deletion_time == "a_minute"
+        self.gone = self._ticks.next(now + _CLEANING) if is_slow else self._ticks.after(now)
         is_tombstone = self._rules.deleted_job == "tombstone"
         self._course = leave(self._course, now=now, gone=self.gone, is_tombstone=is_tombstone)
         self._view_until = -1
@@ -259,7 +260,7 @@ class Job:
         if self.script.status is not None:
             return self.script.status
         if state == "EXPIRED":
-            return _EXPIRED
+            return _EXPIRED if self._rules.expired_status == "DEADLINE_EXCEEDED" else _OK
         if state == "FAILED":
             return _INTERNAL if self._course.validated(now) is not None else _INVALID_INPUT
         return _OK

@@ -364,6 +364,9 @@ async def check_deletion(life):
     await life.expect(api.delete(f"{JOBS}/rest"), status)
     leaving = await life.expect(api.get(f"{JOBS}/rest"), 200)
     assert leaving["state"] == "JOB_STATE_DELETING_CLEANING_UP"
+    if rules.deletion_time == "at_once" and rules.deleted_job == "not_found":
+        life.bench.clock.advance(60)
+        await life.expect(api.get(f"{JOBS}/rest"), 404)
     life.bench.clock.advance(120)
     if rules.deleted_job == "tombstone":
         tombstone = await life.expect(api.get(f"{JOBS}/rest"), 200)
@@ -385,3 +388,19 @@ async def test_a_request_too_many_under_each_position(make_bench, position):
         await bench.api.get(JOBS)
         reply = await bench.api.get(JOBS)
         assert (reply.status, "Retry-After" in reply.headers) == (429, position != "none")
+
+
+@pytest.mark.parametrize(("position", "status"), [("all", 429), ("inference", 200)])
+async def test_which_calls_are_limited_under_each_position(make_bench, position, status):
+    """Nobody knows whether these are counted."""
+    async with make_bench(requests_per_minute=1, assume={"limited_calls": position}) as bench:
+        await bench.api.get(JOBS)
+        assert (await bench.api.get(JOBS)).status == status
+
+
+@pytest.mark.parametrize("position", ["DEADLINE_EXCEEDED", "OK"])
+async def test_an_expired_job_under_each_position(make_bench, position):
+    """What its status says."""
+    async with make_bench(assume={"expired_status": position}) as bench:
+        bench.emulator.script_job("late", phases=["EXPIRED"])
+        assert (await bench.job("late"))["status"]["code"] == position
