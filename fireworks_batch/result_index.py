@@ -149,7 +149,11 @@ class ResultIndex:
         self._path = path
         with self._reported():
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._connection.executescript(_SCHEMA)
+            try:
+                self._connection.executescript(_SCHEMA)
+            except sqlite3.Error:
+                self._connection.close()
+                raise
         self._open: dict[int, IO[bytes]] = {}
         self._has_expected = False
 
