@@ -199,6 +199,9 @@ class Assumptions:
     """Whether a dataset may have a `displayName`. Documented; one source saw it rejected as an
     unknown field."""
 
+    dataset_retention: Literal["for_ever", "30_days"] = "for_ever"
+    """How long a dataset is kept after its creation. Nothing is documented."""
+
     dataset_in_use: Literal["delete", "refuse"] = "delete"
     """Whether a dataset can be deleted while a job that runs names it, or 400 is answered."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from .refusals import RefusalError
@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 class DatasetStore:
     """Owns the datasets, by account and id, in the order of their creation."""
 
-    def __init__(self, bucket: Bucket) -> None:
+    def __init__(
+        self, bucket: Bucket, *, now: Callable[[], Instant], lifetime: Instant | None
+    ) -> None:
         self._bucket = bucket
+        self._now = now
+        self._lifetime = lifetime
         self._datasets: dict[str, dict[str, Dataset]] = {}
 
     def add(self, dataset: Dataset) -> None:
@@ -30,6 +34,7 @@ class DatasetStore:
 
     def find(self, account_id: str, dataset_id: str) -> Dataset | None:
         """Give a dataset, None if there is none."""
+        self._forget_old(account_id)
         return self._datasets.get(account_id, {}).get(dataset_id)
 
     def find_name(self, name: str) -> Dataset | None:
@@ -52,7 +57,16 @@ class DatasetStore:
 
     def all(self, account_id: str) -> list[Dataset]:
         """Give an account's datasets, oldest first."""
+        self._forget_old(account_id)
         return list(self._datasets.get(account_id, {}).values())
+
+    def _forget_old(self, account_id: str) -> None:
+        if self._lifetime is None:
+            return
+        oldest = self._now() - self._lifetime
+        for dataset in list(self._datasets.get(account_id, {}).values()):
+            if dataset.created < oldest:
+                self.delete(dataset)
 
     def delete(self, dataset: Dataset) -> None:
         """Remove a dataset and its files."""

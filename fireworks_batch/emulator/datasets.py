@@ -107,6 +107,11 @@ class Dataset:
         }
         return shown | {s.name: members[s.name] for s in SOURCES if s.name in members}
 
+    @property
+    def created(self) -> Instant:
+        """When it was made."""
+        return self._created
+
     def show_created(self) -> dict[str, object]:
         """Give the resource as the create answer shows it: times with nine digits."""
         shown = self.show(self._created)

@@ -10,6 +10,7 @@ from uuid import UUID
 import attrs
 
 from .bucket import Bucket, Signer
+from .clock import SECOND
 from .control import ControlError, read_choice
 from .dataset_scripts import content_chunks, count_lines, read_dataset_members, read_file_members
 from .dataset_store import DatasetStore
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from .assumptions import Assumptions
     from .clock import EmulatedClock, Instant
 
+_MONTH: Final = 30 * 86_400 * SECOND
 _LETTERS: Final = string.ascii_lowercase + string.digits
 
 
@@ -90,7 +92,10 @@ class World:
         """Forget the datasets, and remove their files and the work on them."""
         self.jobs.forget_work()
         self.bucket.clear()
-        self.datasets = DatasetStore(self.bucket)
+        is_mortal = self.setting.rules.dataset_retention == "30_days"
+        self.datasets = DatasetStore(
+            self.bucket, now=self.clock.now, lifetime=_MONTH if is_mortal else None
+        )
 
     def random_id(self, prefix: str) -> str:
         """Make up an id as the service does: *prefix* and eight letters or digits."""

@@ -539,3 +539,16 @@ async def test_files_go_with_the_emulator(make_bench):
 def stored_directory(emulator) -> Path:
     """Give the directory that holds the contents."""
     return emulator._world().bucket.files._directory
+
+
+@pytest.mark.parametrize(("position", "status"), [("for_ever", 200), ("30_days", 404)])
+async def test_an_old_dataset_may_be_gone(make_bench, position, status):
+    """With its files, and out of the listing."""
+    async with make_bench(assume={"dataset_retention": position}) as bench:
+        await create(bench)
+        bench.clock.advance(29 * 86_400)
+        assert (await bench.api.get(f"{DATASETS}/in")).status == 200
+        bench.clock.advance(2 * 86_400)
+        assert (await bench.api.get(f"{DATASETS}/in")).status == status
+        listed = (await bench.api.get(DATASETS)).json["datasets"]
+        assert len(listed) == (status == 200)
