@@ -113,6 +113,11 @@ class PageRound:
             for subject in list(self._wanted.values())
             if subject.page is not None and subject.page >= planned
         ]
+        pauses = [
+            one.follower.pause for subject in self._wanted.values() for one in subject.interests
+        ]
+        self._least_pause = min(pauses, default=0.0)
+        self._most_pause = max(pauses, default=0.0)
         self._asked_at = now
         self.failure: FireworksBatchError | None = None
         """What the last page failed with, after all attempts."""
@@ -183,8 +188,7 @@ class PageRound:
     async def _read_page(self, query: ListQuery, token: str) -> _Read | Verdict:
         """Ask for a page until it comes, is refused, or has failed often enough."""
         request = calls.list_jobs(self._account_id, query, token)
-        pauses = [one.follower.pause for one in self._waiting()] or [0.0]
-        wait, pause = _WAIT * min(pauses), max(pauses)
+        wait, pause = _WAIT * self._least_pause, self._most_pause
         for _ in range(1 if self._approach.is_doubted else _ATTEMPTS):
             asked_at = max(self._asked_at, self._transport.now())
             try:
@@ -204,9 +208,6 @@ class PageRound:
             await self._transport.sleep_until(self._transport.now() + wait)
             wait, pause = 2 * wait, 2 * pause
         return Verdict.FAILED
-
-    def _waiting(self) -> list[Any]:
-        return [one for subject in self._wanted.values() for one in subject.interests]
 
     def _verdict(self, error: FireworksBatchError, query: ListQuery, token: str) -> Verdict:
         if not isinstance(error, APIStatusError):
