@@ -15,7 +15,7 @@ import time
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -25,7 +25,7 @@ import attrs
 import looptime
 import orjson
 
-from fireworks_batch import BatchClient, JobSnapshot, PollPolicy
+from fireworks_batch import BatchClient, BatchInferenceJob, PollPolicy
 from fireworks_batch.emulator import Emulator
 from fireworks_batch.overlay import MASK
 from table import Row, show
@@ -89,28 +89,48 @@ class Control:
         self, base_url: str, name: str, follow: "Follow", seconds: float
     ) -> list[Row]:
         """Measure one way to follow the jobs."""
-        lags: list[float] = []
-        ids = await self.script(phases=moving(seconds))
-        async with following(base_url, follow, ids, lags, interval := 2.0):
+        return [
+            Row(f"{name}: requests / a GET a look", 0.03, await self.asked(base_url, follow)),
+            Row(f"{name}: mean lag / interval", 0.7, await self.lag(base_url, follow, seconds)),
+            Row(f"{name}: CPU of a round / loads", 3.0, await self.cpu(base_url, follow, seconds)),
+            Row(f"{name}: KiB a job", 8.0, await self.memory_of_a_job(base_url, follow)),
+        ]
+
+    async def asked(self, base_url: str, follow: "Follow", interval: float = 1.0) -> float:
+        """Compare the requests for jobs that do not change with a GET a look."""
+        ids = await self.script(phases=["PENDING"])
+        async with following(base_url, follow, ids, interval):
             since = await self.requests()
             began = time.monotonic()
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(6 * interval)
             looks = self.count * (time.monotonic() - began) / interval
-            asked = await self.requests() - since
+            return (await self.requests() - since) / looks
+
+    async def lag(
+        self, base_url: str, follow: "Follow", seconds: float, interval: float = 2.0
+    ) -> float:
+        """Return how many intervals after its end a job comes, on the average."""
+        began = time.monotonic()
         await self.script(phases=["PENDING"])
+        lead = 2 + 2 * (time.monotonic() - began)
+        ids = await self.script(phases=ending(lead, seconds))
+        lags: list[float] = []
+        async with client_for(base_url, interval) as client:
+            await follow(client, ids, lags)
+        if len(lags) != len(ids):
+            raise SystemExit(f"{len(lags)} of {len(ids)} ends were seen")
+        return statistics.mean(lags) / interval
+
+    async def cpu(
+        self, base_url: str, follow: "Follow", seconds: float, interval: float = 1.0
+    ) -> float:
+        """Compare the CPU of a round over unchanged jobs with that of reading its pages."""
+        ids = await self.script(phases=["PENDING"])
         pages = len([spent async for spent in self.loads()])
-        async with following(base_url, follow, ids, [], interval := 1.0):
+        async with following(base_url, follow, ids, interval):
             await asyncio.sleep(2 * interval)
             ratios = [await self.cpu_of_a_round(pages, interval) for _ in range(int(seconds) // 2)]
-        memory = await self.memory_of_a_job(base_url, follow, ids)
-        rows = [
-            Row(f"{name}: requests / a GET a look", 0.03, asked / looks),
-            Row(f"{name}: CPU of a round / loads", 3.0, statistics.median(ratios)),
-            Row(f"{name}: KiB a job", 8.0, memory),
-        ]
-        if lags:
-            rows.insert(1, Row(f"{name}: mean lag / interval", 0.7, statistics.mean(lags) / 2.0))
-        return rows
+        return statistics.median(ratios)
 
     async def script(self, *, phases: Any) -> list[str]:
         """Let all jobs begin by their phases."""
@@ -157,12 +177,13 @@ class Control:
         bare = statistics.median([sum([spent async for spent in self.loads()]) for _ in range(5)])
         return spent / max(1.0, rounds) / bare
 
-    async def memory_of_a_job(self, base_url: str, follow: "Follow", ids: list[str]) -> float:
+    async def memory_of_a_job(self, base_url: str, follow: "Follow") -> float:
         """Return the KiB that following takes for each job, after some rounds."""
+        ids = await self.script(phases=["PENDING"])
         gc.collect()
         tracemalloc.start()
         before, _ = tracemalloc.get_traced_memory()
-        async with following(base_url, follow, ids, [], 1.0):
+        async with following(base_url, follow, ids, 1.0):
             await asyncio.sleep(5)
             gc.collect()
             after, _ = tracemalloc.get_traced_memory()
@@ -170,13 +191,14 @@ class Control:
         return (after - before) / 1024 / self.count
 
 
-def moving(seconds: float) -> Callable[[], list[dict[str, Any]]]:
-    """Return phases whose one change comes at a random moment."""
+def ending(lead: float, seconds: float) -> Callable[[], list[dict[str, Any]]]:
+    """Return phases that end at a random moment of some seconds, which begin after a lead."""
     rng = random.Random(1)
+    begin = time.monotonic() + lead
 
     def phases() -> list[dict[str, Any]]:
-        first = rng.uniform(4, 4 + seconds)
-        return [{"state": "PENDING", "seconds": first}, {"state": "PAUSED"}]
+        left = begin + rng.uniform(0, seconds) - time.monotonic()
+        return [{"state": "PENDING", "seconds": left}, {"state": "COMPLETED"}]
 
     return phases
 
@@ -184,14 +206,17 @@ def moving(seconds: float) -> Callable[[], list[dict[str, Any]]]:
 Follow = Callable[[BatchClient, list[str], list[float]], Awaitable[None]]
 
 
-@asynccontextmanager
-async def following(
-    base_url: str, follow: Follow, ids: list[str], lags: list[float], interval: float
-) -> Any:
-    """Follow jobs in the background."""
+def client_for(base_url: str, interval: float) -> BatchClient:
+    """Return a client that looks at one interval."""
     poll = PollPolicy(initial_interval=interval, max_interval=interval, min_interval=0)
-    async with BatchClient(api_key=KEY, account_id="acme", base_url=base_url, poll=poll) as client:
-        task = asyncio.create_task(_forget(follow(client, ids, lags)))
+    return BatchClient(api_key=KEY, account_id="acme", base_url=base_url, poll=poll)
+
+
+@asynccontextmanager
+async def following(base_url: str, follow: Follow, ids: list[str], interval: float) -> Any:
+    """Follow jobs in the background."""
+    async with client_for(base_url, interval) as client:
+        task = asyncio.create_task(_forget(follow(client, ids, [])))
         try:
             yield
         finally:
@@ -206,20 +231,25 @@ async def _forget(following: Awaitable[None]) -> None:
 async def follow_fleet(client: BatchClient, ids: list[str], lags: list[float]) -> None:
     """Follow jobs by one fleet."""
     async for snapshot in client.jobs.watch(ids, changes_only=True):
-        note_lag(snapshot, lags)
+        if snapshot.job.is_terminal:
+            note_lag(snapshot.job, lags)
 
 
-async def follow_waits(client: BatchClient, ids: list[str], _: list[float]) -> None:
+async def follow_waits(client: BatchClient, ids: list[str], lags: list[float]) -> None:
     """Follow each job by a wait of its own."""
+
+    async def wait(job_id: str) -> None:
+        note_lag(await client.jobs.wait_until_terminal(job_id), lags)
+
     async with asyncio.TaskGroup() as group:
         for job_id in ids:
-            group.create_task(client.jobs.wait_until_terminal(job_id))
+            group.create_task(wait(job_id))
 
 
-def note_lag(snapshot: JobSnapshot, lags: list[float]) -> None:
-    """Note how long after a change it was seen: the server's clock is this machine's."""
-    if snapshot.previous_state is not None and snapshot.job.update_time is not None:
-        lags.append((snapshot.observed_at - snapshot.job.update_time) / timedelta(seconds=1))
+def note_lag(job: BatchInferenceJob, lags: list[float]) -> None:
+    """Note how long after its end a job came: the server's clock is this machine's."""
+    if job.update_time is not None:
+        lags.append((datetime.now(UTC) - job.update_time) / timedelta(seconds=1))
 
 
 # --- On a virtual clock -------------------------------------------------------------------------
