@@ -63,8 +63,8 @@ from fireworks_batch.results import JobResults
 from fireworks_batch.rows import ResultRow, RowError
 from fireworks_batch.run_models import (
     CheckReport,
-    JobEnd,
     JobPlan,
+    JobReport,
     RunProgress,
     RunReport,
     RunStage,
@@ -111,7 +111,6 @@ __all__ = [
     "InputRowsError",
     "JobCancelledError",
     "JobConflictError",
-    "JobEnd",
     "JobEnding",
     "JobEndings",
     "JobExpiredError",
@@ -125,6 +124,7 @@ __all__ = [
     "JobPlan",
     "JobProgress",
     "JobRef",
+    "JobReport",
     "JobResults",
     "JobSnapshot",
     "JobStalledError",

@@ -18,10 +18,10 @@ from fireworks_batch.local_io import in_thread, reported
 from fireworks_batch.models import BatchInferenceJob, JobProgress
 from fireworks_batch.result_index import Kind, ResultIndex, Tally
 from fireworks_batch.rows import read_row
-from fireworks_batch.run_models import JobEnd, RunReport
+from fireworks_batch.run_models import JobReport, RunReport
 from fireworks_batch.submission import AdoptedJob, SubmittedJob
 
-__all__ = ["Collector", "Ended", "Selection", "job_end", "run_report"]
+__all__ = ["Collector", "Ended", "Selection", "job_report", "run_report"]
 
 # Numbers of jobs grow with their age first, so that among results of a row the older ones come
 # first; no run has so many jobs.
@@ -250,7 +250,7 @@ def _can_be_written(custom_id: str) -> bool:
 # --- What became of it ----------------------------------------------------------------------------
 
 
-def job_end(ended: Ended) -> JobEnd:
+def job_report(ended: Ended) -> JobReport:
     """Say how a job ended, and which lines of the requests it is about if it ended badly."""
     job, submitted = ended.job, ended.submitted
     reason = ""
@@ -260,7 +260,7 @@ def job_end(ended: Ended) -> JobEnd:
         reason = f"{said or f'it ended {job.state}'} ({_lines(said, ended)})"
     elif not ended.has_rows:
         reason = "it is COMPLETED, but its output is gone"
-    return JobEnd(job_id=job.id, state=job.state, rows=submitted.rows, reason=reason)
+    return JobReport(job_id=job.id, state=job.state, rows=submitted.rows, reason=reason)
 
 
 def _lines(said: str, ended: Ended) -> str:
@@ -319,7 +319,7 @@ def run_report(
         input_tokens=sum(each.input_tokens for each in counters),
         output_tokens=sum(each.output_tokens for each in counters),
         cached_tokens=sum(each.cached_input_token_count for each in counters),
-        jobs=tuple(map(job_end, ends)),
+        jobs=tuple(map(job_report, ends)),
         adopted=tuple(adopted),
         not_cleaned=tuple(not_cleaned),
         remarks=tuple(_remarks(tally, ends, foreign=foreign, index=index)),

@@ -15,8 +15,8 @@ from fireworks_batch.submission import AdoptedJob
 
 __all__ = [
     "CheckReport",
-    "JobEnd",
     "JobPlan",
+    "JobReport",
     "RunProgress",
     "RunReport",
     "RunStage",
@@ -158,7 +158,7 @@ class RunProgress:
 
 
 @attrs.frozen(kw_only=True)
-class JobEnd:
+class JobReport:
     """How one job of a run ended."""
 
     job_id: str
@@ -214,7 +214,7 @@ class RunReport:
     cached_tokens: int = 0
     """Tokens read from the prompt cache."""
 
-    jobs: tuple[JobEnd, ...] = ()
+    jobs: tuple[JobReport, ...] = ()
     """How each job ended, those of retries last."""
 
     adopted: tuple[AdoptedJob, ...] = ()

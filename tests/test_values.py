@@ -22,13 +22,13 @@ from fireworks_batch import (
     FleetProgress,
     InferenceParameters,
     InputRowsError,
-    JobEnd,
     JobEnding,
     JobOutcomeError,
     JobPhase,
     JobPlan,
     JobProgress,
     JobRef,
+    JobReport,
     JobSnapshot,
     JobState,
     Lifecycle,
@@ -138,9 +138,15 @@ SUBMITTED = SubmittedJob(
     last_line=4,
     earlier=("nightly-g0",),
 )
-JOB_END = JobEnd(job_id="nightly-g1", state=JobState.FAILED, rows=3, reason="no")
+JOB_REPORT = JobReport(job_id="nightly-g1", state=JobState.FAILED, rows=3, reason="no")
 RUN_REPORT = RunReport(
-    rows=3, succeeded=1, failed=1, missing=1, jobs=(JOB_END,), adopted=(ADOPTED,), remarks=("no",)
+    rows=3,
+    succeeded=1,
+    failed=1,
+    missing=1,
+    jobs=(JOB_REPORT,),
+    adopted=(ADOPTED,),
+    remarks=("no",),
 )
 # One instance of each exported value, made with something in every member.
 VALUES: dict[str, Any] = {
@@ -154,12 +160,12 @@ VALUES: dict[str, Any] = {
     "EncryptionState": EncryptionState.CMEK,
     "FleetProgress": FleetProgress(running=2, unseen=1, rows_total=5, rate=0.5, eta=4.0),
     "InferenceParameters": JOB.inference_parameters,
-    "JobEnd": JOB_END,
-    "JobPlan": PLAN,
     "JobEnding": JobEnding(REF, JOB, TransportError("reset")),
     "JobPhase": JobPhase.LEAVING,
+    "JobPlan": PLAN,
     "JobProgress": JOB.job_progress,
     "JobRef": REF,
+    "JobReport": JOB_REPORT,
     "JobSnapshot": SNAPSHOT,
     "JobState": JOB.state,
     "Lifecycle": JOB.lifecycle,

@@ -7,7 +7,7 @@ import pytest
 
 from fireworks_batch.cli.exit_codes import ExitCode
 from fireworks_batch.cli.run_lines import Pace, code_of_report, progress_line, report_lines
-from fireworks_batch.run_models import JobEnd, RunProgress, RunReport, RunStage
+from fireworks_batch.run_models import JobReport, RunProgress, RunReport, RunStage
 from fireworks_batch.states import JobState
 
 pytest_plugins = ["fireworks_batch.pytest_plugin"]
@@ -285,9 +285,9 @@ def test_progress_in_a_line():
 
 def a_report(succeeded=10, state="COMPLETED", reason="", **members):
     """A report of ten rows in one job."""
-    end = JobEnd(job_id="a-g0", state=JobState(state), rows=10, reason=reason)
+    job = JobReport(job_id="a-g0", state=JobState(state), rows=10, reason=reason)
     defaults = {"rows": 10, "succeeded": succeeded, "failed": 10 - succeeded, "missing": 0}
-    return RunReport(**defaults | {"jobs": (end,)} | members)
+    return RunReport(**defaults | {"jobs": (job,)} | members)
 
 
 @pytest.mark.parametrize(
