@@ -798,12 +798,15 @@ def test_refusal_at_the_deadline_is_a_refusal():
     assert Wait(timeout=100).failed(100, REFUSED) == Refused()
 
 
-def test_waited_time_is_from_the_start():
-    """The ending says how long the whole wait was."""
+@pytest.mark.parametrize("kind", [CUT, LOST])
+def test_waited_time_is_from_the_start(kind):
+    """The ending says how long the whole wait was, and the wait is over."""
     state = polling.start(PLAIN, now=1000.0, timeout=50)
 
     assert state.deadline == 1050
-    assert polling.on_failure(PLAIN, state, Failed(CUT), now=1050.0, draw=0.5)[1] == TimedOut(50)
+    state, ending = polling.on_failure(PLAIN, state, Failed(kind), now=1050.0, draw=0.5)
+    assert ending == TimedOut(50)
+    assert state.is_over
 
 
 def test_given_timeout_is_hard():

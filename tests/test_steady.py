@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -29,18 +30,28 @@ draws = st.floats(0, 1, exclude_max=True)
     policy=policies,
     timeout=st.none() | st.floats(1, 100_000),
     follows_window=st.booleans(),
+    least_window=st.floats(0, 5000),
     lost=st.sampled_from([None, FailureKind.LOST, FailureKind.RATE_LIMITED]),
     is_unknown=st.booleans(),
     looks=st.lists(
-        st.tuples(st.floats(0, 3000), draws, st.none() | st.floats(-100, 300_000)), max_size=12
+        st.tuples(
+            st.floats(0, 3000), draws, st.none() | st.floats(-100, 300) | st.floats(300, 300_000)
+        ),
+        max_size=12,
     ),
 )
 def test_a_step_is_what_the_machine_decides(
-    policy, timeout, follows_window, lost, is_unknown, looks
+    policy, timeout, follows_window, least_window, lost, is_unknown, looks
 ):
     """Whenever it decides at all: the same due time, and the same state for whatever follows."""
     seen = Seen(schedule=SAME.schedule, visible=SAME.visible, is_unknown=is_unknown)
-    state = polling.start(policy, now=0.0, timeout=timeout, follows_window=follows_window)
+    state = polling.start(
+        policy,
+        now=0.0,
+        timeout=timeout,
+        follows_window=follows_window,
+        least_window=least_window,
+    )
     state, decision = polling.on_observation(policy, state, seen, now=0.0, draw=0.5)
     now = 0.0
     if lost and isinstance(decision, PollAt):
@@ -119,3 +130,23 @@ def test_the_deadline_follows_the_window():
     assert running.deadline == 9015.0
     running.step(30.0, 0.5, None)
     assert running.deadline == 9015.0
+
+
+@pytest.mark.parametrize(
+    ("now", "window", "due"),
+    [(100.0, 25.1, 122.5), (100.0, 25.0, None), (100.0, 60.0, 122.5), (100.0, 0.0, None)],
+)
+def test_the_last_look_before_the_end_of_the_window_is_left_to_the_machine(now, window, due):
+    """It is a tenth of what is left before the end, and 5 s at most."""
+    policy = PollPolicy(jitter=0)
+    state = polling.start(policy, now=0.0, timeout=math.inf, follows_window=True, least_window=0)
+    state, _ = polling.on_observation(policy, state, SAME, now=0.0, draw=0.5)
+    assert Steady(policy, state).step(now, 0.5, window) == due
+
+
+def test_a_look_is_due_no_sooner_than_the_least_interval():
+    """Also where jitter would have it sooner."""
+    policy = PollPolicy(initial_interval=10, max_interval=10, min_interval=8, jitter=0.5)
+    state = polling.start(policy, now=100.0, timeout=None)
+    state, _ = polling.on_observation(policy, state, SAME, now=100.0, draw=0.5)
+    assert Steady(policy, state).step(110.0, 0.0, None) == 118.0
