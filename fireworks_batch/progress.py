@@ -4,7 +4,7 @@ Performs no I/O.
 """
 
 from collections.abc import Hashable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import attrs
@@ -24,9 +24,9 @@ __all__ = [
     "window_left",
 ]
 
-# The API gives a job at most this long, and cleans up after it.
-LONGEST_WINDOW: Final = timedelta(hours=72)
-WINDOW_SLACK: Final = timedelta(hours=1)
+# Seconds: the API gives a job at most this long, and cleans up after it.
+LONGEST_WINDOW: Final = 72 * 3600.0
+WINDOW_SLACK: Final = 3600.0
 # The counters move about once a minute: this many of their moves make a rate.
 RATE_MOVES: Final = 6
 
@@ -99,25 +99,25 @@ def visible_fingerprint(job: BatchInferenceJob) -> Hashable:
 def window_left(job: BatchInferenceJob, server_now: datetime) -> float | None:
     """Return the seconds after which it is no use to wait for the job any more.
 
-    That is its window, by the server's own clock, and an hour; without an ``expire_time`` the
-    longest window there is; below 0 once that has passed; None if the job does not even say when
-    it was created.
+    Below 0 once they have passed; None if the job does not even say when it was created.
+
+    Args:
+        job: As it was seen.
+        server_now: The moment, by the server's own clock.
     """
-    if job.expire_time is not None:
-        left = job.expire_time - server_now
-    elif job.create_time is not None:
-        left = job.create_time - server_now + LONGEST_WINDOW
-    else:
-        return None
-    return (left + WINDOW_SLACK).total_seconds()
+    end = window_end(job)
+    return None if end is None else end - server_now.timestamp()
 
 
 def window_end(job: BatchInferenceJob) -> float | None:
-    """Return when `window_left` is 0, in POSIX seconds of the server's clock."""
+    """Return when it is no use to wait any more, in POSIX seconds of the server's clock.
+
+    That is an hour after its ``expire_time``; without one, after the longest window there is.
+    """
     if job.expire_time is not None:
-        return job.expire_time.timestamp() + WINDOW_SLACK.total_seconds()
+        return job.expire_time.timestamp() + WINDOW_SLACK
     if job.create_time is not None:
-        return job.create_time.timestamp() + (LONGEST_WINDOW + WINDOW_SLACK).total_seconds()
+        return job.create_time.timestamp() + LONGEST_WINDOW + WINDOW_SLACK
     return None
 
 

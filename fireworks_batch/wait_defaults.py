@@ -36,7 +36,7 @@ class WaitDefaults:
     @property
     def longest_window(self) -> float:
         """Seconds that a wait may last before a job has said what its window is."""
-        return (LONGEST_WINDOW + WINDOW_SLACK).total_seconds() * self.time_scale
+        return (LONGEST_WINDOW + WINDOW_SLACK) * self.time_scale
 
 
 def check_timeout(timeout: Any) -> float | None:

@@ -74,5 +74,7 @@ def test_a_search_costs_no_more_than_the_gets():
     while reads_on(read, missing=10):
         read += 1
     assert read == 3
+    assert reads_on(2, missing=9)
+    assert not reads_on(2, missing=8)
     assert not reads_on(1, missing=0)
     assert reads_on(99, missing=1000)
