@@ -15,7 +15,7 @@ from pathlib import Path
 import orjson
 
 from fireworks_batch import BatchInferenceJob, JobState
-from fireworks_batch.jobs import JobLike
+from fireworks_batch.job_names import JobLike
 from fireworks_batch.results import JobResults, ResultsEffects
 from table import Row, Sampler, ask_for_size, by_median, interleave, show
 

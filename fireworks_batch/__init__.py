@@ -41,7 +41,8 @@ from fireworks_batch.errors import (
 from fireworks_batch.fleet import JobEndings, JobFleet
 from fireworks_batch.fleet_progress import FleetProgress, JobEnding
 from fireworks_batch.input_rows import RowProblem
-from fireworks_batch.jobs import JobLike, Jobs
+from fireworks_batch.job_names import JobLike
+from fireworks_batch.jobs import Jobs
 from fireworks_batch.keys import ApiKey
 from fireworks_batch.limits import Limits
 from fireworks_batch.listing import Listing

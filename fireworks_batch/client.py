@@ -18,7 +18,8 @@ import aiohttp
 from fireworks_batch import arguments, configuration
 from fireworks_batch.account import Account
 from fireworks_batch.datasets import Datasets
-from fireworks_batch.jobs import JobLike, Jobs
+from fireworks_batch.job_names import JobLike
+from fireworks_batch.jobs import Jobs
 from fireworks_batch.keys import ApiKey, KeySource, hidden
 from fireworks_batch.looking import Looks
 from fireworks_batch.policies import PollPolicy, RetryPolicy, scaled

@@ -1,41 +1,33 @@
-"""Batch inference jobs: the endpoints, and the wait."""
+"""Batch inference jobs: the endpoints. The waits are in `wait_methods`."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, TypeAlias
-
-import attrs
+from typing import Any
 
 from fireworks_batch import calls
 from fireworks_batch.account import Account
 from fireworks_batch.calls import Request
 from fireworks_batch.dataset_model import DatasetLike
 from fireworks_batch.deleting import delete_once
-from fireworks_batch.effects import WaitEffects, WaitTerms
 from fireworks_batch.errors import ConfigurationError
-from fireworks_batch.fleet import JobEndings, JobFleet
+from fireworks_batch.job_names import JobLike, JobNames
 from fireworks_batch.listing import Listing, list_query
 from fireworks_batch.looking import Looks
-from fireworks_batch.members import FleetTerms
 from fireworks_batch.models import BatchInferenceJob, InferenceParameters, Placement
-from fireworks_batch.names import JobName, JobRef, parse_job_name
-from fireworks_batch.policies import JOB_WINDOW, JobWindow, PollPolicy
+from fireworks_batch.names import JobRef
 from fireworks_batch.states import Precision
 from fireworks_batch.transport import Transport
-from fireworks_batch.wait_defaults import WaitDefaults, check_policy, check_timeout
-from fireworks_batch.waiting import JobWait
+from fireworks_batch.wait_defaults import WaitDefaults
+from fireworks_batch.wait_methods import WaitMethods
 from fireworks_batch.wire import Codec, mask_paths
 
-__all__ = ["JobLike", "Jobs"]
+__all__ = ["Jobs"]
 
 _log = logging.getLogger("fireworks_batch")
 
-JobLike: TypeAlias = str | JobRef | BatchInferenceJob
-"""A job's id, its resource name, a reference to it, or the job as fetched before."""
 
-
-class Jobs:
+class Jobs(WaitMethods):
     """The account's batch inference jobs: ``client.jobs``."""
 
     def __init__(
@@ -48,11 +40,9 @@ class Jobs:
         waits: WaitDefaults,
     ) -> None:
         """Take what a client shares between its resources; made by `BatchClient`."""
-        self._transport = transport
+        super().__init__(transport, JobNames(account, transport.base_url), looks, waits)
         self._codec = codec
         self._account = account
-        self._looks = looks
-        self._waits = waits
 
     def ref(self, job: JobLike) -> JobRef:
         """Return a reference to a job, without asking the server.
@@ -64,8 +54,8 @@ class Jobs:
             ConfigurationError: It is none of these, belongs to another account or host, or the
                 account is not known yet.
         """
-        name = self._name(job)
-        ref = self._ref(name)
+        name = self._names.read(job)
+        ref = self._names.ref(name)
         if ref is None:
             raise ConfigurationError(
                 f"the account of job {name.job_id!r} is not known yet: pass account_id= to the "
@@ -92,7 +82,7 @@ class Jobs:
             ClientStateError: The client is closed, or belongs to another loop.
         """
         # https://docs.fireworks.ai/api-reference/get-batch-inference-job
-        name, mask = self._name(job), mask_paths(read_mask)
+        name, mask = self._names.read(job), mask_paths(read_mask)
         account_id = name.account_id or await self._account.resolve(self._transport.send)
         answer = await self._transport.send(calls.get_job(account_id, name.job_id, mask))
         return self._codec.decode(answer.body, BatchInferenceJob, required=_required(mask))
@@ -217,7 +207,7 @@ class Jobs:
             inference_parameters=inference_parameters,
             display_name=display_name,
             precision=precision,
-            continued_from=None if continued_from is None else self._name(continued_from),
+            continued_from=None if continued_from is None else self._names.read(continued_from),
             max_job_duration=max_job_duration,
             system_prompt=system_prompt,
             placement=placement,
@@ -256,7 +246,7 @@ class Jobs:
             PollFailureError: Looks at it failed for longer than the client's ``failure_budget``.
         """
         # https://docs.fireworks.ai/api-reference/delete-batch-inference-job
-        name = self._name(job)
+        name = self._names.read(job)
         account_id = name.account_id or await self._account.resolve(self._transport.send)
         await delete_once(self._transport.send, calls.delete_job(account_id, name.job_id))
         if wait:
@@ -264,176 +254,6 @@ class Jobs:
 
             ref = JobRef(account_id, name.job_id, self._transport.base_url)
             await wait_until_gone(self._transport, self._codec, self._waits, ref)
-
-    def wait_until_terminal(
-        self,
-        job: JobLike,
-        *,
-        timeout: float | JobWindow | None = JOB_WINDOW,
-        poll: PollPolicy | None = None,
-        changes_only: bool = False,
-    ) -> JobWait:
-        """Follow a job until it can change no more.
-
-        Await the result for the final job, or iterate over it with ``async for`` for a snapshot
-        of each good look, the terminal one last. What became of the job is never raised: a FAILED
-        job is a final snapshot, and ``raise_for_outcome()`` is yours to call. What is raised says
-        that nothing more can be known, carries ``.ref``, and leaves the job untouched.
-
-        Args:
-            job: Id, resource name, reference, or a job fetched before.
-
-            timeout: Seconds for the whole wait, above 0. By default as long as the job's own
-                window, and an hour. None: no limit.
-
-            poll: When to look, and when to give up; the client's policy if None.
-
-            changes_only: Leave out snapshots in which nothing visible has changed.
-
-        Returns:
-            A coroutine and async iterator, good for one use. Nothing is sent before that.
-
-        Raises:
-            ConfigurationError: At the call: an argument is malformed. Later: the key sees no
-                account, or several.
-            WaitTimeoutError: Later, as all that follow: the time ran out.
-            JobStalledError: Nothing visible changed for ``stall_after`` seconds.
-            PollFailureError: Looks failed for longer than ``failure_budget``.
-            JobGoneError: The job was there, and is not found any more.
-            NotFoundError: The job was not found for ``not_found_grace`` seconds.
-            UnknownStateError: The job seems to have ended in a state nobody has heard of.
-            AuthenticationError: The key is refused; after a good look, twice in a row.
-            APIStatusError: The API refuses for good: 400, 402, 403, 412.
-            ClientStateError: The client was closed, or the wait is used twice.
-        """
-        name = self._name(job)
-        terms = self._wait_terms(timeout, poll, changes_only=changes_only)
-        return JobWait(terms(name), self._wait_effects(name), ref=self._ref(name))
-
-    def watch(
-        self,
-        jobs: Iterable[JobLike],
-        *,
-        timeout: float | JobWindow | None = JOB_WINDOW,
-        poll: PollPolicy | None = None,
-        changes_only: bool = False,
-    ) -> JobFleet:
-        """Follow many jobs until they can change no more, for the price of a few.
-
-        Iterate over the fleet for snapshots of all jobs as they come, or await it for the endings
-        by job id. Where many jobs are to be looked at, pages of the account's listing are read in
-        place of a GET for each.
-
-        Args:
-            jobs: Each an id, a resource name, a reference, or a job fetched before. A job that is
-                named twice counts once.
-
-            timeout: Seconds for the wait for each job, above 0. By default as long as its own
-                window, and an hour. None: no limit.
-
-            poll: When to look, and when to give up; the client's policy if None.
-
-            changes_only: Leave out snapshots in which nothing visible has changed.
-
-        Returns:
-            A fleet, to which jobs can be added. Nothing is sent before it is used.
-
-        Raises:
-            ConfigurationError: At the call: an argument is malformed, or a job is of another
-                account or host. Later: the key sees no account, or several.
-            AuthenticationError: Later, as all that follow, for all jobs: the key is refused.
-            AccountSuspendedError: The account is suspended or has to pay first.
-            ClientStateError: The client was closed.
-        """
-        first = [*jobs]
-        wanted = self._wait_terms(timeout, poll, changes_only=changes_only)
-        name = self._name(first[0]) if first else JobName(None, "none")
-        terms = FleetTerms(
-            name=self._name,
-            ref=self._ref,
-            wait=wanted,
-            effects=self._wait_effects(name),
-            looks=self._looks,
-            linger=wanted(name).policy.max_interval,
-            changes_only=changes_only,
-        )
-        return JobFleet(first, terms)
-
-    def as_completed(
-        self,
-        jobs: Iterable[JobLike],
-        *,
-        timeout: float | JobWindow | None = JOB_WINDOW,
-        poll: PollPolicy | None = None,
-    ) -> JobEndings:
-        """Follow many jobs, and iterate over their endings in the order in which they end.
-
-        Args:
-            jobs: As in `watch`.
-
-            timeout: As in `watch`.
-
-            poll: As in `watch`.
-
-        Returns:
-            An async iterator of `JobEnding`; nothing is sent before it is used. What became of a
-            job, and what the wait for it failed with, is in its ending and never raised.
-
-        Raises:
-            ConfigurationError: As in `watch`; so are the others, later and for all jobs.
-            AuthenticationError: The key is refused.
-            AccountSuspendedError: The account is suspended or has to pay first.
-            ClientStateError: The client was closed.
-        """
-        return JobEndings(self.watch(jobs, timeout=timeout, poll=poll))
-
-    def _wait_terms(
-        self, timeout: float | JobWindow | None, poll: PollPolicy | None, *, changes_only: bool
-    ) -> Callable[[JobName], WaitTerms]:
-        terms = WaitTerms(
-            job="",
-            policy=check_policy(poll) or self._waits.poll,
-            timeout=self._waits.longest_window
-            if isinstance(timeout, JobWindow)
-            else check_timeout(timeout),
-            follows_window=isinstance(timeout, JobWindow),
-            time_scale=self._waits.time_scale,
-            changes_only=changes_only,
-        )
-        return lambda name: attrs.evolve(terms, job=name.job_id)
-
-    def _wait_effects(self, name: JobName) -> WaitEffects:
-        return WaitEffects(
-            follow=self._looks.follow,
-            locate=partial(self._looks.locate, name.job_id),
-            clock=self._transport.now,
-            wall=self._waits.wall,
-            draw=self._waits.draw,
-        )
-
-    def _name(self, job: JobLike) -> JobName:
-        match job:
-            case JobRef():
-                if job.base_url != self._transport.base_url:
-                    raise ConfigurationError(
-                        f"{job!r} belongs to another host; this client's is "
-                        f"{self._transport.base_url}"
-                    )
-                name = JobName(job.account_id, job.job_id)
-            case BatchInferenceJob():
-                name = parse_job_name(job.name)
-            case _:
-                name = parse_job_name(job)
-        if name.account_id and self._account.id and name.account_id != self._account.id:
-            raise ConfigurationError(
-                f"job {name.job_id!r} belongs to account {name.account_id!r}; this client's is "
-                f"{self._account.id!r}"
-            )
-        return name
-
-    def _ref(self, name: JobName) -> JobRef | None:
-        account_id = name.account_id or self._account.id
-        return JobRef(account_id, name.job_id, self._transport.base_url) if account_id else None
 
 
 def _required(mask: str) -> tuple[str, ...]:

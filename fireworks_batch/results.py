@@ -21,7 +21,7 @@ from fireworks_batch.errors import (
     ResultRowsError,
 )
 from fireworks_batch.expected_ids import ExpectedIds, InputIds, SpooledIds
-from fireworks_batch.jobs import JobLike
+from fireworks_batch.job_names import JobLike
 from fireworks_batch.local_io import off_loop
 from fireworks_batch.models import BatchInferenceJob
 from fireworks_batch.result_files import order_files
