@@ -10,7 +10,12 @@ from typing import Final
 import attrs
 
 from fireworks_batch.dataset_model import Dataset
-from fireworks_batch.errors import DatasetConflictError, InputRowsError, LocalFileError
+from fireworks_batch.errors import (
+    APIStatusError,
+    DatasetConflictError,
+    InputRowsError,
+    LocalFileError,
+)
 from fireworks_batch.limits import Limits
 from fireworks_batch.survey import Survey
 
@@ -22,6 +27,7 @@ __all__ = [
     "content_id",
     "file_name",
     "next_step",
+    "uploaded_by_another",
 ]
 
 # What the vendor's own tools name so: lower-case ending, no folder.
@@ -115,14 +121,23 @@ def next_step(claim: Claim, found: Dataset) -> Step:
     if found.is_ready:
         if claim.is_content_id or claim.reuse:
             return Step.DONE
-        raise DatasetConflictError(
-            f"dataset {claim.dataset_id!r} is READY: it may hold anything. Pass reuse=True to take "
-            f"it for {claim.source}, leave dataset_id out for an id that derives from the content, "
-            "or choose another"
-        )
+        raise _taken(claim, "is READY")
     if claim.rows is not None and claim.rows != found.example_count:
         raise DatasetConflictError(
             f"dataset {claim.dataset_id!r} was created for {found.example_count:,} rows, and "
             f"{claim.source} has {claim.rows:,}: delete it, or choose another id"
         )
     return Step.UPLOAD
+
+
+def uploaded_by_another(claim: Claim, refusal: APIStatusError) -> DatasetConflictError:
+    """Return what a refusal means that came since the dataset is uploaded, and not by us."""
+    return _taken(claim, f"was uploaded by somebody else meanwhile ({refusal})")
+
+
+def _taken(claim: Claim, what: str) -> DatasetConflictError:
+    return DatasetConflictError(
+        f"dataset {claim.dataset_id!r} {what}: it may hold anything. Pass reuse=True to take it "
+        f"for {claim.source}, leave dataset_id out for an id that derives from the content, or "
+        "choose another"
+    )

@@ -243,7 +243,7 @@ class Datasets:
             InputRowsError: The source has no rows, or more than the limits allow; or the server
                 refuses its content.
             DatasetConflictError: The given id is that of a READY dataset, or of one that was
-                declared with another number of rows.
+                declared with another number of rows, or that somebody else uploads meanwhile.
             WaitTimeoutError: It is uploaded and was not READY within an hour.
             PollFailureError: It is uploaded, and looks at it failed for longer than the client's
                 ``failure_budget``.

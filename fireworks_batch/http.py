@@ -135,13 +135,22 @@ def _read_error(answer: Answer) -> _Said:
     return _read_json_error(value) or _read_page(answer.body)
 
 
-def redirect_reason(location: str) -> str:
-    """Name a redirect's host only: the rest may hold anything."""
+_SIGNED_ADVICE: Final = "storage answers a signed URL itself: is a proxy in between?"
+
+
+def redirect_reason(location: str, *, at_api: bool = True) -> str:
+    """Name a redirect's host only: the rest may hold anything.
+
+    Args:
+        location: Where to; may be empty.
+        at_api: Whether the API was asked, or a signed URL.
+    """
     try:
         host = urlsplit(location).hostname or "another path"
     except ValueError:
         host = "somewhere unreadable"
-    return f"a redirect to {host}, not followed; is base_url right?"
+    advice = "is base_url right?" if at_api else _SIGNED_ADVICE
+    return f"a redirect to {host}, not followed; {advice}"
 
 
 def _read_json_error(value: Any) -> _Said | None:

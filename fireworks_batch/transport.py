@@ -134,8 +134,8 @@ class Transport(Sender):
             hold = self._options.retry.first_rate_limit_delay if asked is None else asked
             now = self.now()
             self._gate.close(now + hold, now=now)
-        if 300 <= response.status < 400 and "location" in response.headers:
-            reason = http.redirect_reason(response.headers["location"])
+        if 300 <= response.status < 400:
+            reason = http.redirect_reason(response.headers.get("location", ""), at_api=is_ours)
             raise TransportError(f"{what}: {response.status}: {reason}")
 
     async def refusal(self, request: Request, stream: Stream) -> APIStatusError | None:

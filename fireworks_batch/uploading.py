@@ -178,6 +178,8 @@ class Upload:
             # Refused since it is uploaded: by an attempt whose answer was lost, or by another
             # process that uploads the same content.
             if not await self._is_uploaded(claim, error):
+                if _ALREADY in error.message:
+                    raise claiming.uploaded_by_another(claim, error) from None
                 raise
         tally.end(file.name, survey.size)
 

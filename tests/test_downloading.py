@@ -356,12 +356,19 @@ async def test_a_rest_that_does_not_fit_is_dropped(tmp_path, second):
     assert path.read_bytes() == b"content"
 
 
-async def test_a_redirect_is_not_followed(tmp_path):
-    """It is told."""
-    redirect = say(b"", 302, Location="http://127.0.0.1:9/elsewhere")
-    async with played([redirect]) as client:
-        with pytest.raises(TransportError, match=r"a redirect to 127\.0\.0\.1, not followed"):
+@pytest.mark.parametrize(
+    ("headers", "where"),
+    [({"Location": "http://127.0.0.1:9/elsewhere"}, "127.0.0.1"), ({}, "another path")],
+)
+async def test_a_redirect_is_not_followed(tmp_path, headers, where):
+    """It is told, and that it is the signed URL that led there, not ``base_url``."""
+    async with played([say(b"", 302, **headers)]) as client:
+        with pytest.raises(TransportError) as no:
             await client.datasets.download("o", tmp_path)
+    assert str(no.value).endswith(
+        f": 302: a redirect to {where}, not followed; "
+        "storage answers a signed URL itself: is a proxy in between?"
+    )
 
 
 async def test_a_signed_url_on_the_apis_own_origin_gets_no_key_either(tmp_path):

@@ -253,11 +253,12 @@ async def test_a_signed_url_is_sent_as_it_is(server):
 
 @pytest.mark.parametrize("at_api", [True, False])
 async def test_a_redirect_is_refused(server, at_api):
-    """Its host is named, its query is not; nothing follows it."""
+    """Its host is named, its query is not; nothing follows it; the advice fits who was asked."""
     async with make(server) as client:
         with pytest.raises(fb.TransportError, match="307: a redirect to elsewhere") as no:
             await ask(client, "GET", f"{server.url if at_api else server.storage}/moved")
     assert "secret" not in str(no.value)
+    assert ("base_url" in str(no.value)) is at_api
 
 
 @pytest.mark.parametrize("url", ["", "/a", "nowhere", "ftp://x.example/a", "https://[::1/a?sig=s"])

@@ -511,15 +511,22 @@ async def test_two_uploads_of_the_same_content_meet(emulator, client):
     assert [dataset.id async for dataset in client.datasets.list()] == [tasks[0].result().id]
 
 
-async def test_another_content_under_a_given_id_is_not_taken_for_ours(emulator, client):
-    """Somebody else was faster: the server's refusal is told."""
+@pytest.mark.parametrize("limits", [Limits(), TO_STORAGE])
+async def test_another_content_under_a_given_id_is_not_taken_for_ours(emulator, client, limits):
+    """Somebody else was faster: it is told, with the ways out and what the server said."""
 
     def be_faster(done: int, _total: int) -> None:
         if done == 0:
             emulator.add_dataset("reviews", files={"other.jsonl": b"{}\n"})
 
-    with pytest.raises(Exception, match="dataset is already uploaded"):
-        await client.datasets.upload(LARGE, dataset_id="reviews", on_progress=be_faster)
+    with pytest.raises(DatasetConflictError) as no:
+        await client.datasets.upload(
+            LARGE, dataset_id="reviews", limits=limits, on_progress=be_faster
+        )
+    told = str(no.value)
+    assert told.startswith("dataset 'reviews' was uploaded by somebody else meanwhile (POST ")
+    assert "400 FAILED_PRECONDITION: dataset is already uploaded): it may hold anything." in told
+    assert "Pass reuse=True to take it for the content (2,340,000 bytes), leave" in told
 
 
 async def test_a_server_that_stays_down_is_told(emulator, client):
