@@ -122,7 +122,17 @@ class JobCreation:
         return found
 
     def _read(self, answer: Answer) -> BatchInferenceJob:
-        return self.codec.decode(answer.body, BatchInferenceJob, required=("name", "state"))
+        """Read a job; another one is refused: under our id nobody would find it again."""
+        job = self.codec.decode(answer.body, BatchInferenceJob, required=("name", "state"))
+        # By its id alone: the server may know the account by another name.
+        if job.id == self.ref.job_id:
+            return job
+        problem = f"name: {job.name!r} is not that of job {self.ref.job_id!r}"
+        raise ResponseDecodeError(
+            f"the answer describes another job than the one that was asked for: {problem}",
+            problems=[problem],
+            partial=job,
+        )
 
 
 def _may_be_there(error: FireworksBatchError) -> bool:

@@ -192,7 +192,8 @@ class Jobs(WaitMethods):
             APIStatusError: The server refuses.
             TransportError: There was no usable answer, and no job was found afterwards. Repeat
                 the call with ``error.ref.job_id`` as ``job_id``.
-            ResponseDecodeError: The answer cannot be read.
+            ResponseDecodeError: The answer cannot be read, or describes a job of another id,
+                ``partial``; and no job of this id was found afterwards.
         """
         # https://docs.fireworks.ai/api-reference/create-batch-inference-job
         from fireworks_batch.creating import JobCreation, body_of

@@ -13,6 +13,7 @@ from fireworks_batch import (
     ConfigurationError,
     JobConflictError,
     NotFoundError,
+    ResponseDecodeError,
     TransportError,
     WaitTimeoutError,
 )
@@ -96,6 +97,33 @@ async def test_a_job_that_never_arrived_is_not_invented(client, emulator):
 
     assert caught.value.ref == client.jobs.ref("nightly")
     assert await jobs_of(client) == []
+
+
+FOREIGN = {"name": "accounts/acme/batchInferenceJobs/foreign", "state": "JOB_STATE_VALIDATING"}
+
+
+async def test_an_answer_about_another_job_is_not_taken_for_ours(client, emulator):
+    """It is refused by its name, and given as ``partial``, if there is no job of our id."""
+    emulator.add_fault("status", method="POST", status=200, body=FOREIGN)
+    with pytest.raises(ResponseDecodeError) as no:
+        await create(client, job_id="nightly")
+
+    assert str(no.value) == (
+        "the answer describes another job than the one that was asked for: "
+        "name: 'accounts/acme/batchInferenceJobs/foreign' is not that of job 'nightly'"
+    )
+    assert (no.value.partial.id, no.value.ref) == ("foreign", client.jobs.ref("nightly"))
+
+
+async def test_after_an_answer_about_another_job_ours_is_looked_for(client, emulator):
+    """By a GET of the id, whose answer has to be about it, too."""
+    made = await create(client, job_id="nightly")
+    emulator.add_fault("status", method="POST", status=200, body=FOREIGN, times=2)
+    assert (await create(client, job_id="nightly")).name == made.name
+
+    emulator.add_fault("status", method="GET", status=200, body=FOREIGN)
+    with pytest.raises(ResponseDecodeError, match="describes another job"):
+        await create(client, job_id="nightly")
 
 
 async def test_the_same_call_again_gives_the_same_job(client, emulator):
