@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from fireworks_batch.models import Status
+from fireworks_batch.names import account_in
 from fireworks_batch.states import DatasetFormat, DatasetState, EncryptionState
 
 __all__ = ["Dataset", "DatasetLike"]
@@ -72,11 +73,7 @@ class Dataset:
     @property
     def account_id(self) -> str:
         """The account in the resource name; empty if the name has another form."""
-        match self.name.split("/"):
-            case ["accounts", account_id, _, _]:
-                return account_id
-            case _:
-                return ""
+        return account_in(self.name)
 
     @property
     def is_ready(self) -> bool:

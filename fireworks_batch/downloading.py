@@ -16,7 +16,7 @@ from fireworks_batch.tally import Progress, Tally
 from fireworks_batch.transfers import Stream
 from fireworks_batch.transport import Transport
 
-__all__ = ["SignedURLs", "download"]
+__all__ = ["download"]
 
 _log = logging.getLogger("fireworks_batch.http")
 
@@ -46,7 +46,7 @@ async def download(
     Raises:
         FireworksBatchError: See ``Datasets.download``.
     """
-    urls = SignedURLs(transport, calls.get_download_urls(account_id, dataset_id, lineage=lineage))
+    urls = _SignedURLs(transport, calls.get_download_urls(account_id, dataset_id, lineage=lineage))
     known = await urls.ask()
     names = local_names(known, dataset_id=dataset_id, lineage=lineage)
     if not names:
@@ -69,7 +69,7 @@ async def download(
     return tuple(sorted(paths.values()))
 
 
-class SignedURLs:
+class _SignedURLs:
     """A dataset's signed URLs, asked for anew for each attempt: they live for minutes only."""
 
     def __init__(self, transport: Transport, request: Request) -> None:
@@ -108,7 +108,7 @@ class _FileDownload:
     """The download of one file into what becomes it."""
 
     def __init__(
-        self, transport: Transport, urls: SignedURLs, key: str, part: PartFile, tally: Tally
+        self, transport: Transport, urls: _SignedURLs, key: str, part: PartFile, tally: Tally
     ) -> None:
         self._transport = transport
         self._urls = urls

@@ -20,6 +20,7 @@ from fireworks_batch.errors import APIStatusError, ConfigurationError, Fireworks
 from fireworks_batch.states import StatusCode
 
 __all__ = [
+    "TRANSIENT",
     "Answer",
     "check_base_url",
     "is_rate_limit",
@@ -35,8 +36,8 @@ __all__ = [
 # No usable answer in the server's own words: worth another look. 520 to 524 are a CDN's.
 TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504, *range(520, 525)})
 # The API's own, final refusals.
-FINAL: Final = frozenset({400, 401, 402, 403, 404, 412})
-LONGEST_RETRY_AFTER: Final = 3600.0
+_FINAL: Final = frozenset({400, 401, 402, 403, 404, 412})
+_LONGEST_RETRY_AFTER: Final = 3600.0
 
 _CODES: Final = tuple(StatusCode)
 _AUTH_CODES: Final = frozenset({"UNAUTHORIZED", "UNAUTHENTICATED"})
@@ -196,12 +197,12 @@ def retry_after(headers: Mapping[str, str], *, now: datetime) -> float | None:
     """
     text = headers.get("retry-after", "").strip()
     if _SECONDS(text):
-        return min(float(text), LONGEST_RETRY_AFTER)
+        return min(float(text), _LONGEST_RETRY_AFTER)
     moment = _http_date(text)
     if moment is None:
         return None
     wait = (moment - (server_time(headers) or now)).total_seconds()
-    return min(max(wait, 0.0), LONGEST_RETRY_AFTER)
+    return min(max(wait, 0.0), _LONGEST_RETRY_AFTER)
 
 
 def server_time(headers: Mapping[str, str]) -> datetime | None:
@@ -227,7 +228,7 @@ def is_transient(error: FireworksBatchError) -> bool:
 
 def is_refusal(error: FireworksBatchError) -> bool:
     """Whether the API itself refuses, for good, in its own JSON."""
-    return isinstance(error, APIStatusError) and error.from_api and error.status in FINAL
+    return isinstance(error, APIStatusError) and error.from_api and error.status in _FINAL
 
 
 def is_rate_limit(error: FireworksBatchError) -> bool:

@@ -26,11 +26,11 @@ from fireworks_batch.names import (
 )
 from fireworks_batch.states import Precision
 
-__all__ = ["LONGEST_DURATION", "SHORTEST_DURATION", "differences", "draft_job"]
+__all__ = ["differences", "draft_job"]
 
 # The server bounds max_job_duration to these (documented; whether it clamps or refuses is not).
-SHORTEST_DURATION: Final = 12 * 3600.0
-LONGEST_DURATION: Final = 72 * 3600.0
+_SHORTEST_DURATION: Final = 12 * 3600.0
+_LONGEST_DURATION: Final = 72 * 3600.0
 
 
 # --- Drafting -----------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ def _duration(value: object) -> float | None:
         return float(value)
     raise ConfigurationError(
         f"max_job_duration must be a number of seconds above 0, not {value!r}; "
-        f"the server bounds it to {SHORTEST_DURATION:g} to {LONGEST_DURATION:g}"
+        f"the server bounds it to {_SHORTEST_DURATION:g} to {_LONGEST_DURATION:g}"
     )
 
 
@@ -281,7 +281,7 @@ def _strict(value: Any) -> Any:
 
 
 def _bounded(seconds: Any, _: str) -> float:
-    return min(max(float(seconds), SHORTEST_DURATION), LONGEST_DURATION)
+    return min(max(float(seconds), _SHORTEST_DURATION), _LONGEST_DURATION)
 
 
 _NORMAL: Final[dict[str, Callable[[Any, str], Any]]] = {

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Self, TypeAlias
 import attrs
 
 from fireworks_batch import errors
+from fireworks_batch.names import account_in
 from fireworks_batch.states import (
     JobPhase,
     JobState,
@@ -231,11 +232,7 @@ class BatchInferenceJob:
     @property
     def account_id(self) -> str:
         """The account in the resource name; empty if the name has another form."""
-        match self.name.split("/"):
-            case ["accounts", account_id, _, _]:
-                return account_id
-            case _:
-                return ""
+        return account_in(self.name)
 
     @property
     def is_terminal(self) -> bool:

@@ -15,6 +15,7 @@ __all__ = [
     "DatasetName",
     "JobName",
     "JobRef",
+    "account_in",
     "check_id",
     "check_new_id",
     "dataset_name",
@@ -144,6 +145,15 @@ def job_name(account_id: str, job_id: str) -> str:
 def dataset_name(account_id: str, dataset_id: str) -> str:
     """Return a dataset's resource name."""
     return f"accounts/{account_id}/{_DATASETS}/{dataset_id}"
+
+
+def account_in(name: str) -> str:
+    """Return the account in a resource name; empty if the name has another form."""
+    match name.split("/"):
+        case ["accounts", account_id, _, _]:
+            return account_id
+        case _:
+            return ""
 
 
 def model_name(value: object) -> str:

@@ -19,9 +19,6 @@ class Page:
     next_page_token: str
     """What the next page is asked for with; empty on the last one."""
 
-    total_size: int | None
-    """How many items there are on all pages; None if the server does not say."""
-
 
 def read_page(value: Any, key: str) -> Page:
     """Read a page.
@@ -43,12 +40,7 @@ def read_page(value: Any, key: str) -> Page:
     token = value.get("nextPageToken") or ""
     if not isinstance(token, str):
         raise _unreadable(key, f"nextPageToken: expected a string, not {type(token).__name__}")
-    total = value.get("totalSize")
-    return Page(
-        items=tuple(items or ()),
-        next_page_token=token,
-        total_size=total if type(total) is int else None,
-    )
+    return Page(items=tuple(items or ()), next_page_token=token)
 
 
 def _unreadable(key: str, problem: str) -> ResponseDecodeError:

@@ -28,10 +28,10 @@ from fireworks_batch.events import (
 )
 from fireworks_batch.policies import PollPolicy
 
-__all__ = ["PollState", "on_failure", "on_observation", "start"]
+__all__ = ["LAST_LOOK_LEAD", "LEAST_WINDOW", "PollState", "on_failure", "on_observation", "start"]
 
 # A failure budget ends no wait before so many looks in a row have failed.
-FEWEST_FAILURES: Final = 5
+_FEWEST_FAILURES: Final = 5
 # The last look is started this long before the deadline, or a tenth of the timeout.
 LAST_LOOK_LEAD: Final = 5.0
 # The window that a wait has at least, if the one it follows has passed before it began.
@@ -250,7 +250,7 @@ def on_failure(
         is_gone = failed.kind is FailureKind.NOT_FOUND and state.has_seen
         return attrs.evolve(state, is_over=True), Gone() if is_gone else Refused()
     state = _count(policy, state, failed, now)
-    if state.counted >= FEWEST_FAILURES and state.spent >= policy.failure_budget:
+    if state.counted >= _FEWEST_FAILURES and state.spent >= policy.failure_budget:
         return attrs.evolve(state, is_over=True), GaveUp(state.counted, state.spent)
     if now >= state.deadline:
         return attrs.evolve(state, is_over=True), TimedOut(now - state.started)

@@ -14,6 +14,8 @@ from fireworks_batch.models import BatchInferenceJob
 from fireworks_batch.states import JobPhase, JobState
 
 __all__ = [
+    "LONGEST_WINDOW",
+    "WINDOW_SLACK",
     "History",
     "JobSnapshot",
     "percent_done",

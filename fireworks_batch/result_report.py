@@ -7,9 +7,9 @@ import attrs
 from fireworks_batch.id_sets import Found
 from fireworks_batch.models import JobProgress
 
-__all__ = ["NAMED_IDS", "Findings", "ResultCounts", "ResultsReport", "make_report"]
+__all__ = ["Findings", "ResultCounts", "ResultsReport", "make_report"]
 
-NAMED_IDS: Final = 1000
+_NAMED_IDS: Final = 1000
 """Most ids that a report names of each kind."""
 
 
@@ -133,11 +133,11 @@ def make_report(
         unreadable=counts.unreadable,
         undecodable=counts.undecodable,
         superseded=counts.superseded,
-        duplicate_ids=repeated.ids[:NAMED_IDS],
+        duplicate_ids=repeated.ids[:_NAMED_IDS],
         duplicate_count=repeated.count,
-        missing_ids=missing.ids[:NAMED_IDS] if missing else (),
+        missing_ids=missing.ids[:_NAMED_IDS] if missing else (),
         missing_count=missing.count if missing else None,
-        foreign_ids=foreign.ids[:NAMED_IDS] if foreign else (),
+        foreign_ids=foreign.ids[:_NAMED_IDS] if foreign else (),
         foreign_count=foreign.count if foreign else None,
         counts_agree=_agree(progress, succeeded + counts.undecodable, counts.failed),
         no_output=no_output,

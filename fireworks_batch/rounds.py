@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["PAGE_SIZE", "PAGE_WORTH", "UNLISTED", "latest", "pages_to_read", "reads_on"]
+__all__ = ["PAGE_SIZE", "PAGE_WORTH", "PATIENCE", "UNLISTED", "latest", "pages_to_read", "reads_on"]
 
 PAGE_SIZE: Final = 200
 """Jobs on a page: the server's most."""
