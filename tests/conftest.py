@@ -127,14 +127,15 @@ async def emulator() -> AsyncIterator[Emulator]:
         yield running
 
 
+def client_of(emulator: Emulator, **options: Any) -> BatchClient:
+    """A client of the emulator that waits milliseconds, unless told otherwise."""
+    of_it = {"api_key": emulator.api_key, "base_url": emulator.base_url}
+    usual = {"account_id": emulator.account_id, "poll": FAST, "retry": QUICK}
+    return BatchClient(**{**of_it, **usual, **options})
+
+
 @pytest.fixture
 async def client(emulator) -> AsyncIterator[BatchClient]:
-    """A client of the emulator that waits milliseconds."""
-    async with BatchClient(
-        api_key=emulator.api_key,
-        account_id=emulator.account_id,
-        base_url=emulator.base_url,
-        poll=FAST,
-        retry=QUICK,
-    ) as made:
+    """The usual one."""
+    async with client_of(emulator) as made:
         yield made

@@ -10,6 +10,8 @@ import fireworks_batch as fb
 from fireworks_batch import BatchClient, ConfigurationError, JobRef, PollPolicy, RetryPolicy
 from fireworks_batch.configuration import parse_auth_file
 
+from .conftest import client_of
+
 KEY = "fw_key"
 
 
@@ -188,7 +190,7 @@ def test_a_bad_time_scale_is_refused(monkeypatch, text):
 async def test_a_missing_account_is_looked_up_once(emulator):
     """However many calls need it at the same time."""
     emulator.script_job("nightly", phases=["RUNNING"])
-    async with BatchClient(api_key=emulator.api_key, base_url=emulator.base_url) as client:
+    async with client_of(emulator, account_id=None) as client:
         assert client.account_id is None
         async with asyncio.TaskGroup() as group:
             for _ in range(5):

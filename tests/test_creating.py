@@ -19,7 +19,7 @@ from fireworks_batch import (
 )
 from fireworks_batch.emulator import Emulator
 
-from .conftest import FAST, QUICK
+from .conftest import client_of
 
 MODEL = "accounts/fireworks/models/demo-8b"
 JOBS = "/v1/accounts/acme/batchInferenceJobs"
@@ -165,9 +165,7 @@ async def test_a_taken_id_may_be_refused_with_400():
     assume = {"duplicate_job_status": "400", "input_dataset": "unchecked"}
     async with (
         Emulator(speed=60_000, assume=assume) as emulator,
-        BatchClient(
-            api_key=emulator.api_key, base_url=emulator.base_url, poll=FAST, retry=QUICK
-        ) as client,
+        client_of(emulator) as client,
     ):
         emulator.add_fault("drop_answer", method="POST")
         job = await create(client)
@@ -204,7 +202,7 @@ async def test_malformed_arguments_send_nothing(client, emulator):
 
 async def test_malformed_arguments_do_not_even_ask_for_the_account(emulator):
     """They are told first, whether the account is known or not."""
-    async with BatchClient(api_key=emulator.api_key, base_url=emulator.base_url) as client:
+    async with client_of(emulator, account_id=None) as client:
         for options in ({"model": "demo-8b"}, {"inference_parameters": {"max_tokens": "many"}}):
             with pytest.raises(ConfigurationError):
                 await create(client, **options)
@@ -245,9 +243,7 @@ async def test_delete_waits_where_masks_are_refused():
     assume = {"input_dataset": "unchecked", "mask_support": "refuse"}
     async with (
         Emulator(speed=60_000, account_id="acme", assume=assume) as emulator,
-        BatchClient(
-            api_key=emulator.api_key, account_id="acme", base_url=emulator.base_url, poll=FAST
-        ) as client,
+        client_of(emulator) as client,
     ):
         emulator.script_job("nightly", phases=["RUNNING"])
         emulator.add_fault("status", method="GET", status=503)  # so that there are two looks
@@ -260,7 +256,7 @@ async def test_delete_takes_a_tombstone_for_gone():
     """A job that stays visible as DELETED is waited for no longer."""
     async with (
         Emulator(speed=60_000, assume={"deleted_job": "tombstone"}) as emulator,
-        BatchClient(api_key=emulator.api_key, base_url=emulator.base_url, poll=FAST) as client,
+        client_of(emulator) as client,
     ):
         emulator.script_job("nightly", phases=["RUNNING"])
         await client.jobs.delete("nightly", wait=True)
@@ -279,7 +275,7 @@ async def test_a_repeated_delete_finds_nothing_and_is_content():
     """A lost answer may have been a yes, so the 404 of the repeat is one."""
     async with (
         Emulator(speed=60_000, assume={"repeated_delete": "not_found"}) as emulator,
-        BatchClient(api_key=emulator.api_key, base_url=emulator.base_url, retry=QUICK) as client,
+        client_of(emulator) as client,
     ):
         emulator.script_job("nightly", phases=["RUNNING"])
         emulator.add_fault("drop_answer", method="DELETE")
@@ -297,8 +293,7 @@ async def test_delete_of_nothing_says_so(client):
 async def test_delete_gives_up_waiting(emulator):
     """A job that stays is reported, with the state it was last seen in."""
     emulator.script_job("nightly", phases=["RUNNING"])
-    scaled = BatchClient(api_key=emulator.api_key, base_url=emulator.base_url, poll=FAST)
-    async with scaled as client:
+    async with client_of(emulator) as client:
         client.jobs._waits = attrs.evolve(client.jobs._waits, time_scale=1e-5)
         emulator.add_fault(
             "status",

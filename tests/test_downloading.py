@@ -27,12 +27,12 @@ from fireworks_batch import (
     LocalFileError,
     NotFoundError,
     ResponseDecodeError,
-    RetryPolicy,
     TransportError,
 )
 from fireworks_batch.emulator import Emulator
 
-QUICK = RetryPolicy(initial_delay=0.001, max_delay=0.004, rate_limit_budget=0.2)
+from .conftest import QUICK, client_of
+
 STORAGE = "/fireworks-acme/*"
 RESULTS = random.Random(7).randbytes(6_000_000)
 ERRORS = b'{"custom_id": "r-3"}\n'
@@ -130,12 +130,7 @@ async def test_with_a_borrowed_session_the_key_stays_away_from_storage(emulator,
     """The emulator refuses a signed URL with a key, and so would the storage."""
     async with (
         aiohttp.ClientSession() as session,
-        BatchClient(
-            api_key=emulator.api_key,
-            account_id="acme",
-            base_url=emulator.base_url,
-            session=session,
-        ) as client,
+        client_of(emulator, session=session) as client,
     ):
         paths = await client.datasets.download("out", tmp_path)
     assert paths[0].read_bytes() == RESULTS
@@ -150,9 +145,7 @@ async def test_any_storage_brings_the_same_bytes(tmp_path, assume):
         emulator.add_dataset("out", files={"r.jsonl": RESULTS})
         emulator.add_fault("truncate", path=STORAGE, bytes=2_000_000)
         emulator.add_fault("truncate", path=STORAGE, bytes=3_000_000)
-        async with BatchClient(
-            api_key=emulator.api_key, account_id="acme", base_url=emulator.base_url, retry=QUICK
-        ) as client:
+        async with client_of(emulator) as client:
             (path,) = await client.datasets.download("out", tmp_path)
     assert path.read_bytes() == RESULTS
 
@@ -614,12 +607,7 @@ async def test_cancelling_leaves_no_connection_in_use(emulator, tmp_path):
     """Up or down; of a borrowed session, too."""
     async with (
         aiohttp.ClientSession() as session,
-        BatchClient(
-            api_key=emulator.api_key,
-            account_id="acme",
-            base_url=emulator.base_url,
-            session=session,
-        ) as client,
+        client_of(emulator, session=session) as client,
     ):
         for transfer in (
             lambda tell: client.datasets.download("out", tmp_path, on_progress=tell),

@@ -8,7 +8,7 @@ import pytest
 from fireworks_batch import BatchClient, ConfigurationError, NotFoundError, ResponseDecodeError
 from fireworks_batch.emulator import Emulator
 
-from .conftest import QUICK
+from .conftest import client_of
 
 JOBS = "/v1/accounts/acme/batchInferenceJobs"
 
@@ -126,8 +126,6 @@ async def test_a_listing_can_be_gone_on_with(client):
 async def test_a_refusal_is_raised(emulator):
     """An account that is not there cannot be listed."""
     emulator.add_fault("status", status=404, body={"code": 5, "message": "no", "details": []})
-    async with BatchClient(
-        api_key=emulator.api_key, account_id="acme", base_url=emulator.base_url, retry=QUICK
-    ) as client:
+    async with client_of(emulator) as client:
         with pytest.raises(NotFoundError, match="404 NOT_FOUND: no"):
             await anext(client.jobs.list())

@@ -15,11 +15,12 @@ from fireworks_batch import BatchClient, RetryPolicy
 from fireworks_batch.calls import Request
 from fireworks_batch.retrying import Repeats
 
+from .conftest import client_of
+
 BASE = "https://api.example"
 JOB_URL = f"{BASE}/v1/accounts/acme/batchInferenceJobs/nightly"
 JOB = {"name": "accounts/acme/batchInferenceJobs/nightly", "state": "JOB_STATE_RUNNING"}
 ONCE = RetryPolicy(max_attempts=1, rate_limit_budget=0)
-QUICK = RetryPolicy(initial_delay=0.001, max_delay=0.004, rate_limit_budget=0.2)
 JOB_PATH = "*/batchInferenceJobs/*"
 
 
@@ -132,13 +133,7 @@ async def test_a_borrowed_session_does_not_judge_statuses(emulator):
     """Its raise_for_status would hide what the API says."""
     async with (
         aiohttp.ClientSession(raise_for_status=True) as session,
-        BatchClient(
-            api_key=emulator.api_key,
-            account_id="acme",
-            base_url=emulator.base_url,
-            session=session,
-            retry=ONCE,
-        ) as client,
+        client_of(emulator, session=session, retry=ONCE) as client,
     ):
         with pytest.raises(fb.NotFoundError, match="404 NOT_FOUND: resource not found"):
             await client.jobs.get("nowhere")

@@ -1,9 +1,13 @@
 """Uploads over real HTTP: both ways, every fault, and what is left behind."""
 
 import asyncio
+import contextlib
 import hashlib
+import itertools
 import os
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -18,7 +22,6 @@ from fireworks_batch import (
     InputRowsError,
     Limits,
     LocalFileError,
-    PollPolicy,
     RetryPolicy,
     ServerError,
     TransportError,
@@ -26,12 +29,12 @@ from fireworks_batch import (
 from fireworks_batch.emulator import Emulator
 from fireworks_batch.sources import opened
 
+from .conftest import FAST, QUICK, client_of
+
 ROWS = b'{"custom_id": "r-1"}\n\n{"custom_id": "r-2"}'
 TO_STORAGE = Limits(max_upload_bytes=10)
 LARGE = b"".join(b'{"custom_id": "r-%07d", "body": {}}\n' % n for n in range(60_000))
 STORAGE = "/fireworks-acme/*"
-FAST = PollPolicy(initial_interval=0.002, min_interval=0, max_interval=0.02)
-QUICK = RetryPolicy(initial_delay=0.001, max_delay=0.004, rate_limit_budget=0.2)
 
 
 @pytest.fixture
@@ -152,13 +155,7 @@ async def test_with_a_borrowed_session_the_key_stays_away_from_storage(emulator,
     """The emulator refuses a signed URL with a key, and so would the storage."""
     async with (
         aiohttp.ClientSession() as session,
-        BatchClient(
-            api_key=emulator.api_key,
-            account_id="acme",
-            base_url=emulator.base_url,
-            session=session,
-            poll=FAST,
-        ) as client,
+        client_of(emulator, session=session) as client,
     ):
         await client.datasets.upload(ROWS, dataset_id="reviews", limits=TO_STORAGE)
         assert await content_of(client, "reviews", tmp_path) == ROWS
@@ -166,14 +163,7 @@ async def test_with_a_borrowed_session_the_key_stays_away_from_storage(emulator,
 
 async def test_one_connection_is_enough(emulator, tmp_path):
     """No transfer waits for a place that it holds itself."""
-    async with BatchClient(
-        api_key=emulator.api_key,
-        account_id="acme",
-        base_url=emulator.base_url,
-        poll=FAST,
-        retry=QUICK,
-        max_connections=1,
-    ) as client:
+    async with client_of(emulator, max_connections=1) as client:
         emulator.add_fault("reset", path=STORAGE, times=2, bytes=100_000)
         await client.datasets.upload(LARGE, dataset_id="reviews", limits=TO_STORAGE)
         assert await content_of(client, "reviews", tmp_path) == LARGE
@@ -536,16 +526,16 @@ async def test_a_server_that_stays_down_is_told(emulator, client):
         await client.datasets.upload(ROWS)
 
 
-async def test_what_the_server_finds_wrong_later_is_told():
-    """There is no FAILED state: the status of the dataset says it."""
-    refused = {"code": "INVALID_ARGUMENT", "message": "in.jsonl:2: no custom_id"}
+@contextlib.asynccontextmanager
+async def describing(looks: Iterator[dict[str, Any]]) -> AsyncIterator[BatchClient]:
+    """A client of a server that takes any upload, and says of the dataset what each look brings."""
 
     async def answer(request: web.Request) -> web.Response:
         await request.read()
         name = f"accounts/acme/datasets/{request.match_info.get('id', 'new')}"
-        status = refused if request.method == "GET" else None
-        record = {"name": name, "state": "UPLOADING", "exampleCount": "2", "status": status}
-        return web.json_response(record)
+        seen = next(looks) if request.method == "GET" else {}
+        record = {"name": name, "state": "UPLOADING", "exampleCount": "2", "status": None}
+        return web.json_response(record | seen)
 
     app = web.Application()
     app.router.add_post("/v1/accounts/acme/datasets", answer)
@@ -553,34 +543,26 @@ async def test_what_the_server_finds_wrong_later_is_told():
     app.router.add_get("/v1/accounts/acme/datasets/{id}", answer)
     async with TestServer(app) as server:
         base_url = str(server.make_url("")).rstrip("/")
-        async with BatchClient(api_key="fw_key", account_id="acme", base_url=base_url) as client:
-            with pytest.raises(InputRowsError, match=r"INVALID_ARGUMENT: in.jsonl:2: no custom_id"):
-                await client.datasets.upload(ROWS)
+        options = {"api_key": "fw_key", "account_id": "acme", "base_url": base_url, "poll": FAST}
+        async with BatchClient(**options) as client:
+            yield client
+
+
+async def test_what_the_server_finds_wrong_later_is_told():
+    """There is no FAILED state: the status of the dataset says it."""
+    refused = {"code": "INVALID_ARGUMENT", "message": "in.jsonl:2: no custom_id"}
+    async with describing(itertools.repeat({"status": refused})) as client:
+        with pytest.raises(InputRowsError, match=r"INVALID_ARGUMENT: in.jsonl:2: no custom_id"):
+            await client.datasets.upload(ROWS)
 
 
 @pytest.mark.parametrize("code", ["PENDING_SCAN", 0])
 async def test_a_status_that_nobody_knows_is_no_refusal(code):
     """While the dataset is on its way to READY, it may mean anything."""
+    status = {"code": code, "message": ""}
     states = iter(["UPLOADING", "UPLOADING", "READY"])
-
-    async def answer(request: web.Request) -> web.Response:
-        await request.read()
-        name = f"accounts/acme/datasets/{request.match_info.get('id', 'new')}"
-        state = next(states) if request.method == "GET" else "UPLOADING"
-        status = {"code": code, "message": ""}
-        record = {"name": name, "state": state, "exampleCount": "2", "status": status}
-        return web.json_response(record)
-
-    app = web.Application()
-    app.router.add_post("/v1/accounts/acme/datasets", answer)
-    app.router.add_post("/v1/accounts/acme/datasets/{id}", answer)
-    app.router.add_get("/v1/accounts/acme/datasets/{id}", answer)
-    async with TestServer(app) as server:
-        base_url = str(server.make_url("")).rstrip("/")
-        async with BatchClient(
-            api_key="fw_key", account_id="acme", base_url=base_url, poll=FAST
-        ) as client:
-            assert (await client.datasets.upload(ROWS)).is_ready
+    async with describing({"state": state, "status": status} for state in states) as client:
+        assert (await client.datasets.upload(ROWS)).is_ready
 
 
 async def test_an_unreadable_answer_to_create_is_answered_by_a_look(emulator, client):
@@ -629,12 +611,7 @@ async def test_cancelling_leaves_nothing_behind(client, limits):
 
 async def test_closing_the_client_ends_an_upload(emulator):
     """With ClientStateError."""
-    client = BatchClient(
-        api_key=emulator.api_key,
-        account_id="acme",
-        base_url=emulator.base_url,
-        retry=RetryPolicy(max_attempts=1),
-    )
+    client = client_of(emulator, retry=RetryPolicy(max_attempts=1))
     emulator.add_fault("hang", path="*:upload")
     task = asyncio.create_task(client.datasets.upload(ROWS))
     while "POST upload" not in seen(emulator):
