@@ -3,13 +3,13 @@
 Performs no I/O.
 """
 
-import json
 import re
 from typing import Any, Final, Self
 
 import attrs
 
 from fireworks_batch.errors import ConfigurationError
+from fireworks_batch.stored import read_stored, write_stored
 
 __all__ = [
     "DatasetName",
@@ -219,7 +219,7 @@ class JobRef:
 
     def to_json(self) -> str:
         """Return the reference as a JSON object on one line, with its version."""
-        return json.dumps({"version": _REF_VERSION, **attrs.asdict(self)})
+        return write_stored(attrs.asdict(self), version=_REF_VERSION)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -231,16 +231,6 @@ class JobRef:
         Raises:
             ConfigurationError: It is not such an object, or of a newer version.
         """
-        try:
-            members: Any = json.loads(text)
-        except (ValueError, TypeError, RecursionError) as exc:
-            raise ConfigurationError(f"not a stored job reference: {exc}") from None
-        if not isinstance(members, dict):
-            raise ConfigurationError(f"not a stored job reference: {members!r}")
-        if members.get("version") != _REF_VERSION:
-            raise ConfigurationError(
-                f"a job reference of version {members.get('version')!r} cannot be read here; "
-                f"this release reads version {_REF_VERSION}"
-            )
+        members = read_stored(text, "job reference", version=_REF_VERSION)
         stored: Any = {name: members.get(name) for name in ("account_id", "job_id", "base_url")}
         return cls(**stored)

@@ -3,7 +3,6 @@
 Performs no I/O.
 """
 
-import json
 import re
 from typing import Any, Final, Self
 
@@ -14,6 +13,7 @@ from fireworks_batch.input_rows import RowRules
 from fireworks_batch.limits import Limits
 from fireworks_batch.names import JobRef, check_id
 from fireworks_batch.states import JobState
+from fireworks_batch.stored import read_stored, write_stored
 
 __all__ = ["AdoptedJob", "Submission", "SubmittedJob"]
 
@@ -121,7 +121,7 @@ class Submission:
 
     def to_json(self) -> str:
         """Return the submission as a JSON object on one line, with its version."""
-        return json.dumps({"version": _VERSION, **attrs.asdict(self)}, default=str)
+        return write_stored(attrs.asdict(self), version=_VERSION)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -133,7 +133,7 @@ class Submission:
         Raises:
             ConfigurationError: It is not such an object, or of a newer version.
         """
-        members = _members(text)
+        members = read_stored(text, "submission", version=_VERSION)
         try:
             return cls(
                 account_id=check_id("account id", members["account_id"]),
@@ -153,21 +153,6 @@ class Submission:
     def __repr__(self) -> str:
         name = f" {self.name!r}" if self.name else ""
         return f"<Submission{name}, {self.rows} rows in {len(self.jobs)} jobs>"
-
-
-def _members(text: str | bytes) -> dict[str, Any]:
-    try:
-        members = json.loads(text)
-    except (ValueError, TypeError, RecursionError) as exc:
-        raise ConfigurationError(f"not a stored submission: {exc}") from None
-    if not isinstance(members, dict):
-        raise ConfigurationError(f"not a stored submission: {members!r}")
-    if members.get("version") != _VERSION:
-        raise ConfigurationError(
-            f"a submission of version {members.get('version')!r} cannot be read here; "
-            f"this release reads version {_VERSION}"
-        )
-    return members
 
 
 def _of(wanted: type[Any], value: Any) -> Any:
