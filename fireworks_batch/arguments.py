@@ -5,21 +5,23 @@ Each function raises a `ConfigurationError` that names the value and what would 
 
 import re
 import ssl as ssl_module
-import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
 import aiohttp
 
 from fireworks_batch.errors import ConfigurationError
+from fireworks_batch.policies import is_number
 from fireworks_batch.proxies import is_proxy_url
 
 __all__ = [
     "check_headers",
     "check_positive",
     "check_proxy",
+    "check_rate",
     "check_session",
     "check_ssl",
+    "check_text",
     "check_traces",
     "check_type",
     "check_whole",
@@ -33,10 +35,16 @@ _OUR_HEADERS: Final = frozenset({"content-length", "content-type", "transfer-enc
 
 def check_positive(name: str, value: Any) -> float:
     """Return a finite number above 0 as a float."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and 0 < value <= sys.float_info.max:
+    if is_number(value) and value > 0:
         return float(value)
     raise ConfigurationError(f"{name} must be a number above 0, not {value!r}")
+
+
+def check_rate(max_requests_per_minute: Any) -> float | None:
+    """Return None, or a finite number above 0 as a float."""
+    if max_requests_per_minute is None:
+        return None
+    return check_positive("max_requests_per_minute", max_requests_per_minute)
 
 
 def check_whole(name: str, value: Any) -> int:
@@ -44,6 +52,13 @@ def check_whole(name: str, value: Any) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
         return value
     raise ConfigurationError(f"{name} must be a whole number of at least 1, not {value!r}")
+
+
+def check_text(name: str, value: Any) -> str:
+    """Return a string; an empty one for None."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    raise ConfigurationError(f"{name} must be a string, not {value!r}")
 
 
 def check_type(name: str, value: Any, wanted: type[Any]) -> Any:

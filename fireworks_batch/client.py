@@ -156,9 +156,7 @@ class BatchClient(RunMethods):
             connect_timeout=arguments.check_positive("connect_timeout", connect_timeout),
             transfer_timeout=arguments.check_positive("transfer_timeout", transfer_timeout),
             max_connections=arguments.check_whole("max_connections", max_connections),
-            max_requests_per_minute=None
-            if max_requests_per_minute is None
-            else arguments.check_positive("max_requests_per_minute", max_requests_per_minute),
+            max_requests_per_minute=arguments.check_rate(max_requests_per_minute),
             max_body_bytes=arguments.check_whole("max_body_bytes", max_body_bytes),
             proxy=arguments.check_proxy(proxy),
             ssl=arguments.check_ssl(ssl),
@@ -176,22 +174,25 @@ class BatchClient(RunMethods):
         self._transport = Transport(
             options, keys=KeySource(identity.api_key), draw=draw, wall=_wall
         )
-        reader = JobReader(codec, _wall)
-        self._looks = Looks(self._transport, self._account, reader)
+        self._looks = Looks(self._transport, self._account, JobReader(codec, _wall))
         self._datasets = Datasets(self._transport, codec, self._account, waits=waits)
         self._jobs = Jobs(self._transport, codec, self._account, self._looks, waits=waits)
-        services = Services(
+        super().__init__(self._services_of_runs(self._transport, codec, waits), codec)
+
+    def _services_of_runs(
+        self, transport: Transport, codec: Codec, waits: WaitDefaults
+    ) -> Services:
+        return Services(
             jobs=self._jobs,
             datasets=self._datasets,
-            upload=partial(_upload, self._transport, codec, self._account, waits),
-            resolve=partial(self._account.resolve, self._transport.send),
-            base_url=self._transport.base_url,
-            wall=_wall,
+            upload=partial(_upload, transport, codec, self._account, waits),
+            resolve=partial(self._account.resolve, transport.send),
+            base_url=transport.base_url,
+            wall=waits.wall,
             poll=waits.poll,
-            clock=self._transport.now,
-            sleep_until=self._transport.sleep_until,
+            clock=transport.now,
+            sleep_until=transport.sleep_until,
         )
-        super().__init__(services, codec)
 
     @property
     def account_id(self) -> str | None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from fireworks_batch import calls
+from fireworks_batch import arguments, calls
 from fireworks_batch.account import Account
 from fireworks_batch.calls import Request
 from fireworks_batch.dataset_model import Dataset, DatasetLike
@@ -148,12 +148,9 @@ class Datasets:
         """
         # https://docs.fireworks.ai/api-reference/create-dataset
         check_new_id("dataset id", dataset_id)
-        if type(example_count) is not int or example_count < 1:
-            raise ConfigurationError(
-                f"example_count must be a whole number of at least 1, not {example_count!r}"
-            )
-        _check_text("display_name", display_name)
-        _check_text("format", format)
+        arguments.check_whole("example_count", example_count)
+        arguments.check_text("display_name", display_name)
+        arguments.check_text("format", format)
         body: dict[str, Any] = {"userUploaded": {}, "exampleCount": str(example_count)}
         body |= {"displayName": display_name} if display_name else {}
         body |= {"format": DatasetFormat(format).wire} if format else {}
@@ -334,11 +331,6 @@ class Datasets:
 
     async def _account_of(self, name: DatasetName) -> str:
         return name.account_id or await self._account.resolve(self._transport.send)
-
-
-def _check_text(name: str, value: object) -> None:
-    if value is not None and not isinstance(value, str):
-        raise ConfigurationError(f"{name} must be a string, not {value!r}")
 
 
 def _check_callable(on_progress: object) -> None:

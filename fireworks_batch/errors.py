@@ -143,7 +143,7 @@ class TransportError(FireworksBatchError):
 
 
 class RequestTimeoutError(TransportError, TimeoutError):
-    """One request took longer than ``request_timeout`` or ``connect_timeout``."""
+    """One of the client's limits was passed: ``request_``, ``connect_`` or ``transfer_timeout``."""
 
 
 class APIStatusError(FireworksBatchError):

@@ -4,6 +4,7 @@ All of it blocks, and is called in a thread.
 """
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Protocol
 from fireworks_batch.errors import ConfigurationError
 from fireworks_batch.id_sets import IdSet
 from fireworks_batch.local_io import reported
-from fireworks_batch.rows import BYTE_ORDER_MARK, read_rows
+from fireworks_batch.rows import read_rows
 
 __all__ = ["ExpectedIds", "InputIds", "SpooledIds"]
 
@@ -66,7 +67,7 @@ class InputIds:
     def again(self, is_over: Callable[[], bool]) -> Iterator[str]:
         """Return all of them once more, until it is over."""
         with reported("read", str(self._path)), self._path.open("rb") as file:
-            if file.read(len(BYTE_ORDER_MARK)) != BYTE_ORDER_MARK:
+            if file.read(len(BOM_UTF8)) != BOM_UTF8:
                 file.seek(0)
             lines = takewhile(lambda _: not is_over(), file)
             for number, row in enumerate(read_rows(lines), 1):

@@ -3,6 +3,7 @@
 import gzip
 import io
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final
@@ -10,7 +11,6 @@ from typing import IO, Final
 import attrs
 
 from fireworks_batch.errors import ConfigurationError, InputRowsError
-from fireworks_batch.input_rows import BYTE_ORDER_MARK
 from fireworks_batch.local_io import reported
 
 __all__ = ["Block", "ShardFile", "check_path", "file_stamp", "open_lines", "read_blocks"]
@@ -123,8 +123,8 @@ def read_blocks(file: IO[bytes], *, size: int = _MIB) -> Iterator[Block]:
     """
     line, start, rest = 1, 0, b""
     while data := _read(file, size):
-        if start == 0 and not rest and data.startswith(BYTE_ORDER_MARK):
-            start, data = len(BYTE_ORDER_MARK), data[len(BYTE_ORDER_MARK) :]
+        if start == 0 and not rest and data.startswith(BOM_UTF8):
+            start, data = len(BOM_UTF8), data[len(BOM_UTF8) :]
         end = data.rfind(b"\n") + 1
         if not end:
             rest = _check_length(rest + data, line)

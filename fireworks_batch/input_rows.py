@@ -14,12 +14,10 @@ from typing import Any, Final
 import attrs
 import orjson
 
-__all__ = ["BYTE_ORDER_MARK", "Row", "RowProblem", "RowRules", "check_row", "plain_ids"]
-
-BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+__all__ = ["Row", "RowProblem", "RowRules", "check_row", "plain_ids"]
 
 # The server's own words: "invalid role pirate in message 0".
-ROLES: Final = frozenset({"system", "user", "assistant", "tool"})
+_ROLES: Final = frozenset({"system", "user", "assistant", "tool"})
 # What a body may have that the slow path has to look at.
 _SUSPECT: Final = frozenset({"extra_body", "stream", "model", "prompt_token_ids"})
 # Numbers that orjson would not give back as they were.
@@ -82,7 +80,7 @@ def plain_ids(lines: Sequence[bytes]) -> list[str | None]:
         As many as there are lines, in their order.
     """
     ids: list[str | None] = []
-    append, loads, roles, is_harmless = ids.append, orjson.loads, ROLES, _SUSPECT.isdisjoint
+    append, loads, roles, is_harmless = ids.append, orjson.loads, _ROLES, _SUSPECT.isdisjoint
     for line in lines:
         found = None
         try:
@@ -182,7 +180,7 @@ def _problem_of_messages(messages: Any) -> str | None:
         if not isinstance(message, dict):
             return f"message {index} must be an object, not {_shown(message)}"
         role = message.get("role")
-        if not isinstance(role, str) or role not in ROLES:
+        if not isinstance(role, str) or role not in _ROLES:
             return (
                 f"message {index} has role {_shown(role)}; "
                 "the server takes system, user, assistant and tool"

@@ -24,6 +24,7 @@ from fireworks_batch.names import (
     parse_dataset_name,
     parse_job_name,
 )
+from fireworks_batch.policies import is_number
 from fireworks_batch.states import Precision
 
 __all__ = ["differences", "draft_job"]
@@ -110,10 +111,10 @@ def _text(name: str, value: object) -> str:
     raise ConfigurationError(f"{name} must be a string, not {value!r}")
 
 
-def _duration(value: object) -> float | None:
+def _duration(value: Any) -> float | None:
     if value is None:
         return None
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e9:
+    if is_number(value) and 0 < value < 1e9:
         return float(value)
     raise ConfigurationError(
         f"max_job_duration must be a number of seconds above 0, not {value!r}; "

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, Generic, Self, TypeVar
 
-from fireworks_batch import wire
+from fireworks_batch import arguments, wire
 from fireworks_batch.calls import ListQuery, Request
 from fireworks_batch.errors import ConfigurationError, ResponseDecodeError
 from fireworks_batch.http import Answer
@@ -100,9 +100,7 @@ def list_query(
         ConfigurationError: An argument is malformed.
     """
     for name, text in (("filter", filter_), ("order_by", order_by)):
-        if text is not None and not isinstance(text, str):
-            raise ConfigurationError(f"{name} must be a string, not {text!r}")
-        if text and _SURROGATE(text):
+        if _SURROGATE(arguments.check_text(name, text)):
             raise ConfigurationError(f"{name} {text!r} holds what UTF-8 cannot spell")
     if type(page_size) is not int or not 1 <= page_size <= 200:
         raise ConfigurationError(

@@ -12,7 +12,15 @@ import attrs
 
 from fireworks_batch.errors import ConfigurationError
 
-__all__ = ["JOB_WINDOW", "JobWindow", "PollPolicy", "RetryPolicy", "scaled", "whole_number"]
+__all__ = [
+    "JOB_WINDOW",
+    "JobWindow",
+    "PollPolicy",
+    "RetryPolicy",
+    "is_number",
+    "scaled",
+    "whole_number",
+]
 
 _Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 _DURATION = {"duration": True}
@@ -25,7 +33,7 @@ def _number(least: float, most: float = math.inf, *, above: bool = False) -> _Va
         wanted += f" and at most {most:g}"
 
     def validate(policy: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-        if _is_number(value) and least <= value <= most and not (above and value == least):
+        if is_number(value) and least <= value <= most and not (above and value == least):
             return
         raise ConfigurationError(
             f"{type(policy).__name__}.{attribute.name} must be a number {wanted}, not {value!r}"
@@ -47,9 +55,10 @@ def whole_number(policy: object, attribute: "attrs.Attribute[Any]", value: Any) 
         )
 
 
-def _is_number(value: Any) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and abs(value) <= sys.float_info.max
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number; a truth value is none."""
+    is_real = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_real and abs(value) <= sys.float_info.max
 
 
 def _duration(default: Any, *validators: Any) -> Any:

@@ -4,6 +4,7 @@ All of it blocks, and is called in a thread.
 """
 
 import io
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from fireworks_batch.expected_ids import ExpectedIds
 from fireworks_batch.id_sets import IdSet, find_all, find_repeated
 from fireworks_batch.local_io import reported
 from fireworks_batch.result_report import Findings
-from fireworks_batch.rows import BYTE_ORDER_MARK, read_rows
+from fireworks_batch.rows import read_rows
 
 __all__ = ["BLOCK", "find_suspects", "is_error_file", "order_files", "read_block"]
 
@@ -52,7 +53,7 @@ def read_block(path: Path, offset: int, size: int = BLOCK) -> tuple[bytes, int]:
         if block and not block.endswith(b"\n"):
             block += file.readline()
     end = offset + len(block)
-    return (block if offset else block.removeprefix(BYTE_ORDER_MARK)), end
+    return (block if offset else block.removeprefix(BOM_UTF8)), end
 
 
 def find_suspects(

@@ -16,7 +16,6 @@ import orjson
 from fireworks_batch.errors import ResponseDecodeError
 
 __all__ = [
-    "BYTE_ORDER_MARK",
     "UNDECODABLE",
     "ResultRow",
     "RowError",
@@ -28,12 +27,9 @@ __all__ = [
 _T = TypeVar("_T")
 _Decoded = TypeVar("_Decoded")
 
-BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-"""Passed over at the beginning of a file."""
-
-UNREADABLE: Final = "unreadable"
+_UNREADABLE: Final = "unreadable"
 UNDECODABLE: Final = "undecodable"
-NO_RESPONSE: Final = "no_response"
+_NO_RESPONSE: Final = "no_response"
 
 # Where an error's code and text may stand, the likeliest first.
 _CODES: Final = ("code", "status_code", "status", "type")
@@ -191,7 +187,7 @@ def read_row(line: bytes) -> ResultRow[dict[str, Any]]:
     try:
         return _row(json.loads(line), line)
     except (ValueError, RecursionError) as exc:
-        return ResultRow(None, None, RowError(UNREADABLE, f"the line cannot be read: {exc}"), line)
+        return ResultRow(None, None, RowError(_UNREADABLE, f"the line cannot be read: {exc}"), line)
 
 
 def decode_row(
@@ -218,12 +214,12 @@ def decode_row(
 
 def _row(value: Any, line: bytes) -> ResultRow[dict[str, Any]]:
     if type(value) is not dict:
-        problem = RowError(UNREADABLE, f"the line is no object but {_shown(value)}")
+        problem = RowError(_UNREADABLE, f"the line is no object but {_shown(value)}")
         return ResultRow(None, None, problem, line)
     custom_id = _custom_id(value.get("custom_id"))
     response, error = _outcome(value.get("response"), value.get("error"))
     if custom_id is None and error is None:
-        error = RowError(UNREADABLE, "the line has no custom_id")
+        error = RowError(_UNREADABLE, "the line has no custom_id")
     return ResultRow(custom_id, response, error, line)
 
 
@@ -242,9 +238,9 @@ def _outcome(response: Any, error: Any) -> tuple[dict[str, Any] | None, RowError
     if error:
         return body, _error(error)
     if response is None:
-        return None, RowError(NO_RESPONSE, "the row has neither response nor error", error)
+        return None, RowError(_NO_RESPONSE, "the row has neither response nor error", error)
     if body is None:
-        return None, RowError(NO_RESPONSE, f"the response is {_shown(response)}", response)
+        return None, RowError(_NO_RESPONSE, f"the response is {_shown(response)}", response)
     return body, None
 
 

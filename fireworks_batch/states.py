@@ -7,6 +7,7 @@ import enum
 from typing import Any, ClassVar, Self, TypeVar
 
 __all__ = [
+    "JOB_PHASES",
     "DatasetFormat",
     "DatasetState",
     "EncryptionState",

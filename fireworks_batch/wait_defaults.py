@@ -1,6 +1,5 @@
 """What all waits of a client have in common, and what one of them may be told. Performs no I/O."""
 
-import sys
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import attrs
 
 from fireworks_batch.errors import ConfigurationError
-from fireworks_batch.policies import PollPolicy
+from fireworks_batch.policies import PollPolicy, is_number
 from fireworks_batch.progress import LONGEST_WINDOW, WINDOW_SLACK
 
 __all__ = ["WaitDefaults", "check_policy", "check_timeout"]
@@ -43,8 +42,7 @@ def check_timeout(timeout: Any) -> float | None:
     """Return the seconds of a timeout; None for no limit."""
     if timeout is None:
         return None
-    is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
-    if is_number and 0 < timeout <= sys.float_info.max:
+    if is_number(timeout) and timeout > 0:
         return float(timeout)
     raise ConfigurationError(
         f"timeout must be a number of seconds above 0, JOB_WINDOW or None, not {timeout!r}"

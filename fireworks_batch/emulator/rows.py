@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from .assumptions import Assumptions
 
 ROLES: Final = ("system", "user", "assistant", "tool")
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _KNOWN: Final = frozenset({"custom_id", "body"})
 _PARAMETERS: Final = {
     "maxTokens": "max_tokens",
@@ -108,7 +108,7 @@ class RowCheck:
 def read_json(line: bytes, rules: Assumptions) -> Any:
     """Read a line; a byte order mark is none of it, by assumption."""
     if rules.byte_order_mark == "skip":
-        line = line.removeprefix(_BYTE_ORDER_MARK)
+        line = line.removeprefix(BOM_UTF8)
     return orjson.loads(line)
 
 
