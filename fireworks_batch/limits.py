@@ -20,10 +20,11 @@ class Limits:
     max_rows: int | None = attrs.field(
         default=None, validator=attrs.validators.optional(whole_number)
     )
-    """Most rows of one dataset; None: the server names no limit."""
+    """Most rows of one dataset, 1 or more; None: the server names no limit."""
 
     max_bytes: int = attrs.field(default=80 * _GIB, validator=whole_number)
-    """Most bytes of one dataset; the server's limit is 80 GiB."""
+    """Most bytes of one dataset, 1 or more; the server's limit is 80 GiB."""
 
     max_upload_bytes: int = attrs.field(default=150_000_000, validator=whole_number)
-    """Most bytes that are sent through the API; larger files go to storage, by a signed URL."""
+    """Most bytes that are sent through the API, 1 or more; larger files go to storage, by a signed
+    URL."""

@@ -9,7 +9,7 @@ from .filters import read_filter
 from .job_listing import field_path
 from .masks import read_view
 from .ordering import OrderTerm, put_in_order, read_order
-from .paging import ListQuestion, read_page_size
+from .paging import ListQuestion, page_body, read_page_size
 
 if TYPE_CHECKING:
     from .routing import Call
@@ -61,16 +61,14 @@ class ItemListing:
         ordered = put_in_order(wanted, self._order, lambda item: item)
         start = tokens.read(self._token, self._fingerprint, now) if self._token else 0
         end = start + self._size
-        body: dict[str, object] = {
-            self._collection: [self._view.show(item) for item in ordered[start:end]],
-            "nextPageToken": "",
-            "totalSize": len(ordered),
-        }
-        if end < len(ordered):
-            body["nextPageToken"] = tokens.write(end, self._fingerprint, now)
-        elif self._rules.end_of_pages == "no_token":
-            del body["nextPageToken"]
-        return body
+        is_last = end >= len(ordered)
+        return page_body(
+            self._collection,
+            [self._view.show(item) for item in ordered[start:end]],
+            total=len(ordered),
+            next_token="" if is_last else tokens.write(end, self._fingerprint, now),
+            rules=self._rules,
+        )
 
     def _path(self, name: str) -> tuple[str, ...]:
         return field_path(name, self._rules, self._message)

@@ -13,7 +13,7 @@ from .job_store import jobs_after, jobs_before
 from .jobs import Job
 from .masks import member_path, read_view
 from .ordering import OrderTerm, put_in_order, read_order
-from .paging import ListQuestion, PageTokens, read_page_size
+from .paging import ListQuestion, PageTokens, page_body, read_page_size
 from .phases import PREFIX
 from .refusals import invalid
 from .schema import Message
@@ -63,16 +63,16 @@ class JobListing:
         wanted = [job for job in jobs if self._is_wanted(job, now)] if self._terms else jobs
         cursor = self._tokens.read(self._token, self._fingerprint, now) if self._token else 0
         page, next_cursor = self._cut(wanted, cursor, now)
-        body: dict[str, object] = {
-            "batchInferenceJobs": [self._view.show(job.show(now)) for job in page],
-            "nextPageToken": "",
-            "totalSize": len(wanted),
-        }
-        if next_cursor:
-            body["nextPageToken"] = self._tokens.write(next_cursor, self._fingerprint, now)
-        elif self._rules.end_of_pages == "no_token":
-            del body["nextPageToken"]
-        return body
+        return page_body(
+            "batchInferenceJobs",
+            [self._view.show(job.show(now)) for job in page],
+            total=len(wanted),
+            next_token=self._next_token(next_cursor, now),
+            rules=self._rules,
+        )
+
+    def _next_token(self, cursor: int, now: Instant) -> str:
+        return self._tokens.write(cursor, self._fingerprint, now) if cursor else ""
 
     def _cut(self, jobs: Sequence[Job], cursor: int, now: Instant) -> tuple[Sequence[Job], int]:
         if len(self._order) == 1 and self._order[0].path == _CREATION:  # no need to sort

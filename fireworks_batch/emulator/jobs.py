@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from .clock import EmulatedClock, Instant, proto_duration
+from .clock import SECOND, EmulatedClock, Instant, proto_duration
 from .course import Course, Leg, Ticks, end, fail_validation, lay_out, leave
 from .phases import PREFIX
 from .progress import count_progress, count_work
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .scripts import JobScript
     from .work import Work
 
-_CLEANING: Final = 60 * 1_000_000
+_CLEANING: Final = 60 * SECOND
 _SHOWS_STATUS: Final = frozenset({"FAILED", "CANCELLED", "EXPIRED", "EARLY_STOPPED", "PAUSED"})
 _OK: Final = {"code": "OK", "message": ""}
 _INVALID_INPUT: Final = {

@@ -14,6 +14,7 @@ from .clock import SECOND, Instant
 from .refusals import invalid
 
 if TYPE_CHECKING:
+    from .assumptions import Assumptions
     from .routing import Call
 
 DEFAULT_PAGE_SIZE: Final = 50
@@ -63,6 +64,20 @@ def read_page_size(text: str) -> int:
     if size < 0:
         raise invalid(f"page_size must not be negative: {size}")
     return min(size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+
+
+def page_body(
+    collection: str, items: list[object], *, total: int, next_token: str, rules: Assumptions
+) -> dict[str, object]:
+    """Give a page as the answer's body; *next_token* is "" on the last one."""
+    body: dict[str, object] = {
+        collection: items,
+        "nextPageToken": next_token,
+        "totalSize": total,
+    }
+    if not next_token and rules.end_of_pages == "no_token":
+        del body["nextPageToken"]
+    return body
 
 
 class PageTokens:

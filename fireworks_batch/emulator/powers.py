@@ -25,7 +25,11 @@ class Powers(ABC):
         """Give what the emulator remembers."""
 
     def now(self) -> datetime:
-        """Give the emulated time."""
+        """Give the emulated time, aware, in UTC.
+
+        Raises:
+            RuntimeError: The emulator was never started.
+        """
         clock = self._world().clock
         return clock.moment(clock.now())
 
@@ -266,13 +270,28 @@ class Powers(ABC):
         self._world().faults.add(read_fault(fault))
 
     def clear_faults(self) -> None:
-        """Take all faults down."""
+        """Take all faults down.
+
+        Raises:
+            RuntimeError: The emulator was never started.
+        """
         self._world().faults.clear()
 
     def requests(self, since: int = 0) -> list[RecordedRequest]:
-        """Give the requests after number *since*, oldest first; the newest 100,000 are kept."""
+        """Give the requests that arrived, oldest first, those under way included.
+
+        Args:
+            since: Only those after this number, from 1; the newest 100,000 are kept.
+
+        Raises:
+            RuntimeError: The emulator was never started.
+        """
         return self._world().log.since(since)
 
     def reset(self) -> None:
-        """Forget jobs, datasets, faults and requests; time goes on."""
+        """Forget jobs, datasets, faults and requests, and count these from 1 again; time goes on.
+
+        Raises:
+            RuntimeError: The emulator was never started.
+        """
         self._world().reset()

@@ -7,12 +7,12 @@ from typing import Any, Final
 
 import attrs
 
-from .clock import Instant, microseconds
+from .clock import SECOND, Instant, microseconds
 from .control import ControlError, read_count, read_members, read_number, read_text
 from .phases import DEFAULT_PHASES, Phase, read_phases
 
 _INT32: Final = 2**31 - 1
-_DAY: Final = 86_400 * 1_000_000
+_DAY: Final = 86_400 * SECOND
 _YEAR: Final = 366 * 86_400.0
 
 

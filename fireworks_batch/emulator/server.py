@@ -187,13 +187,21 @@ class Emulator(Powers):
 
     @property
     def base_url(self) -> str:
-        """The address to give a client, without a path."""
+        """The address to give a client, without a path.
+
+        Raises:
+            RuntimeError: The emulator was never started.
+        """
         self._world()
         return http_origin(self._host, self._port)
 
     @property
     def storage_url(self) -> str:
-        """The origin of signed URLs, without a path."""
+        """The origin of signed URLs, without a path.
+
+        Raises:
+            RuntimeError: The emulator was never started.
+        """
         return self._world().storage_url(self._host)
 
     @property
