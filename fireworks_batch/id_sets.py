@@ -30,7 +30,7 @@ _TRACKED: Final = 10_000
 
 
 class IdSet:
-    """Ids added one by one or in batches; each addition counts."""
+    """Ids added in batches; each addition counts."""
 
     def __init__(self, *, hash_id: HashId = hash) -> None:
         """Make an empty set.
@@ -41,10 +41,6 @@ class IdSet:
         self._hash_id = hash_id
         self._buckets = tuple(array("q") for _ in range(_BUCKETS))
         self._appends = tuple(bucket.append for bucket in self._buckets)
-
-    def add(self, custom_id: str) -> None:
-        """Add one id."""
-        self.update((custom_id,))
 
     def update(self, ids: Iterable[str]) -> None:
         """Add ids, at some 5 million a second."""

@@ -94,7 +94,7 @@ def test_innocents_that_collide_are_suspects():
 def test_length_counts_additions():
     """A repeated id counts each time, added alone or in a batch."""
     made = filled(["a", "b", "a"])
-    made.add("a")
+    made.update(["a"])
 
     assert len(made) == 4
 

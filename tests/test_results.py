@@ -610,7 +610,7 @@ class Endless:
 
     def __init__(self):
         self.hashes = IdSet()
-        self.hashes.add("a")
+        self.hashes.update(["a"])
         self.began, self.ended = threading.Event(), threading.Event()
 
     def again(self, is_over):
