@@ -85,7 +85,10 @@ class JobCreation:
         request = calls.create_job(self.ref.account_id, self.ref.job_id, body)
         _log.info("creating job %s", self.ref, extra={"fireworks_job": str(self.ref)})
         try:
-            return self._read(await self.send(request))
+            job = self._read(await self.send(request))
+            if self._is_meant(job):
+                return job
+            failure: FireworksBatchError = self._another(job)
         except (ClientStateError, ConfigurationError):
             raise
         except FireworksBatchError as error:
@@ -100,12 +103,28 @@ class JobCreation:
     async def _find(self) -> BatchInferenceJob | None:
         """Look for the job; None if it is not there, or if nobody can say."""
         try:
-            return self._read(await self.send(calls.get_job(self.ref.account_id, self.ref.job_id)))
+            job = self._read(await self.send(calls.get_job(self.ref.account_id, self.ref.job_id)))
         except NotFoundError:
             return None
         except (APIStatusError, TransportError, ResponseDecodeError) as error:
-            _log.warning("whether job %s was created is not known: %s", self.ref, error)
-            return None
+            why: object = error
+        else:
+            if self._is_meant(job):
+                return job
+            why = f"the answer is about {job.name}"
+        _log.warning("whether job %s was created is not known: %s", self.ref, why)
+        return None
+
+    def _is_meant(self, job: BatchInferenceJob) -> bool:
+        """Whether an answer is about this job: by its id, as the account may have two names."""
+        return job.id == self.ref.job_id
+
+    def _another(self, job: BatchInferenceJob) -> JobConflictError:
+        """Return what ends the call for good: a repeat might make, and bill, one more such job."""
+        return JobConflictError(
+            f"asked to create job {self.ref.job_id!r}, the server answered with {job.name!r}: it "
+            "may have made that one in its place; look at it before you try again"
+        )
 
     def _adopted(self, found: BatchInferenceJob, failure: FireworksBatchError) -> BatchInferenceJob:
         if differing := differences(self.draft, found):
@@ -122,17 +141,7 @@ class JobCreation:
         return found
 
     def _read(self, answer: Answer) -> BatchInferenceJob:
-        """Read a job; another one is refused: under our id nobody would find it again."""
-        job = self.codec.decode(answer.body, BatchInferenceJob, required=("name", "state"))
-        # By its id alone: the server may know the account by another name.
-        if job.id == self.ref.job_id:
-            return job
-        problem = f"name: {job.name!r} is not that of job {self.ref.job_id!r}"
-        raise ResponseDecodeError(
-            f"the answer describes another job than the one that was asked for: {problem}",
-            problems=[problem],
-            partial=job,
-        )
+        return self.codec.decode(answer.body, BatchInferenceJob, required=("name", "state"))
 
 
 def _may_be_there(error: FireworksBatchError) -> bool:

@@ -299,7 +299,7 @@ class JobNotFinishedError(JobOutcomeError):
 
 
 class JobConflictError(FireworksBatchError):
-    """The job id is taken by a job that is not the one asked for."""
+    """The job id is taken by a job that is not the one asked for, or another one was made."""
 
 
 class DatasetConflictError(FireworksBatchError):

@@ -188,12 +188,11 @@ class Jobs(WaitMethods):
         Raises:
             ConfigurationError: An argument is malformed; nothing was sent.
             JobConflictError: The id is taken by another job, and the text names the difference; or
-                by one that is being deleted.
+                by one that is being deleted; or the server answered with a job of another id.
             APIStatusError: The server refuses.
             TransportError: There was no usable answer, and no job was found afterwards. Repeat
                 the call with ``error.ref.job_id`` as ``job_id``.
-            ResponseDecodeError: The answer cannot be read, or describes a job of another id,
-                ``partial``; and no job of this id was found afterwards.
+            ResponseDecodeError: The answer cannot be read, and no job was found afterwards.
         """
         # https://docs.fireworks.ai/api-reference/create-batch-inference-job
         from fireworks_batch.creating import JobCreation, body_of

@@ -13,7 +13,6 @@ from fireworks_batch import (
     ConfigurationError,
     JobConflictError,
     NotFoundError,
-    ResponseDecodeError,
     TransportError,
     WaitTimeoutError,
 )
@@ -103,27 +102,30 @@ FOREIGN = {"name": "accounts/acme/batchInferenceJobs/foreign", "state": "JOB_STA
 
 
 async def test_an_answer_about_another_job_is_not_taken_for_ours(client, emulator):
-    """It is refused by its name, and given as ``partial``, if there is no job of our id."""
+    """It is told by its name, for good, if there is no job of our id."""
     emulator.add_fault("status", method="POST", status=200, body=FOREIGN)
-    with pytest.raises(ResponseDecodeError) as no:
+    with pytest.raises(JobConflictError) as no:
         await create(client, job_id="nightly")
 
     assert str(no.value) == (
-        "the answer describes another job than the one that was asked for: "
-        "name: 'accounts/acme/batchInferenceJobs/foreign' is not that of job 'nightly'"
+        "asked to create job 'nightly', the server answered with "
+        "'accounts/acme/batchInferenceJobs/foreign': it may have made that one in its place; "
+        "look at it before you try again"
     )
-    assert (no.value.partial.id, no.value.ref) == ("foreign", client.jobs.ref("nightly"))
+    assert no.value.ref == client.jobs.ref("nightly")
+    assert [r.method for r in emulator.requests()] == ["POST", "GET"]
 
 
-async def test_after_an_answer_about_another_job_ours_is_looked_for(client, emulator):
+async def test_after_an_answer_about_another_job_ours_is_looked_for(client, emulator, caplog):
     """By a GET of the id, whose answer has to be about it, too."""
     made = await create(client, job_id="nightly")
     emulator.add_fault("status", method="POST", status=200, body=FOREIGN, times=2)
     assert (await create(client, job_id="nightly")).name == made.name
 
     emulator.add_fault("status", method="GET", status=200, body=FOREIGN)
-    with pytest.raises(ResponseDecodeError, match="describes another job"):
+    with pytest.raises(JobConflictError, match="the server answered with"):
         await create(client, job_id="nightly")
+    assert "is not known: the answer is about accounts/acme/batchInferenceJobs/fo" in caplog.text
 
 
 async def test_the_same_call_again_gives_the_same_job(client, emulator):
