@@ -1,13 +1,14 @@
 """Whose jobs they are: the account given, or the only one that the key can see."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from fireworks_batch import calls, http, wire
 from fireworks_batch.calls import Request
 from fireworks_batch.errors import ConfigurationError
 from fireworks_batch.http import Answer
 from fireworks_batch.names import check_id
+from fireworks_batch.sharing import Shared
 
 __all__ = ["Account"]
 
@@ -23,10 +24,22 @@ class Account:
         """
         self.id = account_id
         """The account's id; None until given or looked up."""
-        self._lock = asyncio.Lock()
+        self._look_ups: Shared[str] = Shared()
 
     async def resolve(self, send: Callable[[Request], Awaitable[Answer]]) -> str:
         """Return the account's id; of several callers at once, one asks.
+
+        Args:
+            send: Sends a request, and repeats it.
+
+        Raises:
+            ConfigurationError: The key sees no account, or more than one.
+            FireworksBatchError: What ``send`` raises, or the answer cannot be read.
+        """
+        return self.id or await self._look_ups.get(partial(self.look_up, send))
+
+    async def look_up(self, send: Callable[[Request], Awaitable[Answer]]) -> str:
+        """Ask for the account's id, whoever else does, and remember it.
 
         Args:
             send: Sends a request.
@@ -35,12 +48,8 @@ class Account:
             ConfigurationError: The key sees no account, or more than one.
             FireworksBatchError: What ``send`` raises, or the answer cannot be read.
         """
-        if self.id is not None:
-            return self.id
-        async with self._lock:
-            if self.id is None:
-                answer = await send(calls.list_accounts())
-                self.id = _only_one(http.read_accounts(wire.parse_json(answer.body)))
+        answer = await send(calls.list_accounts())
+        self.id = _only_one(http.read_accounts(wire.parse_json(answer.body)))
         return self.id
 
 

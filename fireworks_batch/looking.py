@@ -1,11 +1,10 @@
 """Looks at jobs: the account found out, and one poller for all looks at an account's jobs."""
 
 from collections.abc import Awaitable
-from functools import partial
 
 from fireworks_batch.account import Account
-from fireworks_batch.attempts import attempt
 from fireworks_batch.effects import Failure, Follower
+from fireworks_batch.locating import Locator
 from fireworks_batch.names import JobRef
 from fireworks_batch.poller import Poller
 from fireworks_batch.reading import JobReader
@@ -27,7 +26,7 @@ class Looks:
             reader: Reads what comes back.
         """
         self._transport = transport
-        self._account = account
+        self._locator = Locator(transport, account)
         self._reader = reader
         self._pollers: dict[str, Poller] = {}
 
@@ -53,19 +52,19 @@ class Looks:
         self, job_id: str, *, due: float, deadline: float, pause: float
     ) -> JobRef | Failure:
         """Find out the account of a job: see `effects.Locate`."""
-        ask = partial(self._find, job_id, pause)
-        return await attempt(self._transport, ask, due=due, deadline=deadline)
-
-    async def _find(self, job_id: str, pause: float) -> JobRef:
-        send = partial(self._transport.send_once, pause=pause)
-        return JobRef(await self._account.resolve(send), job_id, self._transport.base_url)
+        found = await self._locator.locate(due=due, deadline=deadline, pause=pause)
+        if isinstance(found, Failure):
+            return found
+        return JobRef(found, job_id, self._transport.base_url)
 
     def close(self) -> None:
         """End all looks with `ClientStateError`."""
+        self._locator.close()
         for poller in self._pollers.values():
             poller.close()
 
     async def settled(self) -> None:
         """Wait until the requests of looks that have ended are gone too."""
+        await self._locator.settled()
         for poller in self._pollers.values():
             await poller.settled()
