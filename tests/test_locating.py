@@ -53,7 +53,7 @@ def test_a_thousand_waits_look_the_account_up_together(in_virtual_time):
     """While that fails they ask as often as one would, and each counts its own lost looks."""
 
     async def scenario(emulator, client):
-        ids = script(emulator, 1000, "PENDING", "COMPLETED")
+        ids = script(emulator, 1000, "COMPLETED")
         emulator.add_fault("status", status=503, path=ACCOUNTS, times=None)
         waits = [client.jobs.wait_until_terminal(job_id) for job_id in ids]
         tasks = [asyncio.create_task(wait) for wait in waits]
