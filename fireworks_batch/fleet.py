@@ -2,13 +2,14 @@
 
 import asyncio
 import weakref
-from collections.abc import AsyncIterator, Callable, Generator, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from functools import partial
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import attrs
 
-from fireworks_batch.errors import ClientStateError, ConfigurationError
+from fireworks_batch.driving import Driven
+from fireworks_batch.errors import ClientStateError, ConfigurationError, FireworksBatchError
 from fireworks_batch.fleet_progress import FleetProgress, JobEnding, add_up
 from fireworks_batch.members import FleetTerms, Member
 from fireworks_batch.names import JobRef
@@ -18,7 +19,7 @@ from fireworks_batch.tracking import Tracker
 __all__ = ["JobEndings", "JobFleet"]
 
 
-class JobFleet(AsyncIterator[JobSnapshot]):
+class JobFleet(Driven[dict[str, JobEnding]], AsyncIterator[JobSnapshot]):
     """Watches many jobs: iterate over it for their snapshots, or await it for their endings.
 
     ``async for`` yields a snapshot for each good look at any of them. For whoever reads slowly
@@ -26,7 +27,9 @@ class JobFleet(AsyncIterator[JobSnapshot]):
     a job failed, its last snapshot has ``error`` set. Jobs never end each other: what is raised
     concerns all of them, as a key that is refused, or the closing of the client.
 
-    Awaiting it returns the endings by job id, in the order in which the jobs were given.
+    Awaiting it returns the endings by job id, in the order in which the jobs were given. It is a
+    coroutine, so that ``create_task``, ``TaskGroup.create_task`` and ``gather`` take it; one task
+    at a time can use it, in either way, and again in the other.
 
     Looks are made while somebody waits for a snapshot, and for the policy's ``max_interval`` after
     one was asked for; then they pause until the next is. So leaving the loop leaves nothing behind.
@@ -126,8 +129,11 @@ class JobFleet(AsyncIterator[JobSnapshot]):
         self._raise_fatal()
         raise StopAsyncIteration
 
-    def __await__(self) -> Generator[Any, Any, dict[str, JobEnding]]:
-        return self._to_the_end().__await__()
+    def _begun(self) -> Coroutine[Any, Any, dict[str, JobEnding]]:
+        return self._to_the_end()
+
+    def _refuse(self) -> NoReturn:
+        raise ClientStateError(f"{self!r} is being read by another task")
 
     async def _to_the_end(self) -> dict[str, JobEnding]:
         self._hear_all(wanted=False)
@@ -173,12 +179,13 @@ class JobFleet(AsyncIterator[JobSnapshot]):
     async def _until(self, is_ready: Callable[[], bool], *, at_endings: bool) -> None:
         """Look until there is something to say; what is cut short leaves nothing behind."""
         if self._waiter is not None:
-            raise ClientStateError(f"{self!r} is being read by another task")
+            self._refuse()
         loop = asyncio.get_running_loop()
         self._wakes_at_endings = at_endings
         self._waiter = loop.create_future()
         try:
-            await self._locate()
+            if not is_ready():
+                await self._locate()
             while not is_ready():
                 self._resume()
                 await self._waiter
@@ -198,20 +205,28 @@ class JobFleet(AsyncIterator[JobSnapshot]):
 
     async def _locate(self) -> None:
         """Find out the account, once, under the rules of a look at the first job."""
-        strangers = [one for one in self._members.values() if one.ref is None]
-        if not strangers:
+        first = next((one for one in self._members.values() if one.ref is None), None)
+        if first is None:
             return
-        first = strangers[0]
-        first.begin()
+        if not first.has_begun:
+            first.begin()
+        try:
+            ref = await self._located(first)
+        except FireworksBatchError:
+            self._is_closed = True
+            raise
+        # Some may have come meanwhile.
+        for member in self._members.values():
+            member.ref = member.ref or attrs.evolve(ref, job_id=member.name.job_id)
+
+    async def _located(self, member: Member) -> JobRef:
         while True:
             found = await self._terms.effects.locate(
-                due=first.due, deadline=first.deadline, pause=first.pause
+                due=member.due, deadline=member.deadline, pause=member.pause
             )
             if isinstance(found, JobRef):
-                break
-            Tracker.lost(first, found)
-        for member in strangers:
-            member.ref = attrs.evolve(found, job_id=member.name.job_id)
+                return found
+            Tracker.lost(member, found)
 
     def _resume(self) -> None:
         if not self._is_looking:

@@ -17,6 +17,7 @@ from fireworks_batch import calls, pacing, rounds, wire
 from fireworks_batch.agenda import Agenda, first_due, group, in_order, last_due
 from fireworks_batch.approach import Approach
 from fireworks_batch.attempts import failure_of
+from fireworks_batch.driving import current_task
 from fireworks_batch.effects import Failure, Follower, Moment
 from fireworks_batch.errors import ClientStateError, ConfigurationError, FireworksBatchError
 from fireworks_batch.events import FailureKind
@@ -132,7 +133,7 @@ class Poller:
             if handle is not None:
                 handle.cancel()
         self._wakening = self._timer = None
-        current = _current_task()
+        current = current_task()
         for task in self._tasks:
             if task is not current:
                 task.cancel()
@@ -391,13 +392,6 @@ class Poller:
             interest.renew(now)
         else:
             self._end(interest)
-
-
-def _current_task() -> asyncio.Task[Any] | None:
-    try:
-        return asyncio.current_task()
-    except RuntimeError:  # a fleet that is forgotten, maybe where no loop runs
-        return None
 
 
 def _subjects(looks: Sequence[Interest]) -> list[Subject]:

@@ -1,11 +1,11 @@
 """The wait for one job: a coroutine and an async iterator over what its tracker is told."""
 
 import warnings
-from collections.abc import AsyncIterator, Coroutine, Generator
+from collections.abc import AsyncIterator, Coroutine
 from datetime import datetime
-from types import TracebackType
 from typing import Any, NoReturn, Self
 
+from fireworks_batch.driving import Driven
 from fireworks_batch.effects import Failure, WaitEffects, WaitTerms
 from fireworks_batch.errors import ClientStateError, FireworksBatchError
 from fireworks_batch.models import BatchInferenceJob
@@ -16,7 +16,7 @@ from fireworks_batch.tracking import Tracker
 __all__ = ["JobWait"]
 
 
-class JobWait(Coroutine[Any, Any, BatchInferenceJob], AsyncIterator[JobSnapshot]):
+class JobWait(Driven[BatchInferenceJob], AsyncIterator[JobSnapshot]):
     """Follows one job to its end: await it for the final job, or iterate over its snapshots.
 
     It is a coroutine, so that ``create_task``, ``TaskGroup.create_task``, ``gather``,
@@ -43,7 +43,6 @@ class JobWait(Coroutine[Any, Any, BatchInferenceJob], AsyncIterator[JobSnapshot]
         self._terms = terms
         self._effects = effects
         self._tracker = Tracker(terms, effects, ref=ref)
-        self._coroutine: Coroutine[Any, Any, BatchInferenceJob] | None = None
         self._is_busy = False
         self._is_over = False
         self._is_used = False
@@ -85,32 +84,12 @@ class JobWait(Coroutine[Any, Any, BatchInferenceJob], AsyncIterator[JobSnapshot]
 
     # --- Awaiting -------------------------------------------------------------------------------
 
-    def __await__(self) -> Generator[Any, Any, BatchInferenceJob]:
-        return self._started().__await__()
-
-    def send(self, value: Any, /) -> Any:
-        """Advance the wait, as an event loop does: the coroutine protocol."""
-        return (self._coroutine or self._started()).send(value)
-
-    def throw(
-        self,
-        typ: type[BaseException] | BaseException,
-        val: BaseException | object = None,
-        tb: TracebackType | None = None,
-        /,
-    ) -> Any:
-        """Raise inside the wait, as cancelling a task does: the coroutine protocol."""
-        error = typ if isinstance(typ, BaseException) else _exception(typ, val)
-        coroutine = self._coroutine or self._started()
-        return coroutine.throw(error if tb is None else error.with_traceback(tb))
-
     def close(self) -> None:
         """End the wait; the remote job is not touched."""
         self._is_used = True
-        if self._coroutine is not None:
-            self._coroutine.close()
+        super().close()
 
-    def _started(self) -> Coroutine[Any, Any, BatchInferenceJob]:
+    def _begun(self) -> Coroutine[Any, Any, BatchInferenceJob]:
         self._claim()
         self._coroutine = self._to_the_end()
         return self._coroutine
@@ -213,9 +192,3 @@ class JobWait(Coroutine[Any, Any, BatchInferenceJob], AsyncIterator[JobSnapshot]
             else:
                 tracker.ref = found
         return tracker.ref
-
-
-def _exception(typ: type[BaseException], value: object) -> BaseException:
-    if isinstance(value, BaseException):
-        return value
-    return typ() if value is None else typ(value)

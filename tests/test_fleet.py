@@ -297,6 +297,81 @@ def test_a_fleet_can_be_iterated_over_and_then_awaited(in_virtual_time):
     assert in_virtual_time(scenario) == ["job-0", "job-1", "job-2"]
 
 
+def in_a_group(fleet):
+    """A task group that waits for a fleet."""
+
+    async def run():
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(fleet, name="fleet")
+        return task.result()
+
+    return run()
+
+
+async def gathered(fleet):
+    """What gather gives of one."""
+    return (await asyncio.gather(fleet))[0]
+
+
+WAYS = {
+    "create_task": asyncio.create_task,
+    "TaskGroup": in_a_group,
+    "gather": gathered,
+    "wait_for": lambda fleet: asyncio.wait_for(fleet, 10_000),
+    "shield": asyncio.shield,
+    "ensure_future": asyncio.ensure_future,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_fleet_is_a_coroutine(in_virtual_time, way):
+    """Whatever takes one takes it."""
+
+    async def scenario(emulator, client):
+        ids = script(emulator, 3)
+        return list(await WAYS[way](client.jobs.watch(ids)))
+
+    assert in_virtual_time(scenario) == ["job-0", "job-1", "job-2"]
+
+
+def test_a_fleet_can_be_awaited_by_one_task_after_the_other(in_virtual_time):
+    """Two at once cannot; the first one does not suffer from the second."""
+
+    async def scenario(emulator, client):
+        fleet = client.jobs.watch(script(emulator, 3))
+        first = asyncio.create_task(fleet)
+        await asyncio.sleep(1)
+        second = asyncio.create_task(fleet)
+        await asyncio.wait([second])
+        assert isinstance(second.exception(), ClientStateError)
+        assert "is being read by another task" in str(second.exception())
+        first.cancel()
+        await asyncio.wait([first])
+        assert first.cancelled()
+        assert watched(client) == 0
+        third, fourth = await asyncio.create_task(fleet), await asyncio.create_task(fleet)
+        assert third == fourth == await fleet
+        return list(third)
+
+    assert in_virtual_time(scenario) == ["job-0", "job-1", "job-2"]
+
+
+def test_a_fleets_task_that_is_cancelled_before_it_begins_has_done_nothing(in_virtual_time):
+    """No request, no warning; the fleet is good for another one."""
+
+    async def scenario(emulator, client):
+        fleet = client.jobs.watch(script(emulator, 2))
+        task = asyncio.create_task(fleet)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert emulator.requests() == []
+        fleet.close()
+        return len(await fleet)
+
+    assert in_virtual_time(scenario) == 2
+
+
 # --- What concerns all --------------------------------------------------------------------------
 
 
@@ -383,6 +458,43 @@ def test_the_account_is_looked_up_once(in_virtual_time):
         return len(endings), len(asked)
 
     assert in_virtual_time(scenario, client={"account_id": None}) == (5, 3)
+
+
+def test_a_job_that_comes_while_the_account_is_looked_up_is_watched(in_virtual_time):
+    """Its account is that of the others."""
+
+    async def scenario(emulator, client):
+        ids = script(emulator, 3)
+        emulator.add_fault("delay", seconds=5, path="/v1/accounts")
+        fleet = client.jobs.watch(ids[:2])
+        task = asyncio.create_task(fleet)
+        await asyncio.sleep(1)
+        fleet.add(ids[2])
+        return list(await task)
+
+    assert in_virtual_time(scenario, client={"account_id": None}) == ["job-0", "job-1", "job-2"]
+
+
+def test_steps_that_are_cut_do_not_renew_the_patience_with_the_account(in_virtual_time):
+    """The wait ends by its timeout, though no step takes as long; then the fleet is at its end."""
+
+    async def scenario(emulator, client):
+        script(emulator, 2)
+        emulator.add_fault("status", status=503, path="/v1/accounts", times=None)
+        fleet, began = client.jobs.watch(["job-0", "job-1"], timeout=100), now()
+        with pytest.raises(WaitTimeoutError):
+            while now() < began + 200:
+                try:
+                    await asyncio.wait_for(anext(fleet), 7)
+                except WaitTimeoutError:
+                    raise
+                except TimeoutError:
+                    continue
+        assert now() == pytest.approx(began + 100, abs=8)
+        with pytest.raises(StopAsyncIteration):
+            await anext(fleet)
+
+    in_virtual_time(scenario, client={"account_id": None})
 
 
 def test_a_storm_of_fleets_leaves_nothing_behind(in_virtual_time):

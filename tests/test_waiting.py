@@ -538,6 +538,20 @@ async def test_two_cannot_iterate_at_once(emulator, client):
 
 
 @virtual
+async def test_two_tasks_cannot_drive_one_wait(emulator, client):
+    """The second is refused, and the first goes on; so is one that comes afterwards."""
+    emulator.script_job("nightly", phases=course("PENDING", "COMPLETED"))
+    wait = client.jobs.wait_until_terminal("nightly")
+    first = asyncio.create_task(wait)
+    await asyncio.sleep(1)
+    with pytest.raises(ClientStateError, match="is in use or used up"):
+        await asyncio.create_task(wait)
+    assert (await first).is_success
+    with pytest.raises(ClientStateError, match="is in use or used up"):
+        await asyncio.create_task(wait)
+
+
+@virtual
 async def test_a_wait_is_closed_and_thrown_into_as_a_coroutine_is(emulator, client):
     """Before its first step and after it, by what an event loop and a debugger call."""
     emulator.script_job("done", phases=["COMPLETED"])

@@ -129,6 +129,13 @@ async def many(client: BatchClient, job: BatchInferenceJob, ref: JobRef) -> None
     assert_type(fleet.progress.eta, float | None)
     assert_type(await fleet, dict[str, JobEnding])
     assert_type(await asyncio.wait_for(client.jobs.watch(iter([ref])), 9), dict[str, JobEnding])
+    assert_type(await asyncio.create_task(client.jobs.watch([])), dict[str, JobEnding])
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(client.jobs.watch([ref]), name="fleet")
+    assert_type(task.result(), dict[str, JobEnding])
+    first, second = await asyncio.gather(fleet, client.jobs.wait_until_terminal(ref))
+    assert_type(first, dict[str, JobEnding])
+    assert_type(second, BatchInferenceJob)
     async for ending in client.jobs.as_completed({ref}, poll=PollPolicy()):
         assert_type(ending, JobEnding)
         assert_type(ending.unwrap(), BatchInferenceJob)
