@@ -264,7 +264,7 @@ class PageRound:
                 continue
             shown = self._subjects.get(name)
             if shown is not None and self._has_read(shown, item, print_, is_masked=is_masked):
-                shown.page = number
+                shown.page, shown.gets = number, 0
                 shown.keep(text, print_)
                 self._wanted.pop(name, None)
                 self._tell(shown, page.moment, page.asked_at)

@@ -330,6 +330,7 @@ class Poller:
         except FireworksBatchError as error:
             return failure_of(error)
         subject.take(job, problems, print_of(value))
+        subject.fetched()
         return self._reader.moment(answer, self._transport.now())
 
     def _waken_if_needed(self) -> None:

@@ -8,7 +8,16 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["PAGE_SIZE", "PAGE_WORTH", "PATIENCE", "UNLISTED", "latest", "pages_to_read", "reads_on"]
+__all__ = [
+    "PAGE_SIZE",
+    "PAGE_WORTH",
+    "PATIENCE",
+    "UNLISTED",
+    "latest",
+    "looks_again",
+    "pages_to_read",
+    "reads_on",
+]
 
 PAGE_SIZE: Final = 200
 """Jobs on a page: the server's most."""
@@ -18,6 +27,9 @@ PAGE_WORTH: Final = 3
 
 UNLISTED: Final = math.inf
 """The page of a job that the listing does not have."""
+
+# GETs of a job before it is looked for in the listing again.
+SOON: Final = 16
 
 # A look may be late by this share of its interval, if it can be made together with others then:
 # jitter spreads them over a fifth of it by default.
@@ -74,3 +86,15 @@ def reads_on(read: int, missing: int) -> bool:
         missing: Jobs that should have been on them.
     """
     return PAGE_WORTH * (read + 1) <= missing
+
+
+def looks_again(gets: int) -> bool:
+    """Say whether a job that was not where it was looked for is to be looked for anew.
+
+    A listing may be late, or shift while it is read. Where it does not have the job at all, as one
+    that is long, this happens ever more seldom.
+
+    Args:
+        gets: How often it was asked for by GET so far.
+    """
+    return gets >= SOON and gets & (gets - 1) == 0

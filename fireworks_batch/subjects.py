@@ -19,6 +19,7 @@ class Subject:
 
     __slots__ = (
         "asked_at",
+        "gets",
         "interests",
         "is_for_get",
         "job",
@@ -47,6 +48,8 @@ class Subject:
         """What could not be read of it."""
         self.page: float | None = None
         """On which page it was last seen: see `rounds.pages_to_read`."""
+        self.gets = 0
+        """How often it was asked for by GET since a page showed it changed."""
         self.asked_at: float | None = None
         """Since when a GET of it is under way."""
         self.is_for_get = False
@@ -68,6 +71,12 @@ class Subject:
     ) -> None:
         """Remember what was seen, and in which text."""
         self.job, self.problems, self.print, self.text = job, problems, print_, text
+
+    def fetched(self) -> None:
+        """Count a GET: now and then it is looked for in the listing again."""
+        self.gets += 1
+        if rounds.looks_again(self.gets):
+            self.page = None
 
     def keep(self, text: bytes, print_: Print) -> None:
         """Remember by which text the job is recognised, or by which print if there is none."""

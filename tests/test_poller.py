@@ -397,6 +397,36 @@ def test_a_job_that_the_listing_misses_is_asked_for_by_get(in_virtual_time):
     in_virtual_time(scenario)
 
 
+def test_jobs_that_a_late_listing_missed_are_looked_for_again(in_virtual_time):
+    """After a few GETs they are found, and cost a page a round."""
+
+    async def scenario(emulator, client):
+        ids = await script(emulator, 12)
+        emulator.add_fault("status", status=200, body={"batchInferenceJobs": []}, path=LISTING)
+        await watch_for(client, ids, 3600, poll=STEADY)
+        return len(pages(emulator)), len(gets(emulator))
+
+    listed, got = in_virtual_time(scenario)
+    assert 16 * 12 <= got <= 20 * 12
+    assert 40 <= listed <= 50
+
+
+def test_a_page_that_is_read_for_others_shows_those_who_were_missed(in_virtual_time):
+    """At once: they need no GET of their own then."""
+
+    async def scenario(emulator, client):
+        ids = await script(emulator, 12)
+        missed = {f"accounts/acme/batchInferenceJobs/{job_id}" for job_id in ids[:2]}
+        names = [f"accounts/acme/batchInferenceJobs/{job_id}" for job_id in ids]
+        items = [{"name": one, "state": "JOB_STATE_PENDING"} for one in names if one not in missed]
+        page = {"batchInferenceJobs": items, "nextPageToken": ""}
+        emulator.add_fault("status", status=200, body=page, path=LISTING)
+        await watch_for(client, ids, 1200, poll=STEADY)
+        return len(gets(emulator))
+
+    assert in_virtual_time(scenario) == 2
+
+
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 501])
 def test_a_refused_listing_is_no_refusal_of_a_job(in_virtual_time, status):
     """GETs take over, for good, and each job ends as it should."""

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fireworks_batch.rounds import PAGE_WORTH, UNLISTED, latest, pages_to_read, reads_on
+from fireworks_batch.rounds import (
+    PAGE_WORTH,
+    UNLISTED,
+    latest,
+    looks_again,
+    pages_to_read,
+    reads_on,
+)
 
 # --- Patience ------------------------------------------------------------------------------------
 
@@ -78,3 +85,8 @@ def test_a_search_costs_no_more_than_the_gets():
     assert not reads_on(2, missing=8)
     assert not reads_on(1, missing=0)
     assert reads_on(99, missing=1000)
+
+
+def test_a_job_that_was_missed_is_looked_for_ever_more_seldom():
+    """After 16 GETs, 32, 64 and so on."""
+    assert [gets for gets in range(300) if looks_again(gets)] == [16, 32, 64, 128, 256]
