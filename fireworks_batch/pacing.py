@@ -18,14 +18,18 @@ LANES: Final = 10
 CUT: Final = 0.7
 # What a second 429 in spite of that adds to the spacing.
 WIDENING: Final = 1.5
-# How far 429s can widen the spacing that the first of them taught: a server that refuses at random
-# teaches nothing, and must not bring everything to a stand.
+# How far 429s can widen the spacing that the first of them taught.
 WIDEST: Final = 4.0
+AT_WIDEST: Final = 0.99
 # Each request that had to wait narrows the spacing to this share of it: quickly at first, and
 # slowly where the rate comes near the one that the server refused.
 QUICKLY: Final = 0.99
 SLOWLY: Final = 0.999
 NEAR: Final = 0.9
+# A 429 claims that so many requests a minute are too many: more than this share of them refute it,
+MORE: Final = 1.25
+# and a 429 after less than this share of them is no proof of it.
+FEWER: Final = 0.8
 # A spacing that has shrunk to this share of what a 429 made it is none.
 FORGOTTEN: Final = 0.01
 # Who passes within this share of the spacing after the place was free has waited for it.
@@ -38,8 +42,12 @@ EARLY: Final = 1e-6
 class Pace:
     """The rate that 429s have taught: down at once, up slowly, and only while it is used up.
 
-    It has no unit of time of its own: what is learned is bounded by the time for which the
-    server, or the policy, closed the gate, so that it fits policies of milliseconds too.
+    A 429 claims that as many requests as the last minute had are too many. The claim is dropped
+    when clearly more have passed in a minute: others had used the rate up. And what was widened as
+    far as it goes, and is refused all the same, was widened in vain: the server refuses at random.
+
+    It has no unit of time of its own but that minute: what is learned is bounded by the time for
+    which the server, or the policy, closed the gate, so that it fits policies of milliseconds too.
     """
 
     spacing: float = 0.0
@@ -47,6 +55,8 @@ class Pace:
 
     _learned: float = 0.0
     _first: float = 0.0
+    _claim: int = 0
+    _is_vain: bool = False
     _sent: deque[float] = attrs.field(factory=lambda: deque(maxlen=6000))
 
     def count(self, moment: float, *, was_held: bool) -> None:
@@ -58,10 +68,19 @@ class Pace:
                 is raised.
         """
         self._sent.append(moment)
+        if not self.spacing:
+            return
         if was_held:
-            self.spacing *= QUICKLY if self.spacing > NEAR * self._learned else SLOWLY
-            if self.spacing < FORGOTTEN * self._learned:
-                self.spacing = self._learned = self._first = 0.0
+            is_quick = self._is_vain or self.spacing > NEAR * self._learned
+            self.spacing *= QUICKLY if is_quick else SLOWLY
+        if self.spacing < FORGOTTEN * self._learned or self._is_refuted(moment):
+            self.spacing = self._learned = self._first = 0.0
+            self._is_vain = False
+
+    def uncount(self) -> None:
+        """Note that a request met a 429: it did not pass."""
+        if self._sent:
+            self._sent.pop()
 
     def slow_down(self, now: float, hold: float) -> None:
         """Learn from a 429.
@@ -72,12 +91,26 @@ class Pace:
         """
         while self._sent and self._sent[0] <= now - MINUTE:
             self._sent.popleft()
-        observed = MINUTE / (CUT * max(1, len(self._sent)))
+        recent = len(self._sent)
         if not self._first:
-            self._first = wanted = min(observed, hold / 2)
-        else:
-            wanted = min(WIDENING * self.spacing, WIDEST * self._first)
-        self.spacing = self._learned = max(self.spacing, min(wanted, hold))
+            self._claim = recent
+            self._first = min(MINUTE / (CUT * max(1, recent)), hold / 2)
+            self._space(self._first)
+            return
+        widest = min(WIDEST * self._first, hold)
+        is_vain = self._is_vain or self.spacing > AT_WIDEST * widest
+        if recent >= FEWER * self._claim or not is_vain:
+            self._space(min(WIDENING * self.spacing, widest))
+        elif not self._is_vain:
+            self._is_vain = True
+            self.spacing = self._learned = self._first
+
+    def _space(self, wanted: float) -> None:
+        self.spacing = self._learned = max(self.spacing, wanted)
+
+    def _is_refuted(self, now: float) -> bool:
+        number = int(MORE * self._claim) + 1
+        return len(self._sent) >= number and self._sent[-number] > now - MINUTE
 
 
 @attrs.define
@@ -110,6 +143,7 @@ class Gate:
         """
         if now >= self.opens_at:
             self._pace.slow_down(now, until - now)
+        self._pace.uncount()
         self.opens_at = max(self.opens_at, until)
 
     def hold(self, now: float) -> float:

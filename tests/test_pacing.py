@@ -1,5 +1,6 @@
 """The gate: closed by a 429, spaced by a rate that is given or learned. No loop, no clock."""
 
+import random
 from collections import deque
 from itertools import pairwise
 
@@ -169,6 +170,55 @@ def test_429s_at_random_bring_nothing_to_a_stand():
     for hold in [2.0] + [60.0] * 20:
         pace.slow_down(0.0, hold)
     assert pace.spacing == pytest.approx(4.0)
+
+
+def test_a_claim_that_more_requests_refute_is_dropped():
+    """Others had used up the rate: a 429 after one request does not slow down for long."""
+    gate = after_429(requests=1, hold=15.0)
+    assert gate.spacing == 7.5
+    assert places(gate, 2, now=20.0) == [20.0, 27.5]
+    assert gate.spacing == 0.0
+
+
+@pytest.mark.parametrize("requests", [2, 4, 10, 100])
+def test_a_claim_is_refuted_by_clearly_more_requests_only(requests):
+    """As many as were too many may pass in a minute: the limit is near, not far."""
+    pace = after_429(requests=requests, hold=60.0)._pace
+    before = pace.spacing
+    for number in range(3 * requests):
+        pace.count(100.0 + number * 60.0 / requests, was_held=False)
+    assert pace.spacing == before
+    for number in range(3 * requests):
+        pace.count(400.0 + number * 40.0 / requests, was_held=False)
+    assert pace.spacing == 0.0
+
+
+@pytest.mark.parametrize(("requests", "widened"), [(2, 1.0), (10, 4.0)])
+def test_what_was_widened_in_vain_is_taken_back(requests, widened):
+    """Refused at the widest, after clearly fewer requests than the first time: not the rate."""
+    pace = after_429(requests=10, hold=60.0)._pace
+    first, now = pace.spacing, 0.0
+    for _ in range(9):
+        now += 100.0
+        for _ in range(requests):
+            pace.count(now, was_held=False)
+        pace.slow_down(now, 60.0)
+        pace.uncount()
+    assert pace.spacing == pytest.approx(widened * first)
+
+
+def test_a_server_that_refuses_at_random_is_asked_on():
+    """One request in twelve meets a 429: most of an hour is not spent on waiting for a rate."""
+    rng, gate, now, passed = random.Random(1), Gate(), 0.0, 0
+    hold = 15.0
+    while now < 3 * 3600:
+        now = place(gate, now) + 0.05
+        if rng.random() < 1 / 12:
+            gate.close(now + hold, now=now)
+            hold = min(2 * hold, 60.0)
+        else:
+            passed, hold = passed + 1, 15.0
+    assert passed / 180 > 6.5  # of 20 that the closures alone would leave; it was 3.2
 
 
 def test_a_rate_that_is_not_used_up_is_not_raised():
