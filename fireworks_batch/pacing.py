@@ -9,7 +9,7 @@ from typing import Final
 
 import attrs
 
-__all__ = ["Gate", "Pace", "lanes"]
+__all__ = ["Gate", "Pace", "lanes", "turn"]
 
 MINUTE: Final = 60.0
 # Looks under way at once, where no rate says otherwise.
@@ -174,3 +174,16 @@ def lanes(spacing: float) -> int:
             answered before the next one may be sent, and those in line would only hold places.
     """
     return LANES if spacing < 0.1 else 2
+
+
+def turn(spacing: float, seconds: float) -> int | None:
+    """Return how many looks may be made one by one before a page gets its turn again.
+
+    Args:
+        spacing: Seconds between two requests.
+        seconds: What is between two looks at one job; half of it is no great delay for others.
+
+    Returns:
+        The number; None if there is no rate, and so nobody waits for them.
+    """
+    return max(lanes(spacing), int(seconds / 2 / spacing)) if spacing else None

@@ -1,8 +1,8 @@
 """One reading of the listing for looks that are due: its pages, and what is left to GETs."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, Protocol
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 import attrs
 
@@ -27,6 +27,7 @@ from fireworks_batch.paging import read_page
 from fireworks_batch.pieces import Pieces, cut
 from fireworks_batch.reading import JobReader
 from fireworks_batch.subjects import Subject
+from fireworks_batch.telling import Teller
 from fireworks_batch.transport import Transport
 
 __all__ = ["PageRound", "concerns_all", "failure_for"]
@@ -35,14 +36,6 @@ __all__ = ["PageRound", "concerns_all", "failure_for"]
 _ATTEMPTS: Final = 4
 # The first wait before that, as a share of the interval between two looks.
 _WAIT: Final = 1 / 16
-
-
-class Tell(Protocol):
-    """Tells those who wait for a job of a look that was made at a moment."""
-
-    def __call__(self, subject: Subject, news: Moment | Failure, asked_at: float) -> None:
-        """Tell them."""
-        ...
 
 
 @attrs.frozen
@@ -79,8 +72,7 @@ class PageRound:
         now: float,
         subjects: Mapping[str, Subject],
         approach: Approach,
-        tell: Tell,
-        tell_same: Callable[[list[Subject], Moment, float], None],
+        teller: Teller,
         transport: Transport,
         reader: JobReader,
         account_id: str,
@@ -93,8 +85,7 @@ class PageRound:
             now: The moment that they are due at.
             subjects: All jobs that somebody looks at, by resource name: a page shows others too.
             approach: How to ask, and what is learned about that.
-            tell: Tells those who wait for a job.
-            tell_same: The same for jobs that are as they were seen last.
+            teller: Tells those who wait for a job.
             transport: Sends.
             reader: Reads what comes back.
             account_id: Whose listing it is.
@@ -102,8 +93,7 @@ class PageRound:
         self._planned = planned
         self._subjects = subjects
         self._approach = approach
-        self._tell = tell
-        self._tell_same = tell_same
+        self._teller = teller
         self._transport = transport
         self._reader = reader
         self._account_id = account_id
@@ -125,9 +115,13 @@ class PageRound:
         """Whether that was a refusal: it says nothing of the jobs."""
 
     def left(self) -> list[Subject]:
-        """Return the jobs that were not seen, and that somebody still waits for."""
-        left = [*self._wanted.values(), *self._beyond]
-        return [subject for subject in left if subject.waiting(self._asked_at)]
+        """Return the jobs that were not seen, and that somebody still waits for, longest first."""
+        waiting = {
+            subject: min(one.due for one in looks)
+            for subject in (*self._wanted.values(), *self._beyond)
+            if (looks := subject.waiting(self._asked_at))
+        }
+        return sorted(waiting, key=lambda subject: waiting[subject])
 
     async def run(self) -> None:
         """Read the pages, and tell those who wait of what is on them.
@@ -255,7 +249,7 @@ class PageRound:
         for subject in sheet.same:
             subject.page = number
             self._wanted.pop(subject.name, None)
-        self._tell_same(sheet.same, page.moment, page.asked_at)
+        self._teller.tell_same(sheet.same, page.moment, page.asked_at)
         is_complete = True
         for item, text in sheet.others:
             name, state, *_ = print_ = print_of(item)
@@ -267,7 +261,7 @@ class PageRound:
                 shown.page, shown.gets = number, 0
                 shown.keep(text, print_)
                 self._wanted.pop(name, None)
-                self._tell(shown, page.moment, page.asked_at)
+                self._teller.tell_waiting(shown, page.moment, page.asked_at)
         return is_complete
 
     def _has_read(

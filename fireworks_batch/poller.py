@@ -5,13 +5,10 @@ Works only while looks are pending: a timer between requests, and a task for eac
 
 import asyncio
 import contextvars
-import copy
 import math
 from collections import deque
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
-
-import attrs
 
 from fireworks_batch import calls, pacing, rounds, wire
 from fireworks_batch.agenda import Agenda, first_due, group, in_order, last_due
@@ -26,6 +23,7 @@ from fireworks_batch.overlay import print_of
 from fireworks_batch.page_round import PageRound, concerns_all, failure_for
 from fireworks_batch.reading import JobReader
 from fireworks_batch.subjects import Interest, Subject
+from fireworks_batch.telling import News, Teller
 from fireworks_batch.transport import Transport
 
 __all__ = ["Poller"]
@@ -49,6 +47,7 @@ class Poller:
         self._account_id = account_id
         self._transport = transport
         self._reader = reader
+        self._teller = Teller(self._end, transport.now)
         self._agenda: Agenda[Interest] = Agenda()
         self._subjects: dict[str, Subject] = {}
         self._wakening: asyncio.Handle | None = None
@@ -174,7 +173,7 @@ class Poller:
         """Begin what is due; return when there is more to do."""
         if self._agenda.first_deadline() <= now:
             for interest in self._agenda.expired(now):
-                self._tell(interest, Failure(FailureKind.CUT, None), now)
+                self._teller.tell(interest, Failure(FailureKind.CUT, None), now)
         opens_at = self._transport.gate_opens_at()
         again_at = opens_at if opens_at > now else self._begin_looks(now)
         return min(again_at, self._agenda.first_deadline())
@@ -238,8 +237,7 @@ class Poller:
             now=now,
             subjects=self._subjects,
             approach=self._approach,
-            tell=self._tell_waiting,
-            tell_same=self._tell_same,
+            teller=self._teller,
             transport=self._transport,
             reader=self._reader,
             account_id=self._account_id,
@@ -247,7 +245,7 @@ class Poller:
         try:
             await pages.run()
         except (ClientStateError, ConfigurationError) as error:
-            self._tell_all(wanted, error, now)
+            self._teller.tell_all(wanted, error, now)
             return
         left, failed = pages.left(), pages.failure
         if failed is None:
@@ -258,7 +256,7 @@ class Poller:
             failure = failure_for(failed)
             # A server that asks to wait is well.
             self._approach.is_doubted = failure.kind is not FailureKind.RATE_LIMITED
-            self._tell_all(left, failure, now)
+            self._teller.tell_all(left, failure, now)
 
     async def _probe(self, left: list[Subject], now: float) -> None:
         """Go on with GETs where the listing fails; one first, which may fail for all."""
@@ -266,17 +264,23 @@ class Poller:
             return
         first, *others = left
         news = await self._ask(first, now)
-        self._tell_waiting(first, news, now)
+        self._teller.tell_waiting(first, news, now)
         if isinstance(news, Moment) or not concerns_all(news):
             self._leave_to_gets(others)
         else:
-            self._tell_all(others, news, now)
+            self._teller.tell_all(others, news, now)
 
-    def _leave_to_gets(self, subjects: Iterable[Subject]) -> None:
-        for subject in subjects:
-            if subject.interests and not subject.is_for_get:
-                subject.is_for_get = True
-                self._for_get.append(subject)
+    def _leave_to_gets(self, left: Sequence[Subject]) -> None:
+        """Leave jobs to GETs: of those in order, as many as keep no page waiting for long.
+
+        The others are still due, and come next; where the listing has failed, it may be well by
+        then.
+        """
+        subjects = [one for one in left if one.interests and not one.is_for_get]
+        pause = min((one.follower.pause for job in subjects for one in job.interests), default=0.0)
+        for subject in subjects[: pacing.turn(self._transport.spacing(), pause)]:
+            subject.is_for_get = True
+            self._for_get.append(subject)
 
     def _begin_left_gets(self, now: float) -> bool:
         """Begin the GETs that a listing has left; return whether all are begun."""
@@ -313,11 +317,9 @@ class Poller:
             subject.task = subject.asked_at = None
             self._gets -= 1
             self._waken_if_needed()
-        self._tell_waiting(subject, news, asked_at)
+        self._teller.tell_waiting(subject, news, asked_at)
 
-    async def _ask(
-        self, subject: Subject, asked_at: float
-    ) -> Moment | Failure | FireworksBatchError:
+    async def _ask(self, subject: Subject, asked_at: float) -> News:
         """Ask for a whole job; an error returned is not about the job and ends the looks."""
         pause = max((one.follower.pause for one in subject.waiting(asked_at)), default=0.0)
         request = calls.get_job(self._account_id, subject.ref.job_id)
@@ -336,63 +338,6 @@ class Poller:
     def _waken_if_needed(self) -> None:
         if self._subjects:
             self._waken()
-
-    # --- News -----------------------------------------------------------------------------------
-
-    def _tell_all(
-        self, subjects: Iterable[Subject], news: Failure | FireworksBatchError, asked_at: float
-    ) -> None:
-        for subject in subjects:
-            self._tell_waiting(subject, news, asked_at)
-
-    def _tell_waiting(
-        self, subject: Subject, news: Moment | Failure | FireworksBatchError, asked_at: float
-    ) -> None:
-        """Tell all those whose looks an answer is for, each with an error of its own."""
-        now = self._transport.now()
-        for interest in subject.waiting(asked_at):
-            self._tell(interest, news, now)
-
-    def _tell_same(self, subjects: list[Subject], moment: Moment, asked_at: float) -> None:
-        """Tell those who wait that jobs are as before: `_tell_waiting` in short, for most looks."""
-        for subject in subjects:
-            job, interests = subject.job, subject.interests
-            for interest in interests if len(interests) == 1 else tuple(interests):
-                if interest.due > asked_at or not interest.is_attached:
-                    continue
-                follower = interest.follower
-                if follower.job is not job:
-                    self._tell(interest, moment, moment.now)
-                    continue
-                try:
-                    goes_on = follower.same(moment)
-                except Exception as error:  # noqa: BLE001 - raised where somebody waits for it
-                    self._end(interest, error)
-                    continue
-                if goes_on:
-                    interest.put_off()
-                else:
-                    self._end(interest)
-
-    def _tell(
-        self, interest: Interest, news: Moment | Failure | FireworksBatchError, now: float
-    ) -> None:
-        if not interest.is_attached:
-            return  # what another one was told has made it leave
-        if isinstance(news, FireworksBatchError):
-            self._end(interest, copy.copy(news))
-            return
-        if isinstance(news, Failure) and news.error is not None:
-            news = attrs.evolve(news, error=copy.copy(news.error))
-        try:
-            goes_on = interest.tell(news)
-        except Exception as error:  # noqa: BLE001 - raised where somebody waits for it
-            self._end(interest, error)
-            return
-        if goes_on:
-            interest.renew(now)
-        else:
-            self._end(interest)
 
 
 def _subjects(looks: Sequence[Interest]) -> list[Subject]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fireworks_batch.pacing import Gate, Pace
+from fireworks_batch.pacing import Gate, Pace, lanes, turn
 
 
 def place(gate: Gate, now: float) -> float:
@@ -278,3 +278,18 @@ def test_places_never_go_back_and_never_fall_into_a_closure(steps):
         assert moment >= max(now, gate.opens_at)
         given_out.append(moment)
     assert all(later >= earlier for earlier, later in pairwise(given_out))
+
+
+@pytest.mark.parametrize(
+    ("spacing", "seconds", "looks"),
+    [
+        (0.0, 60.0, None),  # without a rate nobody waits for anybody
+        (6.0, 60.0, 5),
+        (60.0, 60.0, 2),  # as many as are under way at once, always
+        (0.001, 0.002, 10),
+    ],
+)
+def test_single_looks_take_a_turn_of_half_an_interval(spacing, seconds, looks):
+    """So that no page waits for long."""
+    assert turn(spacing, seconds) == looks
+    assert looks is None or looks >= lanes(spacing)
