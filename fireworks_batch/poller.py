@@ -7,7 +7,8 @@ import asyncio
 import contextvars
 import math
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from fireworks_batch import calls, pacing, rounds, wire
@@ -132,6 +133,7 @@ class Poller:
             if handle is not None:
                 handle.cancel()
         self._wakening = self._timer = None
+        self._for_get.clear()
         current = current_task()
         for task in self._tasks:
             if task is not current:
@@ -207,27 +209,36 @@ class Poller:
             return 0
         return rounds.pages_to_read([look.subject.page for look in looks])
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _spawn(
+        self, work: Coroutine[Any, Any, None], when_done: Callable[[], None]
+    ) -> asyncio.Task[None]:
+        """Begin what is waited for; when it is done is told even if it is cancelled before."""
         loop = asyncio.get_running_loop()
         task = loop.create_task(work, context=contextvars.Context())
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(self._done, when_done))
         return task
+
+    def _done(self, when_done: Callable[[], None], task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        when_done()
+        if self._subjects:
+            self._waken()
 
     # --- Pages ----------------------------------------------------------------------------------
 
     def _begin_round(self, looks: Sequence[Interest], pages: int, now: float) -> None:
         self._is_paging = True
-        self._spawn(self._page(_subjects(looks), pages, now))
+        self._spawn(self._page(_subjects(looks), pages, now), self._paged)
+
+    def _paged(self) -> None:
+        self._is_paging = False
 
     async def _page(self, wanted: list[Subject], planned: int, now: float) -> None:
         try:
             await self._read_pages(wanted, planned, now)
         except Exception as bug:  # noqa: BLE001 - handed on to everybody
             self._break(bug)
-        finally:
-            self._is_paging = False
-            self._waken_if_needed()
 
     async def _read_pages(self, wanted: list[Subject], planned: int, now: float) -> None:
         """Read the listing, and see to what it leaves."""
@@ -302,10 +313,12 @@ class Poller:
             return False
         subject.asked_at = now
         self._gets += 1
-        task = self._spawn(self._get(subject, now))
-        if subject.asked_at is not None:
-            subject.task = task
+        subject.task = self._spawn(self._get(subject, now), partial(self._got, subject))
         return True
+
+    def _got(self, subject: Subject) -> None:
+        subject.task = subject.asked_at = None
+        self._gets -= 1
 
     async def _get(self, subject: Subject, asked_at: float) -> None:
         try:
@@ -313,10 +326,7 @@ class Poller:
         except Exception as bug:  # noqa: BLE001 - handed on to everybody
             self._break(bug)
             return
-        finally:
-            subject.task = subject.asked_at = None
-            self._gets -= 1
-            self._waken_if_needed()
+        subject.task = None  # there is nothing left to cancel
         self._teller.tell_waiting(subject, news, asked_at)
 
     async def _ask(self, subject: Subject, asked_at: float) -> News:
@@ -334,10 +344,6 @@ class Poller:
         subject.take(job, problems, print_of(value))
         subject.fetched()
         return self._reader.moment(answer, self._transport.now())
-
-    def _waken_if_needed(self) -> None:
-        if self._subjects:
-            self._waken()
 
 
 def _subjects(looks: Sequence[Interest]) -> list[Subject]:
