@@ -5,7 +5,7 @@ Each function raises a `ConfigurationError` that names the value and what would 
 
 import re
 import ssl as ssl_module
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import aiohttp
@@ -20,6 +20,7 @@ __all__ = [
     "check_proxy",
     "check_rate",
     "check_session",
+    "check_several",
     "check_ssl",
     "check_text",
     "check_traces",
@@ -66,6 +67,16 @@ def check_type(name: str, value: Any, wanted: type[Any]) -> Any:
     if value is None or isinstance(value, wanted):
         return value
     raise ConfigurationError(f"{name} must be a {wanted.__name__}, not {value!r}")
+
+
+def check_several(name: str, values: Any) -> list[Any]:
+    """Return the members of an iterable; a string is one thing, not its characters."""
+    if isinstance(values, Iterable) and not isinstance(values, str | bytes):
+        return [*values]
+    raise ConfigurationError(
+        f"{name} must be a list or another iterable, not {values!r}: one of them is [{name[:-1]}], "
+        f"and what an async iterator gives [{name[:-1]} async for {name[:-1]} in …]"
+    )
 
 
 def check_headers(headers: Any) -> dict[str, str]:

@@ -5,6 +5,7 @@ from functools import partial
 
 import attrs
 
+from fireworks_batch.arguments import check_several
 from fireworks_batch.effects import WaitEffects, WaitTerms
 from fireworks_batch.fleet import JobEndings, JobFleet
 from fireworks_batch.job_names import JobLike, JobNames
@@ -111,7 +112,7 @@ class WaitMethods:
             AccountSuspendedError: The account is suspended or has to pay first.
             ClientStateError: The client was closed.
         """
-        first = [*jobs]
+        first = check_several("jobs", jobs)
         wanted = self._wait_terms(timeout, poll, changes_only=changes_only)
         name = self._names.read(first[0]) if first else JobName(None, "none")
         terms = FleetTerms(

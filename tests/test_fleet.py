@@ -209,6 +209,24 @@ async def test_a_bad_job_is_refused_at_the_call(client, jobs):
         client.jobs.watch(jobs)
 
 
+@pytest.mark.parametrize("way", ["watch", "as_completed"])
+async def test_one_job_is_no_iterable_of_jobs(client, way):
+    """Nor is an async iterator; the error says what would be right, before anything is sent."""
+
+    async def listed():
+        yield "nightly"
+
+    watch, iterator = getattr(client.jobs, way), listed()
+    for jobs in ("nightly", b"nightly", BatchInferenceJob(name="x"), 7, None, iterator):
+        with pytest.raises(
+            ConfigurationError, match=r"jobs must be a list .* one of them is \[job"
+        ):
+            watch(jobs)
+    await iterator.aclose()
+    assert isinstance(client.jobs.watch(one for one in ["a", "b"]), JobFleet)
+    assert isinstance(client.jobs.watch({"a": 1, "b": 2}), JobFleet)
+
+
 @pytest.mark.parametrize("options", [{"timeout": 0}, {"poll": 7}])
 async def test_bad_options_are_refused_at_the_call(client, options):
     """As those of a single wait."""
