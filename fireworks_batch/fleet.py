@@ -180,6 +180,8 @@ class JobFleet(Driven[dict[str, JobEnding]], AsyncIterator[JobSnapshot]):
         """Look until there is something to say; what is cut short leaves nothing behind."""
         if self._waiter is not None:
             self._refuse()
+        if not self._is_over:
+            self._terms.looks.check()
         loop = asyncio.get_running_loop()
         self._wakes_at_endings = at_endings
         self._waiter = loop.create_future()

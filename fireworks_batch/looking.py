@@ -42,6 +42,10 @@ class Looks:
         """Look no more."""
         self.poller(ref.account_id).leave(interest)
 
+    def check(self) -> None:
+        """Raise `ClientStateError` unless looks could be made now, on this loop."""
+        self._transport.check()
+
     def poller(self, account_id: str) -> Poller:
         """Return who looks at the jobs of an account."""
         if account_id not in self._pollers:

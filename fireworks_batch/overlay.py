@@ -4,6 +4,7 @@ A masked answer says nothing by the presence of a member: the gateway shows empt
 not asked for. So it is laid over by the mask's paths. Performs no I/O.
 """
 
+from datetime import timedelta
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
@@ -12,7 +13,7 @@ import attrs
 from fireworks_batch.models import BatchInferenceJob
 from fireworks_batch.wire import mask_paths
 
-__all__ = ["MASK", "Print", "lay_over", "print_of", "values"]
+__all__ = ["MASK", "Print", "is_another", "lay_over", "print_of", "values"]
 
 Print: TypeAlias = tuple[Any, ...]
 """The JSON values of name, state and the rest of what the server changes, in this order: equal if
@@ -29,6 +30,8 @@ _FIELDS: Final = (
     "output_dataset_id",
     "placement",
 )
+
+_MINUTE: Final = timedelta(minutes=1)
 
 MASK: Final = mask_paths(_FIELDS)
 """The read mask of later looks: ``name`` and what the server changes."""
@@ -57,3 +60,16 @@ def lay_over(whole: BatchInferenceJob, part: BatchInferenceJob) -> BatchInferenc
         part: What was read of the masked answer; only the mask's members of it count.
     """
     return attrs.evolve(whole, **{name: getattr(part, name) for name in _FIELDS})
+
+
+def is_another(whole: BatchInferenceJob, part: BatchInferenceJob) -> bool:
+    """Say whether a masked answer is about another job of the same name: the first was deleted.
+
+    The end of a job's window follows from its creation; a minute is no time to delete one.
+
+    Args:
+        whole: As it was at the look before.
+        part: What was read of the masked answer.
+    """
+    before, after = whole.expire_time, part.expire_time
+    return before is not None and after is not None and abs(after - before) > _MINUTE

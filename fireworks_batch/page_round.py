@@ -22,7 +22,7 @@ from fireworks_batch.errors import (
 )
 from fireworks_batch.events import FailureKind
 from fireworks_batch.http import is_transient
-from fireworks_batch.overlay import Print, lay_over, print_of
+from fireworks_batch.overlay import Print, is_another, lay_over, print_of
 from fireworks_batch.paging import read_page
 from fireworks_batch.pieces import Pieces, cut
 from fireworks_batch.reading import JobReader
@@ -277,6 +277,9 @@ class PageRound:
         except ResponseDecodeError:
             return False
         if is_masked and subject.job is not None:
+            if is_another(subject.job, job):
+                subject.forget()
+                return False
             job = lay_over(subject.job, job)
         subject.take(job, problems, print_)
         return True

@@ -72,6 +72,10 @@ class Subject:
         """Remember what was seen, and in which text."""
         self.job, self.problems, self.print, self.text = job, problems, print_, text
 
+    def forget(self) -> None:
+        """Forget what was seen: it has to be seen whole again."""
+        self.job, self.problems, self.print, self.text = None, (), (), b""
+
     def fetched(self) -> None:
         """Count a GET: now and then it is looked for in the listing again."""
         self.gets += 1

@@ -436,6 +436,31 @@ def test_closing_the_client_is_raised(in_virtual_time, way):
     assert in_virtual_time(scenario) == 0
 
 
+@pytest.mark.parametrize("way", ["iterate", "await", "create_task", "as_completed"])
+async def test_a_fleet_belongs_to_its_clients_loop(emulator, client, way):
+    """On another one, in a thread, it is refused, and looks on where it did."""
+    script(emulator, 3, seconds=600_000)
+    fleet = client.jobs.watch(["job-0", "job-1", "job-2"], poll=STEADY)
+    for _ in range(3):
+        await anext(fleet)
+
+    async def elsewhere():
+        match way:
+            case "iterate":
+                await anext(fleet)
+            case "await":
+                await fleet
+            case "create_task":
+                await asyncio.create_task(fleet)
+            case _:
+                await anext(client.jobs.as_completed(["job-0"]))
+
+    with pytest.raises(ClientStateError, match="belongs to the event loop that it was first used"):
+        await asyncio.to_thread(asyncio.run, elsewhere())
+    assert watched(client) == 3
+    await fleet.aclose()
+
+
 def test_closing_a_fleet_ends_its_reader(in_virtual_time):
     """Who iterates comes to the end; who awaits is told."""
 

@@ -4,7 +4,7 @@ import attrs
 import pytest
 
 from fireworks_batch import BatchInferenceJob, JobProgress, JobState, Lifecycle, Status
-from fireworks_batch.overlay import MASK, lay_over, print_of
+from fireworks_batch.overlay import MASK, is_another, lay_over, print_of
 from fireworks_batch.wire import Codec
 
 NAME = "accounts/acme/batchInferenceJobs/nightly"
@@ -102,3 +102,21 @@ def test_the_print_begins_with_name_and_state():
 def test_what_is_no_job_has_an_empty_print(item):
     """All of it is null."""
     assert set(print_of(item)) == {None}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("2026-09-15T09:00:00Z", "2026-09-15T09:00:00Z", False),
+        ("2026-09-15T09:00:00Z", "2026-09-15T09:00:01.9Z", False),
+        ("2026-09-15T09:00:00Z", "2026-09-15T09:02:00Z", True),
+        ("2026-09-15T09:00:00Z", "2026-09-14T22:00:00Z", True),
+        ("2026-09-15T09:00:00Z", None, False),
+        (None, "2026-09-15T09:00:00Z", False),
+    ],
+)
+def test_a_job_with_another_window_is_another_job(before, after, expected):
+    """It was made anew under the same id; a server that does not tell the window proves nothing."""
+    whole = read(WHOLE | {"expireTime": before})
+    part = read({"name": NAME, "state": "JOB_STATE_RUNNING", "expireTime": after})
+    assert is_another(whole, part) is expected

@@ -543,6 +543,31 @@ def test_masks_are_given_up_where_a_masked_answer_lacks_the_state(in_virtual_tim
     assert in_virtual_time(scenario) == ([False, True], {False})
 
 
+def test_a_job_that_was_made_anew_is_read_anew(in_virtual_time):
+    """While nobody looked: its masked answer is not laid over the job that is gone."""
+
+    async def scenario(emulator, client):
+        ids = await script(emulator, 10)
+        fleet = client.jobs.watch(ids, poll=STEADY)
+        for _ in range(25):
+            await anext(fleet)
+        await asyncio.sleep(100)
+        await client.jobs.delete(ids[3], wait=True)
+        fields = {"model": "accounts/fireworks/models/other"}
+        emulator.script_job(ids[3], phases=["RUNNING"], fields=fields)
+        since = len(emulator.requests())
+        models = {}
+        for _ in range(25):
+            snapshot = await anext(fleet)
+            models[snapshot.job.id] = snapshot.job.model
+        await fleet.aclose()
+        assert any("readMask" in one.query for one in pages(emulator, since))
+        return models.pop(ids[3]), set(models.values()), len(gets(emulator, since))
+
+    model = "accounts/fireworks/models/{}".format
+    assert in_virtual_time(scenario) == (model("other"), {model("demo-8b")}, 1)
+
+
 # --- Politeness ---------------------------------------------------------------------------------
 
 
