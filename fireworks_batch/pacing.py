@@ -14,6 +14,8 @@ __all__ = ["Gate", "Pace", "lanes", "turn"]
 MINUTE: Final = 60.0
 # Looks under way at once, where no rate says otherwise.
 LANES: Final = 10
+# Looks made one by one before others get their turn, where no rate says otherwise.
+TURN: Final = 100
 # After a 429: this share of the requests that the last minute had.
 CUT: Final = 0.7
 # What a second 429 in spite of that adds to the spacing.
@@ -176,14 +178,11 @@ def lanes(spacing: float) -> int:
     return LANES if spacing < 0.1 else 2
 
 
-def turn(spacing: float, seconds: float) -> int | None:
+def turn(spacing: float, seconds: float) -> int:
     """Return how many looks may be made one by one before a page gets its turn again.
 
     Args:
         spacing: Seconds between two requests.
         seconds: What is between two looks at one job; half of it is no great delay for others.
-
-    Returns:
-        The number; None if there is no rate, and so nobody waits for them.
     """
-    return max(lanes(spacing), int(seconds / 2 / spacing)) if spacing else None
+    return max(lanes(spacing), int(min(TURN, seconds / 2 / spacing if spacing else TURN)))

@@ -109,6 +109,7 @@ class PageRound:
         self._least_pause = min(pauses, default=0.0)
         self._most_pause = max(pauses, default=0.0)
         self._asked_at = now
+        self._has_begun_anew = False
         self.failure: FireworksBatchError | None = None
         """What the last page failed with, after all attempts."""
         self.is_refused = False
@@ -208,6 +209,10 @@ class PageRound:
             return Verdict.FAILED
         verdict = self._approach.on_refusal(error, query, is_first=not token)
         self.is_refused = verdict is Verdict.OFF or not is_transient(error)
+        if verdict is Verdict.FAILED and self.is_refused and token and not self._has_begun_anew:
+            # A token may have expired, as while the gate was closed.
+            self._has_begun_anew, self.is_refused = True, False
+            return Verdict.AGAIN
         return verdict
 
     # --- What is on it --------------------------------------------------------------------------
@@ -220,7 +225,7 @@ class PageRound:
         """
         pieces = cut(body, self._account_id) if self._approach.is_settled else None
         if pieces is not None:
-            with contextlib.suppress(ResponseDecodeError):
+            with contextlib.suppress(ResponseDecodeError, UnicodeDecodeError):
                 return self._compared_pieces(pieces)
         page = read_page(wire.parse_json(body), "batchInferenceJobs")
         return _Sheet([], [(item, b"") for item in page.items], page.next_page_token)

@@ -192,9 +192,9 @@ class Poller:
             if pages:
                 self._begin_round(looks, pages, now)
                 return math.inf
-            for look in in_order(looks):
-                if look.due <= now and not self._begin_get(look.subject, now):
-                    return math.inf
+            self._leave_to_gets(_subjects([one for one in in_order(looks) if one.due <= now]))
+            if not self._begin_left_gets(now):
+                return math.inf
         return math.inf
 
     def _free(self) -> list[Interest]:
@@ -294,7 +294,7 @@ class Poller:
             self._for_get.append(subject)
 
     def _begin_left_gets(self, now: float) -> bool:
-        """Begin the GETs that a listing has left; return whether all are begun."""
+        """Begin the GETs that jobs were left to; return whether all are begun."""
         while self._for_get:
             subject = self._for_get[0]
             if subject.is_for_get and not self._begin_get(subject, now):

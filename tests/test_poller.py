@@ -15,11 +15,13 @@ from fireworks_batch import (
     JobGoneError,
     NotFoundError,
     PollPolicy,
+    ResponseDecodeError,
     TransportError,
     WaitTimeoutError,
 )
 from fireworks_batch.agenda import Agenda
-from fireworks_batch.approach import ORDERS
+from fireworks_batch.approach import ORDERS, Approach
+from fireworks_batch.page_round import PageRound
 
 EVEN = PollPolicy(jitter=0)
 STEADY = PollPolicy(initial_interval=60, max_interval=60)
@@ -460,6 +462,50 @@ def test_a_page_that_fails_is_repeated_in_place(in_virtual_time, monkeypatch):
         return len(pages(emulator)), len(gets(emulator))
 
     assert in_virtual_time(scenario) == (6, 0)
+
+
+def test_a_page_token_that_has_expired_costs_another_listing(in_virtual_time, monkeypatch):
+    """And no GETs; if it is refused again, those that are left are asked for one by one."""
+    monkeypatch.setattr("fireworks_batch.rounds.PAGE_SIZE", 10)
+    monkeypatch.setattr("fireworks_batch.approach.PAGE_SIZE", 10)
+
+    async def scenario(emulator, client):
+        ids = await script(emulator, 40)
+        found = []
+        for times in (1, 2):
+            body = {"code": 3, "message": "invalid page token", "details": []}
+            since = len(emulator.requests())
+            for number in range(times):
+                after = 2 + 2 * number
+                emulator.add_fault("status", status=400, body=body, path=LISTING, after=after)
+            tasks = [asyncio.create_task(client.jobs.wait_until_terminal(one)) for one in ids]
+            await asyncio.sleep(8)
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            found.append((len(pages(emulator, since)), len(gets(emulator, since))))
+        return found
+
+    assert in_virtual_time(scenario) == [(7, 0), (6, 20)]
+
+
+def test_a_page_that_is_not_utf_8_is_unreadable():
+    """A lost look, as any that cannot be read, and no bug."""
+    name = b'{"name":"accounts/acme/batchInferenceJobs/'
+    page = b'{"batchInferenceJobs":[%s\xff"},%sjob-1","state":"X"}]}' % (name, name)
+    reading = PageRound(
+        [],
+        planned=1,
+        now=0.0,
+        subjects={},
+        approach=Approach(is_settled=True),
+        teller=None,
+        transport=None,
+        reader=None,
+        account_id="acme",
+    )
+    with pytest.raises(ResponseDecodeError):
+        reading._compared(page)
 
 
 def test_an_outage_costs_a_few_requests_a_round(in_virtual_time):
