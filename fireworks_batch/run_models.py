@@ -148,6 +148,11 @@ class RunProgress:
     jobs_ended: int
     """Jobs that have ended."""
 
+    under_way: tuple[str, ...] = ()
+    """Ids of the jobs that may be running, the oldest first: a job is among them from just before
+    it is created until it is seen to have ended. What to wait for, or to delete, if the run is
+    given up."""
+
     @property
     def percent(self) -> float | None:
         """Rows done of all rows, 0 to 100; None while they are counted."""

@@ -23,6 +23,7 @@ class ProgressBoard:
         self._done: dict[str, tuple[int, int]] = {}
         self._submitted: set[str] = set()
         self._ended: set[str] = set()
+        self._under_way: dict[str, None] = {}
 
     def enter(self, stage: RunStage, *, rows: int = 0, jobs: int = 0) -> None:
         """Begin a stage.
@@ -37,6 +38,12 @@ class ProgressBoard:
         self._jobs += jobs
         self._say()
 
+    def begin(self, job_id: str) -> None:
+        """Take note of a job that is about to be created, or was found under way."""
+        if job_id not in self._under_way:
+            self._under_way[job_id] = None
+            self._say()
+
     def see(self, job: BatchInferenceJob) -> None:
         """Take what a job says of itself."""
         progress = job.job_progress
@@ -46,6 +53,7 @@ class ProgressBoard:
             self._done[job.id] = done, failed
         if job.is_terminal:
             self._ended.add(job.id)
+            self._under_way.pop(job.id, None)
         self._say()
 
     def _say(self) -> None:
@@ -61,4 +69,5 @@ class ProgressBoard:
             jobs=self._jobs,
             jobs_submitted=len(self._submitted),
             jobs_ended=len(self._ended),
+            under_way=tuple(self._under_way),
         )

@@ -66,7 +66,7 @@ class Run:
             services.datasets,
             services.upload,
             wall=services.wall,
-            on_job=self._abort.begin,
+            on_job=self._begin,
         )
         self._persistence = Persistence(
             policy=options.poll or services.poll,
@@ -198,6 +198,10 @@ class Run:
 
     # --- One job ----------------------------------------------------------------------------------
 
+    def _begin(self, job_id: str) -> None:
+        self._abort.begin(job_id)
+        self._board.begin(job_id)
+
     async def _run_shard(self, collector: Collector, shard: Shard, terms: JobTerms) -> None:
         async with self._in_flight:
             sent = shard.sent = await self._persistence.do(
@@ -220,6 +224,7 @@ class Run:
         """Wait for a job's end, and fetch what it has done."""
         ref = JobRef(await self._services.resolve(), submitted.job_id, self._services.base_url)
         if job is None or not job.is_terminal:
+            self._board.begin(ref.job_id)
             job = await self._wait(ref)
         self._abort.end(job.id)
         self._board.see(job)

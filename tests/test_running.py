@@ -317,6 +317,29 @@ async def test_progress_is_of_the_whole(client, requests):
     )
 
 
+async def test_progress_names_the_jobs_under_way(client, emulator, requests):
+    """Each from before it is created until it has ended, also of a submission of before."""
+    seen = []
+
+    def look(progress):
+        seen.append((progress.under_way, len(creations(emulator))))
+
+    async with await client.run(requests, model=MODEL, limits=THREE, on_progress=look) as result:
+        submission = result.submission
+    named = list(dict.fromkeys(job_id for job_ids, _ in seen for job_id in job_ids))
+    assert {*named} == {job.job_id for job in submission.jobs}
+    for job_id in named:
+        at_first = next(created for job_ids, created in seen if job_id in job_ids)
+        assert at_first < len(named)
+    assert ((), ()) == (seen[0][0], seen[-1][0])
+
+    emulator.script_job(named[0], phases=["RUNNING", "COMPLETED"])
+    seen.clear()
+    async with await client.collect(submission, on_progress=look):
+        assert named[0] in {job_id for job_ids, _ in seen for job_id in job_ids}
+    assert () == seen[-1][0]
+
+
 async def test_what_the_progress_function_raises_ends_the_run(client, requests):
     """It is the caller's own way to stop, and comes through as it is."""
 

@@ -185,6 +185,7 @@ VALUES: dict[str, Any] = {
         jobs=2,
         jobs_submitted=2,
         jobs_ended=1,
+        under_way=("nightly-g0",),
     ),
     "RunReport": RUN_REPORT,
     "RunStage": RunStage.RETRYING,

@@ -1,5 +1,6 @@
 """What went wrong, in words of the command line, and what to do about it. Performs no I/O."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -12,8 +13,6 @@ from fireworks_batch.cli.figures import visible
 __all__ = ["Advice", "advise", "come_back"]
 
 _PROGRAM: Final = "fireworks-batch"
-# More jobs than these nobody wants to read, or paste.
-_FEW: Final = 20
 
 
 @attrs.frozen
@@ -27,10 +26,15 @@ class Advice:
     """What to check, or which command to run; may be empty."""
 
 
-def come_back(job_ids: Sequence[str]) -> tuple[str, str]:
-    """Return the two commands that jobs left alone are good for: wait again, or stop them."""
-    jobs = " ".join(job_ids) if len(job_ids) <= _FEW else "JOB..."
-    return f"{_PROGRAM} wait {jobs}", f"{_PROGRAM} delete {jobs}"
+def come_back(job_ids: Sequence[str], connection: Sequence[str] = ()) -> tuple[str, str]:
+    """Return the two commands that jobs left alone are good for: wait again, or stop them.
+
+    Args:
+        job_ids: The jobs; all of them are named, so that a command can be pasted.
+        connection: Options by which they are reached.
+    """
+    words = [*job_ids, *connection]
+    return shlex.join([_PROGRAM, "wait", *words]), shlex.join([_PROGRAM, "delete", *words])
 
 
 def advise(error: BaseException) -> Advice:

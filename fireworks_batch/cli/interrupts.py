@@ -25,6 +25,12 @@ class Interrupts:
         """Start with no work."""
         self._work: asyncio.Task[Any] | None = None
         self._is_interrupted = False
+        self._are_told = False
+
+    @property
+    def are_told(self) -> bool:
+        """Whether one came, and whoever guards the work says what becomes of it."""
+        return self._is_interrupted and self._are_told
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
@@ -45,14 +51,18 @@ class Interrupts:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    async def guard(self, work: Coroutine[Any, Any, _T]) -> _T:
+    async def guard(self, work: Coroutine[Any, Any, _T], *, are_told: bool = False) -> _T:
         """Run some work to its end.
+
+        Args:
+            work: The work.
+            are_told: Whether the caller says what becomes of it when it is interrupted.
 
         Raises:
             InterruptedByUserError: A signal came; the work was cancelled, and has ended.
         """
         outer, inner = self._work, asyncio.ensure_future(work)
-        self._work, self._is_interrupted = inner, False
+        self._work, self._is_interrupted, self._are_told = inner, False, are_told
         try:
             return await inner
         except asyncio.CancelledError:

@@ -63,7 +63,7 @@ async def write_results(session: Session, job: str, terms: ResultsTerms) -> Exit
         async for row in rows:
             await (good if row.ok else bad).write(row.raw + b"\n")
         ended = rows.job
-    _tell(session.output, rows.report, terms)
+    _tell(session.output, ended, rows.report, terms)
     return _code(ended, rows.report)
 
 
@@ -109,14 +109,18 @@ async def _sink(output: Output | None, path: Path | None) -> AsyncIterator[_Sink
 def _code(job: BatchInferenceJob, report: ResultsReport) -> ExitCode:
     incomplete = report.failed or report.unreadable or report.missing_count
     code = code_of_job(job)
+    if report.no_output and code is ExitCode.SUCCEEDED:
+        return ExitCode.TROUBLE
     return ExitCode.ROWS_FAILED if incomplete and not code else code
 
 
-def _tell(output: Output, report: ResultsReport, terms: ResultsTerms) -> None:
+def _tell(
+    output: Output, job: BatchInferenceJob, report: ResultsReport, terms: ResultsTerms
+) -> None:
     if output.as_json and terms.output is not None:
         output.record(to_dict(report))
         return
-    words = report_words(to_dict(report))
+    words = report_words(to_dict(report), job)
     (output.talk if terms.output is None else output.line)(words)
     for custom_id in report.missing_ids[:10]:
         output.talk(f"  missing: {visible(custom_id)}")
@@ -124,9 +128,11 @@ def _tell(output: Output, report: ResultsReport, terms: ResultsTerms) -> None:
         output.talk("to see the rows that failed: the same command with --errors FILE")
 
 
-def report_words(report: dict[str, Any]) -> str:
+def report_words(report: dict[str, Any], job: BatchInferenceJob) -> str:
     """Return a report in a line: what there is of each kind, and what is odd about it."""
     if report["no_output"]:
+        if job.is_success:
+            return "no output: the job completed, but its output dataset is gone or is empty"
         return "no output: the job ended before any row was done"
     words = [f"{report['succeeded']:,} rows succeeded", f"{report['failed']:,} failed"]
     kinds = {

@@ -18,6 +18,7 @@ from fireworks_batch.cli.durations import parse_duration
 from fireworks_batch.cli.exit_codes import ExitCode
 from fireworks_batch.cli.figures import visible
 from fireworks_batch.cli.interrupts import InterruptedByUserError
+from fireworks_batch.cli.leaving import delete_jobs, leave_jobs
 from fireworks_batch.cli.output import Output
 from fireworks_batch.cli.run_displays import RunDisplay
 from fireworks_batch.cli.run_lines import check_line, code_of_report, report_lines
@@ -58,7 +59,6 @@ class RunTerms:
             "errors": self.errors,
             "timeout": JOB_WINDOW if timeout is None else parse_duration("--timeout", timeout),
             "retry_rows": self.retry_rows,
-            "on_abort": "delete" if self.deletes else "leave",
             "cleanup": "datasets" if self.cleans else "keep",
         }
 
@@ -128,9 +128,10 @@ async def run_to_the_end(
             on_progress=display.tell,
         )
         try:
-            result = await session.interrupts.guard(shown(output, display, running))
+            following = shown(output, display, running)
+            result = await session.interrupts.guard(following, are_told=True)
         except InterruptedByUserError:
-            _say_how_to_go_on(output, deletes=terms.deletes)
+            await _leave(session, display.jobs_under_way, deletes=terms.deletes)
             raise
         async with result:
             if terms.output is None:
@@ -169,9 +170,9 @@ def _tell(output: Output, result: BatchResult, terms: RunTerms) -> None:
         output.talk("to see the rows that failed: the same command with --errors FILE")
 
 
-def _say_how_to_go_on(output: Output, *, deletes: bool) -> None:
-    """The library has said which jobs there are, and what became of them."""
-    again = shlex.join(["fireworks-batch", *sys.argv[1:]])
-    output.talk(f"  to come back: {again}")
-    if not deletes:
-        output.talk("  to delete:    fireworks-batch delete JOB...")
+async def _leave(session: Session, job_ids: tuple[str, ...], *, deletes: bool) -> None:
+    # Not by on_abort="delete": that would delete them when an error ends the run, too.
+    if deletes:
+        await delete_jobs(session, job_ids)
+    else:
+        leave_jobs(session, job_ids, again=shlex.join(["fireworks-batch", *sys.argv[1:]]))

@@ -30,12 +30,17 @@ class RunDisplay:
         """Take a snapshot; one that shows nothing new is not told."""
         now, last = time.monotonic(), self._last
         self._last, self._pace = progress, self._pace.add(progress, now=now)
-        if last is not None and attrs.evolve(progress, jobs_submitted=last.jobs_submitted) == last:
+        if last is not None and not _is_news(progress, last):
             return
         if self._as_records:
             self._output.record(progress_record(progress))
         elif not self._output.is_live:
             self._output.talk(progress_line(progress, self._pace, now=now))
+
+    @property
+    def jobs_under_way(self) -> tuple[str, ...]:
+        """The ids of the jobs that may be running."""
+        return self._last.under_way if self._last else ()
 
     def picture(self) -> tuple[float | None, str]:
         """Return how far the run is, as of now."""
@@ -43,3 +48,8 @@ class RunDisplay:
         if progress is None:
             return None, RunStage.CHECKING.value
         return progress.percent, progress_line(progress, self._pace, now=time.monotonic())
+
+
+def _is_news(progress: RunProgress, last: RunProgress) -> bool:
+    told = attrs.evolve(progress, jobs_submitted=last.jobs_submitted, under_way=last.under_way)
+    return told != last

@@ -75,8 +75,10 @@ def progress_line(progress: RunProgress, pace: Pace, *, now: float) -> str:
 
 
 def progress_record(progress: RunProgress) -> dict[str, Any]:
-    """Return a snapshot of a run as a JSON object."""
-    return {"event": "progress", **to_dict(progress), "percent": progress.percent}
+    """Return a snapshot of a run as a JSON object; without the ids, which may be many."""
+    members = to_dict(progress)
+    del members["under_way"]
+    return {"event": "progress", **members, "percent": progress.percent}
 
 
 def report_lines(report: RunReport) -> list[str]:

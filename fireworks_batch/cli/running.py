@@ -69,6 +69,9 @@ class Session:
     interrupts: Interrupts
     """The guard of what may be interrupted with more than a farewell."""
 
+    connection: tuple[str, ...] = ()
+    """Options that another command needs to get at the same account; the environment stays."""
+
 
 Work = Callable[[Session], Coroutine[Any, Any, ExitCode]]
 
@@ -90,9 +93,16 @@ def run(
     """
     output = Output(as_json=options.json, is_verbose=options.debug)
     try:
-        with _shown_log(output, is_verbose=options.debug):
+        interrupts = Interrupts()
+        with _shown_log(output, interrupts, is_verbose=options.debug):
             return asyncio.run(
-                _in_session(output, work, lambda: _client(options, poll, needs_key=needs_key))
+                _in_session(
+                    work,
+                    lambda: _client(options, poll, needs_key=needs_key),
+                    output=output,
+                    interrupts=interrupts,
+                    connection=_connection(options),
+                )
             )
     except ReaderLeftError:
         output.abandon_stdout()
@@ -108,13 +118,27 @@ def run(
 
 
 async def _in_session(
-    output: Output, work: Work, make_client: Callable[[], BatchClient]
+    work: Work, make_client: Callable[[], BatchClient], *, interrupts: Interrupts, **others: Any
 ) -> ExitCode:
-    interrupts = Interrupts()
     with interrupts.installed():
         async with make_client() as client:
-            session = Session(client=client, output=output, interrupts=interrupts)
+            session = Session(client=client, interrupts=interrupts, **others)
             return await interrupts.guard(work(session))
+
+
+def _connection(options: Options) -> tuple[str, ...]:
+    """Return the options that say whom to talk to, but for those that the environment says."""
+    given = {
+        "--api-key-file": ("FIREWORKS_API_KEY_FILE", options.api_key_file),
+        "--account": ("FIREWORKS_ACCOUNT_ID", options.account),
+        "--base-url": ("FIREWORKS_BASE_URL", options.base_url),
+    }
+    return tuple(
+        word
+        for option, (variable, value) in given.items()
+        if value and str(value) != os.environ.get(variable)
+        for word in (option, str(value))
+    )
 
 
 def _client(
@@ -155,23 +179,31 @@ def _single(error: Exception) -> Exception:
 class _Teller(logging.Handler):
     """Tells the log on stderr."""
 
-    def __init__(self, output: Output, *, is_verbose: bool) -> None:
+    def __init__(self, output: Output, interrupts: Interrupts, *, is_verbose: bool) -> None:
         super().__init__(logging.DEBUG if is_verbose else logging.WARNING)
         self._output = output
+        self._interrupts = interrupts
         self._is_verbose = is_verbose
 
     def emit(self, record: logging.LogRecord) -> None:
         text = visible(record.getMessage())
         if self._is_verbose:
             self._output.talk(f"{record.levelname} {record.name}: {text}")
-        elif not (self._output.is_live and record.name == "fireworks_batch.wait"):
-            # A live display has the lost looks in its rows.
+        elif not self._is_told(record.name):
             self._output.talk(f"{record.levelname.lower()}: {text}", "yellow")
+
+    def _is_told(self, name: str) -> bool:
+        """Return whether people hear of it anyhow."""
+        if name == "fireworks_batch.wait":  # a live display has the lost looks in its rows
+            return self._output.is_live
+        # Who is interrupted says what becomes of the jobs, with commands.
+        return name == "fireworks_batch.run" and self._interrupts.are_told
 
 
 @contextlib.contextmanager
-def _shown_log(output: Output, *, is_verbose: bool) -> Iterator[None]:
-    logger, teller = logging.getLogger("fireworks_batch"), _Teller(output, is_verbose=is_verbose)
+def _shown_log(output: Output, interrupts: Interrupts, *, is_verbose: bool) -> Iterator[None]:
+    logger = logging.getLogger("fireworks_batch")
+    teller = _Teller(output, interrupts, is_verbose=is_verbose)
     level = logger.level
     logger.addHandler(teller)
     if is_verbose:

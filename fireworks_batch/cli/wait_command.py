@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from fireworks_batch import BatchClient, PollPolicy
-from fireworks_batch.cli.advice import come_back
+from fireworks_batch import PollPolicy
 from fireworks_batch.cli.board import Board, Ending, Row
 from fireworks_batch.cli.displays import display_for
 from fireworks_batch.cli.durations import parse_duration
@@ -13,10 +12,10 @@ from fireworks_batch.cli.exit_codes import ExitCode
 from fireworks_batch.cli.figures import percent, visible
 from fireworks_batch.cli.following import follow
 from fireworks_batch.cli.interrupts import InterruptedByUserError
+from fireworks_batch.cli.leaving import delete_jobs, leave_jobs
 from fireworks_batch.cli.lines import ending_fields, ending_line
 from fireworks_batch.cli.output import Output
 from fireworks_batch.cli.running import Options, Session, run
-from fireworks_batch.errors import FireworksBatchError
 from fireworks_batch.names import parse_job_name
 from fireworks_batch.policies import JOB_WINDOW, JobWindow
 
@@ -71,7 +70,7 @@ async def follow_to_the_end(session: Session, jobs: Sequence[str], terms: WaitTe
     try:
         await session.interrupts.guard(following)
     except InterruptedByUserError:
-        await _leave(session, board, deletes=terms.deletes)
+        await _leave(session, board.open_rows, deletes=terms.deletes)
         raise
     for ending in board.endings:
         _tell(session.output, ending)
@@ -88,32 +87,14 @@ def _tell(output: Output, ending: Ending) -> None:
 # --- Interrupted --------------------------------------------------------------------------------
 
 
-async def _leave(session: Session, board: Board, *, deletes: bool) -> None:
-    rows = board.open_rows
-    if not rows:
-        return
+async def _leave(session: Session, rows: Sequence[Row], *, deletes: bool) -> None:
+    job_ids = [row.job_id for row in rows]
     if deletes:
-        await _delete(session.client, session.output, [row.job_id for row in rows])
-        return
-    again, stop = come_back([row.job_id for row in rows])
-    session.output.talk(f"detached: {_still_running(rows)}")
-    session.output.talk(f"  to come back: {again}")
-    session.output.talk(f"  to delete:    {stop}")
+        await delete_jobs(session, job_ids)
+    elif rows:
+        leave_jobs(session, job_ids, state=_state(rows[0]) if len(rows) == 1 else "")
 
 
-def _still_running(rows: Sequence[Row]) -> str:
-    if len(rows) > 1:
-        return f"{len(rows)} jobs run on"
-    row = rows[0]
+def _state(row: Row) -> str:
     share = f", {percent(row.percent)}" if row.percent is not None else ""
-    return f"{visible(row.job_id)} runs on ({visible(row.state)}{share})"
-
-
-async def _delete(client: BatchClient, output: Output, job_ids: Sequence[str]) -> None:
-    for job_id in job_ids:
-        try:
-            await client.jobs.delete(job_id)
-        except FireworksBatchError as error:
-            output.talk(f"{visible(job_id)} could not be deleted, and may run on: {error}")
-        else:
-            output.talk(f"{visible(job_id)} is deleted")
+    return f" ({visible(row.state)}{share})"

@@ -163,7 +163,10 @@ def test_a_server_cannot_steer_the_terminal():
     assert advise(TransportError("a\x1b[2Jb\nc")).problem == r"a\x1b[2Jb\nc"
 
 
-def test_hundreds_of_jobs_are_not_named():
-    """The command stays one that can be read."""
+def test_commands_can_be_pasted():
+    """They name each job, however many, with what a shell would take for something else quoted."""
     assert come_back(["a", "b"]) == ("fireworks-batch wait a b", "fireworks-batch delete a b")
-    assert come_back(["a"] * 21)[0] == "fireworks-batch wait JOB..."
+    assert come_back(["a"] * 500)[0].count(" a") == 500
+    assert come_back(["a;b"], ("--account", "acme"))[1] == (
+        "fireworks-batch delete 'a;b' --account acme"
+    )

@@ -97,8 +97,10 @@ def test_500_jobs_are_summed_up(terminal, server):
     assert len(text.splitlines()) < 24
     screen.process.send_signal(signal.SIGINT)
     assert screen.finish() == 130
-    assert "detached: 250 jobs run on" in screen.text
-    assert "fireworks-batch wait JOB..." in screen.text
+    assert screen.lines[-1] == "detached: 250 jobs run on"
+    for command in ("wait", "delete"):
+        pasted = re.search(rf"fireworks-batch {command} (.*?)\r\n", screen.raw.decode())
+        assert pasted[1].split() == jobs[1::2]
 
 
 def test_list_on_a_terminal_is_a_table(terminal, server):
@@ -159,8 +161,28 @@ def test_delete_on_interrupt_stops_the_job(terminal, server):
     screen.await_screen("reviews +RUNNING")
     screen.process.send_signal(signal.SIGINT)
     assert screen.finish() == 130
-    assert screen.lines == ["reviews is deleted"]
+    assert screen.lines == [
+        "deleting reviews; Ctrl-C again leaves what is left of it",
+        "reviews is deleted",
+    ]
     assert server.requests()[-1].method == "DELETE"
+
+
+def test_jobs_that_cannot_be_deleted_are_named(terminal, server):
+    """With the reason; one that is not there any more is not among them."""
+    for job in ("reviews", "titles", "gone"):
+        server.script_job(job, phases=["RUNNING"], **LONG)
+    server.add_fault("status", method="DELETE", path="*/reviews", status=403, times=None)
+    server.add_fault("status", method="DELETE", path="*/gone", status=404, times=None)
+    screen = terminal("wait", "reviews", "titles", "gone", "--delete-on-interrupt", columns=160)
+    screen.await_screen("reviews +RUNNING(.|\n)*gone +RUNNING")
+    screen.process.send_signal(signal.SIGINT)
+    assert screen.finish() == 130
+    deleting, deleted, left, stop = screen.lines
+    assert deleting.startswith("deleting 3 jobs; ")
+    assert deleted == "2 jobs are deleted"
+    assert left.startswith("reviews may run on: DELETE ")
+    assert stop == "  to delete: fireworks-batch delete reviews"
 
 
 # --- Nobody reads -------------------------------------------------------------------------------

@@ -111,3 +111,13 @@ def test_a_job_that_failed_early_has_none(cli, server):
     result = cli("results", "nightly")
     assert (result.code, result.out) == (3, "")
     assert result.err == "no output: the job ended before any row was done\n"
+
+
+def test_a_completed_job_without_output_is_trouble(cli, server):
+    """1, not 0: its rows were paid for, and are not there."""
+    server.script_job("nightly", phases=["COMPLETED"])
+    result = cli("results", "nightly")
+    assert (result.code, result.out) == (1, "")
+    assert result.err == (
+        "no output: the job completed, but its output dataset is gone or is empty\n"
+    )

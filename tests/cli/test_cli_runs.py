@@ -1,7 +1,9 @@
 """From requests to results on the command line, in this process, against an emulator."""
 
 import json
+import re
 import signal
+import time
 
 import pytest
 
@@ -217,10 +219,78 @@ def test_a_run_detaches(terminal, requests, server):
     screen.await_screen(r"running 0.0% \(0 of 10 rows\)|running \d")
     screen.process.send_signal(signal.SIGINT)
     assert screen.finish() == 130
-    assert "jobs run on, and the same call finds them again: nightly-" in screen.text
-    assert "  to come back: fireworks-batch run " in screen.text
-    assert "  to delete:    fireworks-batch delete JOB..." in screen.text
+    detached, again, stop = screen.lines[-3:]
+    (job_id,) = re.findall(r"^detached: (nightly-\w+-g0) runs on$", detached)
+    assert again.startswith("  to come back: fireworks-batch run ")
+    assert stop == f"  to delete:    fireworks-batch delete {job_id}"
+    assert "warning" not in screen.text
     assert {request.method for request in server.requests()} == {"GET", "POST"}
+
+
+def test_a_run_of_many_jobs_names_all_that_run_on(cli, terminal, requests, server, monkeypatch):
+    """In the command that deletes them, with the options that were needed to get at them."""
+    server.script_jobs(phases=["COMPLETED"])
+    server.script_jobs(phases=["RUNNING"], times=None)
+    options = ("--rows-per-job", "1", "--account", server.account_id)
+    monkeypatch.delenv("FIREWORKS_ACCOUNT_ID")
+    screen = terminal("run", str(requests), *MODEL, *options, columns=800)
+    screen.await_screen("1 of 10 jobs ended")
+    while sum(request.path.endswith("/batchInferenceJobs") for request in server.requests()) < 10:
+        time.sleep(0.01)
+    screen.process.send_signal(signal.SIGINT)
+    assert screen.finish() == 130
+    assert "detached: 9 jobs run on" in screen.text
+    words = screen.lines[-1].split("fireworks-batch delete ")[1].split()
+    running = {job["id"] for job in cli("list", "--json").objects if job["state"] == "RUNNING"}
+    assert ({*words[:-2]}, words[-2:]) == (running, ["--account", server.account_id])
+
+
+def test_a_run_deletes_its_jobs_on_interrupt(terminal, requests, server):
+    """And says so, once."""
+    server.script_jobs(phases=["RUNNING"])
+    screen = terminal("run", str(requests), *MODEL, "--delete-on-interrupt", columns=120)
+    screen.await_screen("running 0.0%")
+    screen.process.send_signal(signal.SIGINT)
+    assert screen.finish() == 130
+    deleting, deleted = screen.lines[-2:]
+    assert re.fullmatch("deleting batch-.*; Ctrl-C again leaves what is left of it", deleting)
+    assert re.fullmatch(r"batch-\w+-g0 is deleted", deleted)
+    assert "run on" not in screen.text
+    assert server.requests()[-1].method == "DELETE"
+
+
+def test_an_error_is_no_interrupt(terminal, requests, server):
+    """With --delete-on-interrupt, too: jobs that an error ends the following of run on."""
+    server.script_jobs(phases=["RUNNING"])
+    server.add_fault("status", status=402, method="GET", path="*/batchInferenceJobs/*", after=3)
+    screen = terminal("run", str(requests), *MODEL, "--delete-on-interrupt", columns=200)
+    assert screen.finish() == 8
+    assert "jobs run on, and the same call finds them again: batch-" in screen.text
+    assert "DELETE" not in {request.method for request in server.requests()}
+
+
+@pytest.mark.parametrize("command", ["run", "wait"])
+def test_a_second_interrupt_ends_the_deleting(terminal, requests, server, command):
+    """At once, with 130, no traceback, and the jobs that may still run, ready to be deleted."""
+    server.script_jobs(phases=["RUNNING"])
+    server.add_fault("hang", method="DELETE", times=None)
+    if command == "run":
+        screen = terminal("run", str(requests), *MODEL, "--delete-on-interrupt", columns=120)
+        screen.await_screen("running 0.0%")
+    else:
+        server.script_job("batch-g0", phases=["RUNNING"], window_seconds=10**7)
+        screen = terminal("wait", "batch-g0", "--delete-on-interrupt", columns=120)
+        screen.await_screen("batch-g0 +RUNNING")
+    screen.process.send_signal(signal.SIGINT)
+    screen.await_screen("Ctrl-C again")
+    while server.requests()[-1].method != "DELETE":
+        time.sleep(0.01)
+    screen.process.send_signal(signal.SIGINT)
+    assert screen.finish() == 130
+    assert "Traceback" not in screen.text
+    *_, left, stop = screen.lines
+    (job_id,) = re.findall("^(batch-.*) may run on: interrupted before there was an answer$", left)
+    assert stop == f"  to delete: fireworks-batch delete {job_id}"
 
 
 # --- demo ---------------------------------------------------------------------------------------
