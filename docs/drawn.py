@@ -15,7 +15,8 @@ COURSE = [("VALIDATING", 0), ("PENDING", 120), ("CREATING", 300), ("RUNNING", 42
 END = 1020
 LOST = [(480, FailureKind.LOST, None), (600, FailureKind.RATE_LIMITED, 120.0)]
 
-_WIDTH, _LEFT, _SCALE = 760, 20, 0.7
+_WIDTH, _LEFT, _SCALE = 760, 20, 0.62
+_LAST = 130  # seconds of the last state that are drawn: its name takes so many
 _FILLS = ["#d9e4f5", "#c5d5ef", "#aec5e8", "#8fb0df", "#7bbf8a"]
 
 
@@ -99,7 +100,7 @@ def _bands(last: float) -> Iterator[str]:
     ends = [since for _, since in COURSE[1:]] + [END]
     spans = [(name, since, end) for (name, since), end in zip(COURSE, ends, strict=True)]
     for (name, since, end), fill in zip(
-        [*spans, ("COMPLETED", END, max(last, END + 40))], _FILLS, strict=True
+        [*spans, ("COMPLETED", END, max(last, END + _LAST))], _FILLS, strict=True
     ):
         width = (end - since) * _SCALE
         yield (f'<rect x="{_x(since):.1f}" y="20" width="{width:.1f}" height="26" fill="{fill}"/>')

@@ -42,13 +42,16 @@ THEME = TerminalTheme(
         (212, 215, 220),
     ],
 )
-# rich's own format, without the fonts that it would fetch.
+# rich's own format, without the fonts that it would fetch, and without the frame that cuts what
+# hangs below the last line.
 FORMAT = re.sub(
     r"@font-face \{\{.*?\n    \}\}\n",
     "",
     __import__("rich._export_format", fromlist=["CONSOLE_SVG_FORMAT"]).CONSOLE_SVG_FORMAT,
     flags=re.DOTALL,
-).replace("Fira Code, monospace", "Menlo, Consolas, 'DejaVu Sans Mono', monospace")
+)
+FORMAT = FORMAT.replace("Fira Code, monospace", "Menlo, Consolas, 'DejaVu Sans Mono', monospace")
+FORMAT = FORMAT.replace(' clip-path="url(#{unique_id}-clip-terminal)"', "")
 
 
 class Terminal:
