@@ -11,9 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fireworks_batch import JobPhase
 from fireworks_batch.emulator import Emulator
-from fireworks_batch.states import JOB_PHASES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -78,16 +76,6 @@ async def test_every_snippet_runs(emulator, tmp_path, number):
     code, out, err = await run(emulator, program, cwd=tmp_path)
     assert (0, "") == (code, err)
     assert out
-
-
-def test_the_readme_has_the_states_of_the_table():
-    """Each state stands in the README beside its phase."""
-    rows = dict(re.findall(r"^\| (\w+) \| ([A-Z_, ]+?)(?:, and .*)? \|$", README, re.MULTILINE))
-    table = {
-        phase.value: {str(state) for state in JOB_PHASES if JOB_PHASES[state] is phase}
-        for phase in JobPhase
-    }
-    assert table == {phase: set(states.split(", ")) for phase, states in rows.items()}
 
 
 SHORT = [

@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
@@ -67,44 +69,18 @@ def test_the_environment_is_set(fireworks_emulator):
 
 # --- A user's project ---------------------------------------------------------------------------
 
-PROJECT = {
-    "pytest.ini": "[pytest]\nasyncio_default_fixture_loop_scope = function\n",
-    # The second line keeps pytest-asyncio 1.5 from making a loop that nobody closes.
-    "conftest.py": """
-pytest_plugins = ["fireworks_batch.pytest_plugin"]
-__import__("asyncio").set_event_loop(None)
-""",
-    "nightly.py": """
-import asyncio
-from fireworks_batch import BatchClient
-
-async def follow(job_id):
-    async with BatchClient() as client:
-        return await client.jobs.wait_until_terminal(job_id)
-
-def main(job_id):
-    return str(asyncio.run(follow(job_id)).state)
-""",
-    "test_nightly.py": """
-import nightly
-import pytest
-
-def test_main(fireworks_emulator):
-    fireworks_emulator.script_job("eval", phases=["PENDING", "RUNNING", "FAILED"])
-    assert nightly.main("eval") == "FAILED"
-
-def test_main_on_a_bad_network(fireworks_emulator):
-    fireworks_emulator.script_job("eval", phases=["RUNNING", "COMPLETED"])
-    fireworks_emulator.add_fault("reset", times=2)
-    assert nightly.main("eval") == "COMPLETED"
-
-@pytest.mark.asyncio
-async def test_follow(fireworks_emulator, fireworks_client):
-    fireworks_emulator.script_job("eval", phases=["COMPLETED"])
-    assert (await nightly.follow("eval")).is_success
-    assert (await fireworks_client.jobs.get("eval")).is_success
-""",
-}
+# The files of the page "Test your own code", by their captions.
+PAGE = Path(__file__).parents[1] / "docs" / "test-your-code.md"
+PROJECT = dict(
+    re.findall(
+        r"```\{code-block\} python\n:caption: (\S+)\n\n(.*?)```",
+        PAGE.read_text(encoding="utf-8"),
+        re.DOTALL,
+    )
+)
+PROJECT["pytest.ini"] = "[pytest]\nasyncio_default_fixture_loop_scope = function\n"
+# This keeps pytest-asyncio 1.5 from making a loop that nobody closes.
+PROJECT["conftest.py"] += '__import__("asyncio").set_event_loop(None)\n'
 
 
 def run_project(directory, *arguments):
@@ -121,7 +97,7 @@ def run_project(directory, *arguments):
 
 @pytest.fixture
 def project(tmp_path):
-    """A directory with a user's code and tests."""
+    """A directory with a user's code and tests, as the documentation shows them."""
     for name, text in PROJECT.items():
         (tmp_path / name).write_text(text)
     return tmp_path

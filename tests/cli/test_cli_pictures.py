@@ -16,6 +16,13 @@ def test_there_are_pictures():
     assert {ROOT / path for path in shown} <= {*PICTURES}
 
 
+def test_each_picture_is_shown():
+    """On a page of the documentation."""
+    pages = (ROOT / "docs").glob("*.md")
+    shown = re.findall(r"\((pictures/[\w-]+\.svg)\)", "".join(page.read_text() for page in pages))
+    assert {ROOT / "docs" / path for path in shown} == {*PICTURES}
+
+
 @pytest.mark.parametrize("picture", PICTURES, ids=lambda path: path.stem)
 def test_a_picture_fetches_nothing(picture):
     """No font and no image comes from elsewhere, and nothing in it runs."""
