@@ -1,7 +1,8 @@
 """A worker that may be killed: python pipeline_worker.py STORE SECONDS [JOB]
 
-Keeps a reference to the job in the file STORE and waits for SECONDS at most. Exits with 0 when
-the job has ended, and with 75 when it is to be run again: then without JOB, from the file.
+Keeps a reference to the job in STORE and waits for SECONDS at most. Exits with 0 when the job has
+ended, and with 75 when it is to be run again: then without JOB, which is a resource name, or an id
+in the account FIREWORKS_ACCOUNT_ID.
 """
 
 import asyncio
