@@ -1,8 +1,7 @@
 """A worker that may be killed: python pipeline_worker.py STORE SECONDS [JOB]
 
-Keeps a reference to the job in STORE and waits for SECONDS at most. Exits with 0 when the job has
-ended, and with 75 when it is to be run again: then without JOB, which is a resource name, or an id
-in the account FIREWORKS_ACCOUNT_ID.
+Keeps a reference to the job in STORE and waits for SECONDS at most. Exits with 0 when it has ended,
+with 75 when it is to be run again, without JOB: an id (in FIREWORKS_ACCOUNT_ID) or resource name.
 """
 
 import asyncio

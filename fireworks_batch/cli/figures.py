@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-__all__ = ["compact", "percent", "rate", "size", "visible"]
+__all__ = ["compact", "percent", "rate", "shortened", "size", "visible"]
 
 # What a terminal would obey instead of showing: names and messages come from a server.
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -14,6 +14,21 @@ _UNITS: Final = ((1e3, "k"), (1e6, "M"), (1e9, "G"), (1e12, "T"))
 def visible(text: str) -> str:
     """Return a text on one line with its control characters spelled out."""
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def shortened(text: str, room: int) -> str:
+    """Return a text that takes no more than so many columns: what is cut out is in its middle.
+
+    Ids of one run begin alike, and differ in what comes then.
+
+    Args:
+        text: On one line.
+        room: 3 or more.
+    """
+    if len(text) <= room:
+        return text
+    tail = (room - 1) // 2
+    return f"{text[: room - 1 - tail]}…{text[-tail:]}"
 
 
 def compact(number: int) -> str:

@@ -1,17 +1,19 @@
 """Write a listing: JSON or tabs as it comes, a table for people."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
 import attrs
 
-from fireworks_batch.cli.figures import visible
+from fireworks_batch.cli.figures import shortened, visible
 from fireworks_batch.cli.output import Output
 from fireworks_batch.listing import Listing
 
 __all__ = ["Columns", "fitting", "tell_all"]
 
 _T = TypeVar("_T")
+# Columns that an id has at least.
+_LEAST: Final = 8
 
 
 @attrs.frozen(kw_only=True)
@@ -84,12 +86,14 @@ def _draw(output: Output, headings: Sequence[str], rows: Sequence[Sequence[objec
     texts = [[_text(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(headings, *texts, strict=True)]
     count = fitting(widths, room=output.width)
+    # What comes first is cut if need be, so that all of what comes second can be read.
+    first = output.width - sum(2 + width for width in widths[1:count])
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for heading, cell in zip(headings[:count], rows[0], strict=False):
         justify: Literal["left", "right"] = "right" if type(cell) is int else "left"
         table.add_column(heading, no_wrap=True, overflow="ellipsis", justify=justify)
-    for row in texts:
-        table.add_row(*map(Text, row[:count]))
+    for name, *others in texts:
+        table.add_row(*map(Text, (shortened(name, max(_LEAST, first)), *others[: count - 1])))
     output.picture(table)
 
 

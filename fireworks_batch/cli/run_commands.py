@@ -21,7 +21,13 @@ from fireworks_batch.cli.interrupts import InterruptedByUserError
 from fireworks_batch.cli.leaving import delete_jobs, leave_jobs
 from fireworks_batch.cli.output import Output
 from fireworks_batch.cli.run_displays import RunDisplay
-from fireworks_batch.cli.run_lines import check_line, code_of_report, report_lines
+from fireworks_batch.cli.run_lines import (
+    adopted_lines,
+    anew_hint,
+    check_line,
+    code_of_report,
+    report_lines,
+)
 from fireworks_batch.cli.running import Options, Session, run
 from fireworks_batch.cli.settings import Settings, arguments_of
 from fireworks_batch.models import to_dict
@@ -96,6 +102,10 @@ def submit(options: Options, requests: Path, settings: Settings) -> ExitCode:
             return ExitCode.SUCCEEDED
         for job_id in ids:
             output.line(job_id)
+        for line in adopted_lines(submission.adopted):
+            output.talk(visible(line))
+        if submission.adopted:
+            output.talk(anew_hint(submission.adopted))
         if output.is_heard:
             output.talk(f"{submission.rows:,} rows; to follow: {come_back(ids)[0]}")
         return ExitCode.SUCCEEDED
@@ -168,6 +178,8 @@ def _tell(output: Output, result: BatchResult, terms: RunTerms) -> None:
         say(visible(line))
     if report.failed and terms.errors is None:
         output.talk("to see the rows that failed: the same command with --errors FILE")
+    if report.adopted:
+        output.talk(anew_hint(report.adopted))
 
 
 async def _leave(session: Session, job_ids: tuple[str, ...], *, deletes: bool) -> None:

@@ -1,5 +1,7 @@
 """A run, its check and its transfers as lines of text and JSON objects. Performs no I/O."""
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Final
 
 import attrs
@@ -9,9 +11,12 @@ from fireworks_batch.cli.exit_codes import ExitCode, code_of_state, worst
 from fireworks_batch.cli.figures import percent, rate, size
 from fireworks_batch.models import to_dict
 from fireworks_batch.run_models import CheckReport, RunProgress, RunReport
+from fireworks_batch.submission import AdoptedJob
 
 __all__ = [
     "Pace",
+    "adopted_lines",
+    "anew_hint",
     "check_line",
     "code_of_report",
     "progress_line",
@@ -89,11 +94,25 @@ def report_lines(report: RunReport) -> list[str]:
     lines += [f"bad rows left out: {report.skipped:,}"] if report.skipped else []
     lines += [f"job {job.job_id} {job.state}: {job.reason}" for job in bad[:_SHOWN]]
     lines += [f"and {len(bad) - _SHOWN} more jobs"] if len(bad) > _SHOWN else []
-    lines += [
-        f"job {job.job_id} had ended {job.state} before: its results are not new"
-        for job in report.adopted[:_SHOWN]
-    ]
-    return lines
+    return lines + adopted_lines(report.adopted)
+
+
+def adopted_lines(adopted: Sequence[AdoptedJob]) -> list[str]:
+    """Return what to say of jobs that had ended before this call; of several in one line."""
+    if len(adopted) < 2:
+        return [
+            f"job {job.job_id} had ended {job.state} before: its results are not new"
+            for job in adopted
+        ]
+    states = Counter(str(job.state) for job in adopted)
+    count = ", ".join(f"{number:,} {state}" for state, number in states.items())
+    return [f"{len(adopted):,} jobs had ended before ({count}): their results are not new"]
+
+
+def anew_hint(adopted: Sequence[AdoptedJob]) -> str:
+    """Return how to have new results in place of those."""
+    is_good = all(job.state.is_success for job in adopted)
+    return f"to run the same rows anew: another --name{'' if is_good else ', or --again'}"
 
 
 def code_of_report(report: RunReport) -> ExitCode:

@@ -189,15 +189,18 @@ class _Teller(logging.Handler):
         text = visible(record.getMessage())
         if self._is_verbose:
             self._output.talk(f"{record.levelname} {record.name}: {text}")
-        elif not self._is_told(record.name):
+        elif not self._is_told(record):
             self._output.talk(f"{record.levelname.lower()}: {text}", "yellow")
 
-    def _is_told(self, name: str) -> bool:
+    def _is_told(self, record: logging.LogRecord) -> bool:
         """Return whether people hear of it anyhow."""
-        if name == "fireworks_batch.wait":  # a live display has the lost looks in its rows
+        if record.name == "fireworks_batch.wait":  # a live display has the lost looks in its rows
             return self._output.is_live
-        # Who is interrupted says what becomes of the jobs, with commands.
-        return name == "fireworks_batch.run" and self._interrupts.are_told
+        if record.name != "fireworks_batch.run":
+            return False
+        # Who is interrupted says what becomes of the jobs, with commands. A job of which a state
+        # is known is one that had ended before: in the end there is a line about those.
+        return self._interrupts.are_told or hasattr(record, "fireworks_state")
 
 
 @contextlib.contextmanager

@@ -1,8 +1,9 @@
 """What a terminal shows while jobs are followed: tables made from rows. Performs no I/O."""
 
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
 
+import attrs
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -11,7 +12,7 @@ from rich.text import Text
 from fireworks_batch.cli.board import Row, Totals, slowest, totals
 from fireworks_batch.cli.durations import brief
 from fireworks_batch.cli.exit_codes import ExitCode
-from fireworks_batch.cli.figures import compact, percent, rate, visible
+from fireworks_batch.cli.figures import compact, percent, rate, shortened, visible
 from fireworks_batch.states import JobPhase
 
 __all__ = ["bar", "screen"]
@@ -21,6 +22,8 @@ __all__ = ["bar", "screen"]
 _WORTH_SAYING: Final = 90.0
 # Columns below which words need all the room.
 _NARROW: Final = 50
+# Columns that an id has at least.
+_LEAST: Final = 8
 
 _STYLES: Final = {
     JobPhase.QUEUED: "cyan",
@@ -52,51 +55,71 @@ def screen(rows: Sequence[Row], *, width: int, height: int) -> RenderableType:
 
 
 def bar(share: float | None, words: str, *, width: int) -> RenderableType:
-    """Return a line of a bar, if a share of 100 is known, and words beside it."""
+    """Return a bar, if a share of 100 is known, and words beside it, or below for want of room."""
     if share is None or width < _NARROW:
-        return _line(words)
+        return Text(words)
+    long = min(30, width // 4)
+    line = ProgressBar(total=100, completed=share, complete_style="green")
     grid = Table.grid(padding=(0, 1, 0, 0))
-    grid.add_column(width=min(30, width // 4))
-    grid.add_column(no_wrap=True, overflow="ellipsis")
-    grid.add_row(ProgressBar(total=100, completed=share, complete_style="green"), Text(words))
+    grid.add_column(width=long)
+    if long + 1 + len(words) > width:
+        grid.add_row(line)
+        return Group(grid, Text(words))
+    grid.add_column()
+    grid.add_row(line, Text(words))
     return grid
 
 
 # --- The table ----------------------------------------------------------------------------------
 
 
+@attrs.frozen
+class _Column:
+    """One column of the table."""
+
+    heading: str
+    cell: Callable[[Row], RenderableType]
+    usual: int
+    """How wide it usually is; ids do not grow and shrink with figures that are narrower."""
+
+    options: dict[str, Any]
+
+    def width(self, cells: Iterable[RenderableType]) -> int:
+        """Return the width that it takes with some cells."""
+        lengths = [len(str(cell)) for cell in cells if isinstance(cell, str | Text)]
+        return max(self.usual, len(self.heading), *lengths)
+
+
 def _table(rows: Sequence[Row], width: int) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), expand=False)
     columns = _columns(width)
-    for heading, _, options in columns:
-        table.add_column(heading, header_style="dim", no_wrap=True, **options)  # type: ignore[arg-type]
-    for row in rows:
-        table.add_row(*(cell(row) for _, cell, _ in columns))
+    cells = [[column.cell(row) for column in columns] for row in rows]
+    table.add_column("job", header_style="dim", no_wrap=True, overflow="ellipsis", min_width=8)
+    room = width
+    for number, column in enumerate(columns):
+        table.add_column(column.heading, header_style="dim", no_wrap=True, **column.options)
+        room -= 1 + column.width(line[number] for line in cells)
+    for row, line in zip(rows, cells, strict=True):
+        # Figures that are cut say nothing, an id may still be known.
+        table.add_row(Text(shortened(visible(row.job_id), max(_LEAST, room))), *line)
     return table
 
 
-_Column = tuple[str, Callable[[Row], RenderableType], dict[str, object]]
-
-
 def _columns(width: int) -> list[_Column]:
-    """Return the columns that there is room for; the job, its state and percent always are."""
-    right: dict[str, object] = {"justify": "right"}
-    columns: list[tuple[int, _Column]] = [
-        (0, ("job", _job, {"overflow": "ellipsis", "ratio": None, "min_width": 8})),
-        (0, ("state", _state, {"overflow": "ellipsis"})),
-        (60, ("", _bar, {"width": 8 if width < 100 else 20})),
-        (0, ("done", lambda row: percent(row.percent), right)),
-        (70, ("ok", lambda row: _count(row.succeeded, ""), right)),
-        (50, ("failed", lambda row: _count(row.failed, "red"), right)),
-        (80, ("rate", lambda row: rate(row.rate), right)),
-        (50, ("left", lambda row: "" if row.eta is None else brief(row.eta), right)),
-        (40, ("", _note, {"overflow": "ellipsis"})),
+    """Return the columns beside the job that there is room for; state and percent always are."""
+    right = {"justify": "right"}
+    wide = 8 if width < 100 else 20
+    columns = [
+        (0, _Column("state", _state, 9, {"overflow": "ellipsis"})),
+        (60, _Column("", _bar, wide, {"width": wide})),
+        (0, _Column("done", lambda row: percent(row.percent), 5, right)),
+        (70, _Column("ok", lambda row: _count(row.succeeded, ""), 5, right)),
+        (50, _Column("failed", lambda row: _count(row.failed, "red"), 6, right)),
+        (80, _Column("rate", lambda row: rate(row.rate), 7, right)),
+        (50, _Column("left", _left, 4, right)),
+        (40, _Column("", _note, 0, {"overflow": "ellipsis"})),
     ]
     return [column for least, column in columns if width >= least]
-
-
-def _job(row: Row) -> Text:
-    return Text(visible(row.job_id))
 
 
 def _state(row: Row) -> Text:
@@ -120,6 +143,10 @@ def _bar(row: Row) -> RenderableType:
 
 def _count(number: int, style: str) -> Text:
     return Text(compact(number), style) if number else Text("")
+
+
+def _left(row: Row) -> str:
+    return "" if row.eta is None else brief(row.eta)
 
 
 def _note(row: Row) -> Text:

@@ -8,9 +8,16 @@ import time
 import pytest
 
 from fireworks_batch.cli.exit_codes import ExitCode
-from fireworks_batch.cli.run_lines import Pace, code_of_report, progress_line, report_lines
+from fireworks_batch.cli.run_lines import (
+    Pace,
+    adopted_lines,
+    code_of_report,
+    progress_line,
+    report_lines,
+)
 from fireworks_batch.run_models import JobReport, RunProgress, RunReport, RunStage
 from fireworks_batch.states import JobState
+from fireworks_batch.submission import AdoptedJob
 
 pytest_plugins = ["fireworks_batch.pytest_plugin"]
 
@@ -293,6 +300,23 @@ def test_a_second_interrupt_ends_the_deleting(terminal, requests, server, comman
     assert stop == f"  to delete: fireworks-batch delete {job_id}"
 
 
+@pytest.mark.parametrize(
+    ("state", "hint"), [("COMPLETED", "another --name"), ("FAILED", "another --name, or --again")]
+)
+def test_jobs_that_had_ended_are_told_once(cli, requests, server, state, hint):
+    """In one line, however many, with the way to new results; submit says it, too."""
+    server.script_jobs(phases=[state], times=None)
+    options = (*MODEL, "--rows-per-job", "5")
+    cli("run", str(requests), *options)
+    again = cli("run", str(requests), *options)
+    submitted = cli("submit", str(requests), *options)
+    line = f"2 jobs had ended before (2 {state}): their results are not new"
+    for result in (again, submitted):
+        assert result.err.count(f"{line}\n") == 1
+        assert f"to run the same rows anew: {hint}\n" in result.err
+        assert "warning" not in result.err
+
+
 # --- demo ---------------------------------------------------------------------------------------
 
 
@@ -374,6 +398,15 @@ def a_report(succeeded=10, state="COMPLETED", reason="", **members):
 def test_the_code_of_a_run(report, code):
     """Complete is complete, whatever its jobs went through; else the worst of them counts."""
     assert code_of_report(report) is code
+
+
+def test_one_job_that_had_ended_is_named():
+    """With its state."""
+    adopted = AdoptedJob(job_id="a-g0", state=JobState("EXPIRED"), age=None)
+    assert adopted_lines(()) == []
+    assert adopted_lines((adopted,)) == [
+        "job a-g0 had ended EXPIRED before: its results are not new"
+    ]
 
 
 def test_a_report_names_jobs_that_ended_badly():

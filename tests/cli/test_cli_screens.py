@@ -22,7 +22,7 @@ from fireworks_batch import (
 )
 from fireworks_batch.cli.board import Board, Ending, Row, slowest, totals
 from fireworks_batch.cli.exit_codes import ExitCode
-from fireworks_batch.cli.screens import screen
+from fireworks_batch.cli.screens import bar, screen
 
 CODES = re.compile(r"\x1b\[[0-9;]*m")
 NOON = datetime(2026, 9, 14, 12, tzinfo=UTC)
@@ -224,6 +224,33 @@ def test_at_40_columns_job_state_and_percent_stay():
     heading, line = drawn([RUNNING], width=40)
     assert heading.split() == ["job", "state", "done"]
     assert line.split() == ["nightly-eval", "RUNNING", "45.0%"]
+
+
+@pytest.mark.parametrize("width", [40, 50, 60, 70, 80])
+def test_a_long_id_is_cut_in_its_middle_and_no_figure_is(width):
+    """As a run makes them: a name, what is different about the job, and a generation."""
+    row = attrs.evolve(RUNNING, job_id="nightly-2026-11-23-5fnhbr3ecgsmjqgrkdtx-g0")
+    heading, line = drawn([row], width=width)
+    job, *others = line.split()
+    assert re.fullmatch(r"nigh[\w-]*…[\w-]+-g0", job)
+    assert "…" not in heading
+    assert not {"RUNNING", "45.0%"} - {*others}
+    assert width - 9 <= len(line) <= width  # a bar, a rate and what is left may be shorter
+
+
+def test_words_that_do_not_fit_beside_a_bar_stand_below():
+    """And on a narrow terminal they are all there is, on as many lines as they take."""
+    words = "running 40.0% (160 of 400 rows), 0 of 8 jobs ended 308/s 1.2s left"
+
+    def lines(width):
+        out = io.StringIO()
+        Console(file=out, width=width).print(bar(40.0, words, width=width))
+        return out.getvalue().splitlines()
+
+    assert len(lines(100)) == 1
+    assert [set(line) <= set("━╸╺ ") for line in lines(80)] == [True, False]
+    assert lines(80)[1].strip() == words
+    assert " ".join(map(str.strip, lines(40))) == words
 
 
 @pytest.mark.parametrize(
