@@ -365,7 +365,7 @@ def _home() -> Path | None:
 
 def _tell_unknown(member: OpenEnum) -> None:
     _log.warning(
-        "the server says %s %r, which this release does not know; it is passed on as it is",
+        "%s %r is none that this release knows; it is passed on as it is",
         type(member).__name__,
         member.wire,
     )

@@ -44,6 +44,11 @@ class ProgressBoard:
             self._under_way[job_id] = None
             self._say()
 
+    def forget(self, job_id: str) -> None:
+        """Take note that a job was not created after all."""
+        del self._under_way[job_id]
+        self._say()
+
     def see(self, job: BatchInferenceJob) -> None:
         """Take what a job says of itself."""
         progress = job.job_progress

@@ -67,6 +67,7 @@ class Run:
             services.upload,
             wall=services.wall,
             on_job=self._begin,
+            on_refusal=self._forget,
         )
         self._persistence = Persistence(
             policy=options.poll or services.poll,
@@ -201,6 +202,10 @@ class Run:
     def _begin(self, job_id: str) -> None:
         self._abort.begin(job_id)
         self._board.begin(job_id)
+
+    def _forget(self, job_id: str) -> None:
+        self._abort.end(job_id)
+        self._board.forget(job_id)
 
     async def _run_shard(self, collector: Collector, shard: Shard, terms: JobTerms) -> None:
         async with self._in_flight:

@@ -14,7 +14,12 @@ import attrs
 
 from fireworks_batch.dataset_model import Dataset
 from fireworks_batch.datasets import Datasets
-from fireworks_batch.errors import ConfigurationError, JobGoneError, NotFoundError
+from fireworks_batch.errors import (
+    APIStatusError,
+    ConfigurationError,
+    JobGoneError,
+    NotFoundError,
+)
 from fireworks_batch.generations import (
     MOST_GENERATIONS,
     Adopt,
@@ -86,6 +91,7 @@ class Submitter:
         *,
         wall: Callable[[], datetime],
         on_job: Callable[[str], None] = lambda _: None,
+        on_refusal: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Take what it needs.
 
@@ -95,12 +101,14 @@ class Submitter:
             upload: Uploads a dataset on terms, and waits until it is READY.
             wall: Returns the time of day, aware, in UTC.
             on_job: Called with the id of each job that is about to be created or is under way.
+            on_refusal: Called with the id of one that was not created after all.
         """
         self._jobs = jobs
         self._datasets = datasets
         self._upload_on_terms = upload
         self._wall = wall
         self._on_job = on_job
+        self._on_refusal = on_refusal
         self._uploads = asyncio.Semaphore(_UPLOADS)
 
     async def submit(self, shard: ShardFile, terms: JobTerms) -> ShardSubmission:
@@ -194,7 +202,12 @@ class Submitter:
         else:
             arguments["continued_from"] = continued_from
         self._on_job(job_id)
-        return await self._jobs.create(**arguments)
+        try:
+            return await self._jobs.create(**arguments)
+        except APIStatusError as error:
+            if error.status < 500 and not error.lost_before:
+                self._on_refusal(job_id)
+            raise
 
     async def _upload(self, shard: ShardFile, dataset_id: str, limits: Limits) -> str:
         async with self._uploads:

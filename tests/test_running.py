@@ -340,6 +340,21 @@ async def test_progress_names_the_jobs_under_way(client, emulator, requests):
     assert () == seen[-1][0]
 
 
+@pytest.mark.parametrize(("fault", "runs_on"), [("status", False), ("drop_answer", True)])
+async def test_a_refused_job_is_not_said_to_run_on(client, emulator, requests, fault, runs_on):
+    """It is not there; of one whose creation nobody answered, that is not known."""
+    path = "*/batchInferenceJobs"
+    if runs_on:
+        emulator.add_fault("drop_answer", method="POST", path=path)
+    emulator.add_fault("status", status=422, path=path, times=None)
+    emulator.add_fault("status", status=422, path=f"{path}/*", after=1, times=None)
+    seen = []
+    with pytest.raises(BadRequestError) as caught:
+        await client.run(requests, model=MODEL, on_progress=seen.append)
+    assert runs_on == bool(seen[-1].under_way)
+    assert runs_on == any("run on" in note for note in getattr(caught.value, "__notes__", []))
+
+
 async def test_what_the_progress_function_raises_ends_the_run(client, requests):
     """It is the caller's own way to stop, and comes through as it is."""
 

@@ -1,5 +1,6 @@
 """What went wrong, in words of the command line, and what to do about it. Performs no I/O."""
 
+import re
 import shlex
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -13,6 +14,8 @@ from fireworks_batch.cli.figures import visible
 __all__ = ["Advice", "advise", "come_back"]
 
 _PROGRAM: Final = "fireworks-batch"
+# What every account has: where it is not found, the account or the API is another.
+_LISTING: Final = re.compile(r"GET \S*/(accounts|batchInferenceJobs|datasets): ")
 
 
 @attrs.frozen
@@ -97,6 +100,8 @@ def _suspended(error: errors.AccountSuspendedError) -> Advice:
 
 
 def _not_found(error: errors.NotFoundError) -> Advice:
+    if _LISTING.match(str(error)):
+        return Advice(str(error), ("check --base-url, which is without /v1, and --account",))
     return Advice(
         str(error),
         (
@@ -141,12 +146,16 @@ def _configuration(error: errors.ConfigurationError) -> Advice:
             ),
         )
     hint = ("say which: --account ID",) if "account_id=" in text else ()
-    return Advice(text.partition(": pass account_id=")[0], hint)
+    # What the library may be told, and this program may not.
+    for words in (": pass account_id=", ", or pass allow_insecure_http="):
+        text = text.partition(words)[0]
+    return Advice(text, hint)
 
 
 def _not_finished(error: errors.JobNotFinishedError) -> Advice:
     again, _ = come_back([error.job.id])
-    return Advice(str(error), (f"wait for its end first: {again}",))
+    problem = f"job {error.job.id} has not ended: it is {error.job.state}"
+    return Advice(problem, (f"wait for its end first: {again}",))
 
 
 def _input_rows(error: errors.InputRowsError) -> Advice:

@@ -12,6 +12,7 @@ from fireworks_batch import (
     FireworksBatchError,
     InputRowsError,
     JobGoneError,
+    JobNotFinishedError,
     JobOutcomeError,
     JobRef,
     JobStalledError,
@@ -149,6 +150,30 @@ def test_a_file_that_cannot_be_read_is_named():
     """With the system's reason."""
     advice = advise(FileNotFoundError(2, "No such file or directory", "rows.jsonl"))
     assert advice.problem == "rows.jsonl: No such file or directory"
+
+
+def test_a_listing_that_is_not_there_is_another_api():
+    """No command that would list something else helps then."""
+    error = NotFoundError("GET /v1/accounts: 404 NOT_FOUND: Not Found", status=404)
+    assert advise(error).hints == ("check --base-url, which is without /v1, and --account",)
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (
+            ConfigurationError("use 'https://…', or pass allow_insecure_http=True if that is so"),
+            "use 'https://…'",
+        ),
+        (
+            JobNotFinishedError("wait with client.jobs", job=snapshot("RUNNING").job),
+            "job nightly has not ended: it is RUNNING",
+        ),
+    ],
+)
+def test_what_only_the_library_may_be_told_is_left_out(error, problem):
+    """The command line has other ways out."""
+    assert advise(error).problem == problem
 
 
 def test_what_nobody_thought_of_is_to_be_reported():
