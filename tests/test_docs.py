@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import fireworks_batch
-from fireworks_batch import FireworksBatchError, JobState
+from fireworks_batch import FireworksBatchError, JobState, emulator
 from fireworks_batch.cli.exit_codes import ExitCode, worst
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -23,6 +23,14 @@ def test_every_public_name_is_in_the_reference(name):
     page = (DOCS / ("errors.md" if is_error else "reference.md")).read_text(encoding="utf-8")
 
     assert re.search(rf"`{name}`" if is_error else rf":: {name}$", page, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", emulator.__all__)
+def test_every_name_of_the_emulator_is_in_the_reference(name):
+    """Users' tests need them."""
+    page = (DOCS / "reference.md").read_text(encoding="utf-8")
+
+    assert re.search(rf":: {name}$", page, re.MULTILINE)
 
 
 def test_every_page_can_be_reached():
