@@ -5,6 +5,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
+import attrs
+
 from fireworks_batch.cli.advice import advise
 from fireworks_batch.cli.board import Board, Ending
 from fireworks_batch.cli.lines import change_line, change_record, ending_record
@@ -14,7 +16,7 @@ from fireworks_batch.progress import JobSnapshot
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["Display", "Shown", "display_for", "keep_drawn", "shown"]
+__all__ = ["Display", "Shown", "Words", "display_for", "keep_drawn", "shown"]
 
 _T = TypeVar("_T")
 
@@ -146,6 +148,18 @@ class Shown(Protocol):
     def picture(self) -> tuple[float | None, str]:
         """Return a share of 100, or None, and the words beside the bar."""
         ...
+
+
+@attrs.frozen
+class Words:
+    """What is done, where nobody knows how far it is."""
+
+    text: str
+    """The words."""
+
+    def picture(self) -> tuple[None, str]:
+        """Return them."""
+        return None, self.text
 
 
 async def shown(output: Output, display: Shown, work: Awaitable[_T]) -> _T:

@@ -31,7 +31,7 @@ def leave_jobs(
         again: The command to come back with; None for one that waits.
     """
     wait, stop = come_back(job_ids, session.connection)
-    lines = []
+    lines = [] if job_ids or not again else ["interrupted: there is no job yet"]
     if job_ids:
         runs = "run on" if len(job_ids) > 1 else "runs on"
         lines.append(f"detached: {_named(job_ids)} {runs}{state}")

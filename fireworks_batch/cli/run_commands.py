@@ -13,7 +13,7 @@ import attrs
 
 from fireworks_batch.batch_result import BatchResult
 from fireworks_batch.cli.advice import come_back
-from fireworks_batch.cli.displays import shown
+from fireworks_batch.cli.displays import Words, shown
 from fireworks_batch.cli.durations import parse_duration
 from fireworks_batch.cli.exit_codes import ExitCode
 from fireworks_batch.cli.figures import visible
@@ -75,10 +75,11 @@ def check(
     """Look at requests, and name the rows that the server would refuse."""
 
     async def work(session: Session) -> ExitCode:
-        report = await session.client.check(
+        output = session.output
+        checking = session.client.check(
             requests, model=model, system_prompt=system_prompt, max_problems=most
         )
-        output = session.output
+        report = await shown(output, Words("checking"), checking)
         if output.as_json:
             output.record({**to_dict(report), "is_good": report.is_good})
         for problem in () if output.as_json else report.problems:
@@ -95,8 +96,10 @@ def submit(options: Options, requests: Path, settings: Settings) -> ExitCode:
     """Make sure that the server has the jobs, and write their ids."""
 
     async def work(session: Session) -> ExitCode:
-        submission = await session.client.submit(requests, **arguments_of(settings))
-        output, ids = session.output, [job.job_id for job in submission.jobs]
+        output, arguments = session.output, arguments_of(settings)
+        submitting = session.client.submit(requests, **arguments)
+        submission = await shown(output, Words("checking and submitting"), submitting)
+        ids = [job.job_id for job in submission.jobs]
         if output.as_json:
             output.record(to_dict(submission))
             return ExitCode.SUCCEEDED

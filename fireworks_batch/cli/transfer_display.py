@@ -7,9 +7,10 @@ __all__ = ["TransferDisplay", "transfer_line"]
 
 
 def transfer_line(what: str, done: int, total: int) -> str:
-    """Return how far an up- or download is, in words."""
-    share = percent(100 * done / total) if total else ""
-    return f"{what} {share} ({size(done)} of {size(total)})"
+    """Return how far an up- or download is, in words; all alone while its size is not known."""
+    if not total:
+        return what
+    return f"{what} {percent(100 * done / total)} ({size(done)} of {size(total)})"
 
 
 class TransferDisplay:

@@ -80,7 +80,8 @@ def _parser(program: str) -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="position of a switch for what is not known of the service; may be repeated",
+        help="position of a switch for what is not known of the service, a wrong name lists all; "
+        "may be repeated",
     )
     parser.add_argument(
         "--requests-per-minute", type=int, help="limit of the account, in emulated minutes"

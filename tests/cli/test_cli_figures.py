@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from fireworks_batch import ConfigurationError
 from fireworks_batch.cli.durations import brief, parse_duration
-from fireworks_batch.cli.figures import compact, percent, rate, size, visible
+from fireworks_batch.cli.figures import compact, percent, rate, shortened, size, visible
+from fireworks_batch.cli.transfer_display import transfer_line
 
 
 @pytest.mark.parametrize(
@@ -128,3 +129,21 @@ def test_sizes_are_decimal(count, text):
 def test_a_foreign_text_cannot_steer_the_terminal():
     """Escapes, line breaks and turned writing are spelled out; other letters stay."""
     assert visible("a\x1b[2Jb\nc\u202ed é 漢") == r"a\x1b[2Jb\nc\u202ed é 漢"
+
+
+@given(st.text(max_size=50), st.integers(3, 60))
+def test_a_shortened_text_has_both_its_ends(text, room):
+    """It takes the room that there is, and says where something is left out."""
+    short = shortened(text, room)
+    assert len(short) == min(len(text), room)
+    if len(text) > room:
+        head, _, tail = short[: room // 2], short[room // 2], short[room // 2 + 1 :]
+        assert text.startswith(head)
+        assert text.endswith(tail)
+        assert "…" in short
+
+
+def test_a_transfer_in_a_line():
+    """How much of how much; the word alone while nobody knows."""
+    assert transfer_line("uploading", 0, 0) == "uploading"
+    assert transfer_line("uploading", 500_000, 2_000_000) == "uploading 25.0% (500.0 kB of 2.0 MB)"

@@ -1,6 +1,7 @@
 """From requests to results on the command line, in this process, against an emulator."""
 
 import json
+import os
 import re
 import signal
 import time
@@ -232,6 +233,34 @@ def test_a_run_detaches(terminal, requests, server):
     assert stop == f"  to delete:    fireworks-batch delete {job_id}"
     assert "warning" not in screen.text
     assert {request.method for request in server.requests()} == {"GET", "POST"}
+
+
+def test_before_there_is_a_job_an_interrupt_names_none(terminal, requests, server):
+    """It says so, and how to begin again."""
+    server.add_fault("hang", path="*/datasets*", times=None)
+    screen = terminal("run", str(requests), *MODEL, columns=200)
+    screen.await_screen("running 0.0%")
+    screen.process.send_signal(signal.SIGINT)
+    assert screen.finish() == 130
+    said, again = screen.lines
+    assert said == "interrupted: there is no job yet"
+    assert again.startswith("  to come back: fireworks-batch run ")
+
+
+@pytest.mark.parametrize("command", ["check", "submit"])
+def test_what_takes_time_says_what_it_does(terminal, server, tmp_path, command):
+    """Nobody looks at an empty screen."""
+    server.add_fault("hang", times=None)
+    path = tmp_path / "big.jsonl"
+    options = MODEL
+    if command == "check":  # it sends nothing, and only reading takes its time
+        os.mkfifo(path)
+        options = ()
+    else:
+        written(path, a_request(0))
+    screen = terminal(command, str(path), *options)
+    screen.await_screen("checking" if command == "check" else "checking and submitting")
+    screen.process.kill()
 
 
 def test_a_run_of_many_jobs_names_all_that_run_on(cli, terminal, requests, server, monkeypatch):
