@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import fireworks_batch
+import fireworks_batch_cli
 from fireworks_batch import FireworksBatchError, JobState, emulator
 from fireworks_batch.cli.exit_codes import ExitCode, worst
 
@@ -75,7 +76,7 @@ def test_the_drawn_table_has_each_state_once():
 
 def test_the_page_on_the_command_line_has_each_variable():
     """Each by which an option can be given."""
-    options = (DOCS.parent / "fireworks_batch_cli").glob("*.py")
+    options = Path(fireworks_batch_cli.__file__).parent.glob("*.py")
     given = {
         name
         for path in options
