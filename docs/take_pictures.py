@@ -242,7 +242,7 @@ async def main() -> None:
         prepare=one_job,
         interrupt="to delete",
     )
-    await take("demo", "fireworks-batch demo", "review-24", lines=30)
+    await take("demo", "fireworks-batch demo", "review-24", lines=40)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """``fireworks-batch get``, ``list`` and ``delete``."""
 
+import asyncio
 from collections.abc import Sequence
+from typing import Final
 
 from fireworks_batch.cli.advice import advise
 from fireworks_batch.cli.exit_codes import ExitCode, code_of_error, worst
@@ -11,6 +13,9 @@ from fireworks_batch.cli.running import Options, Session, run
 from fireworks_batch.errors import NotFoundError
 
 __all__ = ["delete", "get", "list_all"]
+
+# Small accounts have ten requests a minute, and no request waits for its turn for ever.
+_AT_A_TIME: Final = 20
 
 _COLUMNS = Columns(
     headings=("job", "state", "ok", "failed", "rows", "created", "model"),
@@ -54,15 +59,26 @@ def delete(options: Options, jobs: Sequence[str], *, wait: bool) -> ExitCode:
     """Delete jobs, each for itself: one that is not there does not save the others."""
 
     async def work(session: Session) -> ExitCode:
-        codes = []
-        for job in dict.fromkeys(jobs):
-            try:
-                await session.client.jobs.delete(job, wait=wait)
-            except NotFoundError as error:
-                session.output.advise(advise(error))
-                codes.append(code_of_error(error))
-            else:
-                session.output.talk(f"{visible(job)} is {'gone' if wait else 'being deleted'}")
-        return worst(codes)
+        turns = asyncio.Semaphore(_AT_A_TIME)
+        async with asyncio.TaskGroup() as group:
+            deleting = [
+                group.create_task(_delete_one(session, job, turns, wait=wait))
+                for job in dict.fromkeys(jobs)
+            ]
+        return worst(each.result() for each in deleting)
 
     return run(options, work)
+
+
+async def _delete_one(
+    session: Session, job: str, turns: asyncio.Semaphore, *, wait: bool
+) -> ExitCode:
+    output = session.output
+    async with turns:
+        try:
+            await session.client.jobs.delete(job, wait=wait)
+        except NotFoundError as error:
+            output.advise(advise(error))
+            return code_of_error(error)
+        output.talk(f"{visible(job)} is {'gone' if wait else 'being deleted'}")
+        return ExitCode.SUCCEEDED

@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 
 import attrs
 
+from fireworks_batch.cli.displays import Words, shown
 from fireworks_batch.cli.exit_codes import ExitCode, code_of_job
 from fireworks_batch.cli.figures import visible
 from fireworks_batch.cli.output import Output
@@ -57,7 +58,9 @@ async def write_results(session: Session, job: str, terms: ResultsTerms) -> Exit
     """Write the rows of a job, and return the code for both."""
     terms.check()
     reading = session.client.results(job, expected=terms.requests, lineage=terms.lineage)
-    async with reading as rows, AsyncExitStack() as stack:
+    async with AsyncExitStack() as stack:
+        entering = stack.enter_async_context(reading)
+        rows = await shown(session.output, Words("downloading the results"), entering)
         good = await stack.enter_async_context(_sink(session.output, terms.output))
         bad = await stack.enter_async_context(_sink(None, terms.errors))
         async for row in rows:

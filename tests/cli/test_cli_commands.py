@@ -80,6 +80,18 @@ def test_delete_stops_jobs(cli, server):
     assert cli("get", "one").code == 2
 
 
+def test_jobs_are_deleted_together(cli, server):
+    """Those that are not there are named, and the time is not that of one after the other."""
+    jobs = [f"job-{number:02}" for number in range(30)]
+    for job in jobs[1:]:
+        server.script_job(job, phases=["RUNNING"])
+    result = cli("delete", *jobs)
+    assert result.code == 2
+    gone = {line.split()[0] for line in result.err.splitlines() if "being deleted" in line}
+    assert gone == {*jobs[1:]}
+    assert "job-00: 404" in result.err
+
+
 def test_delete_goes_on_after_a_job_that_is_not_there(cli, server):
     """The other is deleted all the same, and the code tells of the first."""
     server.script_job("two", phases=["RUNNING"])

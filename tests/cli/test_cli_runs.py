@@ -235,6 +235,25 @@ def test_a_run_detaches(terminal, requests, server):
     assert {request.method for request in server.requests()} == {"GET", "POST"}
 
 
+def test_a_bar_does_not_hide_a_bad_network(terminal, requests, server):
+    """Of looks that all jobs lose at once, the first is told above it."""
+    server.script_jobs(phases=["RUNNING"], times=None)
+    options = ("--rows-per-job", "1")
+    screen = terminal("run", str(requests), *MODEL, *options, columns=200, lines=40)
+    screen.await_screen("0 of 10 jobs ended")
+    while sum(request.path.endswith("/batchInferenceJobs") for request in server.requests()) < 10:
+        time.sleep(0.01)
+    server.add_fault("status", status=503, method="GET", times=None)
+    text = screen.await_screen("warning: job 'batch-.*a look failed .*503")
+    before = len(server.requests())
+    while len(server.requests()) < before + 30:
+        time.sleep(0.01)
+    screen.process.send_signal(signal.SIGINT)
+    assert screen.finish() == 130
+    assert "0 of 10 jobs ended" in text
+    assert screen.text.count("warning: ") == 1
+
+
 def test_before_there_is_a_job_an_interrupt_names_none(terminal, requests, server):
     """It says so, and how to begin again."""
     server.add_fault("hang", path="*/datasets*", times=None)
