@@ -28,6 +28,7 @@ from fireworks_batch.emulator import Emulator
 PICTURES = Path(__file__).parent / "pictures"
 SPEED = 240
 PATIENCE = 60.0
+SCALE = 0.74  # of the pixels that rich takes for a letter; 80 columns fit on a page
 THEME = TerminalTheme(
     (24, 26, 31),
     (212, 215, 220),
@@ -126,7 +127,13 @@ def picture(screen: pyte.Screen, command: str) -> str:
     drawn = console.export_svg(
         title="fireworks-batch", theme=THEME, code_format=FORMAT, unique_id="picture"
     )
+    drawn = re.sub(r'viewBox="0 0 (\d+)', _with_width, drawn, count=1)
     return re.sub(r"[ \t]+$", "", drawn, flags=re.MULTILINE)
+
+
+def _with_width(found: re.Match[str]) -> str:
+    """Let letters be of one size, however wide the terminal: a page would stretch the picture."""
+    return f'width="{int(found[1]) * SCALE:.0f}" {found[0]}'
 
 
 def _line(screen: pyte.Screen, number: int) -> Text:
