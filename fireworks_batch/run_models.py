@@ -10,6 +10,7 @@ import attrs
 
 from fireworks_batch.errors import InputRowsError
 from fireworks_batch.input_rows import RowProblem
+from fireworks_batch.progress import JobSnapshot
 from fireworks_batch.states import JobState
 from fireworks_batch.submission import AdoptedJob
 
@@ -152,6 +153,10 @@ class RunProgress:
     """Ids of the jobs that may be running, the oldest first: a job is among them from just before
     it is created until it is seen to have ended. What to wait for, or to delete, if the run is
     given up."""
+
+    snapshots: tuple[JobSnapshot, ...] = ()
+    """The newest look at each job that was waited for, those that have ended too, in the order of
+    the first look."""
 
     @property
     def percent(self) -> float | None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from fireworks_batch.models import BatchInferenceJob
+from fireworks_batch.progress import JobSnapshot
 from fireworks_batch.run_models import RunProgress, RunStage
 
 __all__ = ["ProgressBoard"]
@@ -24,6 +25,7 @@ class ProgressBoard:
         self._submitted: set[str] = set()
         self._ended: set[str] = set()
         self._under_way: dict[str, None] = {}
+        self._snapshots: dict[str, JobSnapshot] = {}
 
     def enter(self, stage: RunStage, *, rows: int = 0, jobs: int = 0) -> None:
         """Begin a stage.
@@ -48,6 +50,11 @@ class ProgressBoard:
         """Take note that a job was not created after all."""
         del self._under_way[job_id]
         self._say()
+
+    def look(self, snapshot: JobSnapshot) -> None:
+        """Take what was seen of a job that is waited for."""
+        self._snapshots[snapshot.job.id] = snapshot
+        self.see(snapshot.job)
 
     def see(self, job: BatchInferenceJob) -> None:
         """Take what a job says of itself."""
@@ -75,4 +82,5 @@ class ProgressBoard:
             jobs_submitted=len(self._submitted),
             jobs_ended=len(self._ended),
             under_way=tuple(self._under_way),
+            snapshots=tuple(self._snapshots.values()),
         )

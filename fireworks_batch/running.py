@@ -241,7 +241,7 @@ class Run:
             ref, timeout=self._options.timeout, poll=self._options.poll
         )
         async for snapshot in wait:
-            self._board.see(snapshot.job)
+            self._board.look(snapshot)
             if snapshot.job.is_terminal:
                 return snapshot.job
         raise ClientStateError(f"the wait for {ref} ended without an end")

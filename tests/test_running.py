@@ -6,6 +6,7 @@ import logging
 import os
 import resource
 from collections import Counter
+from itertools import pairwise
 
 import attrs
 import orjson
@@ -338,6 +339,19 @@ async def test_progress_names_the_jobs_under_way(client, emulator, requests):
     async with await client.collect(submission, on_progress=look):
         assert named[0] in {job_id for job_ids, _ in seen for job_id in job_ids}
     assert () == seen[-1][0]
+
+
+async def test_progress_has_the_newest_look_at_each_job(client, requests):
+    """Those that have ended too, in the order of the first look at each."""
+    seen = []
+    async with await client.run(
+        requests, model=MODEL, limits=THREE, on_progress=seen.append
+    ) as result:
+        submitted = [job.job_id for job in result.submission.jobs]
+    ids = [[snapshot.job.id for snapshot in progress.snapshots] for progress in seen]
+    assert all(later[: len(earlier)] == earlier for earlier, later in pairwise(ids))
+    assert sorted(ids[-1]) == sorted(submitted)
+    assert all(snapshot.job.is_success for snapshot in seen[-1].snapshots)
 
 
 @pytest.mark.parametrize(("fault", "runs_on"), [("status", False), ("drop_answer", True)])

@@ -186,6 +186,7 @@ VALUES: dict[str, Any] = {
         jobs_submitted=2,
         jobs_ended=1,
         under_way=("nightly-g0",),
+        snapshots=(SNAPSHOT,),
     ),
     "RunReport": RUN_REPORT,
     "RunStage": RunStage.RETRYING,

@@ -119,11 +119,11 @@ class _Entry:
 class Board:
     """Keeps the newest snapshot of each job, in the order in which they were given."""
 
-    def __init__(self, job_ids: Iterable[str]) -> None:
+    def __init__(self, job_ids: Iterable[str] = ()) -> None:
         """Start with nothing known.
 
         Args:
-            job_ids: The jobs; one that is given twice is one job.
+            job_ids: The jobs; one that is given twice is one job. Others come when they are seen.
         """
         self._entries = {job_id: _Entry(job_id) for job_id in job_ids}
 
@@ -156,7 +156,8 @@ class Board:
             snapshot: The observation.
             now: When, on the clock that `rows` is asked by.
         """
-        entry = self._entries[snapshot.job.id]
+        job_id = snapshot.job.id
+        entry = self._entries.setdefault(job_id, _Entry(job_id))
         entry.snapshot, entry.seen_at, entry.lost = snapshot, now, 0
 
     def lose(self, job_id: str, looks: int) -> None:

@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import attrs
 
 from fireworks_batch.cli.advice import advise
-from fireworks_batch.cli.board import Board, Ending
+from fireworks_batch.cli.board import Board, Ending, Row
 from fireworks_batch.cli.lines import change_line, change_record, ending_record
 from fireworks_batch.cli.output import Output
 from fireworks_batch.progress import JobSnapshot
@@ -165,15 +165,29 @@ class Words:
         return None, self.text
 
 
-async def shown(output: Output, display: Shown, work: Awaitable[_T]) -> _T:
-    """Draw a bar while something goes on, if people watch; return what comes of it."""
+async def shown(
+    output: Output,
+    display: Shown,
+    work: Awaitable[_T],
+    *,
+    rows: Callable[[], Sequence[Row]] = tuple,
+) -> _T:
+    """Draw a bar while something goes on, if people watch; return what comes of it.
+
+    Args:
+        output: Where to draw.
+        display: What the bar shows.
+        work: What goes on.
+        rows: Returns the jobs to be shown below the bar.
+    """
     if not output.can_be_live:
         return await work
-    from fireworks_batch.cli.screens import bar  # noqa: PLC0415 - imports rich
+    from fireworks_batch.cli.screens import whole  # noqa: PLC0415 - imports rich
 
-    drawing = asyncio.create_task(
-        keep_drawn(output, lambda width, _: bar(*display.picture(), width=width))
-    )
+    def draw(width: int, height: int) -> "RenderableType":
+        return whole(*display.picture(), rows(), width=width, height=height)
+
+    drawing = asyncio.create_task(keep_drawn(output, draw))
     try:
         return await work
     finally:

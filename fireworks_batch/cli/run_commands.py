@@ -141,7 +141,7 @@ async def run_to_the_end(
             on_progress=display.tell,
         )
         try:
-            following = shown(output, display, running)
+            following = shown(output, display, running, rows=display.rows)
             result = await session.interrupts.guard(following, are_told=True)
         except InterruptedByUserError:
             await _leave(session, display.jobs_under_way, deletes=terms.deletes)

@@ -1,18 +1,19 @@
 """How the progress of a run is told."""
 
 import time
+from collections.abc import Sequence
 
-import attrs
-
+from fireworks_batch.cli.board import Board, Ending, Row
 from fireworks_batch.cli.output import Output
 from fireworks_batch.cli.run_lines import Pace, progress_line, progress_record
+from fireworks_batch.progress import JobSnapshot
 from fireworks_batch.run_models import RunProgress, RunStage
 
 __all__ = ["RunDisplay"]
 
 
 class RunDisplay:
-    """Tells of a run: as a bar, in a line a change, or as JSON."""
+    """Tells of a run: as a bar and a table of its jobs, in a line a change, or as JSON."""
 
     def __init__(self, output: Output, *, as_records: bool) -> None:
         """Begin.
@@ -25,17 +26,30 @@ class RunDisplay:
         self._as_records = as_records
         self._pace = Pace()
         self._last: RunProgress | None = None
+        self._board = Board()
+        self._seen: dict[str, JobSnapshot] = {}
 
     def tell(self, progress: RunProgress) -> None:
         """Take a snapshot; one that shows nothing new is not told."""
         now, last = time.monotonic(), self._last
         self._last, self._pace = progress, self._pace.add(progress, now=now)
+        for snapshot in progress.snapshots:
+            self._see(snapshot, now)
         if last is not None and not _is_news(progress, last):
             return
         if self._as_records:
             self._output.record(progress_record(progress))
         elif not self._output.is_live:
             self._output.talk(progress_line(progress, self._pace, now=now))
+
+    def _see(self, snapshot: JobSnapshot, now: float) -> None:
+        job = snapshot.job
+        if self._seen.get(job.id) is snapshot:
+            return
+        self._seen[job.id] = snapshot
+        self._board.see(snapshot, now=now)
+        if job.is_terminal:
+            self._board.end(Ending(job.id, job, None))
 
     @property
     def jobs_under_way(self) -> tuple[str, ...]:
@@ -49,7 +63,11 @@ class RunDisplay:
             return None, RunStage.CHECKING.value
         return progress.percent, progress_line(progress, self._pace, now=time.monotonic())
 
+    def rows(self) -> Sequence[Row]:
+        """Return a row for each job that is waited for, as of now."""
+        return self._board.rows(now=time.monotonic())
+
 
 def _is_news(progress: RunProgress, last: RunProgress) -> bool:
-    told = attrs.evolve(progress, jobs_submitted=last.jobs_submitted, under_way=last.under_way)
-    return told != last
+    members = ("stage", "rows", "rows_done", "rows_failed", "jobs", "jobs_ended")
+    return any(getattr(progress, name) != getattr(last, name) for name in members)

@@ -80,9 +80,9 @@ def progress_line(progress: RunProgress, pace: Pace, *, now: float) -> str:
 
 
 def progress_record(progress: RunProgress) -> dict[str, Any]:
-    """Return a snapshot of a run as a JSON object; without the ids, which may be many."""
-    members = to_dict(progress)
-    del members["under_way"]
+    """Return a snapshot of a run as a JSON object; without the jobs, which may be many."""
+    members = to_dict(attrs.evolve(progress, under_way=(), snapshots=()))
+    del members["under_way"], members["snapshots"]
     return {"event": "progress", **members, "percent": progress.percent}
 
 

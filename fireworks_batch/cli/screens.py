@@ -15,13 +15,15 @@ from fireworks_batch.cli.exit_codes import ExitCode
 from fireworks_batch.cli.figures import compact, percent, rate, shortened, visible
 from fireworks_batch.states import JobPhase
 
-__all__ = ["bar", "screen"]
+__all__ = ["bar", "screen", "whole"]
 
 # Jobs of which something is said only when it has lasted for so long, in seconds: the server moves
 # a job about once a minute.
 _WORTH_SAYING: Final = 90.0
 # Columns below which words need all the room.
 _NARROW: Final = 50
+# Lines below which there is no room for jobs.
+_LOWEST: Final = 8
 # Columns that an id has at least.
 _LEAST: Final = 8
 
@@ -68,6 +70,15 @@ def bar(share: float | None, words: str, *, width: int) -> RenderableType:
     grid.add_column()
     grid.add_row(line, Text(words))
     return grid
+
+
+def whole(
+    share: float | None, words: str, rows: Sequence[Row], *, width: int, height: int
+) -> RenderableType:
+    """Return a bar for a whole, and below it a screen of its jobs, if there is room for one."""
+    top = bar(share, words, width=width)
+    left = height - 3 - 2 * len(words) // width
+    return Group(top, screen(rows, width=width, height=left)) if rows and left >= _LOWEST else top
 
 
 # --- The table ----------------------------------------------------------------------------------

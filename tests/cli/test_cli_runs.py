@@ -245,12 +245,13 @@ def test_a_run_detaches(terminal, requests, server):
 
 
 def test_a_bar_does_not_hide_a_bad_network(terminal, requests, server):
-    """Of looks that all jobs lose at once, the first is told above it."""
+    """Nor the jobs: each has a line below. Of looks that all lose at once, one is told above."""
     server.script_jobs(phases=["RUNNING"], times=None)
     options = ("--rows-per-job", "1")
     screen = terminal("run", str(requests), *MODEL, *options, columns=200, lines=40)
     screen.await_screen("0 of 10 jobs ended")
     await_creations(server, 10)
+    screen.await_screen(r"0 of 10 jobs ended *\njob +state.*(\nbatch-.*RUNNING.*){10}")
     server.add_fault("status", status=503, method="GET", times=None)
     screen.await_screen(r"warning: job 'batch-.*a look failed .*503(.|\n)*0 of 10 jobs ended")
     before = len(server.requests())

@@ -22,7 +22,7 @@ from fireworks_batch import (
 )
 from fireworks_batch.cli.board import Board, Ending, Row, slowest, totals
 from fireworks_batch.cli.exit_codes import ExitCode
-from fireworks_batch.cli.screens import bar, screen
+from fireworks_batch.cli.screens import bar, screen, whole
 
 CODES = re.compile(r"\x1b\[[0-9;]*m")
 NOON = datetime(2026, 9, 14, 12, tzinfo=UTC)
@@ -60,11 +60,11 @@ def a_snapshot(job=None, **members):
     return JobSnapshot(**defaults | members)
 
 
-def drawn(rows, *, width=80, height=24):
+def drawn(rows, *, width=80, height=24, shown=None):
     """The lines of a screen."""
     out = io.StringIO()
     console = Console(file=out, width=width, height=height, force_terminal=True, no_color=True)
-    console.print(screen(rows, width=width, height=height))
+    console.print(shown or screen(rows, width=width, height=height))
     return [line.rstrip() for line in CODES.sub("", out.getvalue()).split("\n")[:-1]]
 
 
@@ -298,5 +298,27 @@ def test_no_screen_is_larger_than_its_terminal(count, width, height, name, numbe
     """Whatever the names and numbers are: no line is broken, and nothing scrolls."""
     row = attrs.evolve(RUNNING, job_id=name, state="CREATING_INPUT_DATASET", succeeded=number)
     lines = drawn([row] * count, width=width, height=height)
+    assert len(lines) < height
+    assert all(cell_len(line) <= width for line in lines)
+
+
+WORDS = "running 45.0% (450 of 1,000 rows, 3 failed), 0 of 2 jobs ended 10/s 50s left"
+
+
+def test_below_the_bar_of_a_whole_stand_its_jobs():
+    """A line each, with their own figures."""
+    rows = [RUNNING, attrs.evolve(RUNNING, job_id="other")]
+    _, words, heading, *jobs = drawn(rows, shown=whole(45.0, WORDS, rows, width=80, height=24))
+    assert words == WORDS
+    assert heading.split()[:2] == ["job", "state"]
+    assert [line.split()[0] for line in jobs] == [RUNNING.job_id, "other"]
+
+
+@settings(max_examples=40)
+@given(count=st.integers(1, 60), width=st.integers(20, 200), height=st.integers(8, 60))
+def test_a_whole_and_its_jobs_are_no_larger_than_their_terminal(count, width, height):
+    """Where there is no room for jobs, the bar stands alone."""
+    rows = [RUNNING] * count
+    lines = drawn(rows, width=width, shown=whole(45.0, WORDS, rows, width=width, height=height))
     assert len(lines) < height
     assert all(cell_len(line) <= width for line in lines)
