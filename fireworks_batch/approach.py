@@ -12,7 +12,7 @@ from typing import Final
 import attrs
 
 from fireworks_batch.calls import ListQuery
-from fireworks_batch.errors import APIStatusError
+from fireworks_batch.errors import APIStatusError, AuthenticationError
 from fireworks_batch.overlay import MASK
 from fireworks_batch.rounds import PAGE_SIZE
 
@@ -85,6 +85,8 @@ class Approach:
         is_said = error.from_api or error.status in _PLAIN
         if error.status not in _REFUSALS or not is_said or not is_first:
             return Verdict.FAILED
+        if isinstance(error, AuthenticationError):
+            return Verdict.FAILED  # the key is refused, which may be another one next time
         if error.status == 400 and query.read_mask:
             self.has_masks = False
             return Verdict.AGAIN

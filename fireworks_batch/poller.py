@@ -23,7 +23,7 @@ from fireworks_batch.names import JobRef
 from fireworks_batch.overlay import print_of
 from fireworks_batch.page_round import PageRound, concerns_all, failure_for
 from fireworks_batch.reading import JobReader
-from fireworks_batch.subjects import Interest, Subject
+from fireworks_batch.subjects import Interest, Subject, subjects_of
 from fireworks_batch.telling import News, Teller
 from fireworks_batch.transport import Transport
 
@@ -192,7 +192,7 @@ class Poller:
             if pages:
                 self._begin_round(looks, pages, now)
                 return math.inf
-            self._leave_to_gets(_subjects([one for one in in_order(looks) if one.due <= now]))
+            self._leave_to_gets(subjects_of([one for one in in_order(looks) if one.due <= now]))
             if not self._begin_left_gets(now):
                 return math.inf
         return math.inf
@@ -229,7 +229,7 @@ class Poller:
 
     def _begin_round(self, looks: Sequence[Interest], pages: int, now: float) -> None:
         self._is_paging = True
-        self._spawn(self._page(_subjects(looks), pages, now), self._paged)
+        self._spawn(self._page(subjects_of(looks), pages, now), self._paged)
 
     def _paged(self) -> None:
         self._is_paging = False
@@ -344,7 +344,3 @@ class Poller:
         subject.take(job, problems, print_of(value))
         subject.fetched()
         return self._reader.moment(answer, self._transport.now())
-
-
-def _subjects(looks: Sequence[Interest]) -> list[Subject]:
-    return list({look.subject.name: look.subject for look in looks}.values())

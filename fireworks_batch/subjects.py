@@ -1,6 +1,7 @@
 """The jobs that a poller looks at, and those who want to know."""
 
 import asyncio
+from collections.abc import Iterable
 
 from fireworks_batch import rounds
 from fireworks_batch.effects import Failure, Follower, Moment, Observation
@@ -8,7 +9,7 @@ from fireworks_batch.models import BatchInferenceJob
 from fireworks_batch.names import JobRef
 from fireworks_batch.overlay import Print
 
-__all__ = ["Interest", "Subject"]
+__all__ = ["Interest", "Subject", "subjects_of"]
 
 
 class Subject:
@@ -144,3 +145,8 @@ class Interest:
             return follower.same(news)
         seen: Observation = news.observation(job, subject.problems)
         return follower.seen(seen)
+
+
+def subjects_of(looks: Iterable[Interest]) -> list[Subject]:
+    """Return the jobs that some look at, each once, in the order of the first who does."""
+    return list({look.subject.name: look.subject for look in looks}.values())

@@ -3,7 +3,7 @@
 import pytest
 
 from fireworks_batch.approach import ORDERS, Approach, Verdict, is_newest_first
-from fireworks_batch.errors import BadRequestError
+from fireworks_batch.errors import AuthenticationError, BadRequestError
 from fireworks_batch.overlay import MASK
 
 NEWEST = ["2026-09-14T09:00:02Z", "2026-09-14T09:00:01.000001Z", "2026-09-14T09:00:01Z"]
@@ -128,6 +128,16 @@ def test_what_is_no_refusal_of_listings_turns_nothing_off(status):
     approach = Approach()
     for _ in range(3):
         assert refuse(approach, status) is Verdict.FAILED
+    assert not approach.is_off
+
+
+@pytest.mark.parametrize("approach", [Approach(), settled()])
+def test_a_refused_key_turns_nothing_off(approach):
+    """Keys rotate: the next one may list."""
+    error = AuthenticationError("bad key", status=403, code="UNAUTHORIZED", from_api=True)
+    for _ in range(3):
+        query = approach.query(is_whole=False)
+        assert approach.on_refusal(error, query, is_first=True) is Verdict.FAILED
     assert not approach.is_off
 
 
