@@ -91,7 +91,7 @@ class Locator:
 
     def _begin(self, asker: _Asker) -> None:
         asker.has_asked = True
-        if self._task is None:
+        if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(
                 self._look_up(), context=contextvars.Context()
             )
@@ -116,7 +116,6 @@ class Locator:
             self._end(bug)
         else:
             self._tell(news)
-        self._task = None
 
     def _tell(self, news: str | Failure) -> None:
         """Tell all who are due, each of an error of their own; an id is for everybody."""
