@@ -47,6 +47,8 @@ class JobFleet(Driven[dict[str, JobEnding]], AsyncIterator[JobSnapshot]):
             terms: What their waits have in common.
         """
         self._terms = terms
+        self.has_seen = False
+        """Whether a look at any of the jobs was good."""
         self._members: dict[str, Member] = {}
         self._endings: dict[str, JobEnding] = {}
         self._in_order: list[JobEnding] = []
@@ -279,6 +281,7 @@ class JobFleet(Driven[dict[str, JobEnding]], AsyncIterator[JobSnapshot]):
 
     def hear(self, member: Member) -> None:
         """Take the news of a job."""
+        self.has_seen = self.has_seen or member.job is not None
         ending = member.ended_with
         if ending is not None:
             self._endings[member.name.job_id] = ending

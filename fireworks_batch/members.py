@@ -13,6 +13,7 @@ from fireworks_batch.errors import (
     ConfigurationError,
     FireworksBatchError,
 )
+from fireworks_batch.events import FailureKind
 from fireworks_batch.fleet_progress import JobEnding
 from fireworks_batch.looking import Looks
 from fireworks_batch.models import BatchInferenceJob
@@ -62,6 +63,9 @@ class FleetTerms:
 class Fleet(Protocol):
     """Who hears of a job's looks."""
 
+    has_seen: bool
+    """Whether a look at any of its jobs was good: the key is no bad one then."""
+
     def hear(self, member: "Member") -> None:
         """Take the news of a job."""
         ...
@@ -74,7 +78,16 @@ class Fleet(Protocol):
 class Member(Tracker):
     """One job of a fleet. The fleet is told of its looks, and not kept alive by that."""
 
-    __slots__ = ("ended_with", "fleet", "has_changed", "hears_all", "interest", "name", "shown")
+    __slots__ = (
+        "ended_with",
+        "fleet",
+        "has_changed",
+        "hears_all",
+        "interest",
+        "is_doubted",
+        "name",
+        "shown",
+    )
 
     def __init__(self, fleet: Callable[[], Fleet | None], name: JobName, terms: FleetTerms) -> None:
         super().__init__(terms.wait(name), terms.effects, ref=terms.ref(name))
@@ -83,6 +96,7 @@ class Member(Tracker):
         self.interest: Interest | None = None
         self.hears_all = False
         self.has_changed = False
+        self.is_doubted = False
         self.ended_with: JobEnding | None = None
         self.shown: JobState | None = None
 
@@ -107,12 +121,20 @@ class Member(Tracker):
         return goes_on
 
     def lost(self, failure: Failure) -> bool:
-        """Take a failed look; what ends the wait is told and not raised."""
+        """Take a failed look; what ends the wait is told and not raised.
+
+        A key that was good for other jobs has to be refused twice in a row, as after a good look
+        at this one.
+        """
+        fleet = self.fleet()
+        was_doubted, self.is_doubted = self.is_doubted, failure.kind is FailureKind.UNAUTHORIZED
+        is_good = self.job is None and fleet is not None and fleet.has_seen
+        if self.is_doubted and is_good and not was_doubted:
+            failure = attrs.evolve(failure, kind=FailureKind.LOST)
         try:
             return super().lost(failure)
         except FireworksBatchError as error:
             error.ref = error.ref or self.ref
-            fleet = self.fleet()
             if isinstance(error, _CONCERNS_ALL):
                 if fleet is not None:
                     fleet.fail(error)

@@ -145,7 +145,7 @@ class Gate:
         """
         if now >= self.opens_at:
             self._pace.slow_down(now, until - now)
-        self._pace.uncount()
+            self._pace.uncount()
         self.opens_at = max(self.opens_at, until)
 
     def hold(self, now: float) -> float:

@@ -408,6 +408,29 @@ def test_a_refused_key_ends_all_at_once(in_virtual_time):
     assert in_virtual_time(scenario) == 0
 
 
+@pytest.mark.parametrize(("times", "is_refused"), [(1, False), (2, True)])
+def test_a_key_that_was_good_for_others_must_be_refused_twice(in_virtual_time, times, is_refused):
+    """A hiccup at the first look at a job that comes later ends nothing."""
+
+    async def scenario(emulator, client):
+        ids = script(emulator, 5, seconds=600)
+        fleet = client.jobs.watch(ids)
+        task = asyncio.create_task(fleet)
+        await asyncio.sleep(100)
+        body = {"error": {"message": "bad key", "code": "UNAUTHORIZED"}}
+        emulator.add_fault("status", status=401, body=body, path="*/late", times=times)
+        emulator.script_job("late", phases=["COMPLETED"])
+        fleet.add("late")
+        await asyncio.wait([task])
+        if is_refused:
+            assert isinstance(task.exception(), AuthenticationError)
+        else:
+            assert task.result()["late"].unwrap().is_success
+        return watched(client)
+
+    assert in_virtual_time(scenario) == 0
+
+
 @pytest.mark.parametrize("way", ["iterate", "await", "as_completed"])
 def test_closing_the_client_is_raised(in_virtual_time, way):
     """At once, whichever way the fleet is read."""
