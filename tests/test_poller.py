@@ -789,6 +789,33 @@ def test_closing_the_client_wakes_everybody(in_virtual_time, after):
     assert in_virtual_time(scenario) == []
 
 
+@pytest.mark.parametrize("account_id", ["acme", None])
+@pytest.mark.parametrize("turns", range(0, 14, 2))
+def test_closing_the_client_in_any_turn_of_the_loop_wakes_everybody(
+    in_virtual_time, turns, account_id
+):
+    """Waits and fleets, before their first request, in it, and after it."""
+
+    async def scenario(emulator, client):
+        ids = await script(emulator, 9)
+
+        async def iterate():
+            async for _ in client.jobs.watch(ids):
+                pass
+
+        works = [client.jobs.wait_until_terminal(one) for one in ids]
+        works += [client.jobs.watch(ids), iterate(), client.jobs.wait_until_terminal("nowhere")]
+        tasks = [asyncio.create_task(work) for work in works]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await client.aclose()
+        await asyncio.wait(tasks, timeout=1)
+        assert {type(task.exception()) for task in tasks} == {ClientStateError}
+        return left_behind(client)
+
+    assert in_virtual_time(scenario, client={"account_id": account_id}) == []
+
+
 def test_the_last_departure_ends_everything_within_a_turn(in_virtual_time):
     """No request goes on for nobody."""
 
