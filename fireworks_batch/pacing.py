@@ -18,6 +18,8 @@ LANES: Final = 10
 TURN: Final = 100
 # After a 429: this share of the requests that the last minute had.
 CUT: Final = 0.7
+# So few requests say nothing of a rate: others may have used it up.
+LEAST: Final = 3
 # What a second 429 in spite of that adds to the spacing.
 WIDENING: Final = 1.5
 # How far 429s can widen the spacing that the first of them taught.
@@ -96,7 +98,7 @@ class Pace:
         recent = len(self._sent)
         if not self._first:
             self._claim = recent
-            self._first = min(MINUTE / (CUT * max(1, recent)), hold / 2)
+            self._first = min(MINUTE / (CUT * max(LEAST, recent)), hold / 2)
             self._space(self._first)
             return
         widest = min(WIDEST * self._first, hold)
@@ -161,10 +163,9 @@ class Gate:
         """Say whether a request may pass now; if so it has passed, and the next one is spaced."""
         if now < self.passes_at - EARLY:
             return False
-        spacing = self.spacing
         # Who stood in line passes at the first moment at which that is possible.
-        self._pace.count(now, was_held=now <= self._free_at + IN_LINE * spacing)
-        self._free_at = now + spacing
+        self._pace.count(now, was_held=now <= self._free_at + IN_LINE * self.spacing)
+        self._free_at = now + self.spacing
         return True
 
 

@@ -127,7 +127,7 @@ def test_after_a_429_requests_are_spaced():
         (10, 60.0, 60 / 7),  # 0.7 of what the last minute had
         (10, 15.0, 7.5),  # bounded by half of the closure
         (300, 60.0, 60 / 210),
-        (1, 60.0, 30.0),
+        (1, 60.0, 60 / 2.1),  # one or two requests are no rate
         (10, 0.004, 0.002),  # a policy of milliseconds learns milliseconds
         (10, 0.0, 0.0),  # a server that asks for nothing teaches nothing
     ],
@@ -178,6 +178,14 @@ def test_a_claim_that_more_requests_refute_is_dropped():
     assert gate.spacing == 7.5
     assert places(gate, 2, now=20.0) == [20.0, 27.5]
     assert gate.spacing == 0.0
+
+
+def test_a_long_closure_does_not_slow_down_for_hours_afterwards():
+    """The first request was refused for an hour: two that pass then are enough."""
+    gate = after_429(requests=1, hold=3600.0)
+    first, second, third = places(gate, 3, now=10.0)
+    assert second - first < 30.0
+    assert third == second
 
 
 @pytest.mark.parametrize("requests", [2, 4, 10, 100])
