@@ -111,7 +111,7 @@ class PageRound:
         self._asked_at = now
         self._has_begun_anew = False
         self.failure: FireworksBatchError | None = None
-        """What the last page failed with, after all attempts."""
+        """What the last attempt at a page failed with."""
         self.is_refused = False
         """Whether that was a refusal: it says nothing of the jobs."""
 
@@ -194,7 +194,7 @@ class PageRound:
             except FireworksBatchError as error:
                 self.failure = error
             else:
-                self._approach.is_doubted = False
+                self.failure, self._approach.is_doubted = None, False
                 moment = self._reader.moment(answer, self._transport.now())
                 return _Read(sheet, asked_at, moment)
             verdict = self._verdict(self.failure, query, token)

@@ -58,6 +58,7 @@ class Poller:
         self._for_get: deque[Subject] = deque()
         self._approach = Approach()
         self._is_paging = False
+        self._round: PageRound | None = None
 
     # --- Those who look -------------------------------------------------------------------------
 
@@ -174,8 +175,9 @@ class Poller:
     def _begin(self, now: float) -> float:
         """Begin what is due; return when there is more to do."""
         if self._agenda.first_deadline() <= now:
+            cut = Failure(FailureKind.CUT, self._round.failure if self._round else None)
             for interest in self._agenda.expired(now):
-                self._teller.tell(interest, Failure(FailureKind.CUT, None), now)
+                self._teller.tell(interest, cut, now)
         opens_at = self._transport.gate_opens_at()
         again_at = opens_at if opens_at > now else self._begin_looks(now)
         return min(again_at, self._agenda.first_deadline())
@@ -232,7 +234,7 @@ class Poller:
         self._spawn(self._page(subjects_of(looks), pages, now), self._paged)
 
     def _paged(self) -> None:
-        self._is_paging = False
+        self._is_paging, self._round = False, None
 
     async def _page(self, wanted: list[Subject], planned: int, now: float) -> None:
         try:
@@ -242,7 +244,7 @@ class Poller:
 
     async def _read_pages(self, wanted: list[Subject], planned: int, now: float) -> None:
         """Read the listing, and see to what it leaves."""
-        pages = PageRound(
+        pages = self._round = PageRound(
             wanted,
             planned=planned,
             now=now,

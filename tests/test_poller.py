@@ -464,6 +464,45 @@ def test_a_page_that_fails_is_repeated_in_place(in_virtual_time, monkeypatch):
     assert in_virtual_time(scenario) == (6, 0)
 
 
+def test_a_page_that_comes_at_last_leaves_jobs_to_gets(in_virtual_time):
+    """A failure before that is no lost look for those who are not on it, nor doubt of listings."""
+
+    async def scenario(emulator, client):
+        ids = await script(emulator, 9)
+        ids.append("hidden")
+        emulator.script_job("hidden", phases=["PENDING"])
+        names = [f"accounts/acme/batchInferenceJobs/{job_id}" for job_id in ids[:9]]
+        items = [{"name": one, "state": "JOB_STATE_PENDING"} for one in names]
+        page = {"batchInferenceJobs": items, "nextPageToken": ""}
+        emulator.add_fault("status", status=503, path=LISTING, times=2)
+        emulator.add_fault("status", status=200, body=page, path=LISTING)
+        waits = [client.jobs.wait_until_terminal(job_id, poll=STEADY) for job_id in ids]
+        tasks = [asyncio.create_task(wait) for wait in waits]
+        await asyncio.sleep(20)
+        assert {wait.failures for wait in waits} == {0}
+        assert {wait.last_snapshot.number for wait in waits} == {1}
+        assert not client._looks.poller("acme")._approach.is_doubted
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        return len(pages(emulator)), len(gets(emulator))
+
+    assert in_virtual_time(scenario) == (3, 1)
+
+
+def test_a_wait_that_is_cut_says_what_kept_it(in_virtual_time):
+    """A page was refused for an hour, and is not lost before: the error tells that."""
+
+    async def scenario(emulator, client):
+        ids = await script(emulator, 9)
+        emulator.add_fault("status", status=429, headers={"Retry-After": "3600"}, path=LISTING)
+        endings = await client.jobs.watch(ids, timeout=100)
+        return {str(ending.error).split(";")[1] for ending in endings.values()}
+
+    (reason,) = in_virtual_time(scenario)
+    assert "the last look failed: GET /v1/accounts/acme/batchInferenceJobs: 429" in reason
+
+
 def test_a_page_token_that_has_expired_costs_another_listing(in_virtual_time, monkeypatch):
     """And no GETs; if it is refused again, those that are left are asked for one by one."""
     monkeypatch.setattr("fireworks_batch.rounds.PAGE_SIZE", 10)
