@@ -104,6 +104,9 @@ class Follower(Protocol):
     """Seconds between two looks; a 429 without a Retry-After holds the account's requests so
     long."""
 
+    longest: float
+    """Most seconds between two looks: no such pause, doubled by more 429s, gets longer."""
+
     job: BatchInferenceJob | None
     """The job as it was last seen."""
 

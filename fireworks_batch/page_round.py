@@ -26,6 +26,7 @@ from fireworks_batch.overlay import Print, is_another, lay_over, print_of
 from fireworks_batch.paging import read_page
 from fireworks_batch.pieces import Pieces, cut
 from fireworks_batch.reading import JobReader
+from fireworks_batch.retrying import is_429
 from fireworks_batch.subjects import Subject
 from fireworks_batch.telling import Teller
 from fireworks_batch.transport import Transport
@@ -103,11 +104,10 @@ class PageRound:
             for subject in list(self._wanted.values())
             if subject.page is not None and subject.page >= planned
         ]
-        pauses = [
-            one.follower.pause for subject in self._wanted.values() for one in subject.interests
-        ]
-        self._least_pause = min(pauses, default=0.0)
-        self._most_pause = max(pauses, default=0.0)
+        looking = [one.follower for subject in self._wanted.values() for one in subject.interests]
+        self._least_pause = min((one.pause for one in looking), default=0.0)
+        self._most_pause = max((one.pause for one in looking), default=0.0)
+        self._longest = max((one.longest for one in looking), default=0.0)
         self._asked_at = now
         self._has_begun_anew = False
         self.failure: FireworksBatchError | None = None
@@ -184,7 +184,12 @@ class PageRound:
         """Ask for a page until it comes, is refused, or has failed often enough."""
         request = calls.list_jobs(self._account_id, query, token)
         wait, pause = _WAIT * self._least_pause, self._most_pause
-        for _ in range(1 if self._approach.is_doubted else _ATTEMPTS):
+        for attempt in range(1 if self._approach.is_doubted else _ATTEMPTS):
+            if attempt:
+                await self._transport.sleep_until(self._transport.now() + wait)
+                wait *= 2
+                if self.failure is not None and is_429(self.failure):
+                    pause = min(2 * pause, self._longest)
             asked_at = max(self._asked_at, self._transport.now())
             try:
                 answer = await self._transport.send_once(request, pause=pause)
@@ -200,8 +205,6 @@ class PageRound:
             verdict = self._verdict(self.failure, query, token)
             if verdict is not Verdict.FAILED or self.is_refused:
                 return verdict
-            await self._transport.sleep_until(self._transport.now() + wait)
-            wait, pause = 2 * wait, 2 * pause
         return Verdict.FAILED
 
     def _verdict(self, error: FireworksBatchError, query: ListQuery, token: str) -> Verdict:

@@ -53,6 +53,7 @@ class Tracker:
         "is_single",
         "job",
         "last_error",
+        "longest",
         "memo",
         "pause",
         "ref",
@@ -81,6 +82,7 @@ class Tracker:
         self.job: BatchInferenceJob | None = None
         self.memo: object = None
         self.due = self.deadline = self.pause = 0.0
+        self.longest = terms.policy.max_interval
         self.is_single = False
         """Whether each good look ends the following, as for somebody who iterates."""
         self.is_over = False

@@ -610,6 +610,26 @@ def test_one_retry_after_is_obeyed_by_all(in_virtual_time):
     assert in_virtual_time(scenario) == (True, True)
 
 
+def test_pages_that_meet_429s_hold_nothing_for_longer_than_the_interval(in_virtual_time):
+    """Each closes the gate for the policy's interval, doubled up to the longest one, no more."""
+
+    async def scenario(emulator, client):
+        ids = await script(emulator, 10)
+        emulator.add_fault("status", status=429, path=LISTING, times=3)
+        waits = [client.jobs.wait_until_terminal(job_id, poll=STEADY) for job_id in ids]
+        tasks = [asyncio.create_task(wait) for wait in waits]
+        await asyncio.sleep(170)
+        assert {wait.last_snapshot for wait in waits} == {None}
+        await asyncio.sleep(45)
+        assert {wait.last_snapshot.number for wait in waits} == {1}
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        return len(emulator.requests())
+
+    assert in_virtual_time(scenario) == 4
+
+
 def test_masks_are_given_up_where_a_masked_answer_lacks_the_state(in_virtual_time):
     """For the client's life; no snapshot is ever made of such an answer."""
 
