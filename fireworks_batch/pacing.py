@@ -18,7 +18,8 @@ LANES: Final = 10
 TURN: Final = 100
 # After a 429: this share of the requests that the last minute had.
 CUT: Final = 0.7
-# So few requests say nothing of a rate: others may have used it up.
+# A 429 after fewer requests in a minute says nothing of the rate: others may have used it up, or
+# the server refuses everything for a while.
 LEAST: Final = 3
 # What a second 429 in spite of that adds to the spacing.
 WIDENING: Final = 1.5
@@ -46,9 +47,10 @@ EARLY: Final = 1e-6
 class Pace:
     """The rate that 429s have taught: down at once, up slowly, and only while it is used up.
 
-    A 429 claims that as many requests as the last minute had are too many. The claim is dropped
-    when clearly more have passed in a minute: others had used the rate up. And what was widened as
-    far as it goes, and is refused all the same, was widened in vain: the server refuses at random.
+    A 429 claims that as many requests as the last minute had are too many, unless they are hardly
+    any. The claim is dropped when clearly more have passed in a minute: others had used the rate
+    up. And what was widened as far as it goes, and is refused all the same, was widened in vain:
+    the server refuses at random.
 
     It has no unit of time of its own but that minute: what is learned is bounded by the time for
     which the server, or the policy, closed the gate, so that it fits policies of milliseconds too.
@@ -96,9 +98,11 @@ class Pace:
         while self._sent and self._sent[0] <= now - MINUTE:
             self._sent.popleft()
         recent = len(self._sent)
+        if recent < LEAST:
+            return
         if not self._first:
             self._claim = recent
-            self._first = min(MINUTE / (CUT * max(LEAST, recent)), hold / 2)
+            self._first = min(MINUTE / (CUT * recent), hold / 2)
             self._space(self._first)
             return
         widest = min(WIDEST * self._first, hold)
