@@ -5,9 +5,12 @@ the loop, a few milliseconds at a time.
 """
 
 import asyncio
+import dataclasses
+import math
 import os
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Mapping
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
@@ -128,13 +131,15 @@ async def spool(requests: Requests, path: Path, *, most_problems: int = 100) -> 
     items = _items(requests)
     problems: list[RowProblem] = []
     written = count = 0
-    file = await in_thread(lambda: path.open("wb", buffering=0), undo=_close)
+    with reported("write", str(path)):
+        file = await in_thread(lambda: path.open("wb", buffering=0), undo=_close)
     try:
-        async for chunk in _chunks(items):
-            found = await in_thread(partial(_write, file, chunk, written + 1))
-            problems += found[: most_problems - len(problems)]
-            count += len(found)
-            written += len(chunk)
+        async with aclosing(items), aclosing(_chunks(items)) as chunks:
+            async for chunk in chunks:
+                found = await in_thread(partial(_write, file, chunk, written + 1))
+                problems += found[: most_problems - len(problems)]
+                count += len(found)
+                written += len(chunk)
     finally:
         await in_thread(file.close)
     return Spooled(path, tuple(problems), count)
@@ -144,29 +149,41 @@ def _close(file: IO[bytes]) -> None:
     file.close()
 
 
-def _items(requests: Any) -> AsyncIterator[Any]:
+def _items(requests: Any) -> AsyncGenerator[Any, None]:
     is_iterable = isinstance(requests, Iterable | AsyncIterable)
     if not is_iterable or isinstance(requests, Mapping | bytes | bytearray):
         raise ConfigurationError(
             "requests must be the path of a .jsonl file, or an iterable of mappings, "
             f"not {type(requests).__name__}"
         )
-    if isinstance(requests, AsyncIterable):
-        return aiter(requests)
-    return _in_turns(requests)
+    return _asked(requests) if isinstance(requests, AsyncIterable) else _in_turns(requests)
 
 
-async def _in_turns(requests: Iterable[Any]) -> AsyncIterator[Any]:
-    """Ask an iterable on the loop, and let others have their turn every few milliseconds."""
+async def _asked(requests: AsyncIterable[Any]) -> AsyncGenerator[Any, None]:
+    """Ask an iterable, and close it if it is a generator: nobody else could go on with it."""
+    try:
+        async for item in requests:
+            yield item
+    finally:
+        if isinstance(requests, AsyncGenerator):
+            await requests.aclose()
+
+
+async def _in_turns(requests: Iterable[Any]) -> AsyncGenerator[Any, None]:
+    """Do the same with one that is not async, and let others have their turn now and then."""
     since = time.perf_counter()
-    for item in requests:
-        yield item
-        if time.perf_counter() - since > _TURN:
-            await asyncio.sleep(0)
-            since = time.perf_counter()
+    try:
+        for item in requests:
+            yield item
+            if time.perf_counter() - since > _TURN:
+                await asyncio.sleep(0)
+                since = time.perf_counter()
+    finally:
+        if isinstance(requests, Generator):
+            requests.close()
 
 
-async def _chunks(items: AsyncIterator[Any]) -> AsyncIterator[list[Any]]:
+async def _chunks(items: AsyncIterable[Any]) -> AsyncGenerator[list[Any], None]:
     chunk: list[Any] = []
     async for item in items:
         chunk.append(item)
@@ -182,7 +199,7 @@ def _write(file: IO[bytes], chunk: list[Any], first: int) -> list[RowProblem]:
     lines: list[bytes] = []
     for number, item in enumerate(chunk, first):
         try:
-            lines.append(orjson.dumps(item, default=_as_dict))
+            lines.append(_line(item))
         except (TypeError, ValueError) as exc:
             lines.append(b"")
             reason = f"cannot be written as JSON: {exc}"
@@ -192,6 +209,29 @@ def _write(file: IO[bytes], chunk: list[Any], first: int) -> list[RowProblem]:
     with reported("write", file.name):
         write_all(file, b"".join(line + b"\n" for line in lines))
     return problems
+
+
+def _line(item: object) -> bytes:
+    line = orjson.dumps(item, default=_as_dict)
+    # orjson writes null for what is no number: nobody would learn that it was sent.
+    if b"null" in line:
+        _check_numbers(item)
+    return line
+
+
+def _check_numbers(value: object) -> None:
+    """Refuse numbers that JSON does not have, however deep: as deep as orjson goes."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is no JSON number")
+    members: Iterable[object] = ()
+    if isinstance(value, Mapping):
+        members = value.values()
+    elif isinstance(value, list | tuple):
+        members = value
+    elif dataclasses.is_dataclass(value):
+        members = (getattr(value, field.name, None) for field in dataclasses.fields(value))
+    for member in members:
+        _check_numbers(member)
 
 
 def _as_dict(value: object) -> dict[Any, Any]:

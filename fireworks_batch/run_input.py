@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import attrs
 
@@ -50,10 +49,16 @@ async def check_requests(
 
 
 async def look_at(
-    requests: Requests, rules: RowRules, options: RunOptions, directory: Path, **terms: Any
+    requests: Requests,
+    rules: RowRules,
+    options: RunOptions,
+    directory: Path,
+    *,
+    write: bool = True,
+    most_problems: int = 100,
 ) -> Prepared:
     """Look at requests of any form, with bad mappings among the bad rows."""
-    spooled = await spool(requests, directory / "requests.jsonl")
+    spooled = await spool(requests, directory / "requests.jsonl", most_problems=most_problems)
     prepared = await prepare(
         ScanTerms(
             path=spooled.path,
@@ -61,13 +66,14 @@ async def look_at(
             limits=options.limits,
             directory=directory,
             skip_bad=options.skips_bad_rows,
-            **terms,
+            write=write,
+            most_problems=most_problems,
         )
     )
     problems = sorted([*prepared.problems, *spooled.problems], key=lambda problem: problem.line)
     return attrs.evolve(
         prepared,
-        problems=tuple(problems),
+        problems=tuple(problems[:most_problems]),
         problem_count=prepared.problem_count + spooled.problem_count,
         blank_lines=prepared.blank_lines - spooled.problem_count,
     )

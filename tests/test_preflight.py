@@ -1,8 +1,10 @@
 """Requests, checked, counted, hashed and split in one pass, in place wherever that will do."""
 
 import asyncio
+import dataclasses
 import gzip
 import hashlib
+import math
 import threading
 from collections import OrderedDict
 from types import MappingProxyType
@@ -325,6 +327,45 @@ async def test_mapping_that_is_no_json_is_a_bad_row(tmp_path):
     assert [b"", b""] == spooled.path.read_bytes().split(b"\n")[1::2][:2]
 
 
+@dataclasses.dataclass(slots=True)
+class Body:
+    """Something that it does."""
+
+    messages: list
+    top_p: float
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda number: {"temperature": number},
+        lambda number: {"a": [{"b": (None, number)}]},
+        lambda number: MappingProxyType({"a": number}),
+        lambda number: Body([], number),
+    ],
+)
+async def test_number_that_json_does_not_have_is_a_bad_row(tmp_path, number, wrap):
+    """It would be sent as null in silence, wherever it stands."""
+    items = [mapping("a"), {"custom_id": "b", "body": wrap(number)}]
+    spooled = await spool(items, tmp_path / "requests.jsonl")
+
+    assert [(2, "b", f"cannot be written as JSON: {number} is no JSON number")] == [
+        (each.line, each.custom_id, each.reason) for each in spooled.problems
+    ]
+
+
+async def test_null_is_a_value_as_any_other(tmp_path):
+    """What the caller gives as None, or as the word, is sent as that."""
+    items = [{"custom_id": "null", "body": {"stop": None, "a": Body([1.5, "null"], 0.5)}}]
+    spooled = await spool(items, tmp_path / "requests.jsonl")
+
+    assert () == spooled.problems
+    assert {"stop": None, "a": {"messages": [1.5, "null"], "top_p": 0.5}} == orjson.loads(
+        spooled.path.read_bytes()
+    )["body"]
+
+
 @pytest.mark.parametrize("requests", [7, None, b"abc", {"custom_id": "a"}])
 async def test_what_are_no_requests_is_refused(tmp_path, requests):
     """What is neither a path nor an iterable of mappings is named by its type."""
@@ -353,6 +394,37 @@ async def test_error_of_an_iterable_is_its_own(tmp_path):
 
     with pytest.raises(ZeroDivisionError):
         await spool(items(), tmp_path / "x")
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_generator_is_closed_when_it_is_given_up(tmp_path, is_async):
+    """What it holds is let go at once, not when somebody collects the garbage."""
+    closed = []
+
+    def items():
+        try:
+            for number in range(10_000):
+                yield mapping(f"r{number}")
+        finally:
+            closed.append(True)
+
+    async def more():
+        try:
+            for number in range(10_000):
+                yield mapping(f"r{number}")
+        finally:
+            await asyncio.sleep(0)
+            closed.append(True)
+
+    given = more() if is_async else items()
+    task = asyncio.create_task(spool(given, tmp_path / "y"))
+    while not (tmp_path / "y").exists() or not (tmp_path / "y").stat().st_size:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert [True] == closed
 
 
 # --- Threads ------------------------------------------------------------------------------------

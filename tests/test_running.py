@@ -940,6 +940,14 @@ async def test_bad_mapping_is_a_bad_row(client, emulator):
     assert [] == emulator.requests()
 
 
+async def test_only_so_many_bad_rows_are_named(client):
+    """The limit is one for both kinds: mappings that cannot be written, and bad rows."""
+    rows = [{"custom_id": "b", "body": {1}}, {"custom_id": "c"}, mapping("d")] * 5
+    report = await client.check(rows, max_problems=3)
+
+    assert ([1, 2, 4], 14) == ([each.line for each in report.problems], report.problem_count)
+
+
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"\xef\xbb\xbf"])
 @pytest.mark.parametrize("on_bad_row", ["raise", "skip"])
 async def test_no_rows_are_an_error(client, emulator, tmp_path, content, on_bad_row):
