@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeAlias, TypeVar
 
 from fireworks_batch.errors import ClientStateError, ResultRowsError
-from fireworks_batch.local_io import in_thread
+from fireworks_batch.local_io import in_thread, reported
 from fireworks_batch.rows import ResultRow, read_row
 from fireworks_batch.run_models import RunReport
 from fireworks_batch.submission import Submission
@@ -180,7 +180,7 @@ async def write_lines(index: ResultIndex, path: Path, *kinds: Kind) -> None:
 
     Args:
         index: Where they are.
-        path: The file; one that is there is replaced.
+        path: The file; one that is there is replaced, and if it is a link, the one that it names.
         kinds: Which.
 
     Raises:
@@ -192,10 +192,13 @@ async def write_lines(index: ResultIndex, path: Path, *kinds: Kind) -> None:
         lines = [index.line(each.place) for each in page if each.place is not None]
         return b"".join(line + b"\n" for line in lines), _last(page)
 
+    from fireworks_batch.output_files import written_to
     from fireworks_batch.part_files import PartFile
 
     after = 0
-    async with PartFile(path) as part:
+    with reported("write", str(path)):
+        place = await in_thread(partial(written_to, path))
+    async with PartFile(place) as part:
         while True:
             lines, after = await in_thread(read)
             if not after:

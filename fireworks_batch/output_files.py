@@ -1,7 +1,8 @@
-"""Whether files can be written in the end, asked before anything is sent."""
+"""The files that results are written to: which those are, and whether they can be written."""
 
 import errno
 import os
+import stat
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from fireworks_batch.errors import ConfigurationError
 from fireworks_batch.local_io import reported
 
-__all__ = ["check_targets"]
+__all__ = ["check_targets", "written_to"]
 
 
 def check_targets(targets: Sequence[Path | None], requests: object) -> None:
@@ -33,14 +34,46 @@ def check_targets(targets: Sequence[Path | None], requests: object) -> None:
             )
         seen.append(target)
         with reported("write", str(target)):
-            if target.is_dir():
-                raise IsADirectoryError(errno.EISDIR, "it is a directory")
-            if target.exists() and not target.is_file():
-                # The finished file would take its place: /dev/null would be gone.
-                raise OSError(errno.EINVAL, "it is there and no regular file")
-            with tempfile.TemporaryFile(dir=target.parent):
-                pass
+            _check_target(target)
+
+
+def _check_target(target: Path) -> None:
+    place = written_to(target)
+    found = _mode(place)
+    if found is not None and stat.S_ISDIR(found):
+        raise IsADirectoryError(errno.EISDIR, "it is a directory")
+    if found is not None and not stat.S_ISREG(found):
+        # The finished file would take its place: /dev/null would be gone.
+        raise OSError(errno.EINVAL, "it is there and no regular file")
+    with tempfile.TemporaryFile(dir=place.parent):
+        pass
+
+
+def written_to(target: Path) -> Path:
+    """Return the file that a target stands for: what a symbolic link names, so that the link stays.
+
+    Raises:
+        OSError: There is no such name.
+    """
+    place = Path(os.path.realpath(target))
+    if (mode := _mode(place)) is not None and stat.S_ISLNK(mode):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    return place
+
+
+def _mode(place: Path) -> int | None:
+    """Return what is there, and None if there is nothing; a name that cannot be is an error."""
+    try:
+        return place.lstat().st_mode
+    except FileNotFoundError:
+        return None
 
 
 def _is_same(one: Path, other: Path) -> bool:
-    return one.resolve() == other.resolve()
+    if os.path.realpath(one) == os.path.realpath(other):
+        return True
+    try:
+        # Two spellings of one file, where upper and lower case are the same.
+        return one.samefile(other)
+    except OSError:
+        return False

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import secrets
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self
@@ -150,7 +151,10 @@ class PartFile:
     def _rename(self) -> None:
         with reported("write", str(self._path)):
             self._file.close()
-            Path(self._part).replace(self._path)
+            with suppress(FileNotFoundError):
+                # Who may read what is replaced may read this, and nobody else.
+                self._part.chmod(stat.S_IMODE(self._path.stat().st_mode))
+            self._part.replace(self._path)
 
     def _remove(self) -> None:
         if self._file is not None:

@@ -177,7 +177,7 @@ class RunMethods:
                 only counted, and rows come in the order of their ids.
 
             output: A file for the rows with a response; it appears when it is whole, in place of
-                one that is there.
+                one that is there, or of the one that a symbolic link names.
 
             errors: The same for the rows with an error.
 

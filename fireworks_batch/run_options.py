@@ -64,8 +64,9 @@ def _poll(_: object, __: "attrs.Attribute[Any]", value: Any) -> None:
 def _path(value: Any) -> Path | None:
     if value is None:
         return None
-    if isinstance(value, str | os.PathLike):
-        return Path(value)
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if isinstance(path, str) and path and "\0" not in path:
+        return Path(path)
     raise ConfigurationError(f"output and errors must be paths, not {value!r}")
 
 

@@ -1026,6 +1026,73 @@ async def test_device_is_no_output(client, emulator, requests, tmp_path):
     assert [] == emulator.requests()
 
 
+async def test_output_that_is_a_link_is_written_through(client, requests, tmp_path):
+    """The link stays, and the file that it names is replaced, or made; in any of two ways to it."""
+    (tmp_path / "there").mkdir()
+    output, errors = tmp_path / "there" / "out", tmp_path / "there" / "errors"
+    output.write_text("before")
+    output.chmod(0o600)
+    (tmp_path / "o").symlink_to(output)
+    (tmp_path / "e").symlink_to("there/errors")
+    async with await client.run(
+        requests, model=MODEL, output=tmp_path / "o", errors=str(tmp_path / "e")
+    ):
+        assert IDS == ids_in(output)
+    assert b"" == errors.read_bytes()
+    assert (tmp_path / "o").is_symlink()
+    assert (tmp_path / "e").is_symlink()
+    assert 0o600 == output.stat().st_mode & 0o777
+    assert {output, errors} == {*(tmp_path / "there").iterdir()}
+
+
+@pytest.mark.parametrize("kind", ["link", "hard link", "link to the directory"])
+async def test_requests_are_not_overwritten_by_another_name(
+    client, emulator, requests, tmp_path, kind
+):
+    """However the requests are called, they are no output."""
+    other = tmp_path / "other.jsonl"
+    match kind:
+        case "link":
+            other.symlink_to(requests)
+        case "hard link":
+            os.link(requests, other)
+        case _:
+            (tmp_path / "d").symlink_to(tmp_path, target_is_directory=True)
+            other = tmp_path / "d" / requests.name
+    before = requests.read_bytes()
+    with pytest.raises(ConfigurationError, match="is named twice"):
+        await client.run(requests, model=MODEL, output=other)
+    with pytest.raises(ConfigurationError, match="is named twice"):
+        await client.run(other, model=MODEL, errors=requests)
+
+    assert before == requests.read_bytes()
+    assert [] == emulator.requests()
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "text"),
+    [
+        ("a\0b", ConfigurationError, "must be paths"),
+        ("", ConfigurationError, "must be paths"),
+        (b"bytes", ConfigurationError, "must be paths"),
+        ("x" * 300, LocalFileError, "File name too long"),
+        ("requests.jsonl/out", LocalFileError, "Not a directory"),
+        ("loop", LocalFileError, "symbolic links"),
+        ("nowhere", LocalFileError, "No such file"),
+    ],
+)
+async def test_name_that_no_file_can_have_is_found_out_first(
+    client, emulator, requests, tmp_path, monkeypatch, name, error, text
+):
+    """Before anything is sent, and not after the rows were paid for."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "nowhere").symlink_to("not/there")
+    with pytest.raises(error, match=text):
+        await client.run(requests, model=MODEL, output=name)
+    assert [] == emulator.requests()
+
+
 async def test_output_is_replaced_only_by_whole_results(client, emulator, requests, tmp_path):
     """A run that ends with an error leaves the file of the run before as it was."""
     output = tmp_path / "out.jsonl"
