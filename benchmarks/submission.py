@@ -125,7 +125,7 @@ async def collect(directory: Path, count: int) -> None:
     """Put results together, and find some by id."""
     own = Path(tempfile.mkdtemp(dir=directory))
     index = ResultIndex(own / "index.sqlite")
-    collector = Collector(None, None, index, own)  # type: ignore[arg-type]
+    collector = Collector(None, None, index, own, pause=None)  # type: ignore[arg-type]
     collector.add(0, [directory / "results.jsonl"])
     await collector.expect([directory / "requests.jsonl"])
     tally = await collector.choose()

@@ -1,7 +1,8 @@
 """How the results of a run come together: fetched job by job, indexed, counted, written."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, Final
@@ -19,6 +20,7 @@ from fireworks_batch.models import BatchInferenceJob, JobProgress
 from fireworks_batch.result_index import Kind, ResultIndex, Tally
 from fireworks_batch.rows import read_row
 from fireworks_batch.run_models import JobReport, RunReport
+from fireworks_batch.states import JobState
 from fireworks_batch.submission import AdoptedJob, SubmittedJob
 
 __all__ = ["Collector", "Ended", "Selection", "job_report", "run_report"]
@@ -68,7 +70,15 @@ class Selection:
 class Collector:
     """Fetches results into a directory, and makes their index."""
 
-    def __init__(self, jobs: Jobs, datasets: Datasets, index: ResultIndex, directory: Path) -> None:
+    def __init__(
+        self,
+        jobs: Jobs,
+        datasets: Datasets,
+        index: ResultIndex,
+        directory: Path,
+        *,
+        pause: Callable[[], Awaitable[object]],
+    ) -> None:
         """Take what it needs.
 
         Args:
@@ -76,12 +86,14 @@ class Collector:
             datasets: The account's datasets.
             index: An empty index.
             directory: Where results are put; it is there, and stays as long as they are read.
+            pause: Sleeps for the time after which what is still not found is not there.
         """
         self.index = index
         """Where the result of each row stands."""
         self._jobs = jobs
         self._datasets = datasets
         self._directory = directory
+        self._pause = pause
         self._fetched: dict[int, tuple[Path, ...]] = {}
         self._numbered: dict[int, str] = {}
 
@@ -125,12 +137,18 @@ class Collector:
     async def _download(self, job: BatchInferenceJob, number: int) -> tuple[Path, ...]:
         if not job.may_have_results:
             return ()
-        try:
-            return await self._datasets.download(
-                job.output_dataset_id, self._directory / f"job-{number}"
-            )
-        except NotFoundError:
+        download = partial(
+            self._datasets.download, job.output_dataset_id, self._directory / f"job-{number}"
+        )
+        with suppress(NotFoundError):
+            return await download()
+        if job.state == JobState.FAILED:
             return ()
+        # Rows were paid for, and nobody says how soon after its end a job's output is to be seen.
+        await self._pause()
+        with suppress(NotFoundError):
+            return await download()
+        return ()
 
     def add(self, number: int, paths: Sequence[Path]) -> None:
         """Add files of results that are here already.
@@ -172,6 +190,11 @@ class Collector:
     async def count(self, kind: Kind, first: int, last: int) -> int:
         """Return how many rows within positions are of a kind."""
         return await in_thread(partial(self.index.count, kind, first, last))
+
+    async def gone(self, ends: Iterable[Ended]) -> set[str]:
+        """Return the ids of jobs that count rows done well, of which not one came."""
+        successes = await in_thread(self.index.successes)
+        return {end.job.id for end in ends if _said(end) and not successes.get(end.number)}
 
     async def select(self, selections: Sequence[Selection], target: Path) -> int:
         """Write selected rows into a file, and return how many there are.
@@ -331,15 +354,24 @@ def _remarks(
 ) -> Iterator[str]:
     if tally.duplicate:
         yield f"{tally.duplicate} came more than once"
-    if foreign:
+    if foreign and index.has_expected:
         yield f"{foreign} were not asked for"
+    elif foreign:
+        yield (
+            f"{foreign} more came than were sent (with the requests at hand, it can be told which "
+            "are foreign, and which are missing)"
+        )
     if index.unreadable:
         yield f"{index.unreadable} lines of results cannot be read"
     found = index.successes()
     for end in ends:
-        progress = end.job.job_progress
-        said = progress.successfully_processed_requests if progress else 0
-        there = found.get(end.number, 0)
+        said, there = _said(end), found.get(end.number, 0)
         # Its counters may lag behind (they move once a minute), but never run ahead.
         if end.job.is_success and said > there:
             yield f"job {end.job.id!r} counts {said} rows done well, its results have {there}"
+
+
+def _said(end: Ended) -> int:
+    """Return how many rows a job counts as done well."""
+    progress = end.job.job_progress
+    return progress.successfully_processed_requests if progress else 0

@@ -79,9 +79,15 @@ def standing(job: BatchInferenceJob, *, has_output: bool) -> Standing:
     found = _BY_STATE.get(job.state, Standing.UNDER_WAY)
     if has_output or found in {Standing.UNDER_WAY, Standing.FAILED}:
         return found
-    if found is Standing.UNFINISHED and not job.may_have_results:
+    if found is Standing.UNFINISHED and not _may_have_had_rows(job):
         return Standing.FAILED  # it never had any: nothing is gone
     return Standing.VANISHED
+
+
+def _may_have_had_rows(job: BatchInferenceJob) -> bool:
+    """Whether a row was done: the output dataset has its name before there is anything in it."""
+    done = job.job_progress.total_processed_requests if job.job_progress else 0
+    return job.may_have_results and done > 0
 
 
 @attrs.frozen

@@ -96,10 +96,11 @@ class Resending:
         """
         await self._collector.choose()
         path = self._directory / f"again-{attempt}.jsonl"
+        gone = await self._collector.gone(shard.ends[-1] for shard in self._given)
         selections = [
             Selection(shard.file.path, shard.first, shard.last, kinds)
             for shard in self._given
-            if (kinds := _worth_it(shard.state)) and await self._is_readable(shard)
+            if (kinds := self._worth_it(shard, gone)) and await self._is_readable(shard)
         ]
         rows = await self._collector.select(selections, path)
         if not rows:
@@ -111,8 +112,33 @@ class Resending:
         shards = shards_of(prepared.shards, first=first, attempt=attempt)
         self.shards += shards
         self.rows += rows
-        terms = attrs.evolve(terms, key=attrs.evolve(terms.key, attempt=attempt))
+        # The next attempt is what a bad end of this one leads to, also when on_previous="new" finds
+        # it again: a second generation would run rows that the next attempt may have run already.
+        terms = attrs.evolve(
+            terms,
+            key=attrs.evolve(terms.key, attempt=attempt),
+            on_previous=OnPrevious.ADOPT,
+        )
         return [Work(shard, terms) for shard in shards]
+
+    def _worth_it(self, shard: Shard, gone: set[str]) -> tuple[Kind, ...]:
+        """Return the kinds of results that a further try may better, by how the job ended.
+
+        Args:
+            shard: The rows.
+            gone: Jobs that have done rows, of which none came.
+        """
+        if shard.ends[-1].job.id in gone:
+            _log.warning(
+                "no missing row of job %r is sent again: it counts rows that were done, and its "
+                "output is gone, or not there yet",
+                shard.ends[-1].job.id,
+            )
+        elif shard.state == JobState.COMPLETED:
+            return Kind.RETRYABLE, Kind.MISSING
+        # The rest of an unfinished job is continued. A failed one would fail again, but where some
+        # of its rows were answered, it was not the job as a whole that failed.
+        return () if shard.state in UNFINISHED else (Kind.RETRYABLE,)
 
     async def _is_readable(self, shard: Shard) -> bool:
         """Whether its rows are still what was sent: a file may be written anew in a day."""
@@ -122,12 +148,3 @@ class Resending:
             _log.warning("no row of it is sent again: %s", error)
             return False
         return True
-
-
-def _worth_it(state: JobState) -> tuple[Kind, ...]:
-    """Return the kinds of results that a further try may better, by how the job ended."""
-    if state == JobState.COMPLETED:
-        return Kind.RETRYABLE, Kind.MISSING
-    # The rest of an unfinished job is continued. A failed one would fail again, but where some of
-    # its rows were answered, it was not the job as a whole that failed.
-    return () if state in UNFINISHED else (Kind.RETRYABLE,)

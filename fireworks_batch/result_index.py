@@ -155,7 +155,8 @@ class ResultIndex:
                 self._connection.close()
                 raise
         self._open: dict[int, IO[bytes]] = {}
-        self._has_expected = False
+        self.has_expected = False
+        """Whether it was told which rows were asked for."""
 
     def interrupt(self) -> None:
         """End a step that is under way in another thread."""
@@ -172,7 +173,7 @@ class ResultIndex:
 
     def expect(self, ids: Iterable[str]) -> None:
         """Add ids of rows that were asked for, in their order."""
-        self._has_expected = True
+        self.has_expected = True
         self._many("INSERT INTO expected (custom_id) VALUES (?)", ((each,) for each in ids))
 
     def add_file(self, path: Path, read: ReadRow, *, job: int) -> Iterator[None]:
@@ -212,7 +213,7 @@ class ResultIndex:
         self._run("CREATE INDEX IF NOT EXISTS found_by_id ON found (custom_id, rank)")
         self._run("DROP TABLE IF EXISTS chosen")
         self._run(_CHOSEN)
-        self._run(_CHOOSE_EXPECTED if self._has_expected else _CHOOSE_ALL)
+        self._run(_CHOOSE_EXPECTED if self.has_expected else _CHOOSE_ALL)
         self._run("CREATE INDEX chosen_by_id ON chosen (custom_id)")
         kinds = dict(self._run("SELECT kind, count(*) FROM chosen GROUP BY kind").fetchall())
         found = self._one("SELECT count(*) FROM found")

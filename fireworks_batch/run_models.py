@@ -198,13 +198,14 @@ class RunReport:
     """Rows with an error instead."""
 
     missing: int
-    """Rows with neither."""
+    """Rows with neither; one less for each foreign row where the requests are not at hand."""
 
     duplicate: int = 0
     """Rows that came more than once from one job; the best of them counts."""
 
     foreign: int = 0
-    """Rows that nobody asked for, and that were left out."""
+    """Rows that nobody asked for, and that were left out. Where the requests are not at hand: how
+    many more rows came than were sent, all of which count as succeeded or failed."""
 
     unreadable: int = 0
     """Lines of results that are no rows."""

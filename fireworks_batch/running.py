@@ -66,13 +66,13 @@ class Run:
             services.datasets,
             services.upload,
             wall=services.wall,
+            pause=self._grace,
             on_job=self._begin,
             on_refusal=self._forget,
         )
+        self._policy = options.poll or services.poll
         self._persistence = Persistence(
-            policy=options.poll or services.poll,
-            clock=services.clock,
-            sleep_until=services.sleep_until,
+            policy=self._policy, clock=services.clock, sleep_until=services.sleep_until
         )
         self._in_flight = asyncio.Semaphore(options.max_in_flight or _ANY_NUMBER)
         self._sent: list[ShardSubmission] = []
@@ -83,7 +83,7 @@ class Run:
         """Make sure that the server has all jobs: see `BatchClient.submit`."""
         async with self._abort.guard(), workspace() as directory:
             prepared = await self._prepare(requests, template.rules, directory)
-            terms = await self._terms(template)
+            terms = self._terms(template, await self._services.resolve())
             sent = await all_of(
                 partial(self._submitter.submit, file, terms) for file in prepared.shards
             )
@@ -92,8 +92,9 @@ class Run:
     async def collect(self, submission: Submission, requests: Requests | None) -> BatchResult:
         """Follow the jobs of a submission, and put results together: see `BatchClient.collect`."""
         await self._check_targets(requests)
-        for ref in submission.refs:
-            self._services.jobs.ref(ref)
+        self._check_refs(submission)
+        await self._account_id()
+        self._check_refs(submission)
         async with workspace(keep=True) as directory, self._collector(directory) as collector:
             if requests is not None:
                 await collector.expect(await self._same_rows(requests, submission, directory))
@@ -115,7 +116,7 @@ class Run:
             prepared = await self._prepare(requests, template.rules, directory)
             # Before the jobs run: in the hours of a run somebody may write the file anew.
             await collector.expect([file.path for file in prepared.shards])
-            terms = await self._terms(template)
+            terms = self._terms(template, await self._account_id())
             shards = shards_of(prepared.shards)
             self._board.enter(RunStage.RUNNING, rows=prepared.rows, jobs=len(shards))
             await all_of(partial(self._run_shard, collector, shard, terms) for shard in shards)
@@ -130,6 +131,19 @@ class Run:
             ends = _flat(shard.ends for shard in (*shards, *again.shards))
             return await self._finish(collector, directory, submission, ends, again.rows)
 
+    def _check_refs(self, submission: Submission) -> None:
+        """Refuse jobs of another host, or account; that may not be known yet."""
+        for ref in submission.refs:
+            self._services.jobs.ref(ref)
+
+    async def _account_id(self) -> str:
+        return await self._persistence.do("looking up the account", self._services.resolve)
+
+    async def _grace(self) -> None:
+        """Sleep until what is still not found is not there."""
+        services = self._services
+        await services.sleep_until(services.clock() + self._policy.not_found_grace)
+
     async def _check_targets(self, requests: Requests | None) -> None:
         targets = [self._options.output, self._options.errors]
         await in_thread(partial(check_targets, targets, requests))
@@ -140,7 +154,13 @@ class Run:
         path = directory / "index.sqlite"
         index = await in_thread(partial(ResultIndex, path), undo=ResultIndex.close)
         try:
-            yield Collector(self._services.jobs, self._services.datasets, index, directory)
+            yield Collector(
+                self._services.jobs,
+                self._services.datasets,
+                index,
+                directory,
+                pause=self._grace,
+            )
         except BaseException:
             await in_thread(index.close)
             raise
@@ -159,9 +179,9 @@ class Run:
             _log.warning("left out: %d bad rows in all", count)
         return prepared
 
-    async def _terms(self, template: JobTemplate) -> JobTerms:
+    def _terms(self, template: JobTemplate, account_id: str) -> JobTerms:
         return JobTerms(
-            key=template.key(await self._services.resolve()),
+            key=template.key(account_id),
             arguments=template.arguments,
             on_previous=OnPrevious(self._options.on_previous),
             limits=self._options.limits,
@@ -227,7 +247,7 @@ class Run:
         attempt: int = 0,
     ) -> list[Ended]:
         """Wait for a job's end, and fetch what it has done."""
-        ref = JobRef(await self._services.resolve(), submitted.job_id, self._services.base_url)
+        ref = JobRef(await self._account_id(), submitted.job_id, self._services.base_url)
         if job is None or not job.is_terminal:
             self._board.begin(ref.job_id)
             job = await self._wait(ref)

@@ -22,6 +22,7 @@ from fireworks_batch.errors import (
 )
 from fireworks_batch.generations import (
     MOST_GENERATIONS,
+    UNFINISHED,
     Adopt,
     AwaitDeletion,
     Create,
@@ -90,6 +91,7 @@ class Submitter:
         upload: Callable[[Source, UploadTerms], Awaitable[Dataset]],
         *,
         wall: Callable[[], datetime],
+        pause: Callable[[], Awaitable[object]],
         on_job: Callable[[str], None] = lambda _: None,
         on_refusal: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -100,6 +102,7 @@ class Submitter:
             datasets: The account's datasets.
             upload: Uploads a dataset on terms, and waits until it is READY.
             wall: Returns the time of day, aware, in UTC.
+            pause: Sleeps for the time after which what is still not found is not there.
             on_job: Called with the id of each job that is about to be created or is under way.
             on_refusal: Called with the id of one that was not created after all.
         """
@@ -107,6 +110,7 @@ class Submitter:
         self._datasets = datasets
         self._upload_on_terms = upload
         self._wall = wall
+        self._pause = pause
         self._on_job = on_job
         self._on_refusal = on_refusal
         self._uploads = asyncio.Semaphore(_UPLOADS)
@@ -124,7 +128,7 @@ class Submitter:
         base = terms.key.base(shard.sha256)
         number, trail = 0, Trail()
         while number <= MOST_GENERATIONS:
-            found = await self._look(base, number)
+            number, found = await self._look(base, number)
             match decide(number, found, trail, terms.on_previous):
                 case Adopt(chosen):
                     return self._adopt(chosen, _submitted(chosen.job.id, base, shard, trail))
@@ -143,7 +147,22 @@ class Submitter:
 
     # --- Looking ----------------------------------------------------------------------------------
 
-    async def _look(self, base: str, number: int) -> Found | None:
+    async def _look(self, base: str, number: int) -> tuple[int, Found | None]:
+        """Look at a generation; if there is none, at the next one: somebody may delete a job.
+
+        Returns:
+            The generation that counts, and what was found; a free one if both are.
+        """
+        found = await self._look_at(base, number)
+        if found is None and (later := await self._look_at(base, number + 1)) is not None:
+            return number + 1, later
+        if found is not None and _has_lost_rows(found):
+            # Its rows would be paid for once more: nobody says how soon an output is to be seen.
+            await self._pause()
+            found = await self._look_at(base, number)
+        return number, found
+
+    async def _look_at(self, base: str, number: int) -> Found | None:
         try:
             job = await self._jobs.get(generation(base, number))
         except NotFoundError:
@@ -223,6 +242,12 @@ class Submitter:
             )
             await self._upload_on_terms(shard.path, terms)
         return dataset_id
+
+
+def _has_lost_rows(found: Found) -> bool:
+    """Whether a job has done rows, and its output is not there: it was not deleted itself."""
+    ended = found.job.is_success or found.job.state in UNFINISHED
+    return ended and found.standing is Standing.VANISHED
 
 
 def _dataset_id(base: str) -> str:

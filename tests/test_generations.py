@@ -77,6 +77,7 @@ def test_expired_job_without_an_output_dataset_failed():
     job = BatchInferenceJob(name="accounts/a/batchInferenceJobs/x", state=JobState.EXPIRED)
 
     assert Standing.FAILED is standing(job, has_output=False)
+    assert Standing.FAILED is found("EXPIRED", has_output=False, processed=0).standing
 
 
 def test_every_state_has_a_standing():

@@ -72,11 +72,11 @@ async def client(emulator):
         yield made
 
 
-def connect(emulator) -> BatchClient:
+def connect(emulator, account_id: str | None = "acme") -> BatchClient:
     """A client of the emulator."""
     return BatchClient(
         api_key=emulator.api_key,
-        account_id="acme",
+        account_id=account_id,
         base_url=emulator.base_url,
         poll=FAST,
         retry=RetryPolicy(max_attempts=10, initial_delay=0.001, max_delay=0.01),
@@ -243,6 +243,24 @@ async def test_submission_is_collected_by_another_process(emulator, client, requ
         async with await other.collect(submission, requests=requests, output=output) as result:
             assert IDS == await ids_of(result)
     assert IDS == ids_in(output)
+
+
+async def test_foreign_rows_are_said_to_be_so_as_far_as_can_be_told(client, emulator, requests):
+    """With the requests they are left out; without, more rows came than were sent."""
+    submission = await client.submit(requests, model=MODEL)
+    job = await client.jobs.wait_until_terminal(submission.refs[0])
+    output = job.output_dataset_id.rpartition("/")[2]
+    rows = [{"custom_id": each, "response": {"choices": [{}]}} for each in [*IDS, "x", "y"]]
+    emulator.replace_file(
+        output, "BIJOutputSet.jsonl", b"".join(orjson.dumps(row) + b"\n" for row in rows)
+    )
+    async with await client.collect(submission, requests=requests) as known:
+        assert (30, 2) == (known.report.succeeded, known.report.foreign)
+        assert "2 were not asked for" == known.report.remarks[0]
+    async with await client.collect(submission) as unknown:
+        assert (32, 2) == (unknown.report.succeeded, unknown.report.foreign)
+        assert not unknown.report.adds_up
+        assert unknown.report.remarks[0].startswith("2 more came than were sent (with the requests")
 
 
 async def test_collecting_with_other_requests_is_refused(client, requests):
@@ -532,6 +550,37 @@ async def test_completed_job_without_its_output_runs_again(client, emulator, req
     assert [job.job_id, job.job_id.removesuffix("0") + "1"] == creations(emulator)
 
 
+@pytest.mark.parametrize("state", ["COMPLETED", "EXPIRED"])
+async def test_output_that_is_not_seen_at_first_is_not_paid_for_again(
+    client, emulator, requests, state
+):
+    """Before rows run again because their output is gone, it is looked for a second time."""
+    emulator.script_jobs(phases=["RUNNING", state])
+    async with await client.run(requests, model=MODEL) as first:
+        done = first.report.succeeded
+    name = (await client.jobs.get(first.submission.refs[0])).output_dataset_id
+    emulator.add_fault("status", status=404, method="GET", path=f"*/{name}", times=1)
+    async with await client.run(requests, model=MODEL) as second:
+        assert 0 < done == second.report.succeeded
+
+    assert 1 == len(creations(emulator))
+
+
+async def test_deleted_job_does_not_hide_the_one_that_came_after(client, emulator, requests):
+    """Somebody tidies away the first try, which failed: the second one is found all the same."""
+    emulator.script_jobs(phases=["FAILED"])
+    first = await client.submit(requests, model=MODEL)
+    await client.jobs.wait_until_terminal(first.refs[0])
+    async with await client.run(requests, model=MODEL, on_previous="new") as second:
+        assert second.report.is_complete
+    await client.jobs.delete(first.refs[0], wait=True)
+    for on_previous in ("adopt", "new"):
+        async with await client.run(requests, model=MODEL, on_previous=on_previous) as again:
+            assert second.submission.jobs == again.submission.jobs
+
+    assert 2 == len(creations(emulator))
+
+
 async def test_archived_job_whose_output_is_there_is_not_billed_again(client, emulator, requests):
     """Its rows were paid for and can be had: they are collected."""
     async with await client.run(requests, model=MODEL) as first:
@@ -684,6 +733,54 @@ async def test_rows_sent_again_after_a_continued_job_are_found_again(requests):
         assert billed == tries
 
 
+@pytest.mark.parametrize("end", ["FAILED", "EXPIRED"])
+async def test_small_job_that_ended_badly_is_not_made_anew(requests, end):
+    """Its rows were done by the next one: on_previous="new" is about jobs as they were given."""
+    tries = Counter()
+
+    def flaky(custom_id, body):
+        tries[custom_id] += 1
+        if tries[custom_id] == 1:
+            raise RowFailureError("busy", 503)
+        return answer(custom_id, body)
+
+    def spoil(progress):
+        if progress.stage is RunStage.RETRYING and len(creations(other)) == 1:
+            other.script_jobs(phases=["RUNNING", end])
+
+    async with Emulator(speed=6000, responder=flaky) as other, connect(other) as client:
+        terms = {"model": MODEL, "on_previous": "new", "retry_rows": 3}
+        async with await client.run(requests, on_progress=spoil, **terms) as first:
+            assert first.report.is_complete
+            assert ["COMPLETED", end, "COMPLETED"] == [str(job.state) for job in first.report.jobs]
+        made, billed = creations(other), dict(tries)
+        async with await client.run(requests, **terms) as second:
+            assert second.report.is_complete
+
+        assert made == creations(other)
+        assert billed == tries
+
+
+@pytest.mark.parametrize("times", [1, None])
+async def test_rows_whose_output_is_not_there_are_not_sent_again(
+    client, emulator, requests, times, caplog
+):
+    """The job has done them: fetched a little later, or reported, they are not paid for twice."""
+    emulator.add_fault("status", status=404, path="*:getDownloadEndpoint", times=times)
+    async with await client.run(requests, model=MODEL, retry_rows=2) as result:
+        if times:
+            assert result.report.is_complete
+        else:
+            assert 30 == result.report.missing
+            assert not result.report.adds_up
+            assert "no missing row of job" in caplog.text
+    emulator.clear_faults()
+    async with await client.run(requests, model=MODEL, retry_rows=2) as result:
+        assert result.report.is_complete
+
+    assert 1 == len(creations(emulator))
+
+
 async def test_jobs_that_expire_again_and_again_are_continued_so_often(client, emulator, requests):
     """The number counts over all calls: a repeated one makes no further job."""
     emulator.script_jobs(phases=["RUNNING", "EXPIRED"], times=None)
@@ -692,6 +789,18 @@ async def test_jobs_that_expire_again_and_again_are_continued_so_often(client, e
         await result.aclose()
 
     assert 2 == len(creations(emulator))
+
+
+async def test_job_that_expired_before_its_first_row_is_not_run_again_in_silence(
+    client, emulator, requests
+):
+    """There was never an output to be gone, although it has a name: its end is the end."""
+    emulator.script_jobs(phases=["PENDING", "EXPIRED"])
+    for _ in range(2):
+        async with await client.run(requests, model=MODEL) as result:
+            assert 30 == result.report.missing
+    assert (await client.jobs.get(result.submission.refs[0])).output_dataset_id
+    assert 1 == len(creations(emulator))
 
 
 async def test_job_that_expired_before_its_first_row_is_run_again(client, emulator, requests):
@@ -881,6 +990,11 @@ async def test_submission_of_another_account_is_refused(emulator, client):
 
     with pytest.raises(ConfigurationError, match="belongs to account 'other'"):
         await client.collect(attrs.evolve(submission, account_id="other"))
+    async with connect(emulator, account_id=None) as unknowing:
+        with pytest.raises(ConfigurationError, match="belongs to account 'other'"):
+            await unknowing.collect(attrs.evolve(submission, account_id="other"))
+        async with await unknowing.collect(submission) as result:
+            assert result.report.is_complete
     with pytest.raises(ConfigurationError, match="belongs to another host"):
         await client.collect(attrs.evolve(submission, base_url="https://api.fireworks.ai"))
 
@@ -1290,6 +1404,18 @@ async def test_outage_does_not_end_a_run(client, emulator, requests):
         assert IDS == await ids_of(result)
 
     assert 1 == len(creations(emulator))
+
+
+async def test_outage_while_the_account_is_looked_up_does_not_end_a_run(emulator, requests):
+    """Nor does it end a collection in another process."""
+    async with connect(emulator, account_id=None) as client:
+        emulator.add_fault("status", status=500, path="*/accounts", times=25)
+        async with await client.run(requests, model=MODEL) as result:
+            submission = result.submission
+    async with connect(emulator, account_id=None) as client:
+        emulator.add_fault("status", status=500, path="*/accounts", times=25)
+        async with await client.collect(submission) as result:
+            assert result.report.is_complete
 
 
 async def test_outage_beyond_the_budget_is_raised(client, emulator, requests):
