@@ -7,7 +7,6 @@ out. Blank lines and a byte order mark at the very beginning are left out. Perfo
 """
 
 import json
-import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -20,8 +19,8 @@ __all__ = ["Row", "RowProblem", "RowRules", "check_row", "plain_ids"]
 _ROLES: Final = frozenset({"system", "user", "assistant", "tool"})
 # What a body may have that the slow path has to look at.
 _SUSPECT: Final = frozenset({"extra_body", "stream", "model", "prompt_token_ids"})
-# Numbers that orjson would not give back as they were.
-_LONG_NUMBER: Final = re.compile(rb"\d{17}|\d[eE]").search
+# From here on orjson reads whole numbers as floats, and would not give them back as they were.
+_INEXACT: Final = 2.0**63
 _SPACE: Final = b" \t\r\n"
 
 
@@ -200,17 +199,27 @@ def _without_what_the_job_says(row: dict[str, Any], line: bytes) -> bytes:
     body = row["body"]
     if not ("method" in row or "url" in row or "model" in body or "stream" in body):
         return line
-    load, dump = (_loads, _dumps) if _LONG_NUMBER(line) else (orjson.loads, orjson.dumps)
-    row = load(line)
+    has_large = _has_large_number(row)
+    row = json.loads(line) if has_large else row
     rest = {key: value for key, value in row.items() if key not in {"method", "url"}}
     rest["body"] = {
         key: value for key, value in row["body"].items() if key not in {"model", "stream"}
     }
-    return dump(rest)
+    return _dumps(rest) if has_large else orjson.dumps(rest)
 
 
-def _loads(line: bytes) -> Any:
-    return json.loads(line)
+def _has_large_number(row: dict[str, Any]) -> bool:
+    """Whether there is one that orjson has read inexactly, however deep."""
+    left: list[Any] = [row]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
+        elif isinstance(value, float) and abs(value) >= _INEXACT:
+            return True
+    return False
 
 
 def _dumps(row: Any) -> bytes:

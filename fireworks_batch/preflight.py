@@ -15,7 +15,14 @@ import attrs
 
 from fireworks_batch.errors import ConfigurationError
 from fireworks_batch.id_sets import IdSet, Suspects
-from fireworks_batch.input_files import Block, ShardFile, file_stamp, open_lines, read_blocks
+from fireworks_batch.input_files import (
+    LONGEST_LINE,
+    Block,
+    ShardFile,
+    file_stamp,
+    open_lines,
+    read_blocks,
+)
 from fireworks_batch.input_rows import Row, RowProblem, RowRules, check_row, plain_ids
 from fireworks_batch.limits import Limits
 from fireworks_batch.local_io import write_all
@@ -79,7 +86,7 @@ class Scan:
         self._room = Room(terms.limits)
         self._shards = _Shards(terms, self._stop)
         self._file = open_lines(terms.path)
-        self._blocks = read_blocks(self._file)
+        self._blocks = read_blocks(self._file, longest=LONGEST_LINE)
 
     @property
     def shards(self) -> tuple[ShardFile, ...]:
@@ -103,10 +110,17 @@ class Scan:
                 self._shards.finish()
             self.close()
             return False
-        lines = block.data.split(b"\n")
-        if not lines[-1]:
-            lines.pop()
-        self._take(block, lines)
+        if block.is_too_long:
+            mib = LONGEST_LINE // 1024**2
+            reason = (
+                f"is longer than {mib} MiB, which no request is: is this one JSON object a line?"
+            )
+            self._reject(RowProblem(block.first_line, None, reason))
+        elif block.data:
+            lines = block.data.split(b"\n")
+            if not lines[-1]:
+                lines.pop()
+            self._take(block, lines)
         return not self._stop.is_set()
 
     def _take(self, block: Block, lines: list[bytes]) -> None:

@@ -68,6 +68,9 @@ class JobResults(Generic[_T]):
     of rows: a block of lines, and some ten bytes an id. Between two rows nothing is held, so that
     a loop may be left with ``break``, and another one goes on where it left off.
 
+    Lines may be of any length, and each is parsed in one piece, which no other task or thread can
+    interrupt: 10 MB of text take some 13 ms, 10 MB of log probabilities 300 ms.
+
     Made by ``client.results()``, which documents the errors.
     """
 

@@ -46,7 +46,9 @@ class RunMethods:
         """Look at requests as `run` would, and send nothing.
 
         Every line must be a JSON object with a ``custom_id`` that is there once, and a ``body``
-        with ``messages`` or ``prompt_token_ids``. Lines of the OpenAI batch format are good.
+        with ``messages`` or ``prompt_token_ids``. Lines of the OpenAI batch format are good. All
+        work is done off the event loop but the parsing of a single line, of 16 MiB at most: that
+        of 16 MB of text holds it for some 25 ms, of as much in small objects for six times as long.
 
         Args:
             requests: The path of a file (``.jsonl``, ``.jsonl.gz``), or an iterable of mappings,

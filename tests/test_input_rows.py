@@ -153,6 +153,30 @@ def test_openai_lines_lose_what_the_job_says(model):
     assert {"custom_id": "a", "body": expected} == json.loads(row.line)
 
 
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (b"9007199254740993", 2**53 + 1),
+        (b"-9223372036854775808", -(2**63)),
+        (b"18446744073709551615", 2**64 - 1),
+        (b"[18446744073709551616]", [2**64]),
+        (b'{"a":[-9223372036854775809]}', {"a": [-(2**63) - 1]}),
+        (b"1e300", 1e300),
+        (b"0.1234567890123456789", 0.1234567890123456789),
+    ],
+)
+def test_numbers_stay_as_they_are(number, expected):
+    """Also in a row of which something is taken out, however large and deep they are."""
+    text = (
+        b'{"custom_id":"a","method":"POST","body":'
+        b'{"messages":[{"role":"user","content":"hi"}],"n":%s}}'
+    )
+    row = check_row(text % number, 1, RULES)
+
+    assert isinstance(row, Row)
+    assert repr(expected) == repr(json.loads(row.line)["body"]["n"])
+
+
 def test_without_a_model_any_will_do():
     """A check that does not know the job's model takes what a row says."""
     row = check_row(line(body=body(model="gpt-4o")), 1, RowRules())

@@ -244,14 +244,35 @@ def test_blocks_make_no_difference(tmp_path_factory, lines, size, most_rows, has
     assert scan(10_000) == scan(size)
 
 
-async def test_one_line_that_is_no_line_of_rows(write, monkeypatch):
-    """A file without line ends is refused before it fills the memory."""
-    monkeypatch.setattr(input_files, "LONGEST_LINE", 100)
-    path = write(b" " * 10_000)
-    monkeypatch.setattr(input_files.read_blocks, "__kwdefaults__", {"size": 64})
+@pytest.mark.parametrize("name", ["in.jsonl", "in.jsonl.gz"])
+@pytest.mark.parametrize("has_end", [True, False])
+async def test_line_that_is_no_row_by_its_length_is_a_bad_one(write, monkeypatch, name, has_end):
+    """It is named as any other, passed over before it fills the memory, and can be left out."""
+    monkeypatch.setattr(preflight, "LONGEST_LINE", 200)
+    monkeypatch.setattr(input_files.read_blocks, "__kwdefaults__", {"size": 64, "longest": None})
+    good, end = row("a" * 50) + row("b"), b"\n" if has_end else b""
+    path = write(good + b" " * 10_000 + b"\n" + row("c") + b"x" * 400 + end, name)
+    prepared = await prepare(terms(path))
+    left = await prepare(terms(path, skip_bad=True))
 
-    with pytest.raises(InputRowsError, match="line 1 is longer than"):
-        await prepare(terms(path))
+    assert [3, 5] == [each.line for each in prepared.problems]
+    assert "is longer than 0 MiB, which no request is" in prepared.problems[0].reason
+    assert [good + row("c")] == contents(left)
+    assert (1, 4) == (left.shards[0].first_line, left.shards[0].last_line)
+
+
+def test_long_line_is_passed_over_in_steps(tmp_path):
+    """So that nobody waits for a file without line ends; what follows stands where it stands."""
+    path = tmp_path / "x"
+    path.write_bytes(b"a\n" + b"x" * 1000 + b"\nb\n")
+    with path.open("rb") as file:
+        blocks = list(input_files.read_blocks(file, size=10, longest=20))
+
+    assert len(blocks) > 90
+    assert [(b"a\n", 1, 0), (b"b\n", 3, 1003)] == [
+        (block.data, block.first_line, block.start) for block in blocks if block.data
+    ]
+    assert [(2, 2)] == [(block.first_line, block.start) for block in blocks if block.is_too_long]
 
 
 async def test_damaged_gzip_is_an_error(tmp_path):

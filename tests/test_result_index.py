@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fireworks_batch.input_files import LONGEST_LINE
 from fireworks_batch.result_index import Kind, ResultIndex
 
 
@@ -140,6 +141,15 @@ def test_lines_that_are_no_rows_are_counted(index, add):
     assert 2 == index.unreadable
     assert 1 == tally.succeeded
     assert line("a") == text(index, "a")
+
+
+def test_result_may_be_of_any_length(index, add):
+    """It was paid for: what is too long for a row of requests is no reason to lose it."""
+    long = line("b", answer="x" * (LONGEST_LINE + 2**21))
+    add(0, line("a"), long, line("c"))
+
+    assert (3, 0) == (index.choose().succeeded, index.unreadable)
+    assert long == text(index, "b")
 
 
 def test_pages_go_on_where_they_stopped(index, add):
