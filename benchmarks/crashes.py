@@ -1,8 +1,10 @@
 """A process that runs three jobs is killed at every request boundary in turn, and started again.
 
-Each time there must be exactly three jobs in the end, and an output that is byte for byte that of
-a run that nobody disturbed. A boundary is made by an emulator that keeps one request waiting; the
-process is then killed with SIGKILL. Processes are forked from one that has imported everything.
+Each time there must be exactly three jobs in the end, each row run once, and an output that is byte
+for byte that of a run that nobody disturbed. A boundary is made by an emulator that keeps one
+request waiting; the process is then killed with SIGKILL. All of it is done a second time with an
+emulator that drops the answer to every write once, one job after the other; and two processes do
+the same at once, with and without that. Processes are forked from one that has imported everything.
 `--tenth` takes every tenth boundary, from a place that a seed determines. Needs `os.fork`.
 """
 
@@ -15,6 +17,7 @@ import random
 import signal
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -76,6 +79,8 @@ async def run(order: Mapping[str, Any]) -> None:
             model="accounts/fireworks/models/demo-8b",
             name="crashes",
             limits=Limits(max_rows=ROWS // JOBS),
+            max_in_flight=order["max_in_flight"],
+            cleanup="datasets",
             output=directory / "output.jsonl",
             errors=directory / "errors.jsonl",
         )
@@ -126,12 +131,29 @@ async def nurseries(count: int, directory: Path) -> AsyncIterator[list[Nursery]]
             await process.wait()
 
 
-def answer(custom_id: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Answer a row with what is the same at any time; one row fails."""
-    if custom_id == BAD_ROW:
-        raise RowFailureError("no", 400)
-    content = body["messages"][-1]["content"].upper()
-    return {"id": custom_id, "choices": [{"index": 0, "message": {"content": content}}]}
+class Responder:
+    """Answers rows with what is the same at any time, and counts them; one row fails."""
+
+    def __init__(self) -> None:
+        """Begin."""
+        self.billed: Counter[str] = Counter()
+        """How often each row was run."""
+
+    def __call__(self, custom_id: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Answer a row."""
+        self.billed[custom_id] += 1
+        if custom_id == BAD_ROW:
+            raise RowFailureError("no", 400)
+        content = body["messages"][-1]["content"].upper()
+        return {"id": custom_id, "choices": [{"index": 0, "message": {"content": content}}]}
+
+
+@asynccontextmanager
+async def emulators() -> AsyncIterator[tuple[Emulator, Counter[str]]]:
+    """Start an emulator, and count how often it runs each row."""
+    responder = Responder()
+    async with Emulator(speed=6000, responder=responder) as emulator:
+        yield emulator, responder.billed
 
 
 def write_requests(directory: Path) -> None:
@@ -145,29 +167,51 @@ def write_requests(directory: Path) -> None:
     (directory / "requests.jsonl").write_text(text, encoding="utf-8")
 
 
-def order_for(emulator: Emulator, directory: Path) -> dict[str, str]:
+def order_for(
+    emulator: Emulator, directory: Path, max_in_flight: int | None = None
+) -> dict[str, Any]:
     """Return what a child is told."""
     return {
         "base_url": emulator.base_url,
         "api_key": emulator.api_key,
         "directory": str(directory),
+        "max_in_flight": max_in_flight,
     }
 
 
-def check(emulator: Emulator, directory: Path, expected: Mapping[str, bytes] | None) -> None:
-    """Check jobs and output, and that the output is what is expected."""
-    created = [
+def drop_answers(emulator: Emulator, datasets: list[str]) -> None:
+    """Let the answer to each write be lost once, of jobs that are made one after the other.
+
+    A creation is sent twice then, and has no path of its own: each other one loses its answer. A
+    fault counts the requests that those before it leave alone.
+    """
+    for number in range(JOBS):
+        for path in ("*/datasets", "*/batchInferenceJobs"):
+            emulator.add_fault("drop_answer", method="POST", path=path, after=number)
+    for name in datasets:
+        emulator.add_fault("drop_answer", method="POST", path=f"*/{name}:upload")
+        emulator.add_fault("drop_answer", method="DELETE", path=f"*/{name}")
+
+
+def check(
+    emulator: Emulator,
+    billed: Counter[str],
+    directory: Path,
+    expected: Mapping[str, bytes] | None,
+) -> None:
+    """Check jobs, bill and output, and that the output is what is expected."""
+    asked = {
         entry.query["batchInferenceJobId"]
         for entry in emulator.requests()
-        if entry.method == "POST"
-        and entry.path.endswith("/batchInferenceJobs")
-        and (entry.status == 200 or entry.fault == "drop_answer")
-    ]
-    if not len(created) == len(set(created)) == JOBS:
-        raise BrokenPromiseError(f"jobs were created: {created}")
+        if entry.method == "POST" and entry.path.endswith("/batchInferenceJobs")
+    }
+    if len(asked) != JOBS:
+        raise BrokenPromiseError(f"jobs were asked for: {sorted(asked)}")
+    if billed != dict.fromkeys((f"r{number}" for number in range(ROWS)), 1):
+        raise BrokenPromiseError(f"rows were run: {billed}")
     found = outputs(directory)
     ids = [json.loads(line)["custom_id"] for text in found.values() for line in text.splitlines()]
-    if sorted(ids) != sorted(f"r{number}" for number in range(ROWS)):
+    if sorted(ids) != sorted(billed):
         raise BrokenPromiseError(f"rows in the output: {sorted(ids)}")
     if expected is not None and found != expected:
         raise BrokenPromiseError("the output is not that of an undisturbed run")
@@ -178,19 +222,32 @@ def outputs(directory: Path) -> dict[str, bytes]:
     return {name: (directory / name).read_bytes() for name in ("output.jsonl", "errors.jsonl")}
 
 
-async def undisturbed(nursery: Nursery, directory: Path) -> tuple[dict[str, bytes], int]:
-    """Return the output of a run that nobody disturbs, and the number of its requests."""
+@attrs.frozen
+class Undisturbed:
+    """A run that nobody disturbs."""
+
+    outputs: Mapping[str, bytes]
+    """What it wrote."""
+
+    datasets: list[str]
+    """The ids of its inputs."""
+
+
+async def undisturbed(nursery: Nursery, directory: Path) -> Undisturbed:
+    """Make a run that nobody disturbs."""
     write_requests(directory)
-    async with Emulator(speed=6000, responder=answer) as emulator:
+    async with emulators() as (emulator, billed):
         await nursery.start(order_for(emulator, directory))
         if await nursery.number():
             raise BrokenPromiseError("an undisturbed run failed")
-        check(emulator, directory, None)
-        return outputs(directory), len(emulator.requests())
+        check(emulator, billed, directory, None)
+        paths = [each.path for each in emulator.requests() if each.path.endswith(":upload")]
+        datasets = [path.rpartition("/")[2].removesuffix(":upload") for path in paths]
+        return Undisturbed(outputs(directory), datasets)
 
 
 async def killed_at(
-    boundary: int, nursery: Nursery, directory: Path, expected: Mapping[str, bytes]
+    boundary: int, nursery: Nursery, directory: Path, expected: Undisturbed, *, drops: bool
 ) -> bool:
     """Kill a run when so many requests were answered, and start it again.
 
@@ -198,9 +255,13 @@ async def killed_at(
         Whether there was such a boundary.
     """
     write_requests(directory)
-    async with Emulator(speed=6000, responder=answer) as emulator:
+    datasets = expected.datasets if drops else []
+    async with emulators() as (emulator, billed):
+        order = order_for(emulator, directory, 1 if drops else None)
         emulator.add_fault("hang", after=boundary)
-        pid = await nursery.start(order_for(emulator, directory))
+        if drops:
+            drop_answers(emulator, datasets)
+        pid = await nursery.start(order)
         ended = asyncio.create_task(nursery.number())
         while not ended.done() and not hangs(emulator):  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0.001)
@@ -210,12 +271,24 @@ async def killed_at(
         code = await ended
         emulator.clear_faults()
         if is_killed:
-            await nursery.start(order_for(emulator, directory))
+            if drops:
+                drop_answers(emulator, datasets)
+            await nursery.start(order)
             code = await nursery.number()
         if code:
-            raise BrokenPromiseError(f"boundary {boundary}: exit code {code}")
-        check(emulator, directory, expected)
+            raise BrokenPromiseError(f"boundary {boundary}, drops {drops}: exit code {code}")
+        check(emulator, billed, directory, expected.outputs)
+        if drops and not is_killed:
+            check_drops(emulator)
     return is_killed
+
+
+def check_drops(emulator: Emulator) -> None:
+    """Check that the answer to each write was lost once."""
+    lost = [each.method for each in emulator.requests() if each.fault == "drop_answer"]
+    wanted = {"POST": 3 * JOBS, "DELETE": JOBS}  # a dataset, its rows and a job; the dataset again
+    if wanted != Counter(lost):
+        raise BrokenPromiseError(f"answers were lost: {Counter(lost)}, not {wanted}")
 
 
 def hangs(emulator: Emulator) -> bool:
@@ -223,33 +296,44 @@ def hangs(emulator: Emulator) -> bool:
     return any(entry.fault == "hang" for entry in emulator.requests())
 
 
-async def at_once(pair: list[Nursery], directory: Path, expected: Mapping[str, bytes]) -> None:
+async def at_once(
+    pair: list[Nursery], directory: Path, expected: Undisturbed, *, drops: bool
+) -> None:
     """Let two processes do the same at the same time."""
-    folders = [directory / str(number) for number in range(len(pair))]
-    async with Emulator(speed=6000, responder=answer) as emulator:
+    folders = [directory.with_name(f"{directory.name}-{number}") for number in range(len(pair))]
+    async with emulators() as (emulator, billed):
+        if drops:
+            drop_answers(emulator, expected.datasets)
         for folder, each in zip(folders, pair, strict=True):
             write_requests(folder)
             await each.start(order_for(emulator, folder))
         codes = [await each.number() for each in pair]
         if any(codes):
-            raise BrokenPromiseError(f"two at once: exit codes {codes}")
+            raise BrokenPromiseError(f"two at once, drops {drops}: exit codes {codes}")
         for folder in folders:
-            check(emulator, folder, expected)
+            check(emulator, billed, folder, expected.outputs)
 
 
 async def prove(step: int, seed: int) -> int:
     """Kill at each boundary, or at each so-many-th, and return how many there were."""
-    first = random.Random(seed).randrange(step)
     count = 0
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         async with nurseries(2, directory) as pair:
-            expected, _ = await undisturbed(pair[0], directory / "undisturbed")
-            boundary = first
-            while await killed_at(boundary, pair[0], directory / str(boundary), expected):
-                boundary, count = boundary + step, count + 1
-            (directory / "two").mkdir()
-            await at_once(pair, directory / "two", expected)
+            expected = await undisturbed(pair[0], directory / "undisturbed")
+            for drops in (False, True):
+                # With lost answers there are more boundaries, most of them those of the first time.
+                stride = 2 * step if drops and step > 1 else step
+                boundary = random.Random(seed).randrange(stride)
+                while await killed_at(
+                    boundary,
+                    pair[0],
+                    directory / f"{boundary}-{drops}",
+                    expected,
+                    drops=drops,
+                ):
+                    boundary, count = boundary + stride, count + 1
+                await at_once(pair, directory / f"two-{drops}", expected, drops=drops)
     return count
 
 

@@ -69,7 +69,7 @@ class JobResults(Generic[_T]):
     a loop may be left with ``break``, and another one goes on where it left off.
 
     Lines may be of any length, and each is parsed in one piece, which no other task or thread can
-    interrupt: 10 MB of text take some 13 ms, 10 MB of log probabilities 300 ms.
+    interrupt: 10 MB of text take some 13 ms, as much in log probabilities up to half a second.
 
     Made by ``client.results()``, which documents the errors.
     """

@@ -26,9 +26,9 @@ def crashes():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
 @pytest.mark.timeout(240)
 def test_killed_runs_make_three_jobs_and_one_output(crashes, record_property):
-    """At every third boundary, from a place that a seed determines, and two processes at once."""
+    """At every third boundary, and fewer with lost answers, from a place that a seed determines."""
     seed = int(os.environ.get("CRASH_SEED", random.SystemRandom().randrange(1000)))
     record_property("seed", seed)
     print("CRASH_SEED =", seed)  # noqa: T201 - shown when the test fails
 
-    assert asyncio.run(crashes.prove(step=3, seed=seed)) >= 8
+    assert asyncio.run(crashes.prove(step=3, seed=seed)) >= 16
