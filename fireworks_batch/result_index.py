@@ -263,7 +263,10 @@ class ResultIndex:
     def find(self, custom_id: str) -> Place | None:
         """Return where the chosen result of a row stands; None if there is none."""
         query = "SELECT file, start, length FROM chosen WHERE custom_id = ?"
-        row = self._run(query, (custom_id,)).fetchone()
+        try:
+            row = self._run(query, (custom_id,)).fetchone()
+        except UnicodeEncodeError:
+            return None  # half a surrogate pair: no row that was sent has such an id
         return None if row is None else _place(*row)
 
     def line(self, place: Place) -> bytes:

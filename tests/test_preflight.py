@@ -275,6 +275,69 @@ def test_long_line_is_passed_over_in_steps(tmp_path):
     assert [(2, 2)] == [(block.first_line, block.start) for block in blocks if block.is_too_long]
 
 
+async def test_ids_are_compared_as_what_they_mean(write):
+    """An escape is another spelling, and no other id; what only looks the same is one."""
+    lines = [row("a"), row("a").replace(b'"a"', b'"\\u0061"'), row("\u00e9"), row("e\u0301")]
+    prepared = await prepare(terms(write(b"".join(lines))))
+
+    assert ["line 2 (custom_id 'a'): custom_id is that of line 1 too"] == [
+        str(problem) for problem in prepared.problems
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        row("a").replace(b"\n", b"\r\n"),
+        row("a").replace(b"hi", b"hi\xe2\x80\xa8there"),
+        row("a").replace(b'"hi"', b'"hi","n":123456789012345678901234567890'),
+        row("a" * 10_000),
+        row("\0"),
+    ],
+    ids=["CRLF", "U+2028", "a huge number", "a long id", "NUL"],
+)
+async def test_odd_rows_are_sent_as_they_are(write, line):
+    """What JSON allows is no business of ours, and is sent byte for byte from where it is."""
+    path = write(line + row("b"))
+    prepared = await prepare(terms(path))
+
+    assert () == prepared.problems
+    assert [path] == [shard.path for shard in prepared.shards]
+    assert 2 == prepared.rows
+
+
+@pytest.mark.parametrize("custom_id", [rb"\ud800", rb"\udc00\ud800", b"\xed\xa0\x80", b"\xff"])
+async def test_id_that_cannot_be_written_is_a_bad_row(write, custom_id):
+    """Half a surrogate pair, or bytes that are no UTF-8: no other system would read it the same."""
+    prepared = await prepare(terms(write(row("@").replace(b"@", custom_id) + row("b"))))
+
+    (problem,) = prepared.problems
+    assert problem.reason.startswith("not JSON: ")
+    str(problem).encode()
+
+
+async def test_compressed_file_may_have_several_members(write, tmp_path):
+    """As `cat a.gz b.gz` makes it: all of it is read."""
+    path = tmp_path / "in.jsonl.gz"
+    path.write_bytes(gzip.compress(row("a")) + gzip.compress(row("b")[:9]) + gzip.compress(b""))
+    with path.open("ab") as file:
+        file.write(gzip.compress(row("b")[9:]))
+
+    assert [row("a") + row("b")] == contents(await prepare(terms(path)))
+
+
+@pytest.mark.parametrize("place", [12, 30, -6])
+async def test_compressed_file_that_was_changed_is_an_error(write, tmp_path, place):
+    """A bit that fell over, wherever, is no row less and no other row: nothing is sent."""
+    path = tmp_path / "in.jsonl.gz"
+    data = bytearray(gzip.compress(b"".join(ROWS)))
+    data[place] ^= 0x10
+    path.write_bytes(data)
+
+    with pytest.raises(InputRowsError, match="cannot read the requests: "):
+        await prepare(terms(path))
+
+
 async def test_damaged_gzip_is_an_error(tmp_path):
     """A compressed file that was cut off says so."""
     path = tmp_path / "in.jsonl.gz"

@@ -468,6 +468,22 @@ async def test_two_calls_at_once_make_the_jobs_once(emulator, requests):
     assert [IDS, IDS] == rows
 
 
+async def test_two_calls_at_once_in_one_client_make_the_jobs_once(client, emulator, requests):
+    """They share waits and connections, and neither takes anything from the other."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(client.run(requests, model=MODEL, limits=THREE, cleanup="datasets"))
+            for _ in range(2)
+        ]
+    for result in [task.result() for task in tasks]:
+        assert IDS == await ids_of(result)
+        assert () == result.report.not_cleaned
+        await result.aclose()
+
+    assert 3 == len({*creations(emulator)})
+    assert 3 == len([job.id async for job in client.jobs.list()])
+
+
 @pytest.mark.parametrize("path", ["*/datasets", "*:upload", "*/batchInferenceJobs"])
 async def test_lost_answer_to_a_write_makes_nothing_twice(client, emulator, requests, path):
     """The server does the work and the answer is lost: what it made is found, and used."""
@@ -1072,6 +1088,40 @@ async def test_no_rows_are_an_error(client, emulator, tmp_path, content, on_bad_
     with pytest.raises(InputRowsError, match="there are no rows in the requests"):
         await client.run(path, model=MODEL, on_bad_row=on_bad_row)
     assert [] == emulator.requests()
+
+
+async def test_requests_that_fail_send_nothing_and_leave_nothing(
+    client, emulator, tmp_path, monkeypatch
+):
+    """What the caller's generator raises comes through as it is."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    async def rows():
+        for each in IDS:
+            yield mapping(each)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await client.run(rows(), model=MODEL, output=tmp_path / "out")
+    assert [] == emulator.requests()
+    assert [] == list(tmp_path.iterdir())
+
+
+async def test_odd_rows_come_back_as_they_went(client, tmp_path):
+    """A byte order mark, CRLF, a line separator, no end to the last line, odd and long ids."""
+    ids = ["a", "b\u2028", "\u00e9", "\0x", "i" * 10_000, "'; DROP TABLE found; --"]
+    path = tmp_path / "odd.jsonl"
+    lines = [orjson.dumps(mapping(each, "x\u2028y")) for each in ids]
+    path.write_bytes(b"\xef\xbb\xbf" + b"\r\n".join(lines))
+    output = tmp_path / "out.jsonl"
+    async with await client.run(path, model=MODEL, output=output, limits=Limits(max_rows=2)) as got:
+        assert ids == await ids_of(got)
+        assert "X\u2028Y" == (await got.get("i" * 10_000)).text
+        assert await got.get("\ud800") is None
+        assert got.report.adds_up
+    assert ids == [
+        orjson.loads(each)["custom_id"] for each in output.read_bytes().split(b"\n")[:-1]
+    ]
 
 
 async def test_missing_file_is_an_error(client, emulator, tmp_path):
