@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 from fireworks_batch.errors import FireworksBatchError, JobConflictError, NotFoundError
@@ -13,27 +13,35 @@ __all__ = ["Abort"]
 _log = logging.getLogger("fireworks_batch.run")
 # Seconds that giving up may take.
 _LONGEST: Final = 20.0
+# Seconds after which a request that was sent before has been dealt with, or was never received.
+_PAUSE: Final = 1.0
 
 
 class Abort:
     """Knows the jobs under way, and deals with them if the block ends badly."""
 
     def __init__(
-        self, delete: Callable[[str], Awaitable[object]] | None, *, longest: float = _LONGEST
+        self,
+        delete: Callable[[str], Awaitable[object]] | None,
+        *,
+        longest: float = _LONGEST,
+        pause: float = _PAUSE,
     ) -> None:
         """Begin.
 
         Args:
             delete: Deletes a job by its id; None to leave jobs alone.
             longest: Seconds that giving up may take.
+            pause: Seconds until a job that was being created is looked for again.
         """
         self._delete = delete
         self._longest = longest
-        self._under_way: dict[str, None] = {}
+        self._pause = pause
+        self._under_way: dict[str, bool] = {}
 
-    def begin(self, job_id: str) -> None:
-        """Take note of a job that is about to be created, or is under way."""
-        self._under_way[job_id] = None
+    def begin(self, job_id: str, *, is_there: bool) -> None:
+        """Take note of a job that is under way, or is about to be created."""
+        self._under_way[job_id] = is_there
 
     def end(self, job_id: str) -> None:
         """Take note that a job has ended."""
@@ -54,9 +62,9 @@ class Abort:
             raise
 
     async def _give_up(self) -> str:
-        ids = ", ".join(self._under_way)
         if self._delete is None:
-            return f"jobs run on, and the same call finds them again: {ids}"
+            return self._left()
+        ids = ", ".join(self._under_way)
         left: dict[str, str] = dict.fromkeys(
             self._under_way, f"no answer within {self._longest:g} s"
         )
@@ -65,6 +73,15 @@ class Abort:
             return f"jobs were deleted (on_abort='delete'): {ids}"
         reasons = "; ".join(f"{job_id}: {reason}" for job_id, reason in left.items())
         return f"jobs could not be deleted and may run on: {reasons}"
+
+    def _left(self) -> str:
+        there, maybe = (
+            ", ".join(job_id for job_id, is_there in self._under_way.items() if is_there is wanted)
+            for wanted in (True, False)
+        )
+        said = f"jobs run on, and the same call finds them again: {there}" if there else ""
+        unknown = f"jobs were being created, and may be there: {maybe}" if maybe else ""
+        return "; ".join(filter(None, (said, unknown)))
 
     async def _delete_all(self, left: dict[str, str]) -> None:
         async with asyncio.timeout(self._longest), asyncio.TaskGroup() as group:
@@ -75,13 +92,22 @@ class Abort:
         if self._delete is None:
             return
         try:
-            await self._delete(job_id)
-        except NotFoundError:
-            pass
+            await self._delete_sent(job_id, self._delete)
         except FireworksBatchError as error:
             left[job_id] = str(error)
             return
         del left[job_id]
+
+    async def _delete_sent(self, job_id: str, delete: Callable[[str], Awaitable[object]]) -> None:
+        """Delete a job, also one whose creation was sent, and given up before it was answered."""
+        with suppress(NotFoundError):
+            await delete(job_id)
+            return
+        if not self._under_way[job_id]:
+            # The server may deal with what was sent on another connection after this.
+            await asyncio.sleep(self._pause)
+            with suppress(NotFoundError):
+                await delete(job_id)
 
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:

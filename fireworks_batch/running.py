@@ -219,8 +219,8 @@ class Run:
 
     # --- One job ----------------------------------------------------------------------------------
 
-    def _begin(self, job_id: str) -> None:
-        self._abort.begin(job_id)
+    def _begin(self, job_id: str, *, is_there: bool) -> None:
+        self._abort.begin(job_id, is_there=is_there)
         self._board.begin(job_id)
 
     def _forget(self, job_id: str) -> None:

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 
@@ -81,6 +81,13 @@ class ShardSubmission:
     """Set if it had ended before."""
 
 
+class OnJob(Protocol):
+    """Is told of a job by its id."""
+
+    def __call__(self, job_id: str, *, is_there: bool) -> None:
+        """Take note of it."""
+
+
 class Submitter:
     """Submits files of rows, any number of them at a time."""
 
@@ -92,8 +99,8 @@ class Submitter:
         *,
         wall: Callable[[], datetime],
         pause: Callable[[], Awaitable[object]],
-        on_job: Callable[[str], None] = lambda _: None,
-        on_refusal: Callable[[str], None] = lambda _: None,
+        on_job: OnJob,
+        on_refusal: Callable[[str], None],
     ) -> None:
         """Take what it needs.
 
@@ -103,7 +110,7 @@ class Submitter:
             upload: Uploads a dataset on terms, and waits until it is READY.
             wall: Returns the time of day, aware, in UTC.
             pause: Sleeps for the time after which what is still not found is not there.
-            on_job: Called with the id of each job that is about to be created or is under way.
+            on_job: Told of each job that is about to be created, or is there.
             on_refusal: Called with the id of one that was not created after all.
         """
         self._jobs = jobs
@@ -189,7 +196,7 @@ class Submitter:
     def _adopt(self, found: Found, submitted: SubmittedJob) -> ShardSubmission:
         job = found.job
         if not job.is_terminal:
-            self._on_job(job.id)
+            self._on_job(job.id, is_there=True)
             _log.info("job %r is there and %s: adopted", job.id, job.state)
             return ShardSubmission(submitted=submitted, job=job)
         adopted = AdoptedJob(job_id=job.id, state=job.state, age=_age(job, self._wall()))
@@ -220,13 +227,15 @@ class Submitter:
             arguments["input_dataset"] = await self._upload(shard, _dataset_id(base), terms.limits)
         else:
             arguments["continued_from"] = continued_from
-        self._on_job(job_id)
+        self._on_job(job_id, is_there=False)
         try:
-            return await self._jobs.create(**arguments)
+            job = await self._jobs.create(**arguments)
         except APIStatusError as error:
             if error.status < 500 and not error.lost_before:
                 self._on_refusal(job_id)
             raise
+        self._on_job(job_id, is_there=True)
+        return job
 
     async def _upload(self, shard: ShardFile, dataset_id: str, limits: Limits) -> str:
         async with self._uploads:

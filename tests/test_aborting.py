@@ -19,7 +19,7 @@ async def give_up(abort, error):
 async def test_without_jobs_there_is_nothing_to_say():
     """An error before the first job, or after the last one, has no note."""
     abort = Abort(None)
-    abort.begin("a")
+    abort.begin("a", is_there=True)
     abort.end("a")
 
     assert [] == await give_up(abort, ValueError("no"))
@@ -29,7 +29,7 @@ async def test_jobs_are_left_by_default():
     """The note names those that run on, and not those that have ended."""
     abort = Abort(None)
     for job in ("a", "b", "c"):
-        abort.begin(job)
+        abort.begin(job, is_there=True)
     abort.end("b")
 
     assert ["jobs run on, and the same call finds them again: a, c"] == await give_up(
@@ -46,7 +46,7 @@ async def test_a_block_that_ends_well_touches_nothing():
 
     abort = Abort(delete)
     async with abort.guard():
-        abort.begin("a")
+        abort.begin("a", is_there=True)
 
     assert [] == deleted
 
@@ -62,11 +62,41 @@ async def test_each_job_is_deleted_or_named():
 
     abort = Abort(delete)
     for job in ("good", "gone", "bad"):
-        abort.begin(job)
+        abort.begin(job, is_there=True)
 
     assert ["jobs could not be deleted and may run on: bad: reset"] == await give_up(
         abort, ValueError("no")
     )
+
+
+@pytest.mark.parametrize(
+    ("is_there", "comes_late", "expected"), [(True, False, 1), (False, False, 2), (False, True, 2)]
+)
+async def test_job_that_was_being_created_is_looked_for_again(is_there, comes_late, expected):
+    """Its creation may reach the server after its deletion: it would run on, and be paid for."""
+    asked = []
+
+    async def delete(job):
+        asked.append(job)
+        if len(asked) == 1 or not comes_late:
+            raise NotFoundError("no such job", status=404)
+
+    abort = Abort(delete, pause=0.001)
+    abort.begin("a", is_there=is_there)
+
+    assert ["jobs were deleted (on_abort='delete'): a"] == await give_up(abort, ValueError("no"))
+    assert ["a"] * expected == asked
+
+
+async def test_job_that_may_not_be_there_is_said_to_be_so():
+    """A creation that was refused, or is on its way, is no job that runs on."""
+    abort = Abort(None)
+    abort.begin("a", is_there=False)
+
+    assert ["jobs were being created, and may be there: a"] == await give_up(abort, ValueError())
+    abort.begin("b", is_there=True)
+    (note,) = await give_up(abort, ValueError())
+    assert note.startswith("jobs run on, and the same call finds them again: b; jobs were being")
 
 
 async def test_giving_up_has_an_end():
@@ -78,7 +108,7 @@ async def test_giving_up_has_an_end():
 
     abort = Abort(delete, longest=0.02)
     for job in ("slow", "good"):
-        abort.begin(job)
+        abort.begin(job, is_there=True)
 
     assert [
         "jobs could not be deleted and may run on: slow: no answer within 0.02 s"
@@ -99,7 +129,7 @@ async def test_cancelling_again_does_not_stop_the_deletion():
 
     async def block():
         async with abort.guard():
-            abort.begin("a")
+            abort.begin("a", is_there=True)
             await asyncio.Event().wait()
 
     task = asyncio.create_task(block())
@@ -124,7 +154,7 @@ async def test_mistake_in_deleting_does_not_hide_the_error(caplog):
         raise ZeroDivisionError
 
     abort = Abort(delete)
-    abort.begin("a")
+    abort.begin("a", is_there=True)
     notes = await give_up(abort, ValueError("no"))
 
     assert notes[0].startswith("jobs could not be deleted and may run on: a")

@@ -1298,9 +1298,15 @@ async def test_bad_argument_is_refused_before_anything_is_read(client, emulator,
 async def given_up(client, requests, emulator, **options):
     """A run of three jobs that is cancelled when all of them are under way."""
     emulator.script_jobs(times=None, phases=["RUNNING"], window_seconds=10**7)
+    under_way = asyncio.Event()
+
+    def tell(progress):
+        if progress.jobs_submitted == 3:
+            under_way.set()
+
+    options["on_progress"] = tell
     task = asyncio.create_task(client.run(requests, model=MODEL, limits=THREE, **options))
-    while len(creations(emulator)) < 3:
-        await asyncio.sleep(0.001)
+    await under_way.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError) as caught:
         await task
