@@ -290,7 +290,7 @@ async def test_a_killed_run_is_gone_on_with(emulator, tmp_path, killed_by):
     program = ROOT / "examples" / "run_in_worker.py"
     requests = write_requests(tmp_path / "requests.jsonl")
     order = (program, requests, MODEL, "nightly", tmp_path / "output.jsonl")
-    emulator.add_fault("hang", path="*/batchInferenceJobs/nightly-*", after=1)
+    emulator.add_fault("hang", path="*/batchInferenceJobs/nightly-*", after=2)
     worker = await start(emulator, *order)
     while not any(entry.fault == "hang" for entry in emulator.requests()):
         await asyncio.sleep(0.01)
