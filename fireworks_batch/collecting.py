@@ -312,6 +312,7 @@ def run_report(
     adopted: Sequence[AdoptedJob],
     skipped: int,
     retried: int,
+    not_retried: Sequence[str] = (),
     not_cleaned: Sequence[str] = (),
 ) -> RunReport:
     """Put the numbers together, and say what does not add up.
@@ -324,6 +325,7 @@ def run_report(
         adopted: Jobs that had ended before.
         skipped: Bad rows that were left out.
         retried: Rows that were sent again.
+        not_retried: Why rows could not be sent again.
         not_cleaned: Datasets that could not be deleted.
     """
     missing = max(0, rows - tally.succeeded - tally.failed)
@@ -344,6 +346,7 @@ def run_report(
         cached_tokens=sum(each.cached_input_token_count for each in counters),
         jobs=tuple(map(job_report, ends)),
         adopted=tuple(adopted),
+        not_retried=tuple(not_retried),
         not_cleaned=tuple(not_cleaned),
         remarks=tuple(_remarks(tally, ends, foreign=foreign, index=index)),
     )

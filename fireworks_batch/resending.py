@@ -39,6 +39,9 @@ class Work:
     terms: JobTerms
     """What their job is to be like."""
 
+    rows: int
+    """How many of them run again."""
+
 
 class Resending:
     """Knows what was sent again in a run, and says what is next."""
@@ -58,6 +61,8 @@ class Resending:
         """Rows that were sent again so far."""
         self.shards: list[Shard] = []
         """The small jobs that were made of such rows."""
+        self.refused: list[str] = []
+        """What the server said where it took no more of them."""
         self._collector = collector
         self._options = options
         self._directory = directory
@@ -79,9 +84,9 @@ class Resending:
         if shards:
             await self._collector.choose()
         for shard in shards:
-            left = await self._collector.count(Kind.MISSING, shard.first, shard.last)
+            left = await self._missing(shard)
             self.rows += left
-            works += [Work(shard, terms)] if left else []
+            works += [Work(shard, terms, left)] if left else []
         return works
 
     async def anew(self, terms: JobTerms, attempt: int) -> list[Work]:
@@ -100,7 +105,7 @@ class Resending:
         selections = [
             Selection(shard.file.path, shard.first, shard.last, kinds)
             for shard in self._given
-            if (kinds := self._worth_it(shard, gone)) and await self._is_readable(shard)
+            if (kinds := await self._worth_it(shard, gone)) and await self._is_readable(shard)
         ]
         rows = await self._collector.select(selections, path)
         if not rows:
@@ -119,9 +124,16 @@ class Resending:
             key=attrs.evolve(terms.key, attempt=attempt),
             on_previous=OnPrevious.ADOPT,
         )
-        return [Work(shard, terms) for shard in shards]
+        return [Work(shard, terms, shard.file.rows) for shard in shards]
 
-    def _worth_it(self, shard: Shard, gone: set[str]) -> tuple[Kind, ...]:
+    def refuse(self, work: Work, error: FireworksBatchError) -> None:
+        """Take note that rows are not sent again after all; those that came are not lost by it."""
+        self.rows -= work.rows
+        if str(error) not in self.refused:
+            self.refused.append(str(error))
+        _log.warning("%d rows are not sent again: %s", work.rows, error)
+
+    async def _worth_it(self, shard: Shard, gone: set[str]) -> tuple[Kind, ...]:
         """Return the kinds of results that a further try may better, by how the job ended.
 
         Args:
@@ -136,9 +148,13 @@ class Resending:
             )
         elif shard.state == JobState.COMPLETED:
             return Kind.RETRYABLE, Kind.MISSING
-        # The rest of an unfinished job is continued. A failed one would fail again, but where some
-        # of its rows were answered, it was not the job as a whole that failed.
-        return () if shard.state in UNFINISHED else (Kind.RETRYABLE,)
+        # The rest of an unfinished job is continued, and with it what failed. A failed one would
+        # fail again, but where some of its rows were answered, it was not the job that failed.
+        is_continued = shard.state in UNFINISHED and await self._missing(shard)
+        return () if is_continued else (Kind.RETRYABLE,)
+
+    async def _missing(self, shard: Shard) -> int:
+        return await self._collector.count(Kind.MISSING, shard.first, shard.last)
 
     async def _is_readable(self, shard: Shard) -> bool:
         """Whether its rows are still what was sent: a file may be written anew in a day."""

@@ -285,7 +285,8 @@ class RunMethods:
 
             retry_rows: How often to send rows again that failed retryably or are missing, as small
                 jobs. Of jobs that are EXPIRED or EARLY_STOPPED the rest is continued first, as
-                often at most, counted over all calls. Rows of FAILED jobs are not sent again.
+                often at most, counted over all calls. Rows of FAILED jobs are not sent again. Where
+                the server refuses to take rows again, the report says why.
 
             on_abort: What becomes of jobs under way when this call ends with an error or is
                 cancelled: ``"leave"``, or ``"delete"``, which takes 20 seconds at most. The

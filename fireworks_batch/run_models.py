@@ -231,6 +231,9 @@ class RunReport:
     adopted: tuple[AdoptedJob, ...] = ()
     """Jobs that had ended before this call."""
 
+    not_retried: tuple[str, ...] = ()
+    """What the server said where it did not take rows that were to be sent again."""
+
     not_cleaned: tuple[str, ...] = ()
     """Datasets that were to be deleted and could not be."""
 
@@ -254,6 +257,7 @@ class RunReport:
             f"{self.failed} failed",
             f"{self.missing} are missing",
             *self.remarks,
+            *(f"rows were not sent again: {reason}" for reason in self.not_retried),
         ]
         return ", ".join(parts)
 

@@ -34,6 +34,9 @@ class Shard:
     sent: ShardSubmission | None = None
     """Its newest job, once the server has it."""
 
+    is_under_way: bool = False
+    """Whether its newest job was submitted, as opposed to being submitted."""
+
     ends: list[Ended] = attrs.field(factory=list)
     """How its jobs ended, the oldest first."""
 

@@ -19,11 +19,13 @@ from fireworks_batch.batch_result import BatchResult, write_lines
 from fireworks_batch.collecting import Collector, Ended, run_report
 from fireworks_batch.concurrency import all_of
 from fireworks_batch.errors import (
+    APIStatusError,
     ClientStateError,
     FireworksBatchError,
     NotFoundError,
 )
 from fireworks_batch.generations import UNFINISHED, OnPrevious
+from fireworks_batch.http import is_refusal
 from fireworks_batch.input_rows import RowRules
 from fireworks_batch.local_io import in_thread
 from fireworks_batch.models import BatchInferenceJob
@@ -129,7 +131,7 @@ class Run:
                 skipped=prepared.problem_count,
             )
             ends = _flat(shard.ends for shard in (*shards, *again.shards))
-            return await self._finish(collector, directory, submission, ends, again.rows)
+            return await self._finish(collector, directory, submission, ends, again)
 
     def _check_refs(self, submission: Submission) -> None:
         """Refuse jobs of another host, or account; that may not be known yet."""
@@ -227,11 +229,23 @@ class Run:
         self._abort.end(job_id)
         self._board.forget(job_id)
 
+    async def _run_again(self, collector: Collector, work: Work, again: Resending) -> None:
+        """Run rows once more; that the server takes no more is no reason to lose what came."""
+        try:
+            await self._run_shard(collector, work.shard, work.terms)
+        except APIStatusError as error:
+            # What a wait raises is about a job that is there.
+            if work.shard.is_under_way or not is_refusal(error):
+                raise
+            again.refuse(work, error)
+
     async def _run_shard(self, collector: Collector, shard: Shard, terms: JobTerms) -> None:
         async with self._in_flight:
+            shard.is_under_way = False
             sent = shard.sent = await self._persistence.do(
                 "submitting a job", partial(self._submitter.submit, shard.file, terms)
             )
+            shard.is_under_way = True
             self._sent.append(sent)
             shard.ends = await self._follow(
                 collector, sent.submitted, sent.job, shard=shard.number, attempt=shard.attempt
@@ -278,9 +292,9 @@ class Run:
                 if not works:
                     break
                 self._board.enter(RunStage.RETRYING, rows=again.rows - before, jobs=len(works))
-                await all_of(
-                    partial(self._run_shard, collector, work.shard, work.terms) for work in works
-                )
+                await all_of(partial(self._run_again, collector, work, again) for work in works)
+                if again.refused:
+                    return
 
     # --- At the end -------------------------------------------------------------------------------
 
@@ -290,7 +304,7 @@ class Run:
         directory: Path,
         submission: Submission,
         ends: Sequence[Ended],
-        retried: int = 0,
+        again: Resending | None = None,
     ) -> BatchResult:
         self._board.enter(RunStage.COLLECTING)
         tally = await collector.choose()
@@ -306,7 +320,8 @@ class Run:
             index=index,
             adopted=submission.adopted,
             skipped=submission.skipped,
-            retried=retried,
+            retried=again.rows if again else 0,
+            not_retried=again.refused if again else (),
             not_cleaned=await self._clean(ends) if options.cleanup == "datasets" else (),
         )
         _log.info("%s: %s", submission, report)

@@ -777,6 +777,50 @@ async def test_small_job_that_ended_badly_is_not_made_anew(requests, end):
         assert billed == tries
 
 
+@pytest.mark.parametrize("end", ["EXPIRED", "COMPLETED"])
+@pytest.mark.parametrize("status", [400, 412])
+async def test_server_that_takes_no_more_rows_costs_none_that_came(
+    client, emulator, tmp_path, end, status
+):
+    """The rest cannot be continued, or rows not be sent again: the others are there."""
+    rows = [mapping("a", "fail 503"), *map(mapping, IDS)]
+    output = tmp_path / "out.jsonl"
+    emulator.script_jobs(phases=["RUNNING", end])
+    emulator.add_fault(
+        "status", status=status, method="POST", path="*/batchInferenceJobs", after=1, times=None
+    )
+    async with await client.run(rows, model=MODEL, retry_rows=3, output=output) as result:
+        report = result.report
+        assert 0 < report.succeeded == len(ids_in(output))
+        assert 0 == report.retried
+        assert 1 == len(report.not_retried)
+        assert report.not_retried[0] in str(report)
+    assert 2 == len(sent(emulator, "POST", "/batchInferenceJobs"))
+    emulator.clear_faults()
+    async with await client.run(rows, model=MODEL, retry_rows=3) as result:
+        assert (30, 1) == (result.report.succeeded, result.report.failed)
+        assert () == result.report.not_retried
+        assert 0 < result.report.retried
+
+
+async def test_rows_of_an_expired_job_that_failed_are_sent_again(client, emulator, requests):
+    """There is no rest that could be continued, and with it run again: they are a small job."""
+    emulator.script_jobs(phases=["RUNNING", "EXPIRED"])
+    async with await client.run(requests, model=MODEL) as first:
+        (ref,) = first.submission.refs
+    output = (await client.jobs.get(ref)).output_dataset_id.rpartition("/")[2]
+    rows = [{"custom_id": each, "response": {"choices": [{}]}} for each in IDS[1:]]
+    error = {"custom_id": IDS[0], "error": {"code": 503, "message": "busy"}}
+    for name, lines in (("BIJOutputSet.jsonl", rows), ("error-data", [error])):
+        content = b"".join(orjson.dumps(line) + b"\n" for line in lines)
+        emulator.replace_file(output, name, content)
+    async with await client.run(requests, model=MODEL, retry_rows=2) as second:
+        assert second.report.is_complete
+        assert 1 == second.report.retried
+
+    assert 2 == len(creations(emulator))
+
+
 @pytest.mark.parametrize("times", [1, None])
 async def test_rows_whose_output_is_not_there_are_not_sent_again(
     client, emulator, requests, times, caplog
