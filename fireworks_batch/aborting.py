@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from fireworks_batch.errors import FireworksBatchError, JobConflictError, NotFoundError
@@ -100,14 +100,22 @@ class Abort:
 
     async def _delete_sent(self, job_id: str, delete: Callable[[str], Awaitable[object]]) -> None:
         """Delete a job, also one whose creation was sent, and given up before it was answered."""
-        with suppress(NotFoundError):
-            await delete(job_id)
+        if await _was_there(job_id, delete) or self._under_way[job_id]:
             return
-        if not self._under_way[job_id]:
-            # The server may deal with what was sent on another connection after this.
-            await asyncio.sleep(self._pause)
-            with suppress(NotFoundError):
-                await delete(job_id)
+        # The server may deal with what was sent on another connection after this.
+        await asyncio.sleep(self._pause)
+        await _was_there(job_id, delete)
+
+
+async def _was_there(job_id: str, delete: Callable[[str], Awaitable[object]]) -> bool:
+    """Delete a job, and return whether there was one."""
+    try:
+        await delete(job_id)
+    except NotFoundError as refusal:
+        if not refusal.from_api:
+            raise  # what a proxy does not find may well run on
+        return False
+    return True
 
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, Final
@@ -138,17 +137,22 @@ class Collector:
         if not job.may_have_results:
             return ()
         download = partial(
-            self._datasets.download, job.output_dataset_id, self._directory / f"job-{number}"
+            self._download_there, job.output_dataset_id, self._directory / f"job-{number}"
         )
-        with suppress(NotFoundError):
-            return await download()
-        if job.state == JobState.FAILED:
-            return ()
-        # Rows were paid for, and nobody says how soon after its end a job's output is to be seen.
-        await self._pause()
-        with suppress(NotFoundError):
-            return await download()
-        return ()
+        paths = await download()
+        if paths is None and job.state != JobState.FAILED:
+            # Rows were paid for, and nobody says how soon after a job's end its output is there.
+            await self._pause()
+            paths = await download()
+        return paths or ()
+
+    async def _download_there(self, dataset: str, directory: Path) -> tuple[Path, ...] | None:
+        try:
+            return await self._datasets.download(dataset, directory)
+        except NotFoundError as refusal:
+            if not refusal.from_api:
+                raise  # what a proxy does not find may well be there
+            return None
 
     def add(self, number: int, paths: Sequence[Path]) -> None:
         """Add files of results that are here already.
@@ -192,9 +196,13 @@ class Collector:
         return await in_thread(partial(self.index.count, kind, first, last))
 
     async def gone(self, ends: Iterable[Ended]) -> set[str]:
-        """Return the ids of jobs that count rows done well, of which not one came."""
+        """Return the ids of jobs without any output, or that count successes of which none came."""
         successes = await in_thread(self.index.successes)
-        return {end.job.id for end in ends if _said(end) and not successes.get(end.number)}
+        return {
+            end.job.id
+            for end in ends
+            if not end.has_rows or (_said(end) and not successes.get(end.number))
+        }
 
     async def select(self, selections: Sequence[Selection], target: Path) -> int:
         """Write selected rows into a file, and return how many there are.

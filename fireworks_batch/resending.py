@@ -138,16 +138,15 @@ class Resending:
 
         Args:
             shard: The rows.
-            gone: Jobs that have done rows, of which none came.
+            gone: Jobs that may have done rows, of which none came.
         """
-        if shard.ends[-1].job.id in gone:
+        if shard.state == JobState.COMPLETED and shard.ends[-1].job.id not in gone:
+            return Kind.RETRYABLE, Kind.MISSING
+        if shard.state == JobState.COMPLETED:
             _log.warning(
-                "no missing row of job %r is sent again: it counts rows that were done, and its "
-                "output is gone, or not there yet",
+                "no missing row of job %r is sent again: its output is gone, or not there yet",
                 shard.ends[-1].job.id,
             )
-        elif shard.state == JobState.COMPLETED:
-            return Kind.RETRYABLE, Kind.MISSING
         # The rest of an unfinished job is continued, and with it what failed. A failed one would
         # fail again, but where some of its rows were answered, it was not the job that failed.
         is_continued = shard.state in UNFINISHED and await self._missing(shard)

@@ -338,9 +338,9 @@ class Run:
         async def delete(dataset_id: str) -> None:
             try:
                 await self._services.datasets.delete(dataset_id)
-            except NotFoundError:
-                return
             except FireworksBatchError as error:
+                if isinstance(error, NotFoundError) and error.from_api:
+                    return
                 _log.warning("dataset %r could not be deleted: %s", dataset_id, error)
                 left.append(dataset_id)
 

@@ -19,6 +19,7 @@ from fireworks_batch.errors import (
     ConfigurationError,
     JobGoneError,
     NotFoundError,
+    ResponseDecodeError,
 )
 from fireworks_batch.generations import (
     MOST_GENERATIONS,
@@ -171,16 +172,31 @@ class Submitter:
 
     async def _look_at(self, base: str, number: int) -> Found | None:
         try:
-            job = await self._jobs.get(generation(base, number))
-        except NotFoundError:
+            job, error = await self._get(generation(base, number))
+        except NotFoundError as refusal:
+            _check_absence(refusal)
             return None
         has_output = job.may_have_results and await self._exists(job.output_dataset_id)
-        return Found(number, job, standing(job, has_output=has_output), has_output)
+        found = Found(number, job, standing(job, has_output=has_output), has_output)
+        if error is not None and _has_lost_rows(found):
+            raise error  # the output's name may be what cannot be read
+        return found
+
+    async def _get(self, job_id: str) -> tuple[BatchInferenceJob, ResponseDecodeError | None]:
+        """Fetch a job; as with a look at it, name and state are enough."""
+        try:
+            return await self._jobs.get(job_id), None
+        except ResponseDecodeError as error:
+            if error.partial is None:
+                raise
+            _log.warning("%s; the rest was read, these are at defaults", error)
+            return error.partial, error
 
     async def _exists(self, dataset: str) -> bool:
         try:
             await self._datasets.get(dataset)
-        except NotFoundError:
+        except NotFoundError as refusal:
+            _check_absence(refusal)
             return False
         return True
 
@@ -251,6 +267,12 @@ class Submitter:
             )
             await self._upload_on_terms(shard.path, terms)
         return dataset_id
+
+
+def _check_absence(refusal: NotFoundError) -> None:
+    """Raise what is no word of the API: what a proxy does not find may well be there."""
+    if not refusal.from_api:
+        raise refusal
 
 
 def _has_lost_rows(found: Found) -> bool:

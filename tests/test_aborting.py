@@ -88,6 +88,20 @@ async def test_job_that_was_being_created_is_looked_for_again(is_there, comes_la
     assert ["a"] * expected == asked
 
 
+async def test_job_that_a_proxy_does_not_find_may_run_on():
+    """A page that says 404 is no word of the API."""
+
+    async def delete(job):
+        raise NotFoundError("a page", status=404, from_api=False)
+
+    abort = Abort(delete)
+    abort.begin("a", is_there=True)
+
+    assert ["jobs could not be deleted and may run on: a: a page"] == await give_up(
+        abort, ValueError()
+    )
+
+
 async def test_job_that_may_not_be_there_is_said_to_be_so():
     """A creation that was refused, or is on its way, is no job that runs on."""
     abort = Abort(None)

@@ -312,6 +312,10 @@ async def test_any_other_refusal_is_raised():
 
     with pytest.raises(OSError, match="disk full"):
         await made.__aenter__()
+    made, _ = results(NotFoundError("a proxy's page", status=404, from_api=False))
+
+    with pytest.raises(NotFoundError, match="a proxy's page"):
+        await made.__aenter__()
 
 
 # --- The continuation chain ---------------------------------------------------------------------

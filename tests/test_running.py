@@ -23,6 +23,7 @@ from fireworks_batch import (
     JobRef,
     LocalFileError,
     PollPolicy,
+    ResponseDecodeError,
     ResultRowsError,
     RetryPolicy,
     ServerError,
@@ -579,6 +580,38 @@ async def test_output_that_is_not_seen_at_first_is_not_paid_for_again(
     async with await client.run(requests, model=MODEL) as second:
         assert 0 < done == second.report.succeeded
 
+    assert 1 == len(creations(emulator))
+
+
+@pytest.mark.parametrize("path", ["*/batchInferenceJobs/*", "*/datasets/bij-*", "*Endpoint"])
+async def test_what_a_proxy_does_not_find_is_not_gone(client, emulator, requests, path):
+    """A page that says 404 is no word of the API: nothing is made anew, and no row is missing."""
+    async with await client.run(requests, model=MODEL) as first:
+        assert first.report.is_complete
+    emulator.add_fault("html", status=404, path=path, times=35)
+    async with await client.run(requests, model=MODEL, retry_rows=1) as second:
+        assert second.report.is_complete
+
+    assert 1 == len(sent(emulator, "POST", "batchInferenceJobs"))
+
+
+async def test_job_that_cannot_be_read_as_a_whole_is_followed(client, emulator, requests, caplog):
+    """A member that is not as it was is no reason to be stuck: state and output will do."""
+    emulator.script_jobs(phases=["RUNNING", "COMPLETED"], fields={"expireTime": "tomorrow"})
+    for _ in range(2):
+        async with await client.run(requests, model=MODEL) as result:
+            assert result.report.is_complete
+    assert "these are at defaults" in caplog.text
+    assert 1 == len({*creations(emulator)})
+
+
+async def test_job_whose_output_cannot_be_read_is_not_made_anew(client, emulator, requests):
+    """What cannot be read is not gone."""
+    async with await client.run(requests, model=MODEL) as first:
+        (ref,) = first.submission.refs
+    emulator.script_job(ref.job_id, phases=["COMPLETED"], fields={"outputDatasetId": 7})
+    with pytest.raises(ResponseDecodeError, match="outputDatasetId"):
+        await client.run(requests, model=MODEL, poll=attrs.evolve(FAST, failure_budget=0.05))
     assert 1 == len(creations(emulator))
 
 
