@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import stat
 import zlib
 from codecs import BOM_UTF8
 from collections.abc import Iterator
@@ -103,12 +104,20 @@ def check_path(requests: Path) -> Path:
     """Return the path of a file that may hold requests.
 
     Raises:
-        ConfigurationError: Its name has another ending.
+        ConfigurationError: Its name has another ending, or it is a pipe or a device.
         LocalFileError: It cannot be opened.
     """
-    if not requests.name.endswith((".jsonl", ".jsonl.gz")):
+    if not requests.name.endswith((".jsonl", ".jsonl.gz")) or "\0" in str(requests):
         raise ConfigurationError(
             f"requests must be a file that ends in .jsonl or .jsonl.gz, not {str(requests)!r}"
+        )
+    with reported("read", str(requests)):
+        mode = requests.stat().st_mode
+    # Looked at before it is opened, since opening a pipe waits for whoever writes to it.
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise ConfigurationError(
+            f"{str(requests)!r} is no regular file, and is read more than once: give its rows as "
+            "an iterable of mappings"
         )
     open_lines(requests).close()
     return requests

@@ -70,10 +70,8 @@ def _mode(place: Path) -> int | None:
 
 
 def _is_same(one: Path, other: Path) -> bool:
-    if os.path.realpath(one) == os.path.realpath(other):
-        return True
     try:
-        # Two spellings of one file, where upper and lower case are the same.
-        return one.samefile(other)
-    except OSError:
+        # Two files may not be there yet; one may have two spellings, of upper and lower case.
+        return os.path.realpath(one) == os.path.realpath(other) or one.samefile(other)
+    except (OSError, ValueError):  # a name that no file can have is found out later
         return False

@@ -151,7 +151,7 @@ class PartFile:
     def _rename(self) -> None:
         with reported("write", str(self._path)):
             self._file.close()
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # there is none, or nobody may on this file system
                 # Who may read what is replaced may read this, and nobody else.
                 self._part.chmod(stat.S_IMODE(self._path.stat().st_mode))
             self._part.replace(self._path)

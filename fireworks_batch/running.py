@@ -26,6 +26,7 @@ from fireworks_batch.errors import (
 )
 from fireworks_batch.generations import UNFINISHED, OnPrevious
 from fireworks_batch.http import is_refusal
+from fireworks_batch.input_files import ShardFile
 from fireworks_batch.input_rows import RowRules
 from fireworks_batch.local_io import in_thread
 from fireworks_batch.models import BatchInferenceJob
@@ -99,7 +100,7 @@ class Run:
         self._check_refs(submission)
         async with workspace(keep=True) as directory, self._collector(directory) as collector:
             if requests is not None:
-                await collector.expect(await self._same_rows(requests, submission, directory))
+                await _expect(collector, await self._same_rows(requests, submission, directory))
             self._board.enter(RunStage.RUNNING, rows=submission.rows, jobs=len(submission.jobs))
             ends = await all_of(
                 partial(self._follow, collector, submitted, None, shard=number)
@@ -117,7 +118,7 @@ class Run:
         ):
             prepared = await self._prepare(requests, template.rules, directory)
             # Before the jobs run: in the hours of a run somebody may write the file anew.
-            await collector.expect([file.path for file in prepared.shards])
+            await _expect(collector, prepared.shards)
             terms = self._terms(template, await self._account_id())
             shards = shards_of(prepared.shards)
             self._board.enter(RunStage.RUNNING, rows=prepared.rows, jobs=len(shards))
@@ -191,13 +192,13 @@ class Run:
 
     async def _same_rows(
         self, requests: Requests, submission: Submission, directory: Path
-    ) -> list[Path]:
+    ) -> Sequence[ShardFile]:
         """Return files of the rows that were submitted, from the requests they were made of."""
         # By what they were checked and split by then, the same rows make the same inputs of jobs.
         options = attrs.evolve(self._options, on_bad_row="skip", limits=submission.limits)
         prepared = await look_at(requests, submission.rules, options, directory)
         check_same_rows(prepared.shards, submission)
-        return [shard.path for shard in prepared.shards]
+        return prepared.shards
 
     def _submission(
         self,
@@ -346,6 +347,21 @@ class Run:
 
         await all_of(partial(delete, dataset_id) for dataset_id in sorted(datasets))
         return left
+
+
+async def _expect(collector: Collector, files: Sequence[ShardFile]) -> None:
+    """Tell a collector which rows there are to be: those that were checked."""
+
+    def check_unchanged() -> None:
+        for file in files:
+            file.check_unchanged()
+
+    try:
+        await collector.expect([file.path for file in files])
+    except (LookupError, TypeError, ValueError):
+        await in_thread(check_unchanged)  # a row that was good is none any more
+        raise
+    await in_thread(check_unchanged)
 
 
 def _adopted(sent: Iterable[ShardSubmission]) -> tuple[AdoptedJob, ...]:

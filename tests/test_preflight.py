@@ -5,6 +5,7 @@ import dataclasses
 import gzip
 import hashlib
 import math
+import os
 import threading
 from collections import OrderedDict
 from types import MappingProxyType
@@ -20,12 +21,15 @@ from fireworks_batch import (
     LocalFileError,
     input_files,
     preflight,
+    running,
 )
+from fireworks_batch.collecting import Collector
 from fireworks_batch.input_rows import RowRules
 from fireworks_batch.limits import Limits
 from fireworks_batch.local_io import in_thread
 from fireworks_batch.preflight import Scan, ScanTerms
 from fireworks_batch.preparing import Spooled, prepare, spool
+from fireworks_batch.result_index import ResultIndex
 
 
 def row(custom_id="a", **members) -> bytes:
@@ -358,6 +362,19 @@ async def test_changed_file_is_noticed(write):
         prepared.shards[0].check_unchanged()
 
 
+@pytest.mark.parametrize("content", [row("x"), b"[]\n", b"{\n", b'{"a":1}\n'])
+async def test_change_between_check_and_expectation_is_noticed(write, tmp_path, content):
+    """What results are compared with are the rows that were checked, and no others."""
+    path = write(row("a"))
+    prepared = await prepare(terms(path))
+    path.write_bytes(content * 2)
+    index = ResultIndex(tmp_path / "index.sqlite")
+    collector = Collector(None, None, index, tmp_path, pause=None)
+    with pytest.raises(ConfigurationError, match="was changed after it was checked"):
+        await running._expect(collector, prepared.shards)
+    index.close()
+
+
 # --- Requests that are no file ------------------------------------------------------------------
 
 
@@ -465,8 +482,17 @@ async def test_file_that_cannot_be_read_is_named(tmp_path):
         await spool(tmp_path / "no.jsonl", tmp_path / "x")
     with pytest.raises(LocalFileError, match=r"cannot read '.*d\.jsonl': Is a directory"):
         await spool(tmp_path / "d.jsonl", tmp_path / "x")
-    with pytest.raises(ConfigurationError, match=r"ends in \.jsonl or \.jsonl\.gz"):
-        await spool(tmp_path / "rows.csv", tmp_path / "x")
+    for name in ("rows.csv", "a\0b.jsonl"):
+        with pytest.raises(ConfigurationError, match=r"ends in \.jsonl or \.jsonl\.gz"):
+            await spool(tmp_path / name, tmp_path / "x")
+
+
+async def test_pipe_is_not_waited_for(tmp_path):
+    """Nobody may ever write to it, and it could not be read twice."""
+    os.mkfifo(tmp_path / "pipe.jsonl")
+
+    with pytest.raises(ConfigurationError, match=r"pipe\.jsonl' is no regular file"):
+        await spool(tmp_path / "pipe.jsonl", tmp_path / "x")
 
 
 async def test_error_of_an_iterable_is_its_own(tmp_path):

@@ -1208,6 +1208,13 @@ async def test_missing_file_is_an_error(client, emulator, tmp_path):
     assert [] == emulator.requests()
 
 
+async def test_name_that_no_requests_can_have_is_an_error(client, emulator, tmp_path):
+    """Also when there is an output to compare it with."""
+    with pytest.raises(ConfigurationError, match="requests must be a file"):
+        await client.run("a\0b.jsonl", model=MODEL, output=tmp_path / "out")
+    assert [] == emulator.requests()
+
+
 async def test_output_that_cannot_be_written_is_found_out_first(
     client, emulator, requests, tmp_path
 ):
