@@ -1,5 +1,6 @@
 """How the results of a run come together: fetched job by job, indexed, counted, written."""
 
+import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -24,6 +25,7 @@ from fireworks_batch.submission import AdoptedJob, SubmittedJob
 
 __all__ = ["Collector", "Ended", "Selection", "job_report", "run_report"]
 
+_log = logging.getLogger("fireworks_batch.run")
 # Numbers of jobs grow with their age first, so that among results of a row the older ones come
 # first; no run has so many jobs.
 _LEVEL: Final = 1_000_000
@@ -113,7 +115,9 @@ class Collector:
         ends: list[Ended] = []
         for level, job_id in enumerate(submitted.job_ids):
             number = self._number(job_id, (attempt * 1000 + level) * _LEVEL + shard)
-            each = job if job_id == submitted.job_id else await self._jobs.get(job_id)
+            each = job if job_id == submitted.job_id else await self._earlier(job_id)
+            if each is None:
+                continue
             if number not in self._fetched:
                 self._fetched[number] = await self._download(each, number)
             ends.append(
@@ -126,6 +130,16 @@ class Collector:
                 )
             )
         return ends
+
+    async def _earlier(self, job_id: str) -> BatchInferenceJob | None:
+        """Fetch a job that was continued; None if somebody has deleted it since."""
+        try:
+            return await self._jobs.get(job_id)
+        except NotFoundError as refusal:
+            if not refusal.from_api:
+                raise
+            _log.warning("job %r is gone, and what it had done with it", job_id)
+            return None
 
     def _number(self, job_id: str, number: int) -> int:
         """Return a job's number; that of the next age if a job has it of which nothing came."""

@@ -196,14 +196,16 @@ class RunMethods:
 
         Returns:
             The rows, on disk, and the report. What became of jobs and rows is not raised:
-            `BatchResult.raise_for_failures` is yours to call.
+            `BatchResult.raise_for_failures` is yours to call. A job that somebody has deleted
+            stands in the report; only if all are gone, that is an error.
 
         Raises:
             ConfigurationError: An argument is malformed, or the requests are others.
             LocalFileError: A file cannot be read or written.
             WaitError: A job's end cannot be known: see `Jobs.wait_until_terminal`.
+            NotFoundError: None of the jobs is there.
             APIStatusError: The server or the storage refuses.
-            TransportError: There was no usable answer, after the repeats of the retry policy.
+            TransportError: There was no usable answer for the policy's ``failure_budget``.
             ClientStateError: The client is closed, or belongs to another loop.
         """
         from fireworks_batch.run_options import RunOptions

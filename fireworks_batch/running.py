@@ -22,6 +22,7 @@ from fireworks_batch.errors import (
     APIStatusError,
     ClientStateError,
     FireworksBatchError,
+    JobGoneError,
     NotFoundError,
 )
 from fireworks_batch.generations import UNFINISHED, OnPrevious
@@ -34,6 +35,7 @@ from fireworks_batch.names import JobRef
 from fireworks_batch.output_files import check_targets
 from fireworks_batch.persisting import Persistence
 from fireworks_batch.preparing import Prepared
+from fireworks_batch.progress import JobSnapshot
 from fireworks_batch.request_source import Requests
 from fireworks_batch.resending import Resending, Work
 from fireworks_batch.result_index import Kind, ResultIndex
@@ -44,6 +46,7 @@ from fireworks_batch.run_progress import ProgressBoard
 from fireworks_batch.run_services import Services
 from fireworks_batch.run_shards import Shard, check_same_rows, shards_of
 from fireworks_batch.run_template import JobTemplate
+from fireworks_batch.states import JobState
 from fireworks_batch.submission import AdoptedJob, Submission, SubmittedJob
 from fireworks_batch.submitting import JobTerms, ShardSubmission, Submitter
 
@@ -79,6 +82,7 @@ class Run:
         )
         self._in_flight = asyncio.Semaphore(options.max_in_flight or _ANY_NUMBER)
         self._sent: list[ShardSubmission] = []
+        self._gone: list[FireworksBatchError] = []
 
     # --- The three ways to use it -----------------------------------------------------------------
 
@@ -106,6 +110,7 @@ class Run:
                 partial(self._follow, collector, submitted, None, shard=number)
                 for number, submitted in enumerate(submission.jobs)
             )
+            self._check_not_all_gone(len(submission.jobs))
             return await self._finish(collector, directory, submission, _flat(ends))
 
     async def run(self, requests: Requests, template: JobTemplate) -> BatchResult:
@@ -123,6 +128,7 @@ class Run:
             shards = shards_of(prepared.shards)
             self._board.enter(RunStage.RUNNING, rows=prepared.rows, jobs=len(shards))
             await all_of(partial(self._run_shard, collector, shard, terms) for shard in shards)
+            self._check_not_all_gone(len(shards))
             again = Resending(collector, self._options, directory, shards)
             await self._send_again(collector, again, terms)
             submission = self._submission(
@@ -275,11 +281,28 @@ class Run:
         wait = self._services.jobs.wait_until_terminal(
             ref, timeout=self._options.timeout, poll=self._options.poll
         )
-        async for snapshot in wait:
-            self._board.look(snapshot)
-            if snapshot.job.is_terminal:
-                return snapshot.job
+        try:
+            async for snapshot in wait:
+                self._board.look(snapshot)
+                if snapshot.job.is_terminal:
+                    return snapshot.job
+        except (JobGoneError, NotFoundError) as error:
+            return self._gone_job(ref, wait.last_snapshot, error)
         raise ClientStateError(f"the wait for {ref} ended without an end")
+
+    def _gone_job(
+        self, ref: JobRef, seen: JobSnapshot | None, error: FireworksBatchError
+    ) -> BatchInferenceJob:
+        """Return a job that somebody has deleted, as it was seen last: the others go on."""
+        _log.warning("job %r is gone, and the others are collected: %s", ref.job_id, error)
+        self._gone.append(error)
+        last = seen.job if seen else BatchInferenceJob(name=str(ref), state=JobState.DELETED)
+        return attrs.evolve(last, state=JobState.DELETED)
+
+    def _check_not_all_gone(self, jobs: int) -> None:
+        """Raise if there is no job left: they may have been looked for in the wrong place."""
+        if len(self._gone) == jobs:
+            raise self._gone[0]
 
     async def _send_again(self, collector: Collector, again: Resending, terms: JobTerms) -> None:
         ways: tuple[Callable[[int], Awaitable[list[Work]]], ...] = (

@@ -22,6 +22,7 @@ from fireworks_batch import (
     JobConflictError,
     JobRef,
     LocalFileError,
+    NotFoundError,
     PollPolicy,
     ResponseDecodeError,
     ResultRowsError,
@@ -676,6 +677,61 @@ async def test_failed_job_costs_only_its_own_rows(client, emulator, requests):
     assert f"INVALID_ARGUMENT: {message} (lines 1 to 10 of the requests; it names line 3" in str(
         caught.value
     )
+
+
+@pytest.mark.parametrize("when", ["before", "while"])
+async def test_deleted_job_costs_only_its_own_rows(client, emulator, requests, when):
+    """Somebody deletes one of three jobs: the others are collected, and the report says so."""
+    emulator.script_jobs(phases=["RUNNING"], times=3, window_seconds=10**7)
+    submission = await client.submit(requests, model=MODEL, limits=THREE)
+    ref = submission.refs[1]
+
+    async def delete():
+        await client.jobs.delete(ref, wait=True)
+        for other in (submission.refs[0], submission.refs[2]):
+            emulator.script_job(other.job_id, phases=["RUNNING", "COMPLETED"])
+
+    if when == "before":
+        await delete()
+    deletion = asyncio.Event()
+
+    def tell(progress):
+        if progress.jobs_submitted == 3:
+            deletion.set()
+
+    task = asyncio.create_task(client.collect(submission, requests=requests, on_progress=tell))
+    if when == "while":
+        await deletion.wait()
+        await delete()
+    async with await task as result:
+        assert IDS[:10] + IDS[20:] == await ids_of(result)
+        assert IDS[10:20] == [each async for each in result.missing_ids()]
+        assert result.report.adds_up
+        gone = result.report.jobs[1]
+        assert (ref.job_id, "DELETED") == (gone.job_id, str(gone.state))
+        assert "(lines 11 to 20 of the requests)" in gone.reason
+
+
+async def test_jobs_that_are_all_gone_are_an_error(client, emulator, requests):
+    """Nothing can be collected of them, or they were looked for in the wrong place."""
+    submission = await client.submit(requests, model=MODEL, limits=THREE)
+    for ref in submission.refs:
+        await client.jobs.delete(ref, wait=True)
+
+    with pytest.raises(NotFoundError):
+        await client.collect(submission)
+
+
+async def test_deleted_job_that_was_continued_does_not_hide_the_rest(client, emulator, requests):
+    """Its own rows are missing, those of the job that continues it are there."""
+    emulator.script_jobs(phases=["RUNNING", "EXPIRED"])
+    async with await client.run(requests, model=MODEL) as first:
+        done = first.report.succeeded
+    async with await client.run(requests, model=MODEL, retry_rows=1) as second:
+        submission = second.submission
+    await client.jobs.delete(submission.jobs[0].earlier[0], wait=True)
+    async with await client.collect(submission, requests=requests) as result:
+        assert (30 - done, done) == (result.report.succeeded, result.report.missing)
 
 
 async def test_failed_rows_go_to_the_errors_file(client, tmp_path):
