@@ -61,13 +61,10 @@ class ShardFile:
     """Its rows."""
 
     bytes: int
-    """Its length, with an end to its last line."""
+    """Its length; its last line has its end."""
 
     sha256: str
     """The digest of that."""
-
-    file_sha256: str
-    """The digest of the file as it is: its last line may lack its end."""
 
     first_line: int
     """Where its first row stands in the caller's input, from 1."""

@@ -236,10 +236,7 @@ class _Shards:
         """
         if self._is_own and start != self._bytes:
             self._write_own()
-        # The last line end is held back: the caller's file may lack it.
-        if self._rows:
-            self._hash.update(b"\n")
-        self._hash.update(memoryview(data)[:-1])
+        self._hash.update(data)
         self._first_line = self._first_line or first
         self._last_line = last
         self._rows += rows
@@ -259,10 +256,11 @@ class _Shards:
             return
         if self._is_own:
             size = self._terms.path.stat().st_size
-            if size in {self._bytes, self._bytes - 1}:  # the last line may lack its end
-                self._end(self._terms.path, lacks_end=size < self._bytes)
+            if size == self._bytes:
+                self._end(self._terms.path)
                 return
-            self._write_own()
+            # Nobody says whether the server takes a last line without an end.
+            self._write_own(lacks_end=size == self._bytes - 1)
         self._end(self._path)
 
     def close(self) -> None:
@@ -280,17 +278,13 @@ class _Shards:
             self._file = self._path.open("wb", buffering=0)
         return self._file
 
-    def _end(self, path: Path, *, lacks_end: bool = False) -> None:
+    def _end(self, path: Path) -> None:
         self.close()
-        without_end = self._hash.hexdigest()
-        self._hash.update(b"\n")
-        whole = self._hash.hexdigest()
         shard = ShardFile(
             path=path,
             rows=self._rows,
             bytes=self._bytes,
-            sha256=whole,
-            file_sha256=without_end if lacks_end else whole,
+            sha256=self._hash.hexdigest(),
             first_line=self._first_line,
             last_line=self._last_line,
             stamp=self._stamp if path == self._terms.path else file_stamp(path),
@@ -298,12 +292,12 @@ class _Shards:
         self.done.append(shard)
         self._begin()
 
-    def _write_own(self) -> None:
+    def _write_own(self, *, lacks_end: bool = False) -> None:
         """Write what the caller's file had so far: from here on it will not do."""
         self._is_own = False
         if not self._terms.write:
             return
-        left = self._bytes
+        left = self._bytes - lacks_end
         with self._terms.path.open("rb") as source:
             while left and not self._stop.is_set():
                 data = source.read(min(left, _COPIED))
@@ -313,3 +307,5 @@ class _Shards:
                     raise ConfigurationError(
                         f"{str(self._terms.path)!r} was changed while it was read"
                     )
+        if lacks_end:
+            write_all(self._open(), b"\n")

@@ -263,7 +263,7 @@ class Submitter:
                 reuse=True,
                 limits=limits,
                 on_progress=None,
-                sha256=shard.file_sha256,
+                sha256=shard.sha256,
             )
             await self._upload_on_terms(shard.path, terms)
         return dataset_id

@@ -1062,7 +1062,7 @@ async def test_change_that_size_and_time_do_not_show_is_refused(client, emulator
 
 
 async def test_last_line_may_lack_its_end(client, emulator, requests):
-    """Such a file is sent as it is, under the id of one whose last line has its end."""
+    """Such a file is sent with one, under the same id: nobody says whether the server needs it."""
     first = await client.submit(requests, model=MODEL)
     await client.jobs.delete(first.refs[0])
     await client.datasets.delete(first.jobs[0].dataset_id)
