@@ -101,7 +101,7 @@ class Resending:
         """
         await self._collector.choose()
         path = self._directory / f"again-{attempt}.jsonl"
-        gone = await self._collector.gone(shard.ends[-1] for shard in self._given)
+        gone = await self._collector.gone(end for shard in self._given for end in shard.ends)
         selections = [
             Selection(shard.file.path, shard.first, shard.last, kinds)
             for shard in self._given
@@ -140,12 +140,13 @@ class Resending:
             shard: The rows.
             gone: Jobs that may have done rows, of which none came.
         """
-        if shard.state == JobState.COMPLETED and shard.ends[-1].job.id not in gone:
+        lost = [end.job.id for end in shard.ends if end.job.id in gone]
+        if shard.state == JobState.COMPLETED and not lost:
             return Kind.RETRYABLE, Kind.MISSING
         if shard.state == JobState.COMPLETED:
             _log.warning(
                 "no missing row of job %r is sent again: its output is gone, or not there yet",
-                shard.ends[-1].job.id,
+                lost[0],
             )
         # The rest of an unfinished job is continued, and with it what failed. A failed one would
         # fail again, but where some of its rows were answered, it was not the job that failed.

@@ -163,7 +163,7 @@ class Submitter:
         """
         found = await self._look_at(base, number)
         if found is None and (later := await self._look_at(base, number + 1)) is not None:
-            return number + 1, later
+            number, found = number + 1, later
         if found is not None and _has_lost_rows(found):
             # Its rows would be paid for once more: nobody says how soon an output is to be seen.
             await self._pause()

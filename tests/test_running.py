@@ -616,6 +616,22 @@ async def test_job_whose_output_cannot_be_read_is_not_made_anew(client, emulator
     assert 1 == len(creations(emulator))
 
 
+async def test_deleted_job_hides_no_output_that_is_not_seen_at_first(client, emulator, requests):
+    """The job behind it is looked at as well as any."""
+    emulator.script_jobs(phases=["FAILED"])
+    first = await client.submit(requests, model=MODEL)
+    await client.jobs.wait_until_terminal(first.refs[0])
+    async with await client.run(requests, model=MODEL, on_previous="new") as second:
+        (ref,) = second.submission.refs
+    await client.jobs.delete(first.refs[0], wait=True)
+    output = (await client.jobs.get(ref)).output_dataset_id
+    emulator.add_fault("status", status=404, path=f"*/{output}", times=1)
+    async with await client.run(requests, model=MODEL) as again:
+        assert again.report.is_complete
+
+    assert 2 == len(creations(emulator))
+
+
 async def test_deleted_job_does_not_hide_the_one_that_came_after(client, emulator, requests):
     """Somebody tidies away the first try, which failed: the second one is found all the same."""
     emulator.script_jobs(phases=["FAILED"])
@@ -929,6 +945,25 @@ async def test_rows_whose_output_is_not_there_are_not_sent_again(
         assert result.report.is_complete
 
     assert 1 == len(creations(emulator))
+
+
+async def test_rows_of_a_continued_job_whose_output_is_not_there_are_not_sent_again(
+    client, emulator, requests, caplog
+):
+    """The first job has done them, although the one that continues it is COMPLETED."""
+    emulator.script_jobs(phases=["RUNNING", "EXPIRED"])
+    async with await client.run(requests, model=MODEL) as first:
+        done = first.report.succeeded
+        (ref,) = first.submission.refs
+    async with await client.run(requests, model=MODEL, retry_rows=2):
+        made = creations(emulator)
+    output = (await client.jobs.get(ref)).output_dataset_id
+    emulator.add_fault("status", status=404, path=f"*/{output}:getDownloadEndpoint", times=None)
+    async with await client.run(requests, model=MODEL, retry_rows=2) as result:
+        assert 0 < done == result.report.missing
+
+    assert f"no missing row of job {ref.job_id!r} is sent again" in caplog.text
+    assert made == creations(emulator)
 
 
 async def test_jobs_that_expire_again_and_again_are_continued_so_often(client, emulator, requests):
