@@ -27,8 +27,8 @@ from fireworks_batch.input_rows import RowRules
 from fireworks_batch.limits import Limits
 from fireworks_batch.preflight import ScanTerms
 from fireworks_batch.preparing import prepare
+from fireworks_batch.reporting import run_report
 from fireworks_batch.result_index import ResultIndex
-from fireworks_batch.run_models import RunReport
 from fireworks_batch.submission import Submission
 
 ROWS: Final = 1_000_000
@@ -132,7 +132,7 @@ async def collect(directory: Path, count: int) -> None:
     if tally.succeeded != count:
         raise SystemExit(f"{tally.succeeded} of {count} rows were found")
     submission = Submission(account_id="a", base_url="b", name="", model="m", jobs=())
-    report = RunReport(rows=count, succeeded=count, failed=0, missing=0)
+    report = run_report(tally, (), rows=count, adopted=(), skipped=0, retried=0)
     result = BatchResult(index, own, submission, report)
     for number in range(0, count, max(1, count // 10_000)):
         await result.get(f"request-{number:09d}")

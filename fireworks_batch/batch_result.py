@@ -97,9 +97,8 @@ class BatchResult:
         """
         if self.report.is_complete:
             return self
-        ends = [f"job {job.job_id!r} {job.state}: {job.reason}" for job in self.report.jobs]
-        bad = [end for end, job in zip(ends, self.report.jobs, strict=True) if job.reason]
-        more = "".join(f"\n  {end}" for end in bad[:10])
+        bad = [job for job in self.report.jobs if job.reason]
+        more = "".join(f"\n  job {job.job_id!r} {job.state}: {job.reason}" for job in bad[:10])
         raise ResultRowsError(f"{self.report}{more}", report=self.report)
 
     async def aclose(self) -> None:

@@ -17,6 +17,7 @@ from fireworks_batch.errors import FireworksBatchError
 from fireworks_batch.generations import UNFINISHED, OnPrevious
 from fireworks_batch.input_rows import RowRules
 from fireworks_batch.local_io import in_thread
+from fireworks_batch.reporting import jobs_gone
 from fireworks_batch.result_index import Kind
 from fireworks_batch.run_input import look_at
 from fireworks_batch.run_options import RunOptions
@@ -99,9 +100,9 @@ class Resending:
         Returns:
             Nothing if sending rows again would not help.
         """
-        await self._collector.choose()
+        tally = await self._collector.choose()
         path = self._directory / f"again-{attempt}.jsonl"
-        gone = await self._collector.gone(end for shard in self._given for end in shard.ends)
+        gone = jobs_gone(tally, (end for shard in self._given for end in shard.ends))
         selections = [
             Selection(shard.file.path, shard.first, shard.last, kinds)
             for shard in self._given

@@ -6,7 +6,7 @@ is chosen: the first that succeeded, else the newest failure. Synchronous, for u
 
 import enum
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
@@ -132,6 +132,15 @@ class Tally:
     foreign: int
     """Rows that were not expected."""
 
+    unreadable: int
+    """Lines that are no rows."""
+
+    has_expected: bool
+    """Whether it is known which rows were asked for."""
+
+    successes: Mapping[int, int]
+    """How many rows succeeded in each job, by its number."""
+
 
 class ResultIndex:
     """The index: add what is expected, add results, `choose`, and look up."""
@@ -144,8 +153,7 @@ class ResultIndex:
         """
         self.files: list[Path] = []
         """The files that places are in."""
-        self.unreadable = 0
-        """Lines that are no rows."""
+        self._unreadable = 0
         self._path = path
         with self._reported():
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -155,8 +163,7 @@ class ResultIndex:
                 self._connection.close()
                 raise
         self._open: dict[int, IO[bytes]] = {}
-        self.has_expected = False
-        """Whether it was told which rows were asked for."""
+        self._has_expected = False
 
     def interrupt(self) -> None:
         """End a step that is under way in another thread."""
@@ -173,7 +180,7 @@ class ResultIndex:
 
     def expect(self, ids: Iterable[str]) -> None:
         """Add ids of rows that were asked for, in their order."""
-        self.has_expected = True
+        self._has_expected = True
         self._many("INSERT INTO expected (custom_id) VALUES (?)", ((each,) for each in ids))
 
     def add_file(self, path: Path, read: ReadRow, *, job: int) -> Iterator[None]:
@@ -201,7 +208,7 @@ class ResultIndex:
             if line.strip():
                 found = read(line)
                 if found is None:
-                    self.unreadable += 1
+                    self._unreadable += 1
                 else:
                     custom_id, kind = found
                     rank = job if kind == Kind.OK else _FAILED - job
@@ -213,7 +220,7 @@ class ResultIndex:
         self._run("CREATE INDEX IF NOT EXISTS found_by_id ON found (custom_id, rank)")
         self._run("DROP TABLE IF EXISTS chosen")
         self._run(_CHOSEN)
-        self._run(_CHOOSE_EXPECTED if self.has_expected else _CHOOSE_ALL)
+        self._run(_CHOOSE_EXPECTED if self._has_expected else _CHOOSE_ALL)
         self._run("CREATE INDEX chosen_by_id ON chosen (custom_id)")
         kinds = dict(self._run("SELECT kind, count(*) FROM chosen GROUP BY kind").fetchall())
         found = self._one("SELECT count(*) FROM found")
@@ -226,10 +233,12 @@ class ResultIndex:
             missing=missing,
             duplicate=found - from_jobs,
             foreign=rows - (sum(kinds.values()) - missing),
+            unreadable=self._unreadable,
+            has_expected=self._has_expected,
+            successes=self._successes(),
         )
 
-    def successes(self) -> dict[int, int]:
-        """Return how many rows succeeded in each job, by its number."""
+    def _successes(self) -> dict[int, int]:
         query = "SELECT job, count(*) FROM found WHERE kind = ? GROUP BY job"
         return dict(self._run(query, (Kind.OK,)).fetchall())
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import attrs
 
-from fireworks_batch.collecting import Ended
 from fireworks_batch.errors import ConfigurationError
 from fireworks_batch.input_files import ShardFile
+from fireworks_batch.reporting import Ended
 from fireworks_batch.run_ids import generation_of
 from fireworks_batch.states import JobState
 from fireworks_batch.submission import Submission

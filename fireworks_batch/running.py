@@ -16,7 +16,7 @@ import attrs
 
 from fireworks_batch.aborting import Abort
 from fireworks_batch.batch_result import BatchResult, write_lines
-from fireworks_batch.collecting import Collector, Ended, run_report
+from fireworks_batch.collecting import Collector
 from fireworks_batch.concurrency import all_of
 from fireworks_batch.errors import (
     APIStatusError,
@@ -36,6 +36,7 @@ from fireworks_batch.output_files import check_targets
 from fireworks_batch.persisting import Persistence
 from fireworks_batch.preparing import Prepared
 from fireworks_batch.progress import JobSnapshot
+from fireworks_batch.reporting import Ended, run_report
 from fireworks_batch.request_source import Requests
 from fireworks_batch.resending import Resending, Work
 from fireworks_batch.result_index import Kind, ResultIndex
@@ -341,7 +342,6 @@ class Run:
             tally,
             ends,
             rows=submission.rows,
-            index=index,
             adopted=submission.adopted,
             skipped=submission.skipped,
             retried=again.rows if again else 0,
