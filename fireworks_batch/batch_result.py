@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeAlias, TypeVar
 
 from fireworks_batch.errors import ClientStateError, ResultRowsError
-from fireworks_batch.local_io import in_thread, reported
+from fireworks_batch.local_io import off_loop, reported
 from fireworks_batch.rows import ResultRow, read_row
 from fireworks_batch.run_models import RunReport
 from fireworks_batch.submission import Submission
@@ -104,7 +104,7 @@ class BatchResult:
     async def aclose(self) -> None:
         """Remove the rows from this machine; files that were asked for stay."""
         async with self._lock:
-            await in_thread(self._finalizer)
+            await off_loop(self._finalizer)
 
     async def __aenter__(self) -> Self:
         return self
@@ -141,7 +141,7 @@ class BatchResult:
         async with self._lock:
             if not self._finalizer.alive:
                 raise ClientStateError(f"{self!r} is closed: its rows are gone from this machine")
-            return await in_thread(work)
+            return await off_loop(work)
 
 
 class _Pages(AsyncIterator[_T], Generic[_T]):
@@ -196,10 +196,10 @@ async def write_lines(index: ResultIndex, path: Path, *kinds: Kind) -> None:
 
     after = 0
     with reported("write", str(path)):
-        place = await in_thread(partial(written_to, path))
+        place = await off_loop(written_to, path)
     async with PartFile(place) as part:
         while True:
-            lines, after = await in_thread(read)
+            lines, after = await off_loop(read)
             if not after:
                 break
             await part.write(lines)

@@ -14,7 +14,7 @@ from fireworks_batch.errors import NotFoundError
 from fireworks_batch.input_files import open_lines, read_blocks
 from fireworks_batch.input_rows import plain_ids
 from fireworks_batch.jobs import Jobs
-from fireworks_batch.local_io import in_thread, reported
+from fireworks_batch.local_io import off_loop, reported
 from fireworks_batch.models import BatchInferenceJob
 from fireworks_batch.reporting import Ended
 from fireworks_batch.result_index import Kind, ResultIndex, Tally
@@ -180,13 +180,13 @@ class Collector:
             for path in paths:
                 if path not in self.index.files:
                     await self._in_steps(self.index.add_file(path, _read, job=number))
-        return await in_thread(self.index.choose, stop=self.index.interrupt)
+        return await off_loop(self.index.choose, stop=self.index.interrupt)
 
     # --- Rows that did not come -------------------------------------------------------------------
 
     async def count(self, kind: Kind, first: int, last: int) -> int:
         """Return how many rows within positions are of a kind."""
-        return await in_thread(partial(self.index.count, kind, first, last))
+        return await off_loop(self.index.count, kind, first, last)
 
     async def select(self, selections: Sequence[Selection], target: Path) -> int:
         """Write selected rows into a file, and return how many there are.
@@ -197,12 +197,12 @@ class Collector:
         """
         written: list[int] = []
         with reported("write", str(target)):
-            file = await in_thread(lambda: target.open("wb"), undo=lambda opened: opened.close())
+            file = await off_loop(lambda: target.open("wb"), undo=lambda opened: opened.close())
             try:
                 for selection in selections:
                     await self._in_steps(self._select(selection, file, written))
             finally:
-                await in_thread(file.close)
+                await off_loop(file.close)
         return sum(written)
 
     def _select(self, selection: Selection, file: IO[bytes], written: list[int]) -> Iterator[None]:
@@ -235,7 +235,7 @@ class Collector:
     async def _in_steps(steps: Iterator[None]) -> None:
         """Do work in a thread, one step at a time."""
         done = object()
-        while await in_thread(lambda: next(steps, done)) is not done:
+        while await off_loop(lambda: next(steps, done)) is not done:
             pass
 
 

@@ -4,17 +4,23 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, TypeVarTuple
 
 from fireworks_batch.errors import LocalFileError
 
-__all__ = ["begin", "ended", "in_thread", "off_loop", "reported", "write_all"]
+__all__ = ["begin", "ended", "off_loop", "reported", "write_all"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
 
 
-async def off_loop(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+async def off_loop(
+    work: Callable[[*_Ts], _T],
+    *args: *_Ts,
+    stop: Callable[[], None] | None = None,
+    undo: Callable[[_T], object] | None = None,
+) -> _T:
     """Run a short piece of work in a thread, to its end.
 
     A thread cannot be cancelled. So cancelling waits for the work, and whoever cleans up after it
@@ -23,9 +29,10 @@ async def off_loop(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) 
     Args:
         work: What blocks.
         args: Its arguments.
-        kwargs: The same.
+        stop: Called when it is given up, to end it sooner.
+        undo: Called with what came of it when it is given up: closes what was opened.
     """
-    return await ended(begin(work, *args, **kwargs))
+    return await ended(begin(work, *args), stop=stop, undo=undo)
 
 
 def begin(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> asyncio.Future[_T]:
@@ -97,19 +104,3 @@ def write_all(file: Any, data: bytes | bytearray) -> None:
         done = 0
         while done < len(view):
             done += file.write(view[done:])
-
-
-async def in_thread(
-    work: Callable[[], _T],
-    *,
-    stop: Callable[[], None] | None = None,
-    undo: Callable[[_T], object] | None = None,
-) -> _T:
-    """Do blocking work in a thread. Cancelled, it waits for the work's end: files are in use.
-
-    Args:
-        work: What to do, in short slices.
-        stop: Called when it is given up, to end it sooner.
-        undo: Called with what came of it when it is given up: closes what was opened.
-    """
-    return await ended(begin(work), stop=stop, undo=undo)

@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Mapping
 from contextlib import aclosing
-from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -22,7 +21,7 @@ from fireworks_batch.errors import ConfigurationError
 from fireworks_batch.id_sets import Suspects
 from fireworks_batch.input_files import ShardFile, check_path
 from fireworks_batch.input_rows import RowProblem
-from fireworks_batch.local_io import in_thread, reported, write_all
+from fireworks_batch.local_io import off_loop, reported, write_all
 from fireworks_batch.preflight import Scan, ScanTerms
 from fireworks_batch.request_source import Requests
 
@@ -69,7 +68,7 @@ async def prepare(terms: ScanTerms) -> Prepared:
         InputRowsError: It is damaged. Bad rows are not raised here.
     """
     scan = await _pass(terms)
-    suspects = await in_thread(scan.ids.duplicates)
+    suspects = await off_loop(scan.ids.duplicates)
     if len(suspects):
         # Hashes cannot tell twins from strangers: another pass looks at the ids themselves.
         del scan
@@ -83,12 +82,12 @@ async def prepare(terms: ScanTerms) -> Prepared:
 
 
 async def _pass(terms: ScanTerms, suspects: Suspects | None = None) -> Scan:
-    scan = await in_thread(partial(Scan, terms, suspects), undo=Scan.close)
+    scan = await off_loop(Scan, terms, suspects, undo=Scan.close)
     try:
-        while await in_thread(partial(_advance, scan, terms.directory), stop=scan.stop):
+        while await off_loop(_advance, scan, terms.directory, stop=scan.stop):
             pass
     finally:
-        await in_thread(scan.close)
+        await off_loop(scan.close)
     return scan
 
 
@@ -127,21 +126,21 @@ async def spool(requests: Requests, path: Path, *, most_problems: int = 100) -> 
         LocalFileError: They cannot be written.
     """
     if isinstance(requests, str | os.PathLike):
-        return Spooled(await in_thread(partial(check_path, Path(requests))))
+        return Spooled(await off_loop(check_path, Path(requests)))
     items = _items(requests)
     problems: list[RowProblem] = []
     written = count = 0
     with reported("write", str(path)):
-        file = await in_thread(lambda: path.open("wb", buffering=0), undo=_close)
+        file = await off_loop(lambda: path.open("wb", buffering=0), undo=_close)
     try:
         async with aclosing(items), aclosing(_chunks(items)) as chunks:
             async for chunk in chunks:
-                found = await in_thread(partial(_write, file, chunk, written + 1))
+                found = await off_loop(_write, file, chunk, written + 1)
                 problems += found[: most_problems - len(problems)]
                 count += len(found)
                 written += len(chunk)
     finally:
-        await in_thread(file.close)
+        await off_loop(file.close)
     return Spooled(path, tuple(problems), count)
 
 

@@ -7,7 +7,6 @@ often as may be, counted over all calls; small jobs are made once nothing of thi
 
 import logging
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import attrs
@@ -16,7 +15,7 @@ from fireworks_batch.collecting import Collector, Selection
 from fireworks_batch.errors import FireworksBatchError
 from fireworks_batch.generations import UNFINISHED, OnPrevious
 from fireworks_batch.input_rows import RowRules
-from fireworks_batch.local_io import in_thread
+from fireworks_batch.local_io import off_loop
 from fireworks_batch.reporting import jobs_gone
 from fireworks_batch.result_index import Kind
 from fireworks_batch.run_input import look_at
@@ -112,7 +111,7 @@ class Resending:
         if not rows:
             return []
         part = self._directory / f"again-{attempt}"
-        await in_thread(part.mkdir)
+        await off_loop(part.mkdir)
         prepared = await look_at(path, RowRules(), self._options, part)
         first = len(self._given) + len(self.shards)
         shards = shards_of(prepared.shards, first=first, attempt=attempt)
@@ -160,7 +159,7 @@ class Resending:
     async def _is_readable(self, shard: Shard) -> bool:
         """Whether its rows are still what was sent: a file may be written anew in a day."""
         try:
-            await in_thread(partial(shard.file.check_unchanged))
+            await off_loop(shard.file.check_unchanged)
         except FireworksBatchError as error:
             _log.warning("no row of it is sent again: %s", error)
             return False

@@ -11,7 +11,7 @@ from pathlib import Path
 import attrs
 
 from fireworks_batch.input_rows import RowRules
-from fireworks_batch.local_io import in_thread, reported
+from fireworks_batch.local_io import off_loop, reported
 from fireworks_batch.preflight import ScanTerms
 from fireworks_batch.preparing import Prepared, prepare, spool
 from fireworks_batch.request_source import Requests
@@ -82,14 +82,14 @@ async def look_at(
 @asynccontextmanager
 async def workspace(*, keep: bool = False) -> AsyncIterator[Path]:
     """Make a directory for the time of the block; if it is to be kept, only failure removes it."""
-    path = await in_thread(_make_directory, undo=partial(shutil.rmtree, ignore_errors=True))
+    path = await off_loop(_make_directory, undo=partial(shutil.rmtree, ignore_errors=True))
     is_kept = False
     try:
         yield path
         is_kept = keep
     finally:
         if not is_kept:
-            await in_thread(partial(shutil.rmtree, path, ignore_errors=True))
+            await off_loop(partial(shutil.rmtree, path, ignore_errors=True))
 
 
 def _make_directory() -> Path:

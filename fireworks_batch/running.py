@@ -29,7 +29,7 @@ from fireworks_batch.generations import UNFINISHED, OnPrevious
 from fireworks_batch.http import is_refusal
 from fireworks_batch.input_files import ShardFile
 from fireworks_batch.input_rows import RowRules
-from fireworks_batch.local_io import in_thread
+from fireworks_batch.local_io import off_loop
 from fireworks_batch.models import BatchInferenceJob
 from fireworks_batch.names import JobRef
 from fireworks_batch.output_files import check_targets
@@ -156,13 +156,13 @@ class Run:
 
     async def _check_targets(self, requests: Requests | None) -> None:
         targets = [self._options.output, self._options.errors]
-        await in_thread(partial(check_targets, targets, requests))
+        await off_loop(check_targets, targets, requests)
 
     @asynccontextmanager
     async def _collector(self, directory: Path) -> AsyncIterator[Collector]:
         """Make a collector, whose index is closed if the block fails."""
         path = directory / "index.sqlite"
-        index = await in_thread(partial(ResultIndex, path), undo=ResultIndex.close)
+        index = await off_loop(ResultIndex, path, undo=ResultIndex.close)
         try:
             yield Collector(
                 self._services.jobs,
@@ -172,7 +172,7 @@ class Run:
                 pause=self._grace,
             )
         except BaseException:
-            await in_thread(index.close)
+            await off_loop(index.close)
             raise
 
     # --- Before anything is sent ------------------------------------------------------------------
@@ -382,9 +382,9 @@ async def _expect(collector: Collector, files: Sequence[ShardFile]) -> None:
     try:
         await collector.expect([file.path for file in files])
     except (LookupError, TypeError, ValueError):
-        await in_thread(check_unchanged)  # a row that was good is none any more
+        await off_loop(check_unchanged)  # a row that was good is none any more
         raise
-    await in_thread(check_unchanged)
+    await off_loop(check_unchanged)
 
 
 def _adopted(sent: Iterable[ShardSubmission]) -> tuple[AdoptedJob, ...]:

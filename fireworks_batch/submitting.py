@@ -38,7 +38,7 @@ from fireworks_batch.generations import (
 from fireworks_batch.input_files import ShardFile
 from fireworks_batch.jobs import Jobs
 from fireworks_batch.limits import Limits
-from fireworks_batch.local_io import in_thread
+from fireworks_batch.local_io import off_loop
 from fireworks_batch.models import BatchInferenceJob
 from fireworks_batch.run_ids import RunKey, generation
 from fireworks_batch.sources import Source
@@ -255,7 +255,7 @@ class Submitter:
 
     async def _upload(self, shard: ShardFile, dataset_id: str, limits: Limits) -> str:
         async with self._uploads:
-            await in_thread(shard.check_unchanged)
+            await off_loop(shard.check_unchanged)
             # The id says what the content is, so nothing else may become READY under it, not even
             # if this process is killed in the middle.
             terms = UploadTerms(

@@ -26,7 +26,7 @@ from fireworks_batch import (
 from fireworks_batch.collecting import Collector
 from fireworks_batch.input_rows import RowRules
 from fireworks_batch.limits import Limits
-from fireworks_batch.local_io import in_thread
+from fireworks_batch.local_io import off_loop
 from fireworks_batch.preflight import Scan, ScanTerms
 from fireworks_batch.preparing import Spooled, prepare, spool
 from fireworks_batch.result_index import ResultIndex
@@ -550,7 +550,7 @@ async def test_cancelled_work_is_told_and_waited_for():
         told.wait(10)
         ended.append(True)
 
-    task = asyncio.create_task(in_thread(work, stop=told.set))
+    task = asyncio.create_task(off_loop(work, stop=told.set))
     while not begun.is_set():
         await asyncio.sleep(0)
     task.cancel()
@@ -570,7 +570,7 @@ async def test_what_cancelled_work_has_opened_is_closed(tmp_path):
         go_on.wait(10)
         return 7
 
-    task = asyncio.create_task(in_thread(work, undo=undone.append))
+    task = asyncio.create_task(off_loop(work, undo=undone.append))
     while not begun.is_set():
         await asyncio.sleep(0)
     task.cancel()
