@@ -1,11 +1,14 @@
 """What a reading of results came to, in numbers and names. Performs no I/O."""
 
-from typing import Final
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from fireworks_batch.id_sets import Found
-from fireworks_batch.models import JobProgress
+if TYPE_CHECKING:
+    from fireworks_batch.id_sets import Found
+    from fireworks_batch.models import JobProgress
 
 __all__ = ["Findings", "ResultCounts", "ResultsReport", "make_report"]
 

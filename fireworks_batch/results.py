@@ -1,5 +1,7 @@
 """The results of a job: its files downloaded, its rows streamed from disk, and a report."""
 
+from __future__ import annotations
+
 import enum
 import os
 import tempfile
@@ -8,7 +10,17 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Generic, NoReturn, Self, TypeAlias, TypeVar, get_origin
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Generic,
+    NoReturn,
+    Self,
+    TypeAlias,
+    TypeVar,
+    get_origin,
+)
 
 import attrs
 
@@ -20,14 +32,17 @@ from fireworks_batch.errors import (
     NotFoundError,
     ResultRowsError,
 )
-from fireworks_batch.expected_ids import ExpectedIds, InputIds, SpooledIds
 from fireworks_batch.job_names import JobLike
 from fireworks_batch.local_io import off_loop
 from fireworks_batch.models import BatchInferenceJob
-from fireworks_batch.result_files import order_files
-from fireworks_batch.result_reading import Reading
 from fireworks_batch.result_report import ResultsReport, make_report
 from fireworks_batch.rows import ResultRow
+
+if TYPE_CHECKING:
+    from fireworks_batch.expected_ids import ExpectedIds
+    from fireworks_batch.result_reading import Reading
+
+# What reads files is imported by the methods: importing the package must not cost it.
 
 __all__ = ["Expected", "JobResults", "ResultsEffects", "check_expected", "read_decode"]
 
@@ -183,11 +198,15 @@ class JobResults(Generic[_T]):
             if not refusal.from_api:
                 raise  # what a proxy does not find may well be there
             return ()  # a job that failed validation names a dataset that is never made (seen live)
+        from fireworks_batch.result_files import order_files
+
         return order_files(paths, job.output_dataset_id.rpartition("/")[2])
 
     async def _expect(self, expected: Expected | None) -> ExpectedIds | None:
         if expected is None or self._directory is None:
             return None
+        from fireworks_batch.expected_ids import InputIds, SpooledIds
+
         if isinstance(expected, str | os.PathLike):
             return await off_loop(InputIds, Path(expected))
         spooled = SpooledIds(Path(self._directory.name, "expected"))
@@ -214,6 +233,8 @@ class JobResults(Generic[_T]):
         A generator, as a coroutine for each row would cost a tenth of the time. Nothing is open
         at its yields, and leaving the results closes it.
         """
+        from fireworks_batch.result_reading import Reading
+
         self._phase = _Phase.READING
         reading = Reading(paths, self._decode, lineage=self._lineage)
         add_id = reading.ids.append
