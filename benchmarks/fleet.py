@@ -126,11 +126,17 @@ class Control:
     ) -> float:
         """Compare the CPU of a round over unchanged jobs with that of reading its pages."""
         ids = await self.script(phases=["PENDING"])
-        pages = len([spent async for spent in self.loads()])
         async with following(base_url, follow, ids, interval):
             await asyncio.sleep(2 * interval)
-            ratios = [await self.cpu_of_a_round(pages, interval) for _ in range(int(seconds) // 2)]
-        return statistics.median(ratios)
+            bare = [[spent async for spent in self.loads()] for _ in range(9)]
+            pages = len(bare[0])
+            # One at a time: where the garbage of all of them is collected, only one is dearer.
+            spent = [
+                each
+                for _ in range(int(2 * seconds))
+                if (each := await self.cpu_of_a_round(pages, interval)) is not None
+            ]
+        return statistics.median(spent) / statistics.median(map(sum, bare))
 
     async def script(self, *, phases: Any) -> list[str]:
         """Let all jobs begin by their phases."""
@@ -148,7 +154,11 @@ class Control:
         return int(members["requests"][-1]["n"]) if members["requests"] else 0
 
     async def loads(self) -> AsyncIterator[float]:
-        """Ask for the pages of a round, and yield the CPU that `orjson.loads` takes for each."""
+        """Ask for the pages of a round, and yield the CPU that `orjson.loads` takes for each.
+
+        They come from the server one by one, as ours do: what comes after a wait is read by a
+        processor that has slept, and not as fast as the same bytes over and over.
+        """
         token = ""
         while True:
             query = {"pageSize": 200, "orderBy": "create_time desc", "readMask": MASK}
@@ -163,19 +173,14 @@ class Control:
             if not token:
                 return
 
-    async def cpu_of_a_round(self, pages: int, interval: float) -> float:
-        """Compare the CPU of a few rounds with that of `orjson.loads` alone, on their pages.
-
-        Those come from the server, too: what comes after a wait is read by a processor that has
-        slept, and not as fast as the same bytes over and over.
-        """
+    async def cpu_of_a_round(self, pages: int, interval: float) -> float | None:
+        """Return the CPU of the round of an interval, if there was one."""
         since = await self.requests()
         began = time.process_time()
-        await asyncio.sleep(4 * interval)
+        await asyncio.sleep(interval)
         spent = time.process_time() - began
         rounds = (await self.requests() - since) / pages
-        bare = statistics.median([sum([spent async for spent in self.loads()]) for _ in range(5)])
-        return spent / max(1.0, rounds) / bare
+        return spent / rounds if rounds else None
 
     async def memory_of_a_job(self, base_url: str, follow: "Follow") -> float:
         """Return the KiB that following takes for each job, after some rounds."""

@@ -23,6 +23,7 @@ def crashes():
     del sys.modules["crashes"]
 
 
+@pytest.mark.once
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
 @pytest.mark.timeout(240)
 def test_killed_runs_make_three_jobs_and_one_output(crashes, record_property):

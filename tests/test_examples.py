@@ -96,6 +96,7 @@ def test_examples_are_short(name):
     assert len((ROOT / "examples" / f"{name}.py").read_text().splitlines()) < 40
 
 
+@pytest.mark.once
 async def test_the_demo_shows_all_five_endings(emulator):
     """It exits with 0, after each of the five jobs has ended as it should."""
     code, out, err = await run(emulator, ROOT / "examples" / "demo.py")

@@ -171,6 +171,7 @@ async def test_time_in_the_loop_body_counts_toward_the_interval(emulator, client
     assert round(moments[1] - moments[0], 1) == 15.0
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("moving", [False, True], ids=["steady", "moving counters"])
 @virtual
 async def test_a_day_costs_at_most_1500_requests(emulator, moving):

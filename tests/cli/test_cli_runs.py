@@ -375,6 +375,7 @@ def test_jobs_that_had_ended_are_told_once(cli, requests, server, state, hint):
 # --- demo ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.once
 def test_the_demo_shows_a_whole_run(cli, monkeypatch):
     """Without a key, through a bad network, with a row that is sent again: 0, and 24 rows."""
     monkeypatch.delenv("FIREWORKS_API_KEY")

@@ -116,6 +116,7 @@ async def life(request, make_bench):
         yield Life(bench, Assumptions(**assume))
 
 
+@pytest.mark.once
 async def test_a_whole_life(life):
     """From the key to the end of everything, in this order."""
     await check_the_account(life)
