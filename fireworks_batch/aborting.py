@@ -1,14 +1,16 @@
 """What becomes of jobs under way when a run is given up: left, or deleted in the time there is."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from fireworks_batch.errors import FireworksBatchError, JobConflictError, NotFoundError
+from fireworks_batch.absence import if_there
+from fireworks_batch.errors import FireworksBatchError, JobConflictError
 
-__all__ = ["Abort"]
+__all__ = ["Abort", "delete_jobs"]
 
 _log = logging.getLogger("fireworks_batch.run")
 # Seconds that giving up may take.
@@ -65,10 +67,12 @@ class Abort:
         if self._delete is None:
             return self._left()
         ids = ", ".join(self._under_way)
-        left: dict[str, str] = dict.fromkeys(
-            self._under_way, f"no answer within {self._longest:g} s"
+        left: dict[str, str] = {}
+        await _to_the_end(
+            delete_jobs(
+                self._delete, self._under_way, left, longest=self._longest, pause=self._pause
+            )
         )
-        await _to_the_end(self._delete_all(left))
         if not left:
             return f"jobs were deleted (on_abort='delete'): {ids}"
         reasons = "; ".join(f"{job_id}: {reason}" for job_id, reason in left.items())
@@ -83,38 +87,53 @@ class Abort:
         unknown = f"jobs were being created, and may be there: {maybe}" if maybe else ""
         return "; ".join(filter(None, (said, unknown)))
 
-    async def _delete_all(self, left: dict[str, str]) -> None:
-        async with asyncio.timeout(self._longest), asyncio.TaskGroup() as group:
-            for job_id in tuple(left):
-                group.create_task(self._delete_one(job_id, left))
 
-    async def _delete_one(self, job_id: str, left: dict[str, str]) -> None:
-        if self._delete is None:
-            return
-        try:
-            await self._delete_sent(job_id, self._delete)
-        except FireworksBatchError as error:
-            left[job_id] = str(error)
-            return
-        del left[job_id]
+async def delete_jobs(
+    delete: Callable[[str], Awaitable[object]],
+    jobs: Mapping[str, bool],
+    left: dict[str, str],
+    *,
+    longest: float = _LONGEST,
+    pause: float = _PAUSE,
+) -> None:
+    """Delete jobs in the time there is.
 
-    async def _delete_sent(self, job_id: str, delete: Callable[[str], Awaitable[object]]) -> None:
-        """Delete a job, also one whose creation was sent, and given up before it was answered."""
-        if await _was_there(job_id, delete) or self._under_way[job_id]:
-            return
-        # The server may deal with what was sent on another connection after this.
-        await asyncio.sleep(self._pause)
-        await _was_there(job_id, delete)
+    Args:
+        delete: Deletes a job by its id.
+        jobs: Their ids, each with whether it is known to be there; else its creation may have been
+            sent, and be dealt with late.
+        left: Gets those that may run on, with the reason, also if this is cancelled.
+        longest: Seconds that it may take.
+        pause: Seconds until a job that was being created is looked for again.
+    """
+    left.update(dict.fromkeys(jobs, f"no answer within {longest:g} s"))
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(longest), asyncio.TaskGroup() as group:
+            for job_id, is_there in jobs.items():
+                group.create_task(_delete_one(delete, job_id, is_there, left, pause))
 
 
-async def _was_there(job_id: str, delete: Callable[[str], Awaitable[object]]) -> bool:
-    """Delete a job, and return whether there was one."""
+async def _delete_one(
+    delete: Callable[[str], Awaitable[object]],
+    job_id: str,
+    is_there: bool,  # noqa: FBT001 - one of `delete_jobs`
+    left: dict[str, str],
+    pause: float,
+) -> None:
     try:
-        await delete(job_id)
-    except NotFoundError as refusal:
-        if not refusal.from_api:
-            raise  # what a proxy does not find may well run on
-        return False
+        was_there = await if_there(_deleted(delete, job_id))
+        if not (was_there or is_there):
+            # The server may deal with what was sent on another connection after this.
+            await asyncio.sleep(pause)
+            await if_there(_deleted(delete, job_id))
+    except FireworksBatchError as error:
+        left[job_id] = str(error)
+        return
+    del left[job_id]
+
+
+async def _deleted(delete: Callable[[str], Awaitable[object]], job_id: str) -> bool:
+    await delete(job_id)
     return True
 
 

@@ -9,8 +9,8 @@ from typing import IO, Final
 import attrs
 import orjson
 
+from fireworks_batch.absence import if_there
 from fireworks_batch.datasets import Datasets
-from fireworks_batch.errors import NotFoundError
 from fireworks_batch.input_files import open_lines, read_blocks
 from fireworks_batch.input_rows import plain_ids
 from fireworks_batch.jobs import Jobs
@@ -112,13 +112,10 @@ class Collector:
 
     async def _earlier(self, job_id: str) -> BatchInferenceJob | None:
         """Fetch a job that was continued; None if somebody has deleted it since."""
-        try:
-            return await self._jobs.get(job_id)
-        except NotFoundError as refusal:
-            if not refusal.from_api:
-                raise
+        job = await if_there(self._jobs.get(job_id))
+        if job is None:
             _log.warning("job %r is gone, and what it had done with it", job_id)
-            return None
+        return job
 
     def _number(self, job_id: str, number: int) -> int:
         """Return a job's number; that of the next age if a job has it of which nothing came."""
@@ -129,23 +126,14 @@ class Collector:
     async def _download(self, job: BatchInferenceJob, number: int) -> tuple[Path, ...]:
         if not job.may_have_results:
             return ()
-        download = partial(
-            self._download_there, job.output_dataset_id, self._directory / f"job-{number}"
-        )
-        paths = await download()
+        directory = self._directory / f"job-{number}"
+        download = partial(self._datasets.download, job.output_dataset_id, directory)
+        paths = await if_there(download())
         if paths is None and job.state != JobState.FAILED:
             # Rows were paid for, and nobody says how soon after a job's end its output is there.
             await self._pause()
-            paths = await download()
+            paths = await if_there(download())
         return paths or ()
-
-    async def _download_there(self, dataset: str, directory: Path) -> tuple[Path, ...] | None:
-        try:
-            return await self._datasets.download(dataset, directory)
-        except NotFoundError as refusal:
-            if not refusal.from_api:
-                raise  # what a proxy does not find may well be there
-            return None
 
     def add(self, number: int, paths: Sequence[Path]) -> None:
         """Add files of results that are here already.

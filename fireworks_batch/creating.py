@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 
 from fireworks_batch import calls
+from fireworks_batch.absence import if_there
 from fireworks_batch.calls import Request
 from fireworks_batch.errors import (
     APIStatusError,
@@ -15,7 +16,6 @@ from fireworks_batch.errors import (
     ConflictError,
     FireworksBatchError,
     JobConflictError,
-    NotFoundError,
     ResponseDecodeError,
     TransportError,
 )
@@ -102,10 +102,12 @@ class JobCreation:
 
     async def _find(self) -> BatchInferenceJob | None:
         """Look for the job; None if it is not there, or if nobody can say."""
+        request = calls.get_job(self.ref.account_id, self.ref.job_id)
         try:
-            job = self._read(await self.send(calls.get_job(self.ref.account_id, self.ref.job_id)))
-        except NotFoundError:
-            return None
+            answer = await if_there(self.send(request))
+            if answer is None:
+                return None
+            job = self._read(answer)
         except (APIStatusError, TransportError, ResponseDecodeError) as error:
             why: object = error
         else:

@@ -19,5 +19,5 @@ async def delete_once(send: Callable[[Request], Awaitable[Answer]], request: Req
     try:
         await send(request)
     except NotFoundError as error:
-        if not error.lost_before:
+        if not (error.lost_before and error.from_api):
             raise

@@ -25,11 +25,11 @@ from typing import (
 import attrs
 
 from fireworks_batch import wire
+from fireworks_batch.absence import if_there
 from fireworks_batch.errors import (
     ClientStateError,
     ConfigurationError,
     JobNotFinishedError,
-    NotFoundError,
     ResultRowsError,
 )
 from fireworks_batch.job_names import JobLike
@@ -192,11 +192,10 @@ class JobResults(Generic[_T]):
         if not job.output_dataset_id or self._directory is None:
             return ()
         directory = Path(self._directory.name, "files")
-        try:
-            paths = await self._effects.download(job.output_dataset_id, directory, self._lineage)
-        except NotFoundError as refusal:
-            if not refusal.from_api:
-                raise  # what a proxy does not find may well be there
+        paths = await if_there(
+            self._effects.download(job.output_dataset_id, directory, self._lineage)
+        )
+        if paths is None:
             return ()  # a job that failed validation names a dataset that is never made (seen live)
         from fireworks_batch.result_files import order_files
 

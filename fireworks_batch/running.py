@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 import attrs
 
 from fireworks_batch.aborting import Abort
+from fireworks_batch.absence import if_there
 from fireworks_batch.batch_result import BatchResult, write_lines
 from fireworks_batch.collecting import Collector
 from fireworks_batch.concurrency import all_of
@@ -361,10 +362,8 @@ class Run:
 
         async def delete(dataset_id: str) -> None:
             try:
-                await self._services.datasets.delete(dataset_id)
+                await if_there(self._services.datasets.delete(dataset_id))
             except FireworksBatchError as error:
-                if isinstance(error, NotFoundError) and error.from_api:
-                    return
                 _log.warning("dataset %r could not be deleted: %s", dataset_id, error)
                 left.append(dataset_id)
 

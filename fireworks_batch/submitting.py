@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import attrs
 
+from fireworks_batch.absence import if_there
 from fireworks_batch.dataset_model import Dataset
 from fireworks_batch.datasets import Datasets
 from fireworks_batch.errors import (
@@ -171,11 +172,10 @@ class Submitter:
         return number, found
 
     async def _look_at(self, base: str, number: int) -> Found | None:
-        try:
-            job, error = await self._get(generation(base, number))
-        except NotFoundError as refusal:
-            _check_absence(refusal)
+        looked = await if_there(self._get(generation(base, number)))
+        if looked is None:
             return None
+        job, error = looked
         has_output = job.may_have_results and await self._exists(job.output_dataset_id)
         found = Found(number, job, standing(job, has_output=has_output), has_output)
         if error is not None and _has_lost_rows(found):
@@ -193,12 +193,7 @@ class Submitter:
             return error.partial, error
 
     async def _exists(self, dataset: str) -> bool:
-        try:
-            await self._datasets.get(dataset)
-        except NotFoundError as refusal:
-            _check_absence(refusal)
-            return False
-        return True
+        return await if_there(self._datasets.get(dataset)) is not None
 
     async def _await_deletion(self, job: BatchInferenceJob) -> None:
         _log.info("job %r is being deleted: its id is free afterwards", job.id)
@@ -267,12 +262,6 @@ class Submitter:
             )
             await self._upload_on_terms(shard.path, terms)
         return dataset_id
-
-
-def _check_absence(refusal: NotFoundError) -> None:
-    """Raise what is no word of the API: what a proxy does not find may well be there."""
-    if not refusal.from_api:
-        raise refusal
 
 
 def _has_lost_rows(found: Found) -> bool:

@@ -9,6 +9,7 @@ from typing import Final
 import attrs
 
 from fireworks_batch import calls, claiming, resuming, wire
+from fireworks_batch.absence import if_there
 from fireworks_batch.account import Account
 from fireworks_batch.calls import Request
 from fireworks_batch.claiming import Claim, Step
@@ -17,7 +18,6 @@ from fireworks_batch.dataset_model import Dataset
 from fireworks_batch.errors import (
     APIStatusError,
     InputRowsError,
-    NotFoundError,
     ResponseDecodeError,
     TransportError,
 )
@@ -139,11 +139,9 @@ class Upload:
         )
 
     async def _find(self, dataset_id: str) -> Dataset | None:
-        try:
-            answer = await self._transport.send(calls.get_dataset(self._account_id, dataset_id))
-        except NotFoundError:
-            return None
-        return self._read(answer.body)
+        request = calls.get_dataset(self._account_id, dataset_id)
+        answer = await if_there(self._transport.send(request))
+        return None if answer is None else self._read(answer.body)
 
     async def _create(self, claim: Claim, survey: Survey) -> Dataset:
         """Create the dataset, or find it: a crash, or a lost answer, may have left it."""

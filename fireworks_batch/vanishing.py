@@ -3,7 +3,7 @@
 from typing import Final
 
 from fireworks_batch import calls
-from fireworks_batch.errors import NotFoundError
+from fireworks_batch.absence import if_there
 from fireworks_batch.models import BatchInferenceJob
 from fireworks_batch.names import JobRef
 from fireworks_batch.settling import Settling, Sighting, looks
@@ -32,9 +32,8 @@ async def wait_until_gone(
     request = calls.get_job(ref.account_id, ref.job_id)
 
     async def ask(pause: float) -> Sighting[None]:
-        try:
-            answer = await transport.send_once(request, pause=pause)
-        except NotFoundError:
+        answer = await if_there(transport.send_once(request, pause=pause))
+        if answer is None:
             return Sighting(None, "gone", is_settled=True)
         job = codec.decode(answer.body, BatchInferenceJob, required=("name",))
         return Sighting(None, str(job.state), is_settled=job.state == JobState.DELETED)

@@ -273,6 +273,28 @@ async def test_delete_waits_through_failures(client, emulator):
     await client.jobs.delete("nightly", wait=True)
 
 
+async def test_a_job_that_a_proxy_does_not_find_is_not_gone(client, emulator):
+    """Its page is a lost look: only the API's own word ends the waiting."""
+    emulator.script_job("nightly", phases=["RUNNING"])
+    emulator.add_fault("html", method="GET", status=404, times=2)
+    await client.jobs.delete("nightly", wait=True)
+
+    *lost, last = [r for r in emulator.requests() if r.method == "GET"]
+    assert ["html", "html"] == [r.fault for r in lost][:2]
+    assert (404, None) == (last.status, last.fault)
+
+
+async def test_a_repeated_delete_that_a_proxy_does_not_find_has_failed(client, emulator):
+    """Nobody knows what became of the first attempt: the job may run on."""
+    emulator.script_job("nightly", phases=["RUNNING"])
+    emulator.add_fault("reset", method="DELETE")
+    emulator.add_fault("html", method="DELETE", status=404, times=None)
+    with pytest.raises(NotFoundError):
+        await client.jobs.delete("nightly")
+
+    assert (await client.jobs.get("nightly")).state == "RUNNING"
+
+
 async def test_a_repeated_delete_finds_nothing_and_is_content():
     """A lost answer may have been a yes, so the 404 of the repeat is one."""
     async with (

@@ -1,20 +1,16 @@
 """What becomes of jobs under way when somebody interrupts: left and named, or deleted."""
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from fireworks_batch import BatchClient
+from fireworks_batch.aborting import delete_jobs
 from fireworks_batch.cli.advice import come_back
 from fireworks_batch.cli.figures import visible
 from fireworks_batch.cli.interrupts import InterruptedByUserError
 from fireworks_batch.cli.running import Session
-from fireworks_batch.errors import FireworksBatchError, NotFoundError
 
-__all__ = ["delete_jobs", "leave_jobs"]
+__all__ = ["delete_and_tell", "leave_jobs"]
 
-# Seconds that deleting may take: who sends a SIGTERM does not wait for ever.
-_LONGEST: Final = 20.0
 # More jobs than these fill the screen.
 _FEW: Final = 20
 
@@ -44,49 +40,28 @@ def leave_jobs(
         session.output.talk(line)
 
 
-async def delete_jobs(
-    session: Session, job_ids: Sequence[str], *, longest: float = _LONGEST
-) -> None:
+async def delete_and_tell(session: Session, job_ids: Sequence[str]) -> None:
     """Delete jobs, and say which of them may run on; another interrupt ends it at once.
 
     Args:
         session: What the command works with.
         job_ids: The jobs.
-        longest: Seconds that it may take.
     """
-    output = session.output
-    left = dict.fromkeys(job_ids, f"no answer within {longest:g} s")
-    if not left:
+    if not job_ids:
         return
+    output = session.output
+    left = dict.fromkeys(job_ids, "")
+    # A job may be named before the server has it.
+    deleting = delete_jobs(session.client.jobs.delete, dict.fromkeys(job_ids, False), left)
     output.talk(f"deleting {_named(job_ids)}; Ctrl-C again leaves what is left of it")
     try:
-        await session.interrupts.guard(_delete_all(session.client, left, longest))
+        await session.interrupts.guard(deleting)
     except InterruptedByUserError:
         left = dict.fromkeys(left, "interrupted before there was an answer")
     for line in _what_became(job_ids, left):
         output.talk(line)
     if left:
         output.talk(f"  to delete: {come_back([*left], session.connection)[1]}")
-
-
-async def _delete_all(client: BatchClient, left: dict[str, str], longest: float) -> None:
-    try:
-        async with asyncio.timeout(longest), asyncio.TaskGroup() as group:
-            for job_id in tuple(left):
-                group.create_task(_delete_one(client, job_id, left))
-    except TimeoutError:
-        return
-
-
-async def _delete_one(client: BatchClient, job_id: str, left: dict[str, str]) -> None:
-    try:
-        await client.jobs.delete(job_id)
-    except NotFoundError:
-        pass  # it was never made, or somebody else was faster
-    except FireworksBatchError as error:
-        left[job_id] = str(error)
-        return
-    del left[job_id]
 
 
 def _what_became(job_ids: Sequence[str], left: dict[str, str]) -> Iterator[str]:

@@ -18,7 +18,7 @@ from fireworks_batch.cli.durations import parse_duration
 from fireworks_batch.cli.exit_codes import ExitCode
 from fireworks_batch.cli.figures import visible
 from fireworks_batch.cli.interrupts import InterruptedByUserError
-from fireworks_batch.cli.leaving import delete_jobs, leave_jobs
+from fireworks_batch.cli.leaving import delete_and_tell, leave_jobs
 from fireworks_batch.cli.output import Output
 from fireworks_batch.cli.run_displays import RunDisplay
 from fireworks_batch.cli.run_lines import (
@@ -188,6 +188,6 @@ def _tell(output: Output, result: BatchResult, terms: RunTerms) -> None:
 async def _leave(session: Session, job_ids: tuple[str, ...], *, deletes: bool) -> None:
     # Not by on_abort="delete": that would delete them when an error ends the run, too.
     if deletes:
-        await delete_jobs(session, job_ids)
+        await delete_and_tell(session, job_ids)
     else:
         leave_jobs(session, job_ids, again=shlex.join(["fireworks-batch", *sys.argv[1:]]))

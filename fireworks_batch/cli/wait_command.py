@@ -12,7 +12,7 @@ from fireworks_batch.cli.exit_codes import ExitCode
 from fireworks_batch.cli.figures import percent, visible
 from fireworks_batch.cli.following import follow
 from fireworks_batch.cli.interrupts import InterruptedByUserError
-from fireworks_batch.cli.leaving import delete_jobs, leave_jobs
+from fireworks_batch.cli.leaving import delete_and_tell, leave_jobs
 from fireworks_batch.cli.lines import ending_fields, ending_line
 from fireworks_batch.cli.output import Output
 from fireworks_batch.cli.running import Options, Session, run
@@ -90,7 +90,7 @@ def _tell(output: Output, ending: Ending) -> None:
 async def _leave(session: Session, rows: Sequence[Row], *, deletes: bool) -> None:
     job_ids = [row.job_id for row in rows]
     if deletes:
-        await delete_jobs(session, job_ids)
+        await delete_and_tell(session, job_ids)
     elif rows:
         leave_jobs(session, job_ids, state=_state(rows[0]) if len(rows) == 1 else "")
 

@@ -321,6 +321,18 @@ def test_a_run_deletes_its_jobs_on_interrupt(terminal, requests, server):
     assert server.requests()[-1].method == "DELETE"
 
 
+def test_a_job_that_a_proxy_does_not_find_is_not_said_to_be_deleted(terminal, requests, server):
+    """It may run on, and the command to delete it is there."""
+    server.script_jobs(phases=["RUNNING"])
+    server.add_fault("html", method="DELETE", status=404, times=None)
+    screen = terminal("run", str(requests), *MODEL, "--delete-on-interrupt", columns=200)
+    screen.await_screen("running 0.0%")
+    screen.process.send_signal(signal.SIGINT)
+    assert screen.finish() == 130
+    assert re.search(r"^batch-\w+-g0 may run on: .*404", screen.text, re.MULTILINE)
+    assert screen.lines[-1].startswith("  to delete: fireworks-batch delete batch-")
+
+
 def test_an_error_is_no_interrupt(terminal, requests, server):
     """With --delete-on-interrupt, too: jobs that an error ends the following of run on."""
     server.script_jobs(phases=["RUNNING"])
