@@ -183,3 +183,6 @@ class WaitTerms:
 
     changes_only: bool
     """Whether snapshots without a visible change are left out."""
+
+    on_loss: Callable[[int], object] | None = None
+    """Called after each lost look with how many were lost in a row."""

@@ -158,6 +158,9 @@ class RunProgress:
     """The newest look at each job that was waited for, those that have ended too, in the order of
     the first look."""
 
+    lost_looks: tuple[tuple[str, int], ...] = ()
+    """Ids of the jobs whose newest looks were lost, each with how many in a row."""
+
     @property
     def percent(self) -> float | None:
         """Rows done of all rows, 0 to 100; None while they are counted."""

@@ -26,6 +26,7 @@ class ProgressBoard:
         self._ended: set[str] = set()
         self._under_way: dict[str, None] = {}
         self._snapshots: dict[str, JobSnapshot] = {}
+        self._lost: dict[str, int] = {}
 
     def enter(self, stage: RunStage, *, rows: int = 0, jobs: int = 0) -> None:
         """Begin a stage.
@@ -54,7 +55,13 @@ class ProgressBoard:
     def look(self, snapshot: JobSnapshot) -> None:
         """Take what was seen of a job that is waited for."""
         self._snapshots[snapshot.job.id] = snapshot
+        self._lost.pop(snapshot.job.id, None)
         self.see(snapshot.job)
+
+    def lose(self, job_id: str, looks: int) -> None:
+        """Take how many looks at a job were lost in a row."""
+        self._lost[job_id] = looks
+        self._say()
 
     def see(self, job: BatchInferenceJob) -> None:
         """Take what a job says of itself."""
@@ -66,6 +73,7 @@ class ProgressBoard:
         if job.is_terminal:
             self._ended.add(job.id)
             self._under_way.pop(job.id, None)
+            self._lost.pop(job.id, None)
         self._say()
 
     def _say(self) -> None:
@@ -83,4 +91,5 @@ class ProgressBoard:
             jobs_ended=len(self._ended),
             under_way=tuple(self._under_way),
             snapshots=tuple(self._snapshots.values()),
+            lost_looks=tuple(self._lost.items()),
         )

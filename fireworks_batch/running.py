@@ -280,8 +280,9 @@ class Run:
         return await self._persistence.do(f"fetching the results of job {job.id!r}", fetch)
 
     async def _wait(self, ref: JobRef) -> BatchInferenceJob:
-        wait = self._services.jobs.wait_until_terminal(
-            ref, timeout=self._options.timeout, poll=self._options.poll
+        options, on_loss = self._options, partial(self._board.lose, ref.job_id)
+        wait = self._services.jobs._wait(  # noqa: SLF001 - our own
+            ref, options.timeout, options.poll, on_loss=on_loss
         )
         try:
             async for snapshot in wait:

@@ -196,6 +196,8 @@ class Tracker:
             case PollAt(due):
                 self._plan(due)
                 self._log_loss(failure, state)
+                if self._terms.on_loss is not None:
+                    self._terms.on_loss(state.failures)
                 return True
             case Refused() if failure.error is not None:
                 raise failure.error

@@ -73,9 +73,25 @@ class WaitMethods:
             APIStatusError: The API refuses for good: 400, 402, 403, 412.
             ClientStateError: The client was closed, or the wait is used twice.
         """
+        return self._wait(job, timeout, poll, changes_only=changes_only)
+
+    def _wait(
+        self,
+        job: JobLike,
+        timeout: float | JobWindow | None,
+        poll: PollPolicy | None,
+        *,
+        changes_only: bool = False,
+        on_loss: Callable[[int], object] | None = None,
+    ) -> JobWait:
+        """Return a wait; a run is told of lost looks, too."""
         name = self._names.read(job)
-        terms = self._wait_terms(timeout, poll, changes_only=changes_only)
-        return JobWait(terms(name), self._wait_effects(name), ref=self._names.ref(name))
+        terms = self._wait_terms(timeout, poll, changes_only=changes_only)(name)
+        return JobWait(
+            attrs.evolve(terms, on_loss=on_loss),
+            self._wait_effects(name),
+            ref=self._names.ref(name),
+        )
 
     def watch(
         self,

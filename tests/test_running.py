@@ -6,7 +6,7 @@ import logging
 import os
 import resource
 from collections import Counter
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import attrs
 import orjson
@@ -372,6 +372,18 @@ async def test_progress_has_the_newest_look_at_each_job(client, requests):
     assert all(later[: len(earlier)] == earlier for earlier, later in pairwise(ids))
     assert sorted(ids[-1]) == sorted(submitted)
     assert all(snapshot.job.is_success for snapshot in seen[-1].snapshots)
+
+
+async def test_progress_has_the_lost_looks_until_a_good_one(client, emulator, requests):
+    """How many in a row, of each job that lost some."""
+    seen = []
+    looks = "*/batchInferenceJobs/*-g0"
+    emulator.add_fault("status", status=503, method="GET", path=looks, after=2, times=2)
+    async with await client.run(requests, model=MODEL, on_progress=seen.append) as result:
+        (ref,) = result.submission.refs
+    lost = [progress.lost_looks for progress in seen]
+    assert [((ref.job_id, 1),), ((ref.job_id, 2),)] == [each for each, _ in groupby(lost) if each]
+    assert () == lost[-1]
 
 
 @pytest.mark.parametrize(("fault", "runs_on"), [("status", False), ("drop_answer", True)])

@@ -187,6 +187,7 @@ VALUES: dict[str, Any] = {
         jobs_ended=1,
         under_way=("nightly-g0",),
         snapshots=(SNAPSHOT,),
+        lost_looks=(("nightly-g0", 2),),
     ),
     "RunReport": RUN_REPORT,
     "RunStage": RunStage.RETRYING,

@@ -156,17 +156,19 @@ class Board:
             snapshot: The observation.
             now: When, on the clock that `rows` is asked by.
         """
-        job_id = snapshot.job.id
-        entry = self._entries.setdefault(job_id, _Entry(job_id))
+        entry = self._entry(snapshot.job.id)
         entry.snapshot, entry.seen_at, entry.lost = snapshot, now, 0
 
     def lose(self, job_id: str, looks: int) -> None:
         """Take the number of looks that were lost in a row since the last good one."""
-        self._entries[job_id].lost = looks
+        self._entry(job_id).lost = looks
 
     def end(self, ending: Ending) -> None:
         """Take the end of a job."""
         self._entries[ending.job_id].ending = ending
+
+    def _entry(self, job_id: str) -> _Entry:
+        return self._entries.setdefault(job_id, _Entry(job_id))
 
     def rows(self, *, now: float) -> list[Row]:
         """Return a row for each job, in order, its times carried on to now."""

@@ -108,23 +108,20 @@ class LiveTable:
             look()
             return screen(self._board.rows(now=time.monotonic()), width=width, height=height)
 
-        await keep_drawn(self._output, draw, shows_losses=True)
+        await keep_drawn(self._output, draw)
 
 
-async def keep_drawn(
-    output: Output, draw: "Callable[[int, int], RenderableType]", *, shows_losses: bool = False
-) -> None:
+async def keep_drawn(output: Output, draw: "Callable[[int, int], RenderableType]") -> None:
     """Draw a frame four times a second, until cancelled; then take it away.
 
     Args:
         output: Whose stderr is a terminal.
         draw: Returns what is to be seen on so many columns and lines.
-        shows_losses: Whether that tells of lost looks.
     """
     from rich.live import Live  # noqa: PLC0415 - only for people
 
     with (
-        output.live(shows_losses=shows_losses) as console,
+        output.live() as console,
         Live(
             console=console,
             auto_refresh=False,

@@ -39,7 +39,6 @@ class Output:
         self._stderr = _forgiving(sys.stderr)
         self._is_verbose = is_verbose
         self._live: Console | None = None
-        self._shows_losses = False
 
     # --- Data -----------------------------------------------------------------------------------
 
@@ -127,11 +126,6 @@ class Output:
         return self._live is not None
 
     @property
-    def shows_losses(self) -> bool:
-        """Whether a live display is up that has the lost looks in its rows."""
-        return self.is_live and self._shows_losses
-
-    @property
     def is_heard(self) -> bool:
         """Whether people read stderr as it comes."""
         return _is_terminal(self._stderr)
@@ -154,13 +148,9 @@ class Output:
             self.talk(f"  {hint}")
 
     @contextlib.contextmanager
-    def live(self, *, shows_losses: bool) -> Any:
-        """Lend the console on stderr to a live display.
-
-        Args:
-            shows_losses: Whether it tells of lost looks by itself.
-        """
-        self._live, self._shows_losses = self._console(), shows_losses
+    def live(self) -> Any:
+        """Lend the console on stderr to a live display."""
+        self._live = self._console()
         try:
             yield self._live
         finally:

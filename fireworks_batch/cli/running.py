@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import time
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -26,8 +25,6 @@ __all__ = ["Options", "Session", "run"]
 
 # For commands that send nothing.
 _NO_KEY: Final = "none"
-# Seconds between two lost looks that people hear of while a bar is drawn.
-_QUIET: Final = 30.0
 
 
 class Options(Protocol):
@@ -186,7 +183,6 @@ class _Teller(logging.Handler):
         super().__init__(logging.DEBUG if is_verbose else logging.WARNING)
         self._output = output
         self._interrupts = interrupts
-        self._quiet_until = 0.0
         self._is_verbose = is_verbose
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -198,21 +194,13 @@ class _Teller(logging.Handler):
 
     def _is_told(self, record: logging.LogRecord) -> bool:
         """Return whether people hear of it anyhow."""
-        if record.name == "fireworks_batch.wait" and self._output.is_live:
-            return self._output.shows_losses or self._is_too_soon()
+        if record.name == "fireworks_batch.wait" and hasattr(record, "fireworks_job"):
+            return self._output.is_live  # what is drawn has the lost looks
         if record.name != "fireworks_batch.run":
             return False
         # Who is interrupted says what becomes of the jobs, with commands. A job of which a state
         # is known is one that had ended before: in the end there is a line about those.
         return self._interrupts.are_told or hasattr(record, "fireworks_state")
-
-    def _is_too_soon(self) -> bool:
-        """Return whether people hear of a lost look often enough: all jobs lose theirs at once."""
-        now = time.monotonic()
-        if now < self._quiet_until:
-            return True
-        self._quiet_until = now + _QUIET
-        return False
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """From requests to results on the command line, in this process, against an emulator."""
 
+import gzip
 import json
-import os
 import re
 import signal
 import time
@@ -63,13 +63,20 @@ def bad_requests(tmp_path):
     return written(tmp_path / "bad.jsonl", a_request(0), twin, {"custom_id": "x"}, a_request(1))
 
 
+def await_requests(server, method, path, count=1):
+    """Wait until a server was asked for something so many times: nothing else tells of it."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        asked = [one.path for one in server.requests() if one.method == method]
+        if sum(one.endswith(path) for one in asked) >= count:
+            return
+        time.sleep(0.01)
+    pytest.fail(f"no {count} times {method} {path}: {server.requests()}")
+
+
 def await_creations(server, count):
     """Wait until so many jobs were asked for."""
-    asked = 0
-    while asked < count:
-        time.sleep(0.01)
-        posts = [request.path for request in server.requests() if request.method == "POST"]
-        asked = sum(path.endswith("/batchInferenceJobs") for path in posts)
+    await_requests(server, "POST", "/batchInferenceJobs", count)
 
 
 def texts(lines):
@@ -245,7 +252,7 @@ def test_a_run_detaches(terminal, requests, server):
 
 
 def test_a_bar_does_not_hide_a_bad_network(terminal, requests, server):
-    """Nor the jobs: each has a line below. Of looks that all lose at once, one is told above."""
+    """Each job has a line below it, with how many looks at it were lost in a row."""
     server.script_jobs(phases=["RUNNING"], times=None)
     options = ("--rows-per-job", "1")
     screen = terminal("run", str(requests), *MODEL, *options, columns=200, lines=40)
@@ -253,10 +260,19 @@ def test_a_bar_does_not_hide_a_bad_network(terminal, requests, server):
     await_creations(server, 10)
     screen.await_screen(r"0 of 10 jobs ended *\njob +state.*(\nbatch-.*RUNNING.*){10}")
     server.add_fault("status", status=503, method="GET", times=None)
-    screen.await_screen(r"warning: job 'batch-.*a look failed .*503(.|\n)*0 of 10 jobs ended")
-    before = len(server.requests())
-    while len(server.requests()) < before + 5:
-        time.sleep(0.01)
+    screen.await_screen(
+        r"looks lost at 10 jobs\)(.*\n){2}(batch-.*RUNNING.* [2-9]\d* lost *\n?){10}"
+    )
+    screen.process.send_signal(signal.SIGINT)
+    assert screen.finish() == 130
+    assert "warning: " not in screen.text
+
+
+def test_what_cannot_be_read_of_a_job_is_told_above_the_table(terminal, server):
+    """No row has it, and it is told once."""
+    server.script_job("odd", phases=["RUNNING"], fields={"createTime": 7})
+    screen = terminal("wait", "odd", columns=200)
+    screen.await_screen(r"warning: .*createTime(.|\n)*odd +RUNNING")
     screen.process.send_signal(signal.SIGINT)
     assert screen.finish() == 130
     assert screen.text.count("warning: ") == 1
@@ -278,14 +294,12 @@ def test_before_there_is_a_job_an_interrupt_names_none(terminal, requests, serve
 def test_what_takes_time_says_what_it_does(terminal, server, tmp_path, command):
     """Nobody looks at an empty screen."""
     server.add_fault("hang", times=None)
-    path = tmp_path / "big.jsonl"
-    options = MODEL
+    path = tmp_path / "big.jsonl.gz"
     if command == "check":  # it sends nothing, and only reading takes its time
-        os.mkfifo(path)
-        options = ()
+        path.write_bytes(gzip.compress(b"\n" * 20_000_000, 1))
     else:
-        written(path, a_request(0))
-    screen = terminal(command, str(path), *options)
+        path.write_bytes(gzip.compress(json.dumps(a_request(0)).encode()))
+    screen = terminal(command, str(path), *(MODEL if command == "submit" else ()))
     screen.await_screen("checking" if command == "check" else "checking and submitting")
     screen.process.kill()
 
@@ -357,8 +371,7 @@ def test_a_second_interrupt_ends_the_deleting(terminal, requests, server, comman
         screen.await_screen("batch-g0 +RUNNING")
     screen.process.send_signal(signal.SIGINT)
     screen.await_screen("Ctrl-C again")
-    while server.requests()[-1].method != "DELETE":
-        time.sleep(0.01)
+    await_requests(server, "DELETE", "-g0")
     screen.process.send_signal(signal.SIGINT)
     assert screen.finish() == 130
     assert "Traceback" not in screen.text
@@ -442,6 +455,11 @@ def test_progress_in_a_line():
     pace = Pace(0.0, 100, 40.0, 500)
     line = progress_line(progress(rows_done=500, rows_failed=3), pace, now=40.0)
     assert line == ("running 50.0% (500 of 1,000 rows, 3 failed), 0 of 2 jobs ended 10/s 50s left")
+    lost = (("a", 2), ("b", 1))
+    assert progress_line(progress(lost_looks=lost), Pace(), now=0.0).endswith(
+        "jobs ended (looks lost at 2 jobs)"
+    )
+    assert progress_line(progress(lost_looks=lost[:1]), Pace(), now=0.0).endswith("(looks lost)")
     assert progress_line(progress(rows=0, stage=RunStage.CHECKING), Pace(), now=0.0) == "checking"
 
 
