@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Final, Generic, Protocol, TypeVar
 
-__all__ = ["Agenda", "Pending", "first_due", "group", "in_order", "last_due"]
+from fireworks_batch import rounds
+
+__all__ = ["Agenda", "Pending", "first_due", "group", "in_order", "last_due", "rest_ends"]
 
 _due: Final = attrgetter("due")
 _latest: Final = attrgetter("latest")
@@ -48,6 +50,21 @@ def group(looks: Sequence[_Look], now: float) -> list[_Look]:
     """
     until = max(now, min(map(_latest, looks), default=now))
     return [look for look in looks if look.due <= until]
+
+
+def rest_ends(looks: Sequence[Pending], until: float) -> float:
+    """Return when the rest after a round ends: earlier, if a look cannot wait for so long.
+
+    Args:
+        looks: All of them, in any order.
+        until: When it ends otherwise.
+    """
+    held = (
+        rounds.latest_in_rest(until, due=look.due, latest=look.latest, deadline=look.deadline)
+        for look in looks
+        if look.due <= look.latest < until
+    )
+    return min(held, default=until)
 
 
 def in_order(looks: Sequence[_Look]) -> list[_Look]:

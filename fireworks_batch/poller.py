@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from fireworks_batch import calls, pacing, rounds, wire
-from fireworks_batch.agenda import Agenda, first_due, group, in_order, last_due
+from fireworks_batch.agenda import Agenda, first_due, group, in_order, last_due, rest_ends
 from fireworks_batch.approach import Approach
 from fireworks_batch.attempts import failure_of
 from fireworks_batch.driving import current_task
@@ -59,6 +59,7 @@ class Poller:
         self._approach = Approach()
         self._is_paging = False
         self._round: PageRound | None = None
+        self._rests_until = -math.inf
 
     # --- Those who look -------------------------------------------------------------------------
 
@@ -186,7 +187,9 @@ class Poller:
         """Begin looks that are due; return when the next ones are."""
         if not self._begin_left_gets(now) or self._is_paging:
             return math.inf
-        while looks := group(self._free(), now):
+        while looks := group(free := self._free(), now):
+            if self._rests_until > now and (start := rest_ends(free, self._rests_until)) > now:
+                return start
             pages = self._pages_to_read(looks)
             start = last_due(looks) if pages else first_due(looks)
             if start > now:
@@ -194,7 +197,7 @@ class Poller:
             if pages:
                 self._begin_round(looks, pages, now)
                 return math.inf
-            self._leave_to_gets(subjects_of([one for one in in_order(looks) if one.due <= now]))
+            self._begin_gets([one for one in in_order(looks) if one.due <= now], now)
             if not self._begin_left_gets(now):
                 return math.inf
         return math.inf
@@ -207,9 +210,17 @@ class Poller:
         return [one for one in looks if one.subject.is_free]
 
     def _pages_to_read(self, looks: Sequence[Interest]) -> int:
-        if self._approach.is_off or len(looks) <= rounds.PAGE_WORTH:
+        if self._has_gets_only():
             return 0
         return rounds.pages_to_read([look.subject.page for look in looks])
+
+    def _has_gets_only(self) -> bool:
+        return self._approach.is_off or rounds.is_for_gets(len(self._subjects))
+
+    def _rest_after(self, looks: Sequence[Interest], now: float) -> None:
+        """Let the next looks wait for each other, if pages could show them together."""
+        if not self._has_gets_only():
+            self._rests_until = now + rounds.rest(min(look.follower.longest for look in looks))
 
     def _spawn(
         self, work: Coroutine[Any, Any, None], when_done: Callable[[], None]
@@ -231,6 +242,7 @@ class Poller:
 
     def _begin_round(self, looks: Sequence[Interest], pages: int, now: float) -> None:
         self._is_paging = True
+        self._rest_after(looks, now)
         self._spawn(self._page(subjects_of(looks), pages, now), self._paged)
 
     def _paged(self) -> None:
@@ -306,6 +318,12 @@ class Poller:
         return True
 
     # --- GETs -----------------------------------------------------------------------------------
+
+    def _begin_gets(self, looks: Sequence[Interest], now: float) -> None:
+        """Leave looks that are due to GETs; many of them are of jobs that no page shows."""
+        self._leave_to_gets(subjects_of(looks))
+        if len(looks) == 1:
+            self._rest_after(looks, now)
 
     def _begin_get(self, subject: Subject, now: float) -> bool:
         """Ask for a job, unless it is, or enough are."""

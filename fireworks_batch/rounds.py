@@ -13,17 +13,23 @@ __all__ = [
     "PAGE_WORTH",
     "PATIENCE",
     "UNLISTED",
+    "is_for_gets",
     "latest",
+    "latest_in_rest",
     "looks_again",
     "pages_to_read",
     "reads_on",
+    "rest",
 ]
 
 PAGE_SIZE: Final = 200
 """Jobs on a page: the server's most."""
 
 PAGE_WORTH: Final = 3
-"""A page is read in place of more than so many GETs: it is one request, but a large answer."""
+"""A page is a large answer: each but the first one has to be worth so many GETs."""
+
+# So few jobs are asked for one by one, however their looks fall together.
+FEW: Final = 3
 
 UNLISTED: Final = math.inf
 """The page of a job that the listing does not have."""
@@ -34,6 +40,10 @@ SOON: Final = 16
 # A look may be late by this share of its interval, if it can be made together with others then:
 # jitter spreads them over a fifth of it by default.
 PATIENCE: Final = 0.25
+
+# Rounds in a minute: the poorest accounts are allowed ten requests, and there are other calls.
+ROUNDS: Final = 8
+MINUTE: Final = 60.0
 
 
 def latest(due: float, *, now: float, interval: float, deadline: float) -> float:
@@ -50,6 +60,36 @@ def latest(due: float, *, now: float, interval: float, deadline: float) -> float
     return min(due + PATIENCE * interval, due + (deadline - due) / 2)
 
 
+def rest(longest: float) -> float:
+    """Return for how long to rest after a round, so that more looks go together in the next one.
+
+    Args:
+        longest: What is at most between two looks at one job; where that is less than a minute, so
+            is the rest.
+    """
+    return min(longest, MINUTE) / ROUNDS
+
+
+def latest_in_rest(until: float, *, due: float, latest: float, deadline: float) -> float:
+    """Return until when a look may wait where a round has just been.
+
+    Args:
+        until: When the rest after that round ends.
+        due: When the look is due.
+        latest: Until when it may wait for others anyway.
+        deadline: When it is cut; half of the time until then is left for its answer.
+
+    Returns:
+        The end of the rest, if that is not more than twice as long.
+    """
+    return max(latest, min(until, due + 2 * (latest - due), due + (deadline - due) / 2))
+
+
+def is_for_gets(jobs: int) -> bool:
+    """Say whether so few jobs are watched that no listing is read for them."""
+    return jobs <= FEW
+
+
 def pages_to_read(pages: Sequence[float | None]) -> int:
     """Return how many pages to read for some looks; GETs bring what is not on them.
 
@@ -61,8 +101,6 @@ def pages_to_read(pages: Sequence[float | None]) -> int:
     Returns:
         The number with the least cost; 0 if GETs are cheaper.
     """
-    if len(pages) <= PAGE_WORTH:
-        return 0
     counts = Counter(pages)
     # New ones are hoped to be together, and on the first pages.
     new = counts.pop(None, 0)
@@ -70,7 +108,7 @@ def pages_to_read(pages: Sequence[float | None]) -> int:
     least, best, left = float(len(pages)), 0, len(pages)
     for page in sorted(page for page in counts if page is not None and page < UNLISTED):
         left -= counts[page]
-        cost = PAGE_WORTH * (page + 1) + left
+        cost = _worth(page + 1) + left
         if cost < least:
             least, best = cost, int(page) + 1
     return best
@@ -85,7 +123,12 @@ def reads_on(read: int, missing: int) -> bool:
         read: Pages read so far.
         missing: Jobs that should have been on them.
     """
-    return PAGE_WORTH * (read + 1) <= missing
+    return _worth(read + 1) <= missing
+
+
+def _worth(pages: float) -> float:
+    """Return how many GETs are worth some pages: one request, and larger answers for fewer jobs."""
+    return 1 + PAGE_WORTH * (pages - 1)
 
 
 def looks_again(gets: int) -> bool:

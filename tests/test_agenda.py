@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fireworks_batch.agenda import Agenda, first_due, group, in_order, last_due
+from fireworks_batch.agenda import Agenda, first_due, group, in_order, last_due, rest_ends
 
 
 @attrs.frozen
@@ -55,6 +55,26 @@ def test_no_look_of_a_group_waits_longer_than_it_may(moments):
     assert together
     assert together == ordered[: len(together)]
     assert together[-1].due <= min(look.latest for look in together)
+
+
+@pytest.mark.parametrize(
+    ("moments", "end"),
+    [
+        ([], 8.0),
+        ([(1.0, 16.0), (2.0, 17.0)], 8.0),  # all of them wait for longer anyway
+        ([(9.0, 9.0)], 8.0),
+        ([(1.0, 16.0), (2.0, 4.0), (3.0, 5.5)], 6.0),  # the hastiest one ends it
+        ([(1.0, 16.0), (2.0, 2.0)], 2.0),
+    ],
+)
+def test_a_rest_ends_when_a_look_cannot_wait_any_more(moments, end):
+    """It would have ended at 8."""
+    assert rest_ends(looks(*moments), 8.0) == end
+
+
+def test_a_look_beyond_its_deadline_ends_no_rest():
+    """It is cut before it is due."""
+    assert rest_ends([Look(due=5.0, latest=3.0, deadline=1.0)], 8.0) == 8.0
 
 
 def test_looks_are_put_in_the_order_in_which_they_are_due():
