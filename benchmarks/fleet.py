@@ -25,7 +25,7 @@ import attrs
 import looptime
 import orjson
 
-from fireworks_batch import BatchClient, BatchInferenceJob, PollPolicy
+from fireworks_batch import BatchClient, BatchInferenceJob, JobSnapshot, PollPolicy
 from fireworks_batch.emulator import Emulator
 from fireworks_batch.overlay import MASK
 from table import Row, show
@@ -45,7 +45,8 @@ def main() -> int:
     with serve() as base_url:
         # Fewer jobs would show what a request costs, and a client, rather than a job.
         rows = asyncio.run(measure_real(base_url, count=max(400, int(1000 * share)), share=share))
-    rows += measure_limit(count=int(200 * share), seed=1)
+    for name, see in (("fleet", see_fleet), ("waits", see_waits)):
+        rows += measure_limit(name, see, count=int(200 * share), seed=1)
     rows += [measure_history(order, int(20_000 * share)) for order in ("oldest", "newest")]
     if options.chart:
         options.chart.write_text(draw(JOBS_OF_CHART, count_requests(JOBS_OF_CHART)), "utf-8")
@@ -278,7 +279,7 @@ def in_virtual_time(
         return runner.run(run())
 
 
-def measure_limit(*, count: int, seed: int) -> list[Row]:
+def measure_limit(name: str, see: "See", *, count: int, seed: int) -> list[Row]:
     """Follow jobs to their ends where ten requests a minute are allowed."""
     rng = random.Random(seed)
 
@@ -292,16 +293,45 @@ def measure_limit(*, count: int, seed: int) -> list[Row]:
             await asyncio.sleep(0.01)
         loop = asyncio.get_running_loop()
         last, widest = dict.fromkeys(ids, loop.time()), 0.0
-        async for snapshot in client.jobs.watch(ids):
+
+        def note(snapshot: JobSnapshot) -> None:
+            nonlocal widest
             job_id = snapshot.job.id
             widest, last[job_id] = max(widest, loop.time() - last[job_id]), loop.time()
+
+        await see(client, ids, note)
         return sum(one.status == 429 for one in emulator.requests()), widest
 
     refused, widest = in_virtual_time(scenario, requests_per_minute=10)
     return [
-        Row("10 a minute: 429s after the first", 0.0, float(max(0, refused - 1))),
-        Row("10 a minute: longest unseen / 90 s", 1.0, widest / 90),
+        Row(f"{name}, 10 a minute: 429s but one", 0.0, float(max(0, refused - 1))),
+        Row(f"{name}, 10 a minute: unseen / 90 s", 1.0, widest / 90),
     ]
+
+
+See = Callable[[BatchClient, list[str], Callable[[JobSnapshot], None]], Awaitable[None]]
+
+
+async def see_fleet(
+    client: BatchClient, ids: list[str], note: Callable[[JobSnapshot], None]
+) -> None:
+    """Note each look at jobs that one fleet follows."""
+    async for snapshot in client.jobs.watch(ids):
+        note(snapshot)
+
+
+async def see_waits(
+    client: BatchClient, ids: list[str], note: Callable[[JobSnapshot], None]
+) -> None:
+    """Note each look at jobs that are followed by waits of their own."""
+
+    async def wait(job_id: str) -> None:
+        async for snapshot in client.jobs.wait_until_terminal(job_id):
+            note(snapshot)
+
+    async with asyncio.TaskGroup() as group:
+        for job_id in ids:
+            group.create_task(wait(job_id))
 
 
 def measure_history(order: str, count: int) -> Row:
