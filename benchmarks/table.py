@@ -105,9 +105,10 @@ def cpu_of(step: Callable[[], Awaitable[Any]], count: int) -> Sampler:
 def show(rows: Sequence[Row]) -> int:
     """Print each figure beside its goal, and return the exit code."""
     print(f"Python {platform.python_version()}, {os.cpu_count()} CPUs")
-    print(f"{'':30} {'figure':>7} {'half of the rounds':>19} {'goal':>7}")
+    width = max(len(row.name) for row in rows)
+    print(f"{'':{width}} {'figure':>7} {'half of the rounds':>19} {'goal':>7}")
     for row in rows:
         figure = "" if row.figure is None else f"{row.figure:.2f}"
         spread = "" if row.quartiles is None else "{:.2f} to {:.2f}".format(*row.quartiles)
-        print(f"{row.name:30} {figure:>7} {spread:>19} {row.goal:7.2f}  {row.verdict}")
+        print(f"{row.name:{width}} {figure:>7} {spread:>19} {row.goal:7.2f}  {row.verdict}")
     return int(any(row.is_far_off for row in rows))
