@@ -11,7 +11,15 @@ from fireworks_batch import polling, progress
 from fireworks_batch.effects import Failure, Moment, Observation, WaitEffects, WaitTerms
 from fireworks_batch.endings import wait_error
 from fireworks_batch.errors import ClientStateError, FireworksBatchError, WaitError
-from fireworks_batch.events import Decision, Failed, Finished, PollAt, Refused, Seen
+from fireworks_batch.events import (
+    Decision,
+    Failed,
+    FailureKind,
+    Finished,
+    PollAt,
+    Refused,
+    Seen,
+)
 from fireworks_batch.models import BatchInferenceJob
 from fireworks_batch.names import JobRef
 from fireworks_batch.polling import PollState
@@ -144,7 +152,7 @@ class Tracker:
     def seen(self, seen: Observation) -> bool:
         """Take a good look: see `Follower`."""
         before = self._settled()
-        now = self._effects.clock()
+        now = self._looked_at()
         state, decision = polling.on_observation(
             self._terms.policy, before, self._event(seen), now=now, draw=self._draw()
         )
@@ -184,11 +192,12 @@ class Tracker:
         """
         before = self._settled()
         self.last_error = failure.error or self.last_error
+        is_cut = failure.kind is FailureKind.CUT
         state, decision = polling.on_failure(
             self._terms.policy,
             before,
             Failed(failure.kind, failure.retry_after),
-            now=self._effects.clock(),
+            now=self._effects.clock() if is_cut else self._looked_at(),
             draw=self._draw(),
         )
         self._keep(state)
@@ -203,6 +212,14 @@ class Tracker:
                 raise failure.error
             case _:
                 raise self._error(decision)
+
+    def _looked_at(self) -> float:
+        """Return the moment of a look, which is not before it was due.
+
+        A timer may fire a little early by the clock that is read here: the last look before a
+        deadline would be due again, at that same moment.
+        """
+        return max(self.due, self._effects.clock())
 
     # --- Between two changes --------------------------------------------------------------------
 
