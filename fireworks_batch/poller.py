@@ -212,7 +212,7 @@ class Poller:
     def _pages_to_read(self, looks: Sequence[Interest]) -> int:
         if self._has_gets_only():
             return 0
-        return rounds.pages_to_read([look.subject.page for look in looks])
+        return rounds.pages_to_read([job.page for job in subjects_of(looks)])
 
     def _has_gets_only(self) -> bool:
         return self._approach.is_off or rounds.is_for_gets(len(self._subjects))
@@ -320,9 +320,11 @@ class Poller:
     # --- GETs -----------------------------------------------------------------------------------
 
     def _begin_gets(self, looks: Sequence[Interest], now: float) -> None:
-        """Leave looks that are due to GETs; many of them are of jobs that no page shows."""
-        self._leave_to_gets(subjects_of(looks))
-        if len(looks) == 1:
+        """Leave looks that are due to GETs, and rest if a page could have shown their jobs."""
+        jobs = subjects_of(looks)
+        self._leave_to_gets(jobs)
+        pages = rounds.pages_to_read([job.page for job in self._subjects.values()])
+        if any(job.page is None or job.page < pages for job in jobs):
             self._rest_after(looks, now)
 
     def _begin_get(self, subject: Subject, now: float) -> bool:

@@ -5,7 +5,9 @@ import contextlib
 import contextvars
 import random
 from collections import Counter
+from itertools import pairwise
 
+import attrs
 import pytest
 
 from fireworks_batch import (
@@ -673,6 +675,22 @@ def test_a_job_that_was_made_anew_is_read_anew(in_virtual_time):
     assert in_virtual_time(scenario) == (model("other"), {model("demo-8b")}, 1)
 
 
+def test_many_waits_for_one_job_are_one_look_at_it(in_virtual_time):
+    """However many they are: it is one job, and not a page full of them."""
+
+    async def scenario(emulator, client):
+        ids = await script(emulator, 4)
+        seldom = PollPolicy(initial_interval=3600, max_interval=3600)
+        others = asyncio.create_task(watch_for(client, ids[:3], 700, poll=seldom))
+        await asyncio.sleep(10)
+        since = len(emulator.requests())
+        await watch_for(client, ids[3:] * 8, 630, poll=attrs.evolve(STEADY, jitter=0))
+        await others
+        return len(pages(emulator, since)), len(gets(emulator, since))
+
+    assert in_virtual_time(scenario) == (0, 11)
+
+
 # --- Rest ---------------------------------------------------------------------------------------
 
 
@@ -758,6 +776,23 @@ def test_jobs_that_no_page_shows_do_not_rest(in_virtual_time):
         return seconds[-1] - seconds[0]
 
     assert in_virtual_time(scenario) < 5
+
+
+def test_a_job_that_no_page_shows_is_looked_at_when_it_is_due(in_virtual_time):
+    """Nothing is won if its GET waits for those of the others, however few are due at once."""
+
+    async def scenario(emulator, client):
+        ids = await script(emulator, 10)
+        nothing = {"batchInferenceJobs": []}
+        emulator.add_fault("status", times=None, status=200, body=nothing, path=LISTING)
+        moments = {job_id: [] for job_id in ids}
+        async for snapshot in client.jobs.watch(ids, poll=STEADY):
+            moments[snapshot.job.id].append(now())
+            if snapshot.number == 12:
+                break
+        return max(after - before for one in moments.values() for before, after in pairwise(one))
+
+    assert in_virtual_time(scenario) < 66.5  # an interval, and a tenth of it for jitter
 
 
 # --- Politeness ---------------------------------------------------------------------------------
