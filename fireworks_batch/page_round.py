@@ -18,6 +18,7 @@ from fireworks_batch.errors import (
     ClientStateError,
     ConfigurationError,
     FireworksBatchError,
+    RequestTimeoutError,
     ResponseDecodeError,
 )
 from fireworks_batch.events import FailureKind
@@ -181,7 +182,7 @@ class PageRound:
     # --- One page -------------------------------------------------------------------------------
 
     async def _read_page(self, query: ListQuery, token: str) -> _Read | Verdict:
-        """Ask for a page until it comes, is refused, or has failed often enough."""
+        """Ask for a page until it comes, is refused, hangs, or has failed often enough."""
         request = calls.list_jobs(self._account_id, query, token)
         wait, pause = _WAIT * self._least_pause, self._most_pause
         for attempt in range(1 if self._approach.is_doubted else _ATTEMPTS):
@@ -203,7 +204,8 @@ class PageRound:
                 moment = self._reader.moment(answer, self._transport.now())
                 return _Read(sheet, asked_at, moment)
             verdict = self._verdict(self.failure, query, token)
-            if verdict is not Verdict.FAILED or self.is_refused:
+            has_hung = isinstance(self.failure, RequestTimeoutError)  # others wait all the while
+            if verdict is not Verdict.FAILED or self.is_refused or has_hung:
                 return verdict
         return Verdict.FAILED
 

@@ -691,6 +691,26 @@ def test_many_waits_for_one_job_are_one_look_at_it(in_virtual_time):
     assert in_virtual_time(scenario) == (0, 11)
 
 
+def test_a_listing_that_hangs_holds_nobody_up_for_long(in_virtual_time):
+    """A page that gets no answer in time is not asked for again while everybody waits."""
+
+    async def scenario(emulator, client):
+        ids = await script(emulator, 12)
+        others = asyncio.create_task(watch_for(client, ids[1:], 300, poll=STEADY))
+        await asyncio.sleep(1)
+        emulator.add_fault("hang", path=LISTING, times=None, seconds=1000)
+        await asyncio.sleep(75)  # they have been due for a moment, and their page hangs
+        began = now()
+        async for snapshot in client.jobs.wait_until_terminal(ids[0], timeout=120):
+            assert snapshot.number == 1
+            break
+        waited = now() - began
+        await others
+        return waited
+
+    assert in_virtual_time(scenario) < 60
+
+
 # --- Rest ---------------------------------------------------------------------------------------
 
 
