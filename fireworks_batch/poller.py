@@ -7,7 +7,7 @@ import asyncio
 import contextvars
 import math
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -190,7 +190,7 @@ class Poller:
         while looks := group(free := self._free(), now):
             if self._rests_until > now and (start := rest_ends(free, self._rests_until)) > now:
                 return start
-            pages = self._pages_to_read(looks)
+            pages = self._pages_to_read(subjects_of(looks))
             start = last_due(looks) if pages else first_due(looks)
             if start > now:
                 return start
@@ -209,18 +209,15 @@ class Poller:
             return looks
         return [one for one in looks if one.subject.is_free]
 
-    def _pages_to_read(self, looks: Sequence[Interest]) -> int:
-        if self._has_gets_only():
+    def _pages_to_read(self, jobs: Iterable[Subject]) -> int:
+        """Return how many pages are worth reading for some jobs; 0 where only GETs are made."""
+        if self._approach.is_off or rounds.is_for_gets(len(self._subjects)):
             return 0
-        return rounds.pages_to_read([job.page for job in subjects_of(looks)])
-
-    def _has_gets_only(self) -> bool:
-        return self._approach.is_off or rounds.is_for_gets(len(self._subjects))
+        return rounds.pages_to_read([job.page for job in jobs])
 
     def _rest_after(self, looks: Sequence[Interest], now: float) -> None:
-        """Let the next looks wait for each other, if pages could show them together."""
-        if not self._has_gets_only():
-            self._rests_until = now + rounds.rest(min(look.follower.longest for look in looks))
+        """Let the next looks wait for each other, so that pages show them together."""
+        self._rests_until = now + rounds.rest(min(look.follower.longest for look in looks))
 
     def _spawn(
         self, work: Coroutine[Any, Any, None], when_done: Callable[[], None]
@@ -323,8 +320,8 @@ class Poller:
         """Leave looks that are due to GETs, and rest if a page could have shown their jobs."""
         jobs = subjects_of(looks)
         self._leave_to_gets(jobs)
-        pages = rounds.pages_to_read([job.page for job in self._subjects.values()])
-        if any(job.page is None or job.page < pages for job in jobs):
+        pages = self._pages_to_read(self._subjects.values())
+        if pages and any(job.page is None or job.page < pages for job in jobs):
             self._rest_after(looks, now)
 
     def _begin_get(self, subject: Subject, now: float) -> bool:
