@@ -102,7 +102,7 @@ class Follower(Protocol):
 
     pause: float
     """Seconds between two looks; a 429 without a Retry-After holds the account's requests so
-    long."""
+    long, or as long as the shortest pause of others."""
 
     longest: float
     """Most seconds between two looks: no such pause, doubled by more 429s, gets longer."""

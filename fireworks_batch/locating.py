@@ -104,7 +104,7 @@ class Locator:
             self._task = None
 
     async def _look_up(self) -> None:
-        pause = max(one.pause for one in self._askers)
+        pause = min(one.pause for one in self._askers)
         try:
             await self._transport.sleep_until(self._transport.gate_opens_at())
             news: Any = await self._account.look_up(partial(self._transport.send_once, pause=pause))

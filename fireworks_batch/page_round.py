@@ -72,6 +72,7 @@ class PageRound:
         *,
         planned: int,
         now: float,
+        pause: float,
         subjects: Mapping[str, Subject],
         approach: Approach,
         teller: Teller,
@@ -85,6 +86,7 @@ class PageRound:
             wanted: The jobs whose looks are due.
             planned: How many pages are worth reading for them.
             now: The moment that they are due at.
+            pause: Seconds for which a 429 without a Retry-After closes the gate.
             subjects: All jobs that somebody looks at, by resource name: a page shows others too.
             approach: How to ask, and what is learned about that.
             teller: Tells those who wait for a job.
@@ -106,9 +108,9 @@ class PageRound:
             if subject.page is not None and subject.page >= planned
         ]
         looking = [one.follower for subject in self._wanted.values() for one in subject.interests]
+        self._pause = pause
         self._least_pause = min((one.pause for one in looking), default=0.0)
-        self._most_pause = max((one.pause for one in looking), default=0.0)
-        self._longest = max((one.longest for one in looking), default=0.0)
+        self._longest = min((one.longest for one in looking), default=0.0)
         self._asked_at = now
         self._has_begun_anew = False
         self.failure: FireworksBatchError | None = None
@@ -184,7 +186,7 @@ class PageRound:
     async def _read_page(self, query: ListQuery, token: str) -> _Read | Verdict:
         """Ask for a page until it comes, is refused, hangs, or has failed often enough."""
         request = calls.list_jobs(self._account_id, query, token)
-        wait, pause = _WAIT * self._least_pause, self._most_pause
+        wait, pause = _WAIT * self._least_pause, self._pause
         for attempt in range(1 if self._approach.is_doubted else _ATTEMPTS):
             if attempt:
                 await self._transport.sleep_until(self._transport.now() + wait)

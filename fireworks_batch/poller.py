@@ -219,6 +219,13 @@ class Poller:
         """Let the next looks wait for each other, so that pages show them together."""
         self._rests_until = now + rounds.rest(min(look.follower.longest for look in looks))
 
+    def _pause(self) -> float:
+        """Return for how long a 429 without a Retry-After closes the gate.
+
+        That is the least that any policy says: one that looks once an hour stops nobody else.
+        """
+        return min((look.follower.pause for look in self._agenda.looks()), default=0.0)
+
     def _spawn(
         self, work: Coroutine[Any, Any, None], when_done: Callable[[], None]
     ) -> asyncio.Task[None]:
@@ -257,6 +264,7 @@ class Poller:
             wanted,
             planned=planned,
             now=now,
+            pause=self._pause(),
             subjects=self._subjects,
             approach=self._approach,
             teller=self._teller,
@@ -285,7 +293,7 @@ class Poller:
         if not left:
             return
         first, *others = left
-        news = await self._ask(first, now)
+        news = await self._ask(first)
         self._teller.tell_waiting(first, news, now)
         if isinstance(news, Moment) or not concerns_all(news):
             self._leave_to_gets(others)
@@ -341,19 +349,18 @@ class Poller:
 
     async def _get(self, subject: Subject, asked_at: float) -> None:
         try:
-            news = await self._ask(subject, asked_at)
+            news = await self._ask(subject)
         except Exception as bug:  # noqa: BLE001 - handed on to everybody
             self._break(bug)
             return
         subject.task = None  # there is nothing left to cancel
         self._teller.tell_waiting(subject, news, asked_at)
 
-    async def _ask(self, subject: Subject, asked_at: float) -> News:
+    async def _ask(self, subject: Subject) -> News:
         """Ask for a whole job; an error returned is not about the job and ends the looks."""
-        pause = max((one.follower.pause for one in subject.waiting(asked_at)), default=0.0)
         request = calls.get_job(self._account_id, subject.ref.job_id)
         try:
-            answer = await self._transport.send_once(request, pause=pause)
+            answer = await self._transport.send_once(request, pause=self._pause())
             value = wire.parse_json(answer.body)
             job, problems = self._reader.read(value)
         except (ClientStateError, ConfigurationError) as error:

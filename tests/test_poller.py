@@ -537,6 +537,7 @@ def test_a_page_that_is_not_utf_8_is_unreadable():
     reading = PageRound(
         [],
         planned=1,
+        pause=0.0,
         now=0.0,
         subjects={},
         approach=Approach(is_settled=True),
@@ -837,6 +838,35 @@ def test_ten_requests_a_minute_are_enough_for_many_jobs(in_virtual_time):
     widest, refused = in_virtual_time(scenario, emulator={"requests_per_minute": 10})
     assert widest <= 90
     assert refused == 0
+
+
+@pytest.mark.parametrize(
+    ("count", "path", "account_id"),
+    [
+        (1, "*/job-0", "acme"),
+        (2, "*/job-0", "acme"),
+        (8, LISTING, "acme"),
+        (1, "/v1/accounts", None),
+    ],
+)
+def test_a_policy_that_looks_seldom_closes_the_gate_for_no_hour(
+    in_virtual_time, count, path, account_id
+):
+    """A 429 without a Retry-After holds nobody back for longer than a policy of theirs says."""
+
+    async def scenario(emulator, client):
+        ids = await script(emulator, count, course("PENDING", "COMPLETED", seconds=60))
+        emulator.add_fault("status", status=429, path=path)
+        seldom = PollPolicy(initial_interval=3600, max_interval=3600)
+        other = asyncio.create_task(client.jobs.wait_until_terminal(ids[0], poll=seldom))
+        began = now()
+        await wait_all(client, ids[-7:], poll=EVEN)
+        waited = now() - began
+        other.cancel()
+        await asyncio.wait([other])
+        return waited
+
+    assert in_virtual_time(scenario, client={"account_id": account_id}) < 200
 
 
 def test_gets_keep_to_a_rate_that_was_learned(in_virtual_time):
