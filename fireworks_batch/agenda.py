@@ -55,6 +55,8 @@ def group(looks: Sequence[_Look], now: float) -> list[_Look]:
 def rest_ends(looks: Sequence[Pending], until: float) -> float:
     """Return when the rest after a round ends: earlier, if a look cannot wait for so long.
 
+    A look that is cut before it is due ends none.
+
     Args:
         looks: All of them, in any order.
         until: When it ends otherwise.

@@ -78,7 +78,7 @@ class Locator:
             timer.cancel()
             self._askers.discard(asker)
             if not self._askers:
-                self._rest()
+                self._stop()
 
     def close(self) -> None:
         """Wake everybody with `ClientStateError`."""
@@ -98,7 +98,7 @@ class Locator:
             self._tasks.add(self._task)
             self._task.add_done_callback(self._tasks.discard)
 
-    def _rest(self) -> None:
+    def _stop(self) -> None:
         if self._task is not None:
             self._task.cancel()
             self._task = None

@@ -105,7 +105,7 @@ class Poller:
             if subject.task is not None:
                 subject.task.cancel()
         if not self._subjects:
-            self._rest()
+            self._stop()
 
     def close(self) -> None:
         """Wake everybody with `ClientStateError`."""
@@ -129,7 +129,7 @@ class Poller:
         else:
             interest.future.set_exception(error)
 
-    def _rest(self) -> None:
+    def _stop(self) -> None:
         """Stop everything: nobody looks any more."""
         for handle in (self._wakening, self._timer):
             if handle is not None:
@@ -184,7 +184,10 @@ class Poller:
         return min(again_at, self._agenda.first_deadline())
 
     def _begin_looks(self, now: float) -> float:
-        """Begin looks that are due; return when the next ones are."""
+        """Begin looks that are due; return when the next ones are.
+
+        Where it is infinity, the end of a request leads here again.
+        """
         if not self._begin_left_gets(now) or self._is_paging:
             return math.inf
         while looks := group(free := self._free(), now):
