@@ -60,6 +60,7 @@ class Poller:
         self._is_paging = False
         self._round: PageRound | None = None
         self._rests_until = -math.inf
+        self._reached = -math.inf
 
     # --- Those who look -------------------------------------------------------------------------
 
@@ -157,14 +158,16 @@ class Poller:
         """Begin what is due, and set the timer for what is not.
 
         Args:
-            moment: What the timer was set for: the loop's clock may be a little behind it.
+            moment: What the timer was set for: the loop's clock may be a little behind it, now
+                and for some turns to come.
         """
         self._wakening = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         try:
-            again_at = self._begin(max(moment, self._transport.now()))
+            self._reached = max(self._reached, moment, self._transport.now())
+            again_at = self._begin(self._reached)
         except Exception as bug:  # noqa: BLE001 - handed on to everybody
             self._break(bug)
             return

@@ -241,6 +241,24 @@ def test_a_bug_of_the_poller_reaches_everybody(in_virtual_time, monkeypatch, whe
     assert in_virtual_time(scenario) == []
 
 
+def test_a_timer_that_fires_early_costs_no_look(in_virtual_time):
+    """Jobs that had to stand in line are not asked for at a moment before they were due."""
+
+    async def scenario(emulator, client):
+        ids = await script(emulator, 30)
+        await client.jobs.watch(ids, timeout=1)  # there is no listing
+        # Else this test would have no end where it fails.
+        emulator.add_fault("hang", path=JOB, after=200, times=None, seconds=100)
+        # The last look is due at 102.896463 and 1e-14 then: this loop's clock knows microseconds.
+        await asyncio.sleep(101.996463 - now())
+        since = len(emulator.requests())
+        fleet = await client.jobs.watch(ids, timeout=1, poll=STEADY)
+        assert {type(ending.error) for ending in fleet.values()} == {WaitTimeoutError}
+        return max(Counter(one.path for one in gets(emulator, since)).values())
+
+    assert in_virtual_time(scenario, emulator={"assume": {"list_support": "refuse"}}) == 2
+
+
 # --- Pages --------------------------------------------------------------------------------------
 
 
