@@ -178,13 +178,15 @@ class Poller:
 
     def _begin(self, now: float) -> float:
         """Begin what is due; return when there is more to do."""
-        if self._agenda.first_deadline() <= now:
+        deadline = self._agenda.first_deadline()
+        if deadline <= now:
             cut = Failure(FailureKind.CUT, self._round.failure if self._round else None)
             for interest in self._agenda.expired(now):
                 self._teller.tell(interest, cut, now)
+            deadline = self._agenda.first_deadline()
         opens_at = self._transport.gate_opens_at()
         again_at = opens_at if opens_at > now else self._begin_looks(now)
-        return min(again_at, self._agenda.first_deadline())
+        return min(again_at, deadline)
 
     def _begin_looks(self, now: float) -> float:
         """Begin looks that are due; return when the next ones are.
@@ -196,7 +198,7 @@ class Poller:
         while looks := group(free := self._free(), now):
             if self._rests_until > now and (start := rest_ends(free, self._rests_until)) > now:
                 return start
-            pages = self._pages_to_read(subjects_of(looks))
+            pages = self._pages_to_read(looks)
             start = last_due(looks) if pages else first_due(looks)
             if start > now:
                 return start
@@ -213,13 +215,13 @@ class Poller:
         looks = self._agenda.looks()
         if not self._gets and not self._for_get:
             return looks
-        return [one for one in looks if one.subject.is_free]
+        return [one for one in looks if one.subject.asked_at is None and not one.subject.is_for_get]
 
-    def _pages_to_read(self, jobs: Iterable[Subject]) -> int:
-        """Return how many pages are worth reading for some jobs; 0 where only GETs are made."""
+    def _pages_to_read(self, looks: Iterable[Interest]) -> int:
+        """Return how many pages are worth reading for some looks; 0 where only GETs are made."""
         if self._approach.is_off or rounds.is_for_gets(len(self._subjects)):
             return 0
-        return rounds.pages_to_read([job.page for job in jobs])
+        return rounds.pages_to_read([job.page for job in subjects_of(looks)])
 
     def _rest_after(self, looks: Sequence[Interest], now: float) -> None:
         """Let the next looks wait for each other, so that pages show them together."""
@@ -245,8 +247,6 @@ class Poller:
     def _done(self, when_done: Callable[[], None], task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         when_done()
-        if self._subjects:
-            self._waken()
 
     # --- Pages ----------------------------------------------------------------------------------
 
@@ -257,6 +257,8 @@ class Poller:
 
     def _paged(self) -> None:
         self._is_paging, self._round = False, None
+        if self._subjects:
+            self._waken()
 
     async def _page(self, wanted: list[Subject], planned: int, now: float) -> None:
         try:
@@ -334,7 +336,7 @@ class Poller:
         """Leave looks that are due to GETs, and rest if a page could have shown their jobs."""
         jobs = subjects_of(looks)
         self._leave_to_gets(jobs)
-        pages = self._pages_to_read(self._subjects.values())
+        pages = self._pages_to_read(self._agenda.looks())
         if pages and any(job.page is None or job.page < pages for job in jobs):
             self._rest_after(looks, now)
 
@@ -350,8 +352,13 @@ class Poller:
         return True
 
     def _got(self, subject: Subject) -> None:
+        """Go on after a GET, if there is something to do before the timer is due anyway."""
         subject.task = subject.asked_at = None
         self._gets -= 1
+        again_at = self._timer.when() if self._timer is not None else math.inf
+        is_early = any(min(one.due, one.deadline) < again_at for one in subject.interests)
+        if self._for_get or is_early:
+            self._waken()
 
     async def _get(self, subject: Subject, asked_at: float) -> None:
         try:

@@ -58,11 +58,6 @@ class Subject:
         self.task: asyncio.Task[None] | None = None
         """Who makes the GET."""
 
-    @property
-    def is_free(self) -> bool:
-        """Whether nothing is being done to look at it."""
-        return self.asked_at is None and not self.is_for_get
-
     def take(
         self,
         job: BatchInferenceJob,
