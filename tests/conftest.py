@@ -3,7 +3,9 @@
 import asyncio
 import inspect
 import os
+import resource
 from collections.abc import AsyncIterator, Mapping
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -100,6 +102,25 @@ def _answer(_: str, body: Mapping[str, Any]) -> str:
 def fireworks_emulator_options():
     """The emulator of the plugin that we ship, which several tests use, too."""
     return {"speed": 600.0, "responder": _answer}
+
+
+@pytest.fixture
+def full_disk():
+    """Give a context in which no file of this process grows beyond so many bytes.
+
+    It has to be over when the test is: pytest itself may be writing into a large file.
+    """
+
+    @contextmanager
+    def limited(size):
+        _, hard = before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limited
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import errno
 import hashlib
 import os
 import random
-import resource
 import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, contextmanager
@@ -502,22 +501,11 @@ async def test_lengths_that_cannot_be_asked_for_are_learned_later(emulator, clie
 # --- The disk -----------------------------------------------------------------------------------
 
 
-@contextmanager
-def small_disk():
-    """No file of this process grows beyond two megabytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-async def test_a_disk_that_is_full_is_told(client, tmp_path):
+async def test_a_disk_that_is_full_is_told(client, tmp_path, full_disk):
     """By the path and the system's reason; nothing is left, not even of what was there."""
     (tmp_path / "BIJOutputSet.jsonl").write_bytes(b"old")
     message = r"cannot write .*/BIJOutputSet.jsonl': "
-    with small_disk(), pytest.raises(LocalFileError, match=message) as caught:
+    with full_disk(2_000_000), pytest.raises(LocalFileError, match=message) as caught:
         await client.datasets.download("out", tmp_path)
 
     assert caught.value.errno == errno.EFBIG

@@ -4,7 +4,6 @@ import asyncio
 import json
 import logging
 import os
-import resource
 from collections import Counter
 from itertools import groupby, pairwise
 
@@ -1335,14 +1334,6 @@ async def test_output_that_cannot_be_written_is_found_out_first(
     assert [requests] == list(tmp_path.iterdir())
 
 
-@pytest.fixture
-def full_disk():
-    """Call it: files cannot grow any more beyond some bytes."""
-    _, hard = before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @pytest.mark.parametrize(
     ("size", "is_file", "limits", "named"),
     [
@@ -1360,8 +1351,7 @@ async def test_full_disk_is_named(
     rows = [mapping(f"r{number}") for number in range(1000)]
     path = tmp_path / "many.jsonl"
     path.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
-    full_disk(size)
-    with pytest.raises(LocalFileError, match="cannot write .*" + named):
+    with full_disk(size), pytest.raises(LocalFileError, match="cannot write .*" + named):
         await client.run(path if is_file else rows, model=MODEL, limits=limits)
 
     assert [] == list((tmp_path / "tmp").iterdir())
