@@ -124,8 +124,9 @@ def check_row(line: bytes, number: int, rules: RowRules) -> Row | RowProblem | N
         return None
     try:
         row = orjson.loads(line)
-    except ValueError as exc:
-        return RowProblem(number, None, f"not JSON: {exc}")
+    except orjson.JSONDecodeError as exc:
+        # Its own text counts lines, too: it would be "line 1" in the midst of a file.
+        return RowProblem(number, None, f"not JSON: {exc.msg}, at column {exc.colno}")
     custom_id = row.get("custom_id") if isinstance(row, dict) else None
     reason = _problem(row, rules)
     if reason is not None:
@@ -136,7 +137,10 @@ def check_row(line: bytes, number: int, rules: RowRules) -> Row | RowProblem | N
 def _problem(row: Any, rules: RowRules) -> str | None:
     if not isinstance(row, dict):
         return f"expected a JSON object, not {_shown(row)}"
-    custom_id, body = row.get("custom_id"), row.get("body")
+    absent = [member for member in ("custom_id", "body") if member not in row]
+    if absent:
+        return f"there is no {' and no '.join(absent)}"
+    custom_id, body = row["custom_id"], row["body"]
     if not isinstance(custom_id, str) or not custom_id:
         return f"custom_id must be a string that is not empty, not {_shown(custom_id)}"
     if not isinstance(body, dict):

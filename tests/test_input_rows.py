@@ -38,15 +38,17 @@ GOOD = {
 }
 
 BAD = {
-    "no JSON": (b"{", "not JSON: unexpected end"),
+    "no JSON": (b"{", "not JSON: unexpected end of data, at column 2"),
     "NaN": (b'{"custom_id":"a","body":{"messages":[{"role":"user"}],"x":NaN}}', "not JSON"),
     "not UTF-8": (b'{"custom_id":"\xff"}', "not JSON"),
     "a list": (b"[1]", "expected a JSON object, not [1]"),
     "null": (b"null", "expected a JSON object, not None"),
-    "no id": (b'{"body":{}}', "custom_id must be a string that is not empty, not None"),
+    "no id": (b'{"body":{}}', "there is no custom_id"),
     "a number for an id": (line(7), "custom_id must be a string that is not empty, not 7"),
     "an empty id": (line(""), "custom_id must be a string that is not empty, not ''"),
-    "no body": (b'{"custom_id":"a"}', "body must be an object, not None"),
+    "no body": (b'{"custom_id":"a"}', "there is no body"),
+    "neither": (b'{"prompt":"a"}', "there is no custom_id and no body"),
+    "null for an id": (line(None), "custom_id must be a string that is not empty, not None"),
     "a list for a body": (line(body=[]), "body must be an object, not []"),
     "an empty body": (line(body={}), "body has neither messages nor prompt_token_ids"),
     "no messages": (line(body={"messages": []}), "messages must be a list that is not empty"),
