@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fireworks_batch.errors import ConfigurationError
 from fireworks_batch.limits import Limits
@@ -94,8 +94,8 @@ class RunMethods:
         system_prompt: str | None = None,
         placement: Placement | Mapping[str, Any] | None = None,
         limits: Limits | None = None,
-        on_bad_row: str = "raise",
-        on_previous: str = "adopt",
+        on_bad_row: Literal["raise", "skip"] = "raise",
+        on_previous: Literal["adopt", "new"] = "adopt",
     ) -> Submission:
         """Make sure that the server has the jobs for requests, and return without waiting.
 
@@ -165,7 +165,7 @@ class RunMethods:
         output: str | os.PathLike[str] | None = None,
         errors: str | os.PathLike[str] | None = None,
         on_progress: Callable[[RunProgress], object] | None = None,
-        cleanup: str = "keep",
+        cleanup: Literal["keep", "datasets"] = "keep",
         timeout: float | JobWindow | None = JOB_WINDOW,  # noqa: ASYNC109 - of each wait
         poll: PollPolicy | None = None,
     ) -> BatchResult:
@@ -233,15 +233,15 @@ class RunMethods:
         system_prompt: str | None = None,
         placement: Placement | Mapping[str, Any] | None = None,
         limits: Limits | None = None,
-        on_bad_row: str = "raise",
-        on_previous: str = "adopt",
+        on_bad_row: Literal["raise", "skip"] = "raise",
+        on_previous: Literal["adopt", "new"] = "adopt",
         output: str | os.PathLike[str] | None = None,
         errors: str | os.PathLike[str] | None = None,
         max_in_flight: int | None = None,
         on_progress: Callable[[RunProgress], object] | None = None,
         retry_rows: int = 0,
-        on_abort: str = "leave",
-        cleanup: str = "keep",
+        on_abort: Literal["leave", "delete"] = "leave",
+        cleanup: Literal["keep", "datasets"] = "keep",
         timeout: float | JobWindow | None = JOB_WINDOW,  # noqa: ASYNC109 - of each wait
         poll: PollPolicy | None = None,
     ) -> BatchResult:

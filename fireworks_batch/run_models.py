@@ -15,6 +15,7 @@ from fireworks_batch.states import JobState
 from fireworks_batch.submission import AdoptedJob
 
 __all__ = [
+    "MOST_NAMED",
     "CheckReport",
     "JobPlan",
     "JobReport",
@@ -24,7 +25,8 @@ __all__ = [
     "input_error",
 ]
 
-_SHOWN: Final = 10
+MOST_NAMED: Final = 10
+"""Bad rows that the text of an error names."""
 
 
 # --- Before -------------------------------------------------------------------------------------
@@ -95,8 +97,8 @@ def input_error(problems: tuple[RowProblem, ...], count: int) -> InputRowsError:
     """Return the error for bad rows, or for none at all."""
     if not count:
         return InputRowsError("there are no rows in the requests: nothing was sent")
-    shown = "\n".join(f"  {problem}" for problem in problems[:_SHOWN])
-    more = f"\n  and {count - _SHOWN} more" if count > _SHOWN else ""
+    shown = "\n".join(f"  {problem}" for problem in problems[:MOST_NAMED])
+    more = f"\n  and {count - MOST_NAMED} more" if count > MOST_NAMED else ""
     rows = "row" if count == 1 else "rows"
     return InputRowsError(
         f"{count} bad {rows} of input, nothing was sent:\n{shown}{more}",
@@ -124,7 +126,7 @@ class RunStage(enum.StrEnum):
     """All jobs have ended; their rows are put together."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class RunProgress:
     """One snapshot of a whole run."""
 
@@ -165,6 +167,12 @@ class RunProgress:
     def percent(self) -> float | None:
         """Rows done of all rows, 0 to 100; None while they are counted."""
         return min(100.0, 100.0 * self.rows_done / self.rows) if self.rows else None
+
+    def __repr__(self) -> str:
+        return (
+            f"<RunProgress {self.stage}, {self.rows_done}/{self.rows} rows, "
+            f"{self.rows_failed} failed, {self.jobs_ended}/{self.jobs} jobs ended>"
+        )
 
 
 # --- Afterwards ---------------------------------------------------------------------------------
@@ -259,6 +267,7 @@ class RunReport:
             f"{self.succeeded} of {self.rows} rows succeeded",
             f"{self.failed} failed",
             f"{self.missing} are missing",
+            *([f"{self.skipped} bad rows were not sent"] if self.skipped else ()),
             *self.remarks,
             *(f"rows were not sent again: {reason}" for reason in self.not_retried),
         ]

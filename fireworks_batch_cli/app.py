@@ -1,7 +1,7 @@
 """The commands: their names, their options, and where to find what each of them does."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,7 +27,7 @@ _EXIT_CODES = (
 )
 
 app = typer.Typer(
-    help="Follow Fireworks AI batch inference jobs to their ends.",
+    help="Bring requests to results by Fireworks AI batch inference, and follow its jobs.",
     epilog=_EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # they would show what variables hold
@@ -148,14 +148,17 @@ def submit(options: Common, settings: JobSettings, requests: RequestsArgument) -
 
 # --- Jobs ---------------------------------------------------------------------------------------
 
-ListFilter = Annotated[
-    str | None,
-    typer.Option(
-        "--filter", metavar="EXPRESSION", help="AIP-160, passed on: 'state=\"JOB_STATE_RUNNING\"'."
-    ),
-]
+
+def _list_filter(example: str) -> Any:
+    return typer.Option(
+        "--filter", metavar="EXPRESSION", help=f"AIP-160, passed on to the server: '{example}'."
+    )
+
+
+JobFilter = Annotated[str | None, _list_filter('state="JOB_STATE_RUNNING"')]
+DatasetFilter = Annotated[str | None, _list_filter('state="READY"')]
 ListOrder = Annotated[
-    str | None, typer.Option(metavar="MEMBERS", help="Passed on: 'create_time desc'.")
+    str | None, typer.Option(metavar="MEMBERS", help="Passed on to the server: 'create_time desc'.")
 ]
 ListLimit = Annotated[
     int | None, typer.Option("--limit", "-n", min=1, help="List no more than so many.")
@@ -181,7 +184,7 @@ def get(options: Common, job: JobArgument) -> int:
 @command(app, "list")
 def list_jobs(
     options: Common,
-    filter: ListFilter = None,  # noqa: A002 - the API's name
+    filter: JobFilter = None,  # noqa: A002 - the API's name
     order_by: ListOrder = None,
     limit: ListLimit = None,
 ) -> int:
@@ -254,7 +257,7 @@ def delete(
 @command(datasets_app, "list")
 def list_datasets(
     options: Common,
-    filter: ListFilter = None,  # noqa: A002 - the API's name
+    filter: DatasetFilter = None,  # noqa: A002 - the API's name
     order_by: ListOrder = None,
     limit: ListLimit = None,
 ) -> int:

@@ -114,17 +114,26 @@ class JobSettings:
         ),
     ] = None
     max_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Of each response.", rich_help_panel=_JOB)
+        int | None, typer.Option(min=1, help="Most tokens of a response.", rich_help_panel=_JOB)
     ] = None
     temperature: Annotated[
-        float | None, typer.Option(min=0, help="Of the sampling.", rich_help_panel=_JOB)
+        float | None, typer.Option(min=0, help="Randomness of the sampling.", rich_help_panel=_JOB)
     ] = None
     top_p: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Of the sampling.", rich_help_panel=_JOB)
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Sample among the likeliest tokens with so much probability.",
+            rich_help_panel=_JOB,
+        ),
     ] = None
-    top_k: Annotated[int | None, typer.Option(help="Of the sampling.", rich_help_panel=_JOB)] = None
+    top_k: Annotated[
+        int | None, typer.Option(help="Sample among so many tokens.", rich_help_panel=_JOB)
+    ] = None
     n: Annotated[
-        int | None, typer.Option("--n", min=1, help="Choices a row.", rich_help_panel=_JOB)
+        int | None,
+        typer.Option("--n", min=1, help="Choices of each response.", rich_help_panel=_JOB),
     ] = None
     extra_body: Annotated[
         str | None,

@@ -10,6 +10,7 @@ import attrs
 from fireworks_batch import errors
 from fireworks_batch.cli.durations import brief
 from fireworks_batch.cli.figures import visible
+from fireworks_batch.run_models import MOST_NAMED
 
 __all__ = ["Advice", "advise", "come_back"]
 
@@ -160,14 +161,12 @@ def _not_finished(error: errors.JobNotFinishedError) -> Advice:
 
 def _input_rows(error: errors.InputRowsError) -> Advice:
     problem, *rows = str(error).splitlines()
-    return Advice(
-        problem,
-        (
-            *(visible(row.strip()) for row in rows),
-            f"see every bad row: {_PROGRAM} check FILE",
-            "leave them out: --skip-bad-rows",
-        ),
-    )
+    hints = [visible(row.strip()) for row in rows]
+    if error.count > MOST_NAMED:
+        hints.append(f"see more of them: {_PROGRAM} check FILE")
+    if error.count:  # else it is about the file: no rows in it, or too many
+        hints.append("leave them out: --skip-bad-rows")
+    return Advice(problem, tuple(hints))
 
 
 def _file(error: OSError) -> Advice:

@@ -1,11 +1,10 @@
 """``fireworks-batch check``, ``submit`` and ``run``."""
 
 import shlex
-import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -153,22 +152,16 @@ async def run_to_the_end(
     return code_of_report(result.report)
 
 
-def _target(path: Path | None) -> AbstractContextManager[Path]:
+@contextmanager
+def _target(path: Path | None) -> Iterator[Path]:
     """Give the file to write to; one that goes again, if the rows are for stdout."""
     if path is not None:
-        return nullcontext(path)
-    return _Temporary()
-
-
-class _Temporary(AbstractContextManager[Path]):
-    """A file's path in a directory of its own, which goes with it."""
-
-    def __enter__(self) -> Path:
-        self._directory = tempfile.mkdtemp(prefix="fireworks-batch-")
-        return Path(self._directory) / "rows.jsonl"
-
-    def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self._directory, ignore_errors=True)
+        yield path
+        return
+    with tempfile.TemporaryDirectory(
+        prefix="fireworks-batch-", ignore_cleanup_errors=True
+    ) as directory:
+        yield Path(directory) / "rows.jsonl"
 
 
 def _tell(output: Output, result: BatchResult, terms: RunTerms) -> None:

@@ -68,17 +68,17 @@ def progress_line(progress: RunProgress, pace: Pace, *, now: float) -> str:
     if not progress.rows:
         return f"{progress.stage}"
     failed = f", {progress.rows_failed:,} failed" if progress.rows_failed else ""
+    rows = f"({progress.rows_done:,} of {progress.rows:,} rows{failed})"
     parts = [
-        f"{progress.stage} {percent(progress.percent)}",
-        f"({progress.rows_done:,} of {progress.rows:,} rows{failed}),",
+        f"{progress.stage} {percent(progress.percent)} {rows}",
         f"{progress.jobs_ended} of {progress.jobs} jobs ended",
     ]
-    parts += [f"{rate(pace.rate)}"] if pace.rate else []
+    parts += [rate(pace.rate)] if pace.rate else []
     left = pace.left(progress, now=now)
     parts += [f"{brief(left)} left"] if left else []
     losing = len(progress.lost_looks)
-    parts += [f"(looks lost at {losing} jobs)" if losing > 1 else "(looks lost)"] if losing else []
-    return " ".join(parts)
+    parts += [f"looks lost at {losing} jobs" if losing > 1 else "looks lost"] if losing else []
+    return ", ".join(parts)
 
 
 def progress_record(progress: RunProgress) -> dict[str, Any]:
@@ -93,7 +93,6 @@ def report_lines(report: RunReport) -> list[str]:
     bad = [job for job in report.jobs if job.reason]
     lines = [str(report)]
     lines += [f"rows sent again: {report.retried:,}"] if report.retried else []
-    lines += [f"bad rows left out: {report.skipped:,}"] if report.skipped else []
     lines += [f"job {job.job_id} {job.state}: {job.reason}" for job in bad[:_SHOWN]]
     lines += [f"and {len(bad) - _SHOWN} more jobs"] if len(bad) > _SHOWN else []
     return lines + adopted_lines(report.adopted)

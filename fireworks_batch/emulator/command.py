@@ -64,8 +64,12 @@ def _parser(program: str) -> argparse.ArgumentParser:
         description="Emulate the Fireworks control plane for batch inference on this machine.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 is a free one")
-    parser.add_argument("--storage-port", type=int, default=0, help="the same for signed URLs")
+    parser.add_argument(
+        "--port", type=int, default=0, help="port to listen on; by default a free one"
+    )
+    parser.add_argument(
+        "--storage-port", type=int, default=0, help="port for signed URLs; the same"
+    )
     parser.add_argument("--api-key", default="fw_emulator", help="the only key (%(default)s)")
     parser.add_argument("--account", default="acme", help="the key's account (%(default)s)")
     parser.add_argument(
@@ -74,17 +78,19 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--tick", type=float, default=60.0, help="the controller's period, emulated (%(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="determines what is random")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="determines what is random (%(default)s)"
+    )
     parser.add_argument(
         "--assume",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="position of a switch for what is not known of the service, a wrong name lists all; "
-        "may be repeated",
+        help="position of a switch for what nobody knows of the service; a wrong name lists them "
+        "all; may be repeated",
     )
     parser.add_argument(
-        "--requests-per-minute", type=int, help="limit of the account, in emulated minutes"
+        "--requests-per-minute", type=int, help="limit of the account in an emulated minute; by default there is none"
     )
     parser.add_argument(
         "--url-grace",

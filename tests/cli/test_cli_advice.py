@@ -137,13 +137,24 @@ def test_a_job_that_stays_pending_may_have_the_wrong_model():
             ConfigurationError("this API key sees several accounts (a, b): pass account_id="),
             "--account ID",
         ),
-        (InputRowsError("x"), "fireworks-batch check FILE"),
+        (InputRowsError("x", count=1), "--skip-bad-rows"),
+        (InputRowsError("x", count=11), "fireworks-batch check FILE"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
 def test_there_is_something_to_do(error, hint):
     """What to check, or which command to run."""
     assert hint in " ".join(advise(error).hints)
+
+
+def test_rows_that_are_all_named_need_no_check():
+    """The error's text has ten of them."""
+    assert advise(InputRowsError("x", count=10)).hints == ("leave them out: --skip-bad-rows",)
+
+
+def test_a_file_without_a_bad_row_has_none_to_leave_out():
+    """It is empty, say, or has more rows than one dataset takes."""
+    assert advise(InputRowsError("x")).hints == ()
 
 
 def test_a_file_that_cannot_be_read_is_named():

@@ -240,7 +240,7 @@ def test_a_long_id_is_cut_in_its_middle_and_no_figure_is(width):
 
 def test_words_that_do_not_fit_beside_a_bar_stand_below():
     """And on a narrow terminal they are all there is, on as many lines as they take."""
-    words = "running 40.0% (160 of 400 rows), 0 of 8 jobs ended 308/s 1.2s left"
+    words = "running 40.0% (160 of 400 rows), 0 of 8 jobs ended, 308/s, 1.2s left"
 
     def lines(width):
         out = io.StringIO()
@@ -302,7 +302,7 @@ def test_no_screen_is_larger_than_its_terminal(count, width, height, name, numbe
     assert all(cell_len(line) <= width for line in lines)
 
 
-WORDS = "running 45.0% (450 of 1,000 rows, 3 failed), 0 of 2 jobs ended 10/s 50s left"
+WORDS = "running 45.0% (450 of 1,000 rows, 3 failed), 0 of 2 jobs ended, 10/s, 50s left"
 
 
 def test_below_the_bar_of_a_whole_stand_its_jobs():
