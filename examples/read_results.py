@@ -33,4 +33,6 @@ async def main(job_id: str, input_path: Path) -> int:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
     sys.exit(asyncio.run(main(sys.argv[1], Path(sys.argv[2]))))

@@ -43,4 +43,6 @@ async def main(requests: str, model: str, name: str) -> int:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
     sys.exit(asyncio.run(main(*sys.argv[1:])))

@@ -16,7 +16,8 @@ AGAIN = 75
 async def main(requests: str, model: str, name: str, output: str) -> int:
     """Run, and end early without harm: the jobs never notice."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    loop.add_signal_handler(signal.SIGTERM, task.cancel if task else sys.exit)
+    if sys.platform != "win32":
+        loop.add_signal_handler(signal.SIGTERM, task.cancel if task else sys.exit)
     async with BatchClient() as client:
         try:
             result = await client.run(requests, model=model, name=name, output=output)
@@ -31,4 +32,6 @@ async def main(requests: str, model: str, name: str, output: str) -> int:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 5:
+        sys.exit(__doc__)
     sys.exit(asyncio.run(main(*sys.argv[1:])))

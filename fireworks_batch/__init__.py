@@ -1,4 +1,4 @@
-"""Async client for Fireworks AI batch inference: follow a job to its end."""
+"""Async client for Fireworks AI batch inference: from requests to results, once, to the end."""
 
 from fireworks_batch.batch_result import BatchResult
 from fireworks_batch.client import BatchClient

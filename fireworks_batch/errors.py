@@ -24,16 +24,16 @@
     │   ├── PollFailureError                  looks failed for too long
     │   ├── JobGoneError                      the job was there, and is no more
     │   └── UnknownStateError                 a state nobody has heard of, for too long
-    ├── JobOutcomeError                       raised by raise_for_outcome() only
+    ├── JobOutcomeError                       raised by raise_for_outcome(), never by a wait
     │   ├── JobFailedError
     │   ├── JobCancelledError
     │   ├── JobExpiredError
     │   ├── JobStoppedError                   early stopped, deleted, archived
-    │   └── JobNotFinishedError
+    │   └── JobNotFinishedError               by client.results(), too
     ├── JobConflictError                      the id is taken by a different job
     ├── DatasetConflictError                  the id is taken by a different dataset
-    ├── InputRowsError                        rows that the server would refuse
-    └── ResultRowsError                       rows that are missing or cannot be read
+    ├── InputRowsError                        rows that the server would refuse, or has refused
+    └── ResultRowsError                       rows that failed, are missing or cannot be read
 
 All of them survive pickle, copy and deepcopy with what they carry. Performs no I/O.
 """
@@ -267,7 +267,7 @@ class UnknownStateError(WaitError):
 
 
 class JobOutcomeError(FireworksBatchError):
-    """The job is not COMPLETED. Raised by ``raise_for_outcome()`` only."""
+    """The job is not COMPLETED. Raised by ``raise_for_outcome()``, never by a wait."""
 
     def __init__(self, message: str, *, job: BatchInferenceJob) -> None:
         super().__init__(message)
@@ -320,7 +320,7 @@ class InputRowsError(FireworksBatchError):
 
 
 class ResultRowsError(FireworksBatchError):
-    """Rows of the results that are missing or cannot be read."""
+    """Rows of the results that failed, are missing, are there twice, or cannot be read."""
 
     def __init__(
         self,

@@ -111,6 +111,17 @@ async def test_the_demo_shows_all_five_endings(emulator):
     assert "lost looks" in out
 
 
+@pytest.mark.parametrize(
+    "program", sorted((ROOT / "examples").glob("[!d]*.py")), ids=lambda path: path.stem
+)
+async def test_an_example_without_arguments_says_how_it_is_called(emulator, program):
+    """By its own docstring, with 1; all but the demo, which takes none."""
+    code, out, err = await run(emulator, program)
+    assert (1, "") == (code, out)
+    assert f": python {program.name} " in err
+    assert [] == emulator.requests()
+
+
 async def test_follow_one_job_reports_the_outcome(emulator):
     """0 for a completed job; 1 and the server's reason for a failed one."""
     program = ROOT / "examples" / "follow_one_job.py"

@@ -13,7 +13,7 @@ from fireworks_batch.cli.transfer_display import TransferDisplay
 __all__ = ["delete", "download", "list_all", "upload"]
 
 _COLUMNS = Columns(
-    headings=("dataset", "state", "rows", "created"),
+    headings=("dataset", "state", "rows", "created (UTC)"),
     cells=dataset_cells,
     fields=dataset_fields,
     record=record,

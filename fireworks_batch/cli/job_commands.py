@@ -18,7 +18,7 @@ __all__ = ["delete", "get", "list_all"]
 _AT_A_TIME: Final = 20
 
 _COLUMNS = Columns(
-    headings=("job", "state", "ok", "failed", "rows", "created", "model"),
+    headings=("job", "state", "ok", "failed", "rows", "created (UTC)", "model"),
     cells=job_cells,
     fields=job_fields,
     record=record,

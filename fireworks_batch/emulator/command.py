@@ -90,7 +90,9 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "all; may be repeated",
     )
     parser.add_argument(
-        "--requests-per-minute", type=int, help="limit of the account in an emulated minute; by default there is none"
+        "--requests-per-minute",
+        type=int,
+        help="limit of the account in an emulated minute; by default there is none",
     )
     parser.add_argument(
         "--url-grace",

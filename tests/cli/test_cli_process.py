@@ -109,7 +109,7 @@ def test_list_on_a_terminal_is_a_table(terminal, server):
     screen = terminal("list", columns=60)
     assert screen.finish() == 0
     heading, row = screen.lines
-    assert heading.split() == ["job", "state", "ok", "failed", "rows", "created"]
+    assert heading.split() == ["job", "state", "ok", "failed", "rows", "created", "(UTC)"]
     assert row.split()[:5] == ["reviews", "RUNNING", "447", "3", "1,000"]
 
 

@@ -238,6 +238,7 @@ async def from_requests_to_results(client: BatchClient) -> None:
     report = await client.check("requests.jsonl", limits=Limits(max_rows=5))
     assert_type(report, CheckReport)
     assert_type(report.problems, tuple[RowProblem, ...])
+    await client.submit(rows, model="m", on_bad_row="ignore")  # type: ignore[arg-type] # is refused
     submission = await client.submit(rows, model="accounts/fireworks/models/demo-8b")
     assert_type(submission, Submission)
     assert_type(submission.refs, tuple[JobRef, ...])
