@@ -3,6 +3,7 @@
 Each function raises a `ConfigurationError` that names the value and what would be right.
 """
 
+import inspect
 import re
 import ssl as ssl_module
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,7 @@ __all__ = [
     "check_session",
     "check_several",
     "check_ssl",
+    "check_teller",
     "check_text",
     "check_traces",
     "check_type",
@@ -48,11 +50,17 @@ def check_rate(max_requests_per_minute: Any) -> float | None:
     return check_positive("max_requests_per_minute", max_requests_per_minute)
 
 
-def check_whole(name: str, value: Any) -> int:
-    """Return a whole number of at least 1."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+def check_whole(name: str, value: Any, *, least: int = 1) -> int:
+    """Return a whole number that is not too small."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= least:
         return value
-    raise ConfigurationError(f"{name} must be a whole number of at least 1, not {value!r}")
+    raise ConfigurationError(f"{name} must be a whole number of at least {least}, not {value!r}")
+
+
+def check_teller(name: str, value: Any) -> None:
+    """Refuse what cannot be called with news, or would have to be awaited then."""
+    if value is not None and (not callable(value) or inspect.iscoroutinefunction(value)):
+        raise ConfigurationError(f"{name} must be a plain function, not {value!r}")
 
 
 def check_text(name: str, value: Any) -> str:

@@ -254,7 +254,7 @@ class Datasets:
             check_new_id("dataset id", dataset_id)
         if not isinstance(limits, Limits):
             raise ConfigurationError(f"limits must be a Limits, not {limits!r}")
-        _check_callable(on_progress)
+        arguments.check_teller("on_progress", on_progress)
 
         from fireworks_batch.uploading import UploadTerms, upload
 
@@ -307,7 +307,7 @@ class Datasets:
         # https://docs.fireworks.ai/api-reference/get-dataset-download-endpoint
         name = self._name(dataset)
         target = _check_directory(directory)
-        _check_callable(on_progress)
+        arguments.check_teller("on_progress", on_progress)
         account_id = await self._account_of(name)
         from fireworks_batch.downloading import download
 
@@ -331,11 +331,6 @@ class Datasets:
 
     async def _account_of(self, name: DatasetName) -> str:
         return name.account_id or await self._account.resolve(self._transport.send)
-
-
-def _check_callable(on_progress: object) -> None:
-    if on_progress is not None and not callable(on_progress):
-        raise ConfigurationError(f"on_progress must be a function, not {on_progress!r}")
 
 
 def _check_directory(directory: Any) -> Path:

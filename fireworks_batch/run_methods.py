@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from fireworks_batch.errors import ConfigurationError
+from fireworks_batch.arguments import check_whole
 from fireworks_batch.limits import Limits
 from fireworks_batch.models import InferenceParameters, Placement
 from fireworks_batch.policies import JOB_WINDOW, JobWindow, PollPolicy
@@ -76,10 +76,7 @@ class RunMethods:
 
         rules = RowRules(model=model, has_system_prompt=bool(system_prompt))
         options = RunOptions(on_bad_row="skip", limits=_given(limits))
-        if type(max_problems) is not int or max_problems < 1:
-            raise ConfigurationError(
-                f"max_problems must be a whole number of at least 1, not {max_problems!r}"
-            )
+        check_whole("max_problems", max_problems)
         return await check_requests(requests, rules, options, most_problems=max_problems)
 
     async def submit(

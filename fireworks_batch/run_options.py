@@ -1,7 +1,5 @@
 """What a run was asked for, checked before anything is read or sent."""
 
-import inspect
-import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +7,13 @@ from typing import Any
 
 import attrs
 
+from fireworks_batch.arguments import check_teller, check_whole
 from fireworks_batch.errors import ConfigurationError
 from fireworks_batch.generations import OnPrevious
 from fireworks_batch.limits import Limits
 from fireworks_batch.policies import JOB_WINDOW, JobWindow, PollPolicy
 from fireworks_batch.run_models import RunProgress
+from fireworks_batch.wait_defaults import check_policy, check_timeout
 
 __all__ = ["RunOptions"]
 
@@ -29,10 +29,7 @@ def _one_of(*choices: str) -> Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 def _at_least(least: int) -> Callable[[Any, "attrs.Attribute[Any]", Any], None]:
     def validate(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ConfigurationError(
-                f"{attribute.name} must be a whole number of at least {least}, not {value!r}"
-            )
+        check_whole(attribute.name, value, least=least)
 
     return validate
 
@@ -42,23 +39,17 @@ def _limits(_: object, __: "attrs.Attribute[Any]", value: Any) -> None:
         raise ConfigurationError(f"limits must be a Limits, not {value!r}")
 
 
-def _callable(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-    if value is not None and (not callable(value) or inspect.iscoroutinefunction(value)):
-        raise ConfigurationError(f"{attribute.name} must be a plain function, not {value!r}")
+def _teller(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    check_teller(attribute.name, value)
 
 
 def _timeout(_: object, __: "attrs.Attribute[Any]", value: Any) -> None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value is None or isinstance(value, JobWindow) or (is_number and 0 < value < math.inf):
-        return
-    raise ConfigurationError(
-        f"timeout must be a number of seconds above 0, JOB_WINDOW or None, not {value!r}"
-    )
+    if not isinstance(value, JobWindow):
+        check_timeout(value)
 
 
 def _poll(_: object, __: "attrs.Attribute[Any]", value: Any) -> None:
-    if value is not None and not isinstance(value, PollPolicy):
-        raise ConfigurationError(f"poll must be a PollPolicy, not {value!r}")
+    check_policy(value)
 
 
 def _path(value: Any) -> Path | None:
@@ -97,7 +88,7 @@ class RunOptions:
     """Jobs that run at a time; None: all of them."""
 
     on_progress: Callable[[RunProgress], object] | None = attrs.field(
-        default=None, validator=_callable
+        default=None, validator=_teller
     )
     """Is told how far the whole is."""
 

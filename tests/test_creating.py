@@ -269,8 +269,12 @@ async def test_delete_waits_through_failures(client, emulator):
     """A look that is lost costs nothing but itself."""
     emulator.script_job("nightly", phases=["RUNNING"])
     emulator.add_fault("status", method="GET", status=503, times=2)
-    emulator.add_fault("reset", method="GET", after=1, times=2)
+    emulator.add_fault("reset", method="GET", times=2)
     await client.jobs.delete("nightly", wait=True)
+
+    looks = [request for request in emulator.requests() if request.method == "GET"]
+    assert ["status", "status", "reset", "reset"] == [look.fault for look in looks if look.fault]
+    assert (404, None) == (looks[-1].status, looks[-1].fault)
 
 
 async def test_a_job_that_a_proxy_does_not_find_is_not_gone(client, emulator):

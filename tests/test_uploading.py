@@ -380,9 +380,14 @@ async def test_progress_may_end_the_upload(emulator, client):
 
 
 async def test_progress_must_be_a_function(client):
-    """Said before anything is read."""
-    with pytest.raises(ConfigurationError, match="on_progress must be a function, not 7"):
-        await client.datasets.upload(ROWS, on_progress=7)
+    """A coroutine function would never be awaited; said before anything is read."""
+
+    async def tell(done, total):
+        pytest.fail("nobody awaits it")
+
+    for wrong in (7, tell):
+        with pytest.raises(ConfigurationError, match="on_progress must be a plain function, not "):
+            await client.datasets.upload(ROWS, on_progress=wrong)
 
 
 async def test_limits_must_be_limits(emulator, client):
