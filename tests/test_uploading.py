@@ -182,11 +182,14 @@ async def test_the_same_content_is_uploaded_once(emulator, client):
     assert seen(emulator, since=before) == ["POST record", "GET record"]
 
 
-@pytest.mark.parametrize("limits", [Limits(), TO_STORAGE])
-async def test_an_upload_left_in_the_middle_is_gone_on_with(emulator, client, tmp_path, limits):
+@pytest.mark.parametrize(
+    ("limits", "step"), [(Limits(), "*:upload"), (TO_STORAGE, "*:validateUpload")]
+)
+async def test_an_upload_left_in_the_middle_is_gone_on_with(
+    emulator, client, tmp_path, limits, step
+):
     """By the next one of the same content."""
-    emulator.add_fault("status", path="*:validateUpload", status=401)
-    emulator.add_fault("status", path="*:upload", status=401)
+    emulator.add_fault("status", path=step, status=401)
     with pytest.raises(Exception, match="401"):
         await client.datasets.upload(ROWS, limits=limits)
     dataset = await client.datasets.upload(ROWS, limits=limits)
