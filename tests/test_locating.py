@@ -144,7 +144,7 @@ def test_each_wait_gives_up_by_its_own_budget(in_virtual_time):
 
 @pytest.mark.parametrize(("action", "answered"), [("hang", [None]), ("status", [503])])
 def test_closing_the_client_wakes_those_who_look_the_account_up(in_virtual_time, action, answered):
-    """In the middle of a request, and between two."""
+    """In the middle of a request, and between two; they do not wait for the next one."""
 
     async def scenario(emulator, client):
         emulator.add_fault(action, path=ACCOUNTS, times=None)
@@ -152,8 +152,10 @@ def test_closing_the_client_wakes_those_who_look_the_account_up(in_virtual_time,
         await asyncio.sleep(20)
         assert [request.status for request in emulator.requests()] == answered
         assert left_behind(client)
+        began = asyncio.get_running_loop().time()
         await client.aclose()
         await asyncio.wait(tasks)
+        assert asyncio.get_running_loop().time() - began < 0.1
         assert {type(task.exception()) for task in tasks} == {ClientStateError}
         return left_behind(client)
 
