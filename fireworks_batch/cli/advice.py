@@ -124,6 +124,20 @@ def _conflict(error: BaseException) -> Advice:
     return Advice(str(error), ("choose another name or id",))
 
 
+def _dataset_conflict(error: errors.DatasetConflictError) -> Advice:
+    # What comes then is told in the library's words.
+    problem, _, ways_out = str(error).partition(". Pass reuse=True")
+    if not ways_out:
+        return _conflict(error)
+    return Advice(
+        problem,
+        (
+            "take it for the file, whatever it holds: --reuse",
+            "or choose another --id; without one, it derives from the content",
+        ),
+    )
+
+
 def _server(error: BaseException) -> Advice:
     return Advice(str(error), ("try again in a minute; jobs run on meanwhile",))
 
@@ -193,7 +207,7 @@ _RULES: Final[tuple[_Rule, ...]] = (
     (errors.ResponseDecodeError, _undecodable),
     (errors.ConfigurationError, _configuration),
     (errors.JobConflictError, _conflict),
-    (errors.DatasetConflictError, _conflict),
+    (errors.DatasetConflictError, _dataset_conflict),
     (errors.InputRowsError, _input_rows),
     (errors.FireworksBatchError, _plain),
     (OSError, _file),

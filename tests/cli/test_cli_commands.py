@@ -117,7 +117,11 @@ def test_datasets_go_up_and_down(cli, tmp_path):
     up = cli("datasets", "upload", str(rows), "--id", "mine")
     assert (up.code, up.out) == (0, "mine\n")
     assert up.err == "uploading 100% (99 B of 99 B)\n"
-    assert cli("datasets", "upload", str(rows), "--id", "mine").code == 2
+    taken = cli("datasets", "upload", str(rows), "--id", "mine")
+    assert taken.code == 2
+    assert "error: dataset 'mine' is READY: it may hold anything\n" in taken.err
+    assert "  take it for the file, whatever it holds: --reuse\n" in taken.err
+    assert "reuse=" not in taken.err
     assert cli("datasets", "upload", str(rows), "--id", "mine", "--reuse").code == 0
     down = cli("datasets", "download", "mine", "-o", str(tmp_path / "down"))
     assert down.lines == [str(tmp_path / "down" / "rows.jsonl")]
