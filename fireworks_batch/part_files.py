@@ -1,4 +1,4 @@
-"""What is downloaded: a file that appears under its name when it is whole, and not before."""
+"""A file that appears under its name when it is whole, and not before: a download, or results."""
 
 import asyncio
 import hashlib

@@ -51,6 +51,19 @@ def test_the_guarantees_name_tests_that_exist():
     assert named <= {path.name for path in Path(__file__).parent.rglob("test_*.py")}
 
 
+def test_each_module_has_its_place_in_contributing():
+    """In one row of the table of what belongs together, and no module is named that is gone."""
+    page = (DOCS.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| [^|]+ \| (`.+) \|$", page, re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    package = Path(fireworks_batch.__file__).parent
+    modules = {path.stem for path in package.iterdir() if path.suffix == ".py" or path.is_dir()}
+
+    assert sorted(named) == sorted(
+        modules - {"__init__", "__pycache__"} | {fireworks_batch_cli.__name__}
+    )
+
+
 def test_the_readme_is_two_screens():
     """Of some 55 lines each; what is longer stands in the documentation."""
     assert len(README.read_text(encoding="utf-8").splitlines()) <= 120
