@@ -39,6 +39,7 @@ def rows_of(content: bytes) -> int:
         (BOM, 0),
         (BOM + b"\n", 0),
         (BOM + b"{}\n{}", 2),
+        (BOM + b"1", 1),
         (BOM + BOM, 1),
         (b"\xef\xbb", 1),
         (b"\xef\xbb\n", 1),

@@ -32,7 +32,7 @@ def shortened(text: str, room: int) -> str:
 
 
 def compact(number: int) -> str:
-    """Return a count in at most five or six characters: ``"9,999"``, ``"12.3k"``, ``"4.5M"``."""
+    """Return a count in at most five characters: ``"9,999"``, ``"12.3k"``, ``"4.5M"``."""
     if number < 10_000:
         return f"{number:,}"
     unit, letter = next(

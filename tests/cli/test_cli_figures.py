@@ -48,10 +48,13 @@ def test_what_is_no_duration_is_refused(text):
         (0.04, "0s"),
         (1.96, "2s"),
         (9.9, "9.9s"),
+        (9.95, "10s"),
         (9.96, "10s"),
         (99, "99s"),
+        (99.5, "2m"),
         (100, "2m"),
         (5940, "99m"),
+        (6000, "1h40m"),
         (7500, "2h05m"),
         (48 * 3600, "2d00h"),
         (75 * 3600, "3d03h"),
@@ -109,6 +112,8 @@ def test_a_share_is_100_only_when_it_is(share, text):
         (0.0, ""),
         (12345.0, "12.3k/s"),
         (2.4, "2/s"),
+        (0.95, "1/s"),
+        (0.94, "56.4/min"),
         (0.5, "30/min"),
         (0.001, "0.1/min"),
     ],
@@ -119,7 +124,14 @@ def test_slow_rates_are_by_the_minute(rows_per_second, text):
 
 
 @pytest.mark.parametrize(
-    ("count", "text"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (150_000_000, "150.0 MB")]
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (1_000_000, "1.0 MB"),
+        (150_000_000, "150.0 MB"),
+    ],
 )
 def test_sizes_are_decimal(count, text):
     """As the service counts its limits."""
@@ -141,6 +153,8 @@ def test_a_shortened_text_has_both_its_ends(text, room):
         assert text.startswith(head)
         assert text.endswith(tail)
         assert "…" in short
+    else:
+        assert short == text
 
 
 def test_a_transfer_in_a_line():
