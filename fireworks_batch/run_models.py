@@ -267,7 +267,7 @@ class RunReport:
             f"{self.succeeded} of {self.rows} rows succeeded",
             f"{self.failed} failed",
             f"{self.missing} are missing",
-            *([f"{self.skipped} bad rows were not sent"] if self.skipped else ()),
+            *([f"bad rows left out: {self.skipped}"] if self.skipped else ()),
             *self.remarks,
             *(f"rows were not sent again: {reason}" for reason in self.not_retried),
         ]

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-__all__ = ["compact", "percent", "rate", "shortened", "size", "visible"]
+__all__ = ["compact", "counted", "percent", "rate", "shortened", "size", "visible"]
 
 # What a terminal would obey instead of showing: names and messages come from a server.
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -40,6 +40,11 @@ def compact(number: int) -> str:
     )
     scaled = number / unit
     return f"{scaled:.1f}{letter}" if scaled < 99.95 else f"{scaled:.0f}{letter}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number of things: ``"1 job"``, ``"1,200 jobs"``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def percent(share: float | None) -> str:

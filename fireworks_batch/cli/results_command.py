@@ -9,7 +9,7 @@ import attrs
 
 from fireworks_batch.cli.displays import Words, shown
 from fireworks_batch.cli.exit_codes import ExitCode, code_of_job
-from fireworks_batch.cli.figures import visible
+from fireworks_batch.cli.figures import counted, visible
 from fireworks_batch.cli.output import Output
 from fireworks_batch.cli.running import Options, Session, run
 from fireworks_batch.errors import ConfigurationError
@@ -137,7 +137,7 @@ def report_words(report: dict[str, Any], job: BatchInferenceJob) -> str:
         if job.is_success:
             return "no output: the job completed, but its output dataset is gone or is empty"
         return "no output: the job ended before any row was done"
-    words = [f"{report['succeeded']:,} rows succeeded", f"{report['failed']:,} failed"]
+    words = [f"{counted(report['succeeded'], 'row')} succeeded", f"{report['failed']:,} failed"]
     kinds = {
         "missing_count": "are missing",
         "unreadable": "lines cannot be read",

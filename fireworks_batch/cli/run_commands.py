@@ -15,7 +15,7 @@ from fireworks_batch.cli.advice import come_back
 from fireworks_batch.cli.displays import Words, shown
 from fireworks_batch.cli.durations import parse_duration
 from fireworks_batch.cli.exit_codes import ExitCode
-from fireworks_batch.cli.figures import visible
+from fireworks_batch.cli.figures import counted, visible
 from fireworks_batch.cli.interrupts import InterruptedByUserError
 from fireworks_batch.cli.leaving import delete_and_tell, leave_jobs
 from fireworks_batch.cli.output import Output
@@ -109,7 +109,7 @@ def submit(options: Options, requests: Path, settings: Settings) -> ExitCode:
         if submission.adopted:
             output.talk(anew_hint(submission.adopted))
         if output.is_heard:
-            output.talk(f"{submission.rows:,} rows; to follow: {come_back(ids)[0]}")
+            output.talk(f"{counted(submission.rows, 'row')}; to follow: {come_back(ids)[0]}")
         return ExitCode.SUCCEEDED
 
     return run(options, work)

@@ -8,7 +8,7 @@ import attrs
 
 from fireworks_batch.cli.durations import brief
 from fireworks_batch.cli.exit_codes import ExitCode, code_of_state, worst
-from fireworks_batch.cli.figures import percent, rate, size
+from fireworks_batch.cli.figures import counted, percent, rate, size
 from fireworks_batch.models import to_dict
 from fireworks_batch.run_models import CheckReport, RunProgress, RunReport
 from fireworks_batch.submission import AdoptedJob
@@ -94,7 +94,7 @@ def report_lines(report: RunReport) -> list[str]:
     lines = [str(report)]
     lines += [f"rows sent again: {report.retried:,}"] if report.retried else []
     lines += [f"job {job.job_id} {job.state}: {job.reason}" for job in bad[:_SHOWN]]
-    lines += [f"and {len(bad) - _SHOWN} more jobs"] if len(bad) > _SHOWN else []
+    lines += [f"and {counted(len(bad) - _SHOWN, 'more job')}"] if len(bad) > _SHOWN else []
     return lines + adopted_lines(report.adopted)
 
 
@@ -126,8 +126,7 @@ def code_of_report(report: RunReport) -> ExitCode:
 
 def check_line(report: CheckReport) -> str:
     """Return what a check found, in words."""
-    jobs = f"{len(report.jobs)} job{'' if len(report.jobs) == 1 else 's'}"
-    good = f"{report.rows:,} good rows, {size(report.bytes)}, {jobs}"
-    bad = f"; {report.problem_count:,} bad rows" if report.problem_count else ""
-    blank = f"; {report.blank_lines:,} blank lines" if report.blank_lines else ""
-    return good + bad + blank
+    good = (counted(report.rows, "good row"), size(report.bytes), counted(len(report.jobs), "job"))
+    bad = f"; {counted(report.problem_count, 'bad row')}" if report.problem_count else ""
+    blank = f"; {counted(report.blank_lines, 'blank line')}" if report.blank_lines else ""
+    return ", ".join(good) + bad + blank

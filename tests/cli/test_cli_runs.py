@@ -12,17 +12,27 @@ from fireworks_batch.cli.exit_codes import ExitCode
 from fireworks_batch.cli.run_lines import (
     Pace,
     adopted_lines,
+    anew_hint,
+    check_line,
     code_of_report,
     progress_line,
     report_lines,
 )
-from fireworks_batch.run_models import JobReport, RunProgress, RunReport, RunStage
+from fireworks_batch.run_models import (
+    CheckReport,
+    JobPlan,
+    JobReport,
+    RunProgress,
+    RunReport,
+    RunStage,
+)
 from fireworks_batch.states import JobState
 from fireworks_batch.submission import AdoptedJob
 
 pytest_plugins = ["fireworks_batch.pytest_plugin"]
 
 MODEL = ("--model", "accounts/fireworks/models/demo-8b")
+PLAN = JobPlan(rows=1, bytes=80, first_line=1, last_line=1)
 
 
 def a_request(number, content=None):
@@ -226,7 +236,7 @@ def test_bad_rows_can_be_left_out(cli, bad_requests):
     """The others are run, and 6 says that not all were."""
     result = cli("run", str(bad_requests), *MODEL, "--skip-bad-rows")
     assert (result.code, len(result.lines)) == (6, 2)
-    assert "2 bad rows were not sent" in result.err
+    assert "bad rows left out: 2" in result.err
 
 
 def test_a_run_without_a_model_is_a_usage_error(cli, requests):
@@ -465,11 +475,40 @@ def test_progress_in_a_line():
     assert progress_line(progress(rows=0, stage=RunStage.CHECKING), Pace(), now=0.0) == "checking"
 
 
+@pytest.mark.parametrize(
+    ("report", "line"),
+    [
+        (
+            CheckReport(rows=1, bytes=80, jobs=(PLAN,), problem_count=1, blank_lines=1),
+            "1 good row, 80 B, 1 job; 1 bad row; 1 blank line",
+        ),
+        (
+            CheckReport(rows=1200, bytes=9600, jobs=(PLAN, PLAN), problem_count=2, blank_lines=3),
+            "1,200 good rows, 9.6 kB, 2 jobs; 2 bad rows; 3 blank lines",
+        ),
+        (CheckReport(rows=0, bytes=0, jobs=()), "0 good rows, 0 B, 0 jobs"),
+    ],
+)
+def test_a_check_in_a_line(report, line):
+    """What there is of each kind; of what is wrong only what there is."""
+    assert check_line(report) == line
+
+
 def a_report(succeeded=10, state="COMPLETED", reason="", **members):
     """A report of ten rows in one job."""
     job = JobReport(job_id="a-g0", state=JobState(state), rows=10, reason=reason)
     defaults = {"rows": 10, "succeeded": succeeded, "failed": 10 - succeeded, "missing": 0}
     return RunReport(**defaults | {"jobs": (job,)} | members)
+
+
+@pytest.mark.parametrize(
+    ("count", "more"), [(10, None), (11, "and 1 more job"), (12, "and 2 more jobs")]
+)
+def test_of_many_jobs_that_ended_badly_ten_are_named(count, more):
+    """The others are counted."""
+    job = JobReport(job_id="a-g0", state=JobState("FAILED"), rows=1, reason="INTERNAL: boo")
+    _, *lines = report_lines(a_report(jobs=(job,) * count))
+    assert lines == ["job a-g0 FAILED: INTERNAL: boo"] * 10 + ([more] if more else [])
 
 
 @pytest.mark.parametrize(
@@ -497,10 +536,22 @@ def test_one_job_that_had_ended_is_named():
     ]
 
 
+def test_several_jobs_that_had_ended_are_counted():
+    """By their states; to run rows anew that did not succeed, there is a second way."""
+    states = ("COMPLETED", "EXPIRED", "COMPLETED")
+    adopted = [AdoptedJob(job_id="a-g0", state=JobState(state), age=None) for state in states]
+    assert adopted_lines(adopted) == [
+        "3 jobs had ended before (2 COMPLETED, 1 EXPIRED): their results are not new"
+    ]
+    assert adopted_lines(adopted[:2])[0].startswith("2 jobs had ended before")
+    assert anew_hint(adopted) == "to run the same rows anew: another --name, or --again"
+    assert anew_hint(adopted[:1]) == "to run the same rows anew: another --name"
+
+
 def test_a_report_names_jobs_that_ended_badly():
     """With the reason."""
     report = a_report(succeeded=0, state="FAILED", reason="INTERNAL: boo", skipped=1200)
     assert report_lines(report) == [
-        "0 of 10 rows succeeded, 10 failed, 0 are missing, 1200 bad rows were not sent",
+        "0 of 10 rows succeeded, 10 failed, 0 are missing, bad rows left out: 1200",
         "job a-g0 FAILED: INTERNAL: boo",
     ]
