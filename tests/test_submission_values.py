@@ -159,6 +159,22 @@ def test_progress_has_a_percentage_when_rows_are_counted():
     assert 100.0 == attrs.evolve(progress, rows=10, rows_done=50).percent
 
 
+def test_progress_is_told_on_one_line():
+    """Whatever the number of jobs: their snapshots are not in it."""
+    progress = RunProgress(
+        stage=RunStage.RUNNING,
+        rows=10,
+        rows_done=5,
+        rows_failed=1,
+        jobs=500,
+        jobs_submitted=500,
+        jobs_ended=2,
+        under_way=("a-g0",) * 498,
+    )
+
+    assert "<RunProgress running, 5/10 rows, 1 failed, 2/500 jobs ended>" == repr(progress)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "text"),
     [
