@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import attrs
@@ -41,9 +42,19 @@ def come_back(job_ids: Sequence[str], connection: Sequence[str] = ()) -> tuple[s
     return shlex.join([_PROGRAM, "wait", *words]), shlex.join([_PROGRAM, "delete", *words])
 
 
-def advise(error: BaseException) -> Advice:
-    """Return what to say of an error; of one that nobody thought of, how to report it."""
-    for kind, say in _RULES:
+def advise(error: BaseException, connection: Sequence[str] = ()) -> Advice:
+    """Return what to say of an error; of one that nobody thought of, how to report it.
+
+    Args:
+        error: What went wrong.
+        connection: Options by which jobs are reached, for commands that can be pasted.
+    """
+    rules: tuple[_Rule, ...] = (
+        (errors.WaitError, partial(_wait, connection=connection)),
+        (errors.JobNotFinishedError, partial(_not_finished, connection=connection)),
+        *_RULES,
+    )
+    for kind, say in rules:
         if isinstance(error, kind):
             advice = say(error)
             return attrs.evolve(advice, problem=visible(advice.problem))
@@ -54,9 +65,9 @@ def advise(error: BaseException) -> Advice:
 # --- One rule a class, the narrow ones first ----------------------------------------------------
 
 
-def _wait(error: errors.WaitError) -> Advice:
+def _wait(error: errors.WaitError, connection: Sequence[str]) -> Advice:
     name = error.ref.job_id if error.ref else "the job"
-    again, stop = come_back([error.ref.job_id if error.ref else "JOB"])
+    again, stop = come_back([error.ref.job_id if error.ref else "JOB"], connection)
     last = error.last_snapshot
     seen = f"it was last seen {last.job.state}" if last else "it was never seen"
     lost = f"; the last look failed: {error.last_error}" if error.last_error else ""
@@ -167,8 +178,8 @@ def _configuration(error: errors.ConfigurationError) -> Advice:
     return Advice(text, hint)
 
 
-def _not_finished(error: errors.JobNotFinishedError) -> Advice:
-    again, _ = come_back([error.job.id])
+def _not_finished(error: errors.JobNotFinishedError, connection: Sequence[str]) -> Advice:
+    again, _ = come_back([error.job.id], connection)
     problem = f"job {error.job.id} has not ended: it is {error.job.state}"
     return Advice(problem, (f"wait for its end first: {again}",))
 
@@ -194,8 +205,6 @@ def _plain(error: BaseException) -> Advice:
 
 _Rule = tuple[type[BaseException], Callable[..., Advice]]
 _RULES: Final[tuple[_Rule, ...]] = (
-    (errors.WaitError, _wait),
-    (errors.JobNotFinishedError, _not_finished),
     (errors.AuthenticationError, _authentication),
     (errors.PermissionDeniedError, _permission),
     (errors.AccountSuspendedError, _suspended),

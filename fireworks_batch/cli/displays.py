@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import attrs
 
-from fireworks_batch.cli.advice import advise
 from fireworks_batch.cli.board import Board, Ending, Row
 from fireworks_batch.cli.lines import change_line, change_record, ending_record
 from fireworks_batch.cli.output import Output
@@ -56,7 +55,7 @@ class PlainLines:
     def end(self, ending: Ending) -> None:
         """Tell of an end that the last line does not tell."""
         if ending.error is not None:
-            self._output.advise(advise(ending.error))
+            self._output.explain(ending.error)
 
     async def keep_fresh(self, look: Callable[[], None]) -> None:
         """Do nothing: a line stays as it is."""
@@ -78,7 +77,7 @@ class JsonLines:
         """Write the end of a job, and what to do about one that nobody knows."""
         self._output.record(ending_record(ending))
         if ending.error is not None:
-            self._output.advise(advise(ending.error))
+            self._output.explain(ending.error)
 
     async def keep_fresh(self, look: Callable[[], None]) -> None:
         """Do nothing: what is written is written."""
@@ -98,7 +97,7 @@ class LiveTable:
     def end(self, ending: Ending) -> None:
         """Say above the table why nothing more can be known; the rest is in the table."""
         if ending.error is not None:
-            self._output.advise(advise(ending.error))
+            self._output.explain(ending.error)
 
     async def keep_fresh(self, look: Callable[[], None]) -> None:
         """Draw a frame four times a second."""

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from fireworks_batch.cli.advice import advise
 from fireworks_batch.cli.exit_codes import ExitCode, code_of_error, worst
 from fireworks_batch.cli.figures import visible
 from fireworks_batch.cli.lines import job_cells, job_details, job_fields, record
@@ -78,7 +77,7 @@ async def _delete_one(
         try:
             await session.client.jobs.delete(job, wait=wait)
         except NotFoundError as error:
-            output.advise(advise(error))
+            output.explain(error)
             return code_of_error(error)
         output.talk(f"{visible(job)} is {'gone' if wait else 'being deleted'}")
         return ExitCode.SUCCEEDED

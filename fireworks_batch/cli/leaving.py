@@ -26,7 +26,7 @@ def leave_jobs(
         state: What is known of the only one.
         again: The command to come back with; None for one that waits.
     """
-    wait, stop = come_back(job_ids, session.connection)
+    wait, stop = come_back(job_ids, session.output.connection)
     lines = [] if job_ids or not again else ["interrupted: there is no job yet"]
     if job_ids:
         runs = "run on" if len(job_ids) > 1 else "runs on"
@@ -61,7 +61,7 @@ async def delete_and_tell(session: Session, job_ids: Sequence[str]) -> None:
     for line in _what_became(job_ids, left):
         output.talk(line)
     if left:
-        output.talk(f"  to delete: {come_back([*left], session.connection)[1]}")
+        output.talk(f"  to delete: {come_back([*left], session.output.connection)[1]}")
 
 
 def _what_became(job_ids: Sequence[str], left: dict[str, str]) -> Iterator[str]:

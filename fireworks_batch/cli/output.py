@@ -5,11 +5,11 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from fireworks_batch.cli.advice import Advice
+from fireworks_batch.cli.advice import advise
 from fireworks_batch.cli.figures import visible
 
 if TYPE_CHECKING:
@@ -27,13 +27,16 @@ class ReaderLeftError(Exception):
 class Output:
     """Writes to the process's stdout and stderr; either may be closed, or no terminal."""
 
-    def __init__(self, *, as_json: bool, is_verbose: bool) -> None:
+    def __init__(self, *, as_json: bool, is_verbose: bool, connection: Sequence[str] = ()) -> None:
         """Take the streams as they are now.
 
         Args:
             as_json: Whether stdout gets JSON only.
             is_verbose: Whether the log is shown, which would tear a live display apart.
+            connection: Options that another command needs to get at the same account; what the
+                environment says stays.
         """
+        self.connection = tuple(connection)
         self.as_json = as_json
         self._stdout = _forgiving(sys.stdout)
         self._stderr = _forgiving(sys.stderr)
@@ -141,8 +144,9 @@ class Output:
             else:
                 self._speak(text, style)
 
-    def advise(self, advice: Advice) -> None:
+    def explain(self, error: BaseException) -> None:
         """Say what went wrong, and what to do."""
+        advice = advise(error, self.connection)
         self.talk(f"error: {advice.problem}", "bold red")
         for hint in advice.hints:
             self.talk(f"  {hint}")

@@ -109,7 +109,8 @@ def submit(options: Options, requests: Path, settings: Settings) -> ExitCode:
         if submission.adopted:
             output.talk(anew_hint(submission.adopted))
         if output.is_heard:
-            output.talk(f"{counted(submission.rows, 'row')}; to follow: {come_back(ids)[0]}")
+            follow, _ = come_back(ids, output.connection)
+            output.talk(f"{counted(submission.rows, 'row')}; to follow: {follow}")
         return ExitCode.SUCCEEDED
 
     return run(options, work)

@@ -12,7 +12,6 @@ from typing import Any, Final, Protocol
 import attrs
 
 from fireworks_batch import BatchClient, PollPolicy
-from fireworks_batch.cli.advice import advise
 from fireworks_batch.cli.exit_codes import ExitCode, code_of_error
 from fireworks_batch.cli.figures import visible
 from fireworks_batch.cli.interrupts import InterruptedByUserError, Interrupts
@@ -69,9 +68,6 @@ class Session:
     interrupts: Interrupts
     """The guard of what may be interrupted with more than a farewell."""
 
-    connection: tuple[str, ...] = ()
-    """Options that another command needs to get at the same account; the environment stays."""
-
 
 Work = Callable[[Session], Coroutine[Any, Any, ExitCode]]
 
@@ -91,7 +87,7 @@ def run(
         poll: Makes the client's poll policy from the default one.
         needs_key: Whether the command sends anything.
     """
-    output = Output(as_json=options.json, is_verbose=options.debug)
+    output = Output(as_json=options.json, is_verbose=options.debug, connection=_connection(options))
     try:
         interrupts = Interrupts()
         with _shown_log(output, interrupts, is_verbose=options.debug):
@@ -101,7 +97,6 @@ def run(
                     lambda: _client(options, poll, needs_key=needs_key),
                     output=output,
                     interrupts=interrupts,
-                    connection=_connection(options),
                 )
             )
     except ReaderLeftError:
@@ -113,7 +108,7 @@ def run(
         error = _single(exc)
         if options.debug:
             output.talk("".join(traceback.format_exception(error)).rstrip())
-        output.advise(advise(error))
+        output.explain(error)
         return code_of_error(error)
 
 

@@ -212,6 +212,17 @@ def test_a_wait_gives_up_after_its_timeout(cli, server):
     assert result.fields[0][:2] == ["nightly", "RUNNING"]
 
 
+@pytest.mark.parametrize("command", [("wait", "--timeout", "0.05"), ("results",)])
+def test_a_command_to_come_back_with_reaches_the_same_account(cli, server, monkeypatch, command):
+    """It has the options that were needed, and not those that the environment says."""
+    server.script_job("nightly", phases=["RUNNING"])
+    monkeypatch.delenv("FIREWORKS_ACCOUNT_ID")
+    name, *options = command
+    result = cli(name, "nightly", *options, "--account", server.account_id)
+    again = f": fireworks-batch wait nightly --account {server.account_id}\n"
+    assert again in result.err
+
+
 def test_a_wait_gives_up_on_a_job_that_stands_still(cli, server):
     """A model that cannot serve batch jobs leaves them PENDING."""
     server.script_job("nightly", phases=["PENDING"], window_seconds=10**7)
