@@ -3,7 +3,6 @@
 import asyncio
 import inspect
 import os
-import resource
 from collections.abc import AsyncIterator, Mapping
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -110,6 +109,8 @@ def full_disk():
 
     It has to be over when the test is: pytest itself may be writing into a large file.
     """
+
+    resource = pytest.importorskip("resource", reason="only POSIX limits the size of files")
 
     @contextmanager
     def limited(size):
