@@ -109,7 +109,6 @@ def full_disk():
 
     It has to be over when the test is: pytest itself may be writing into a large file.
     """
-
     resource = pytest.importorskip("resource", reason="only POSIX limits the size of files")
 
     @contextmanager
