@@ -11,7 +11,7 @@ import orjson
 
 from fireworks_batch.absence import if_there
 from fireworks_batch.datasets import Datasets
-from fireworks_batch.input_files import open_lines, read_blocks
+from fireworks_batch.input_files import ShardFile, open_lines, read_blocks
 from fireworks_batch.input_rows import plain_ids
 from fireworks_batch.jobs import Jobs
 from fireworks_batch.local_io import off_loop, reported
@@ -19,7 +19,6 @@ from fireworks_batch.models import BatchInferenceJob
 from fireworks_batch.reporting import Ended
 from fireworks_batch.result_index import Kind, ResultIndex, Tally
 from fireworks_batch.rows import read_row
-from fireworks_batch.states import JobState
 from fireworks_batch.submission import SubmittedJob
 
 __all__ = ["Collector", "Selection"]
@@ -129,7 +128,7 @@ class Collector:
         directory = self._directory / f"job-{number}"
         download = partial(self._datasets.download, job.output_dataset_id, directory)
         paths = await if_there(download())
-        if paths is None and job.state != JobState.FAILED:
+        if paths is None:
             # Rows were paid for, and nobody says how soon after a job's end its output is there.
             await self._pause()
             paths = await if_there(download())
@@ -146,10 +145,19 @@ class Collector:
 
     # --- The index --------------------------------------------------------------------------------
 
-    async def expect(self, files: Sequence[Path]) -> None:
-        """Tell the index which rows there are to be, from files of good rows, in their order."""
-        for path in files:
-            await self._in_steps(self._expect_file(path))
+    async def expect(self, files: Sequence[ShardFile]) -> None:
+        """Tell the index which rows there are to be: those that were checked, in their order.
+
+        Raises:
+            ConfigurationError: A file is not what was checked.
+        """
+        try:
+            for file in files:
+                await self._in_steps(self._expect_file(file.path))
+        except (LookupError, TypeError, ValueError):
+            await off_loop(_check_unchanged, files)  # a row that was good is none any more
+            raise
+        await off_loop(_check_unchanged, files)
 
     def _expect_file(self, path: Path) -> Iterator[None]:
         with open_lines(path) as file:
@@ -225,6 +233,11 @@ class Collector:
         done = object()
         while await off_loop(lambda: next(steps, done)) is not done:
             pass
+
+
+def _check_unchanged(files: Sequence[ShardFile]) -> None:
+    for file in files:
+        file.check_unchanged()
 
 
 def _read(line: bytes) -> tuple[str, Kind] | None:

@@ -106,6 +106,14 @@ class Found:
     has_output: bool
     """Whether there are rows to be collected."""
 
+    @property
+    def has_lost_rows(self) -> bool:
+        """Whether it has done rows, and they are not there: it was not deleted itself."""
+        if self.standing is Standing.FAILED:
+            return not self.has_output and _may_have_had_rows(self.job)
+        ended = self.job.is_success or self.job.state in UNFINISHED
+        return ended and self.standing is Standing.VANISHED
+
 
 @attrs.frozen
 class Create:
@@ -115,7 +123,11 @@ class Create:
     """Which."""
 
     continued_from: BatchInferenceJob | None = None
-    """The job whose unfinished rows are run; all rows if None."""
+    """The job whose unfinished rows are run, by the server's own account."""
+
+    rest_after: Found | None = None
+    """The job that ended last; only rows are run that neither it nor those before have answered,
+    by their results. All rows are if this and the other are None."""
 
 
 @attrs.frozen
@@ -193,4 +205,9 @@ def decide(generation: int, found: Found | None, trail: Trail, on_previous: OnPr
 def _free(generation: int, trail: Trail, on_previous: OnPrevious) -> Step:
     if trail.ended_badly is not None and on_previous is OnPrevious.ADOPT:
         return Adopt(trail.ended_badly)
-    return Create(generation, trail.unfinished.job if trail.unfinished else None)
+    if not trail.with_rows:
+        return Create(generation)
+    if trail.unfinished is not None and trail.unfinished.job == trail.with_rows[-1]:
+        return Create(generation, trail.unfinished.job)
+    # Nobody says whether a job that FAILED can be continued, and one before it lacks its rows.
+    return Create(generation, rest_after=trail.ended_badly)

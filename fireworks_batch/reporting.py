@@ -13,7 +13,7 @@ from fireworks_batch.result_index import Tally
 from fireworks_batch.run_models import JobReport, RunReport
 from fireworks_batch.submission import AdoptedJob, SubmittedJob
 
-__all__ = ["Ended", "jobs_gone", "run_report"]
+__all__ = ["Ended", "inputs_of", "jobs_gone", "run_report"]
 
 
 @attrs.frozen(kw_only=True)
@@ -34,6 +34,27 @@ class Ended:
 
     is_retry: bool = False
     """Whether its rows are those that did not come the first time."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its input is all of the rows, and not the rest that those before have left."""
+        given = _dataset_id(self.job)
+        return given in {"", self.submitted.dataset_id} and not self.job.continued_from_job_name
+
+
+def inputs_of(ends: Iterable[Ended]) -> set[str]:
+    """Return the ids of the datasets that jobs, and those that they continue, were made of."""
+    ids: set[str] = set()
+    for end in ends:
+        ids.add(end.submitted.dataset_id)
+        # What the server makes for a job that it continues is not ours.
+        if not end.is_whole and not end.job.continued_from_job_name:
+            ids.add(_dataset_id(end.job))
+    return ids
+
+
+def _dataset_id(job: BatchInferenceJob) -> str:
+    return job.input_dataset_id.rpartition("/")[2]
 
 
 def _job_report(ended: Ended) -> JobReport:
@@ -56,7 +77,7 @@ def _lines(said: str, ended: Ended) -> str:
         return f"{submitted.rows} rows that were sent again"
     first, last = submitted.first_line, submitted.last_line
     where = f"lines {first} to {last} of the requests"
-    named = re.search(r"\.jsonl:(\d+)", said)
+    named = re.search(r"\.jsonl:(\d+)", said) if ended.is_whole else None
     if named is None or not 1 <= int(named[1]) <= submitted.rows:
         return where
     # Lines without a row were left out; where there are none, lines can be counted on.

@@ -124,8 +124,9 @@ class RunMethods:
             on_bad_row: ``"raise"``, or ``"skip"`` to leave bad rows out, with a warning.
 
             on_previous: What becomes of jobs of the same rows that ended badly before:
-                ``"adopt"`` takes them as they are, ``"new"`` runs them again, of EXPIRED and
-                EARLY_STOPPED ones only the rest.
+                ``"adopt"`` takes them as they are, ``"new"`` runs the rest again: EXPIRED and
+                EARLY_STOPPED ones are continued; of others the results are fetched, and rows
+                without a response are sent.
 
         Returns:
             What the server was given; `collect` takes it, in another process too.

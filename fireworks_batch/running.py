@@ -37,9 +37,10 @@ from fireworks_batch.output_files import check_targets
 from fireworks_batch.persisting import Persistence
 from fireworks_batch.preparing import Prepared
 from fireworks_batch.progress import JobSnapshot
-from fireworks_batch.reporting import Ended, run_report
+from fireworks_batch.reporting import Ended, inputs_of, run_report
 from fireworks_batch.request_source import Requests
 from fireworks_batch.resending import Resending, Work
+from fireworks_batch.rest_rows import open_rest
 from fireworks_batch.result_index import Kind, ResultIndex
 from fireworks_batch.run_input import look_at, workspace
 from fireworks_batch.run_models import RunStage, input_error
@@ -73,6 +74,7 @@ class Run:
             services.jobs,
             services.datasets,
             services.upload,
+            partial(open_rest, self._collector),
             wall=services.wall,
             pause=self._grace,
             on_job=self._begin,
@@ -106,7 +108,7 @@ class Run:
         self._check_refs(submission)
         async with workspace(keep=True) as directory, self._collector(directory) as collector:
             if requests is not None:
-                await _expect(collector, await self._same_rows(requests, submission, directory))
+                await collector.expect(await self._same_rows(requests, submission, directory))
             self._board.enter(RunStage.RUNNING, rows=submission.rows, jobs=len(submission.jobs))
             ends = await all_of(
                 partial(self._follow, collector, submitted, None, shard=number)
@@ -125,7 +127,7 @@ class Run:
         ):
             prepared = await self._prepare(requests, template.rules, directory)
             # Before the jobs run: in the hours of a run somebody may write the file anew.
-            await _expect(collector, prepared.shards)
+            await collector.expect(prepared.shards)
             terms = self._terms(template, await self._account_id())
             shards = shards_of(prepared.shards)
             self._board.enter(RunStage.RUNNING, rows=prepared.rows, jobs=len(shards))
@@ -356,9 +358,10 @@ class Run:
     async def _clean(self, ends: Sequence[Ended]) -> list[str]:
         """Delete the inputs, now that all results are here; what cannot be deleted is named."""
         # The rest of an unfinished job can be continued, on its input, unless that was done.
-        kept = {end.submitted.dataset_id for end in ends if end.job.state in UNFINISHED}
-        kept -= {end.submitted.dataset_id for end in ends if end.job.is_success}
-        datasets = {end.submitted.dataset_id for end in ends} - kept
+        done = {end.submitted.dataset_id for end in ends if end.job.is_success}
+        left_over = [end for end in ends if end.submitted.dataset_id not in done]
+        kept = inputs_of(end for end in left_over if end.job.state in UNFINISHED)
+        datasets = inputs_of(ends) - kept
         left: list[str] = []
 
         async def delete(dataset_id: str) -> None:
@@ -370,21 +373,6 @@ class Run:
 
         await all_of(partial(delete, dataset_id) for dataset_id in sorted(datasets))
         return left
-
-
-async def _expect(collector: Collector, files: Sequence[ShardFile]) -> None:
-    """Tell a collector which rows there are to be: those that were checked."""
-
-    def check_unchanged() -> None:
-        for file in files:
-            file.check_unchanged()
-
-    try:
-        await collector.expect([file.path for file in files])
-    except (LookupError, TypeError, ValueError):
-        await off_loop(check_unchanged)  # a row that was good is none any more
-        raise
-    await off_loop(check_unchanged)
 
 
 def _adopted(sent: Iterable[ShardSubmission]) -> tuple[AdoptedJob, ...]:

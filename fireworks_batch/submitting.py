@@ -7,6 +7,7 @@ rows, so that the same call after a crash, or at the same time in another proces
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -24,7 +25,6 @@ from fireworks_batch.errors import (
 )
 from fireworks_batch.generations import (
     MOST_GENERATIONS,
-    UNFINISHED,
     Adopt,
     AwaitDeletion,
     Create,
@@ -46,7 +46,7 @@ from fireworks_batch.sources import Source
 from fireworks_batch.submission import AdoptedJob, SubmittedJob
 from fireworks_batch.uploading import UploadTerms
 
-__all__ = ["JobTerms", "ShardSubmission", "Submitter"]
+__all__ = ["JobTerms", "OpenRest", "ShardSubmission", "Submitter"]
 
 _log = logging.getLogger("fireworks_batch.run")
 _UPLOADS = 4
@@ -83,6 +83,23 @@ class ShardSubmission:
     """Set if it had ended before."""
 
 
+class OpenRest(Protocol):
+    """Opens the rows of a job that have no response yet."""
+
+    def __call__(
+        self, shard: ShardFile, before: SubmittedJob, last: BatchInferenceJob, limits: Limits
+    ) -> AbstractAsyncContextManager[ShardFile | None]:
+        """Return a file of them that is there for the time of the block; None if there are none.
+
+        Args:
+            shard: All rows of the job.
+            before: The jobs that may have answered them.
+            last: The newest of those.
+            limits: What one job takes.
+        """
+        ...
+
+
 class OnJob(Protocol):
     """Is told of a job by its id."""
 
@@ -98,6 +115,7 @@ class Submitter:
         jobs: Jobs,
         datasets: Datasets,
         upload: Callable[[Source, UploadTerms], Awaitable[Dataset]],
+        rest: OpenRest,
         *,
         wall: Callable[[], datetime],
         pause: Callable[[], Awaitable[object]],
@@ -110,6 +128,7 @@ class Submitter:
             jobs: The account's jobs.
             datasets: The account's datasets.
             upload: Uploads a dataset on terms, and waits until it is READY.
+            rest: Opens the rows that jobs before have not answered.
             wall: Returns the time of day, aware, in UTC.
             pause: Sleeps for the time after which what is still not found is not there.
             on_job: Told of each job that is about to be created, or is there.
@@ -118,6 +137,7 @@ class Submitter:
         self._jobs = jobs
         self._datasets = datasets
         self._upload_on_terms = upload
+        self._rest = rest
         self._wall = wall
         self._pause = pause
         self._on_job = on_job
@@ -141,8 +161,10 @@ class Submitter:
             match decide(number, found, trail, terms.on_previous):
                 case Adopt(chosen):
                     return self._adopt(chosen, _submitted(chosen.job.id, base, shard, trail))
+                case Create(rest_after=Found() as last):
+                    return await self._run_rest(base, number, shard, terms, trail, last)
                 case Create(continued_from=continued_from):
-                    job = await self._create(base, number, shard, terms, continued_from)
+                    job = await self._run(base, number, shard, terms, continued_from)
                     return ShardSubmission(
                         submitted=_submitted(job.id, base, shard, trail), job=job
                     )
@@ -165,7 +187,7 @@ class Submitter:
         found = await self._look_at(base, number)
         if found is None and (later := await self._look_at(base, number + 1)) is not None:
             number, found = number + 1, later
-        if found is not None and _has_lost_rows(found):
+        if found is not None and found.has_lost_rows:
             # Its rows would be paid for once more: nobody says how soon an output is to be seen.
             await self._pause()
             found = await self._look_at(base, number)
@@ -178,7 +200,7 @@ class Submitter:
         job, error = looked
         has_output = job.may_have_results and await self._exists(job.output_dataset_id)
         found = Found(number, job, standing(job, has_output=has_output), has_output)
-        if error is not None and _has_lost_rows(found):
+        if error is not None and found.has_lost_rows:
             raise error  # the output's name may be what cannot be read
         return found
 
@@ -204,7 +226,9 @@ class Submitter:
 
     # --- Adopting ---------------------------------------------------------------------------------
 
-    def _adopt(self, found: Found, submitted: SubmittedJob) -> ShardSubmission:
+    def _adopt(
+        self, found: Found, submitted: SubmittedJob, *, has_rest: bool = True
+    ) -> ShardSubmission:
         job = found.job
         if not job.is_terminal:
             self._on_job(job.id, is_there=True)
@@ -217,14 +241,16 @@ class Submitter:
             job.id,
             job.state,
             "at an unknown time" if adopted.age is None else f"{adopted.age:.0f} s ago",
-            "" if found.standing is Standing.COMPLETED else ", or on_previous='new'",
+            ", or on_previous='new'"
+            if has_rest and found.standing is not Standing.COMPLETED
+            else "",
             extra={"fireworks_job": job.name, "fireworks_state": str(job.state)},
         )
         return ShardSubmission(submitted=submitted, job=job, adopted=adopted)
 
     # --- Creating ---------------------------------------------------------------------------------
 
-    async def _create(
+    async def _run(
         self,
         base: str,
         number: int,
@@ -232,15 +258,32 @@ class Submitter:
         terms: JobTerms,
         continued_from: BatchInferenceJob | None,
     ) -> BatchInferenceJob:
-        job_id = generation(base, number)
-        arguments: dict[str, Any] = {**terms.arguments, "job_id": job_id}
-        if continued_from is None:
-            arguments["input_dataset"] = await self._upload(shard, _dataset_id(base), terms.limits)
+        if continued_from is not None:
+            source: dict[str, Any] = {"continued_from": continued_from}
         else:
-            arguments["continued_from"] = continued_from
+            source = {"input_dataset": await self._upload(shard, _dataset_id(base), terms.limits)}
+        return await self._create(generation(base, number), {**terms.arguments, **source})
+
+    async def _run_rest(
+        self, base: str, number: int, shard: ShardFile, terms: JobTerms, trail: Trail, last: Found
+    ) -> ShardSubmission:
+        """Create a job of the rows that no job before has answered, if there are any."""
+        before = _submitted(last.job.id, base, shard, trail)
+        async with self._rest(shard, before, last.job, terms.limits) as rest:
+            if rest is None:
+                return self._adopt(last, before, has_rest=False)
+            job_id = generation(base, number)
+            _log.info("job %r runs %d of %d rows: the others came", job_id, rest.rows, shard.rows)
+            # Another content, so another dataset: the id says what is in it.
+            dataset_id = _dataset_id(terms.key.base(rest.sha256))
+            source = {"input_dataset": await self._upload(rest, dataset_id, terms.limits)}
+        job = await self._create(job_id, {**terms.arguments, **source})
+        return ShardSubmission(submitted=_submitted(job.id, base, shard, trail), job=job)
+
+    async def _create(self, job_id: str, arguments: Mapping[str, Any]) -> BatchInferenceJob:
         self._on_job(job_id, is_there=False)
         try:
-            job = await self._jobs.create(**arguments)
+            job = await self._jobs.create(**arguments, job_id=job_id)
         except APIStatusError as error:
             if error.status < 500 and not error.lost_before:
                 self._on_refusal(job_id)
@@ -262,12 +305,6 @@ class Submitter:
             )
             await self._upload_on_terms(shard.path, terms)
         return dataset_id
-
-
-def _has_lost_rows(found: Found) -> bool:
-    """Whether a job has done rows, and its output is not there: it was not deleted itself."""
-    ended = found.job.is_success or found.job.state in UNFINISHED
-    return ended and found.standing is Standing.VANISHED
 
 
 def _dataset_id(base: str) -> str:

@@ -32,9 +32,17 @@ def found(state="COMPLETED", number=0, *, has_output=True, processed=5) -> Found
 
 
 def walk(*states, on_previous):
-    """Go through generations until something is to be done; the last one is free."""
+    """Go through generations until something is to be done; the last one is free.
+
+    A state in lower case is that of a job that has done no row.
+    """
     trail = Trail()
-    jobs = [found(state, number) for number, state in enumerate(states)]
+    jobs = [
+        found(
+            state.upper(), number, processed=5 if state.isupper() else 0, has_output=state.isupper()
+        )
+        for number, state in enumerate(states)
+    ]
     for number, job in enumerate([*jobs, None]):
         step = decide(number, job, trail, on_previous)
         if not isinstance(step, LookOn):
@@ -108,12 +116,55 @@ def test_bad_end_is_adopted_by_default(state):
     assert Adopt(found(state)) == step
 
 
-@pytest.mark.parametrize("state", ["FAILED", "CANCELLED"])
+@pytest.mark.parametrize("state", ["failed", "cancelled", "expired"])
 def test_failed_job_is_made_anew_when_asked_for(state):
-    """`new` runs all rows of a failed job, under the next id."""
+    """`new` runs all rows of a job that failed before it had done any, under the next id."""
     step, _ = walk(state, state, on_previous=NEW)
 
     assert Create(2) == step
+
+
+@pytest.mark.parametrize(
+    "states",
+    [
+        ["FAILED"],
+        ["CANCELLED"],
+        ["ARCHIVED"],
+        ["EXPIRED", "FAILED"],
+        ["FAILED", "failed"],
+        ["FAILED", "expired"],
+        ["FAILED", "DELETED"],
+        ["EXPIRED", "FAILED", "failed"],
+    ],
+)
+def test_rows_that_a_failed_job_has_done_are_not_run_again(states):
+    """`new` runs the rest alone: whether such a job can be continued is not known."""
+    step, trail = walk(*states, on_previous=NEW)
+
+    assert Create(len(states), rest_after=trail.ended_badly) == step
+    assert sum(state.isupper() and state != "DELETED" for state in states) == len(trail.with_rows)
+
+
+def test_rest_that_was_not_finished_is_continued():
+    """A job of the rest that expired is like any other: the server knows what is left of it."""
+    step, _ = walk("FAILED", "EXPIRED", on_previous=NEW)
+
+    assert Create(2, found("EXPIRED", 1).job) == step
+
+
+@pytest.mark.parametrize("state", JobState)
+def test_rows_that_were_done_and_are_not_there_are_lost(state):
+    """Only of a job that has ended, and was not deleted: of others there is nothing to look for."""
+    ended = {"COMPLETED", "EXPIRED", "EARLY_STOPPED", "FAILED", "CANCELLED"}
+
+    assert (str(state) in ended) is found(str(state), has_output=False).has_lost_rows
+    assert not found(str(state)).has_lost_rows
+
+
+@pytest.mark.parametrize("state", ["FAILED", "CANCELLED", "EXPIRED"])
+def test_job_without_a_row_has_lost_none(state):
+    """Its output was never there."""
+    assert not found(state, has_output=False, processed=0).has_lost_rows
 
 
 @pytest.mark.parametrize("state", ["EXPIRED", "EARLY_STOPPED"])
@@ -126,8 +177,8 @@ def test_unfinished_job_is_continued_when_asked_for(state):
 
 
 def test_failed_continuation_is_tried_again_from_the_same_job():
-    """Rows that were paid for are not run again because a continuation failed."""
-    step, _ = walk("EXPIRED", "FAILED", on_previous=NEW)
+    """Rows that were paid for are not run again because a continuation failed before it began."""
+    step, _ = walk("EXPIRED", "failed", on_previous=NEW)
 
     assert Create(2, found("EXPIRED").job) == step
 

@@ -1024,6 +1024,176 @@ async def test_expired_job_is_continued_on_request(client, emulator, requests):
     assert 2 == len(creations(emulator))
 
 
+@pytest.mark.parametrize(
+    "ends",
+    [["FAILED"], ["CANCELLED"], ["EXPIRED", "FAILED"], ["FAILED", "EXPIRED"], ["FAILED", "FAILED"]],
+)
+async def test_rows_that_a_failed_job_has_done_are_not_paid_for_twice(ends):
+    """With on_previous="new" only those run that no job before has answered, however it ended."""
+    tries = Counter()
+
+    def counted(custom_id, body):
+        tries[custom_id] += 1
+        return answer(custom_id, body)
+
+    rows = [mapping(each) for each in IDS]
+    async with Emulator(speed=6000, responder=counted) as emulator, connect(emulator) as client:
+        for end in ends:
+            emulator.script_jobs(phases=["RUNNING", end])
+        for number, _ in enumerate(ends, 1):
+            async with await client.run(rows, model=MODEL, on_previous="new") as result:
+                assert 0 < result.report.succeeded == len(tries) < 30
+            assert number == len(creations(emulator))
+        for _ in range(2):  # a repeated call finds all of it
+            async with await client.run(rows, model=MODEL, on_previous="new") as result:
+                assert IDS == await ids_of(result)
+                assert result.report.adds_up
+        submission = await client.submit(rows, model=MODEL)
+        async with await client.collect(submission) as result:
+            assert result.report.is_complete
+
+        assert len(ends) + 1 == len(creations(emulator))
+        assert [*ends, "COMPLETED"] == [str(job.state) for job in result.report.jobs]
+    assert dict.fromkeys(IDS, 1) == tries
+
+
+async def test_rest_of_a_failed_job_is_submitted_alone(client, emulator, requests, caplog):
+    """Also by submit, which fetches what came; two calls at once make one job of the same rest."""
+    emulator.script_jobs(phases=["RUNNING", "FAILED"])
+    async with await client.run(requests, model=MODEL) as first:
+        left = [each async for each in first.missing_ids()]
+    with caplog.at_level(logging.INFO, "fireworks_batch.run"):
+        one, other = await asyncio.gather(
+            *(client.submit(requests, model=MODEL, on_previous="new") for _ in range(2))
+        )
+    job = await client.jobs.get(one.refs[0])
+    await client.jobs.wait_until_terminal(job)
+    async with client.results(job) as rows:
+        ran = {row.custom_id async for row in rows}
+
+    assert one == other
+    assert 30 == one.rows
+    assert one.jobs[0].job_id.endswith("-g1")
+    assert set(left) == ran
+    assert f"job {job.id!r} runs {len(left)} of 30 rows: the others came" in caplog.text
+    assert 2 == len(set(creations(emulator)))
+
+
+async def test_rest_that_was_uploaded_is_found_after_a_crash(client, emulator, requests):
+    """Its dataset's id is made of the rows that are in it: it is not sent again."""
+    emulator.script_jobs(phases=["RUNNING", "FAILED"])
+    result = await client.run(requests, model=MODEL)
+    await result.aclose()
+    emulator.add_fault("status", status=400, method="POST", path="*/batchInferenceJobs", times=1)
+    with pytest.raises(BadRequestError):
+        await client.submit(requests, model=MODEL, on_previous="new")
+    async with await client.run(requests, model=MODEL, on_previous="new") as result:
+        assert IDS == await ids_of(result)
+
+    assert 2 == len(sent(emulator, "POST", ":upload"))
+    assert 2 == len(creations(emulator))
+
+
+async def test_failed_rows_are_in_the_rest():
+    """As with a job that is continued: what has no response runs again, and nothing else."""
+    rows = [mapping("a", "fail 400"), mapping("b", "fail 503"), mapping("c")]
+    async with (
+        Emulator(speed=6000, responder=answer, assume={"some_rows_failed": "FAILED"}) as emulator,
+        connect(emulator) as client,
+    ):
+        async with await client.run(rows, model=MODEL, on_previous="new") as first:
+            assert (1, 2) == (first.report.succeeded, first.report.failed)
+        async with await client.run(rows, model=MODEL, on_previous="new") as second:
+            job = await client.jobs.get(second.submission.refs[0])
+
+        assert 2 == job.job_progress.total
+        assert 2 == len(creations(emulator))
+
+
+async def test_failed_job_with_all_rows_is_not_run_again(client, emulator, requests, caplog):
+    """It failed when all was done: there is no rest, and nothing to be had by another try."""
+    emulator.script_jobs(phases=["RUNNING", "FAILED"])
+    async with await client.run(requests, model=MODEL) as first:
+        (ref,) = first.submission.refs
+    output = (await client.jobs.get(ref)).output_dataset_id.rpartition("/")[2]
+    rows = [{"custom_id": each, "response": {"choices": [{}]}} for each in IDS]
+    content = b"".join(orjson.dumps(row) + b"\n" for row in rows)
+    emulator.replace_file(output, "BIJOutputSet.jsonl", content)
+    caplog.clear()
+    async with await client.run(requests, model=MODEL, on_previous="new") as result:
+        assert IDS == await ids_of(result)
+        assert ["FAILED"] == [str(job.state) for job in result.report.jobs]
+
+    assert 1 == len(creations(emulator))
+    assert "adopted, not run again" in caplog.text
+    assert "on_previous" not in caplog.text
+
+
+async def test_output_of_a_failed_job_that_is_not_seen_at_first_is_not_lost(
+    client, emulator, requests
+):
+    """It may be there a moment later, when the job has ended and when the next call looks."""
+    emulator.script_jobs(phases=["RUNNING", "FAILED"])
+    emulator.add_fault("status", status=404, path="*:getDownloadEndpoint", times=1)
+    async with await client.run(requests, model=MODEL) as first:
+        done = first.report.succeeded
+        (ref,) = first.submission.refs
+    output = (await client.jobs.get(ref)).output_dataset_id
+    emulator.add_fault("status", status=404, method="GET", path=f"*/{output}", times=1)
+    async with await client.run(requests, model=MODEL, on_previous="new") as second:
+        assert second.report.is_complete
+        job = await client.jobs.get(second.submission.refs[0])
+
+    assert 0 < done < 30
+    assert 30 - done == job.job_progress.total
+
+
+async def test_failed_job_that_left_nothing_runs_again_as_a_whole(requests):
+    """Whether a job that FAILED while it ran leaves rows is not known: without, all run."""
+    async with (
+        Emulator(speed=6000, responder=answer, assume={"failed_job_output": "none"}) as emulator,
+        connect(emulator) as client,
+    ):
+        emulator.script_jobs(phases=["RUNNING", "FAILED"])
+        for _ in range(2):
+            result = await client.run(requests, model=MODEL, on_previous="new")
+            await result.aclose()
+        job = await client.jobs.get(result.submission.refs[0])
+
+        assert result.report.is_complete
+        assert 30 == job.job_progress.total
+        assert 1 == len(sent(emulator, "POST", ":upload"))
+
+
+async def test_line_of_the_rest_is_not_taken_for_one_of_the_requests(client, emulator, requests):
+    """The server counts in what it was given, which is not what the caller has."""
+    said = {"code": "INVALID_ARGUMENT", "message": "validation failed on x.jsonl:2: no"}
+    emulator.script_jobs(phases=["RUNNING", "FAILED"], status=said)
+    emulator.script_jobs(phases=["RUNNING", "FAILED"], status=said)
+    for _ in range(2):
+        async with await client.run(requests, model=MODEL, on_previous="new") as result:
+            reasons = [job.reason.rpartition(" (")[2] for job in result.report.jobs]
+
+    assert "lines 1 to 30 of the requests; it names line 2, or one near it)" == reasons[0]
+    assert "lines 1 to 30 of the requests)" == reasons[1]
+
+
+async def test_input_of_the_rest_is_deleted_too(client, emulator, requests):
+    """cleanup="datasets" is about all that was uploaded; what can be continued keeps its input."""
+    emulator.script_jobs(phases=["RUNNING", "FAILED"])
+    emulator.script_jobs(phases=["RUNNING", "EXPIRED"])
+    left = []
+    terms = {"model": MODEL, "on_previous": "new"}
+    for cleanup in ("keep", "datasets", "datasets"):
+        async with await client.run(requests, cleanup=cleanup, **terms) as result:
+            assert () == result.report.not_cleaned
+        datasets = [each.id async for each in client.datasets.list()]
+        left.append(sum(each.endswith("-g0") for each in datasets))
+
+    assert result.report.is_complete
+    assert [1, 2, 0] == left
+
+
 async def test_rows_of_a_failed_job_are_not_sent_again(client, emulator, requests):
     """A job that failed would fail again: its rows stay missing."""
     emulator.script_jobs(phases=["FAILED"])
