@@ -27,6 +27,7 @@ __all__ = [
     "content_id",
     "file_name",
     "next_step",
+    "storage_name",
     "uploaded_by_another",
 ]
 
@@ -70,6 +71,16 @@ def content_id(survey: Survey) -> str:
 def file_name(source: str, dataset_id: str) -> str:
     """Return the name of the file in the dataset: the source's own where it may be used."""
     return source if _FILE_NAME(source) else f"{dataset_id}.jsonl"
+
+
+def storage_name(source: str, claim: Claim) -> str:
+    """Return the name of the file in the dataset, if it goes to storage.
+
+    Whoever asks for an upload URL by another name takes the file of the one before out of the
+    dataset. So where several may upload the same content at once, all of them use one name.
+    """
+    is_shared = claim.is_content_id or claim.reuse
+    return f"{claim.dataset_id}.jsonl" if is_shared else file_name(source, claim.dataset_id)
 
 
 def check_digest(survey: Survey, sha256: str | None, source: str) -> None:

@@ -161,13 +161,14 @@ class Submitter:
             match decide(number, found, trail, terms.on_previous):
                 case Adopt(chosen):
                     return self._adopt(chosen, _submitted(chosen.job.id, base, shard, trail))
-                case Create(rest_after=Found() as last):
-                    return await self._run_rest(base, number, shard, terms, trail, last)
-                case Create(continued_from=continued_from):
-                    job = await self._run(base, number, shard, terms, continued_from)
-                    return ShardSubmission(
-                        submitted=_submitted(job.id, base, shard, trail), job=job
-                    )
+                case Create() as step:
+                    try:
+                        return await self._make(step, base, shard, terms, trail)
+                    except NotFoundError:
+                        # Whoever has run the same rows to their end meanwhile may have deleted
+                        # their input.
+                        if await self._look_at(base, step.generation) is None:
+                            raise
                 case AwaitDeletion(leaving):
                     await self._await_deletion(leaving.job)
                 case LookOn(number):
@@ -250,35 +251,27 @@ class Submitter:
 
     # --- Creating ---------------------------------------------------------------------------------
 
-    async def _run(
-        self,
-        base: str,
-        number: int,
-        shard: ShardFile,
-        terms: JobTerms,
-        continued_from: BatchInferenceJob | None,
-    ) -> BatchInferenceJob:
-        if continued_from is not None:
-            source: dict[str, Any] = {"continued_from": continued_from}
-        else:
-            source = {"input_dataset": await self._upload(shard, _dataset_id(base), terms.limits)}
-        return await self._create(generation(base, number), {**terms.arguments, **source})
-
-    async def _run_rest(
-        self, base: str, number: int, shard: ShardFile, terms: JobTerms, trail: Trail, last: Found
+    async def _make(
+        self, step: Create, base: str, shard: ShardFile, terms: JobTerms, trail: Trail
     ) -> ShardSubmission:
-        """Create a job of the rows that no job before has answered, if there are any."""
-        before = _submitted(last.job.id, base, shard, trail)
-        async with self._rest(shard, before, last.job, terms.limits) as rest:
-            if rest is None:
-                return self._adopt(last, before, has_rest=False)
-            job_id = generation(base, number)
-            _log.info("job %r runs %d of %d rows: the others came", job_id, rest.rows, shard.rows)
-            # Another content, so another dataset: the id says what is in it.
-            dataset_id = _dataset_id(terms.key.base(rest.sha256))
-            source = {"input_dataset": await self._upload(rest, dataset_id, terms.limits)}
+        """Create a job of all rows, or of those that are left."""
+        job_id, last = generation(base, step.generation), step.rest_after
+        source: dict[str, Any]
+        if last is not None:
+            before = _submitted(last.job.id, base, shard, trail)
+            async with self._rest(shard, before, last.job, terms.limits) as rest:
+                if rest is None:
+                    return self._adopt(last, before, has_rest=False)
+                _log.info("job %r runs %d of %d rows: the rest", job_id, rest.rows, shard.rows)
+                # Another content, so another dataset: the id says what is in it.
+                dataset_id = _dataset_id(terms.key.base(rest.sha256))
+                source = {"input_dataset": await self._upload(rest, dataset_id, terms)}
+        elif step.continued_from is not None:
+            source = {"continued_from": step.continued_from}
+        else:
+            source = {"input_dataset": await self._upload(shard, _dataset_id(base), terms)}
         job = await self._create(job_id, {**terms.arguments, **source})
-        return ShardSubmission(submitted=_submitted(job.id, base, shard, trail), job=job)
+        return ShardSubmission(submitted=_submitted(job_id, base, shard, trail), job=job)
 
     async def _create(self, job_id: str, arguments: Mapping[str, Any]) -> BatchInferenceJob:
         self._on_job(job_id, is_there=False)
@@ -291,7 +284,7 @@ class Submitter:
         self._on_job(job_id, is_there=True)
         return job
 
-    async def _upload(self, shard: ShardFile, dataset_id: str, limits: Limits) -> str:
+    async def _upload(self, shard: ShardFile, dataset_id: str, run: JobTerms) -> str:
         async with self._uploads:
             await off_loop(shard.check_unchanged)
             # The id says what the content is, so nothing else may become READY under it, not even
@@ -299,7 +292,7 @@ class Submitter:
             terms = UploadTerms(
                 dataset_id=dataset_id,
                 reuse=True,
-                limits=limits,
+                limits=run.limits,
                 on_progress=None,
                 sha256=shard.sha256,
             )

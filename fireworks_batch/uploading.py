@@ -167,10 +167,10 @@ class Upload:
         tally = Tally(self._terms.on_progress)
         tally.expect(file.name, survey.size)
         tell = partial(tally.set, file.name)
-        name = claiming.file_name(file.base_name, claim.dataset_id)
         try:
             is_small = survey.size <= self._terms.limits.max_upload_bytes
-            if not (is_small and await self._post(file, survey, claim, tell, name)):
+            if not (is_small and await self._post(file, survey, claim, tell)):
+                name = claiming.storage_name(file.base_name, claim)
                 await self._put(Content(file, survey, tell=tell), claim, name)
         except APIStatusError as error:
             # Refused since it is uploaded: by an attempt whose answer was lost, or by another
@@ -182,11 +182,11 @@ class Upload:
         tally.end(file.name, survey.size)
 
     async def _post(
-        self, file: SourceFile, survey: Survey, claim: Claim, tell: Callable[[int], None], name: str
+        self, file: SourceFile, survey: Survey, claim: Claim, tell: Callable[[int], None]
     ) -> bool:
         """Send it through the API, as a form; False if that is too large for the server."""
         boundary = secrets.token_hex(16)
-        head, tail = _form(boundary, name)
+        head, tail = _form(boundary, claiming.file_name(file.base_name, claim.dataset_id))
         content = Content(file, survey, tell=tell, head=head, tail=tail)
         path = calls.upload_path(self._account_id, claim.dataset_id)
         request = Request(method="POST", path=path, repeatable=True)

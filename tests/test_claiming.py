@@ -19,6 +19,7 @@ from fireworks_batch.claiming import (
     content_id,
     file_name,
     next_step,
+    storage_name,
 )
 from fireworks_batch.names import check_new_id
 from fireworks_batch.survey import Survey
@@ -66,6 +67,23 @@ def test_the_same_content_has_the_same_id():
 def test_the_file_keeps_its_name_where_the_server_takes_it(source, name):
     """Else it is named after the dataset."""
     assert file_name(source, "reviews") == name
+
+
+@pytest.mark.parametrize(
+    ("is_content_id", "reuse", "name"),
+    [
+        (False, False, "input.jsonl"),
+        (True, False, "reviews.jsonl"),
+        (False, True, "reviews.jsonl"),
+    ],
+)
+def test_what_several_may_upload_has_one_name_in_storage(is_content_id, reuse, name):
+    """To ask for an upload URL by another name would take the other's file out of the dataset."""
+    claim = Claim(
+        dataset_id="reviews", is_content_id=is_content_id, reuse=reuse, source="input.jsonl"
+    )
+
+    assert storage_name("input.jsonl", claim) == name
 
 
 @pytest.mark.parametrize(

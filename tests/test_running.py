@@ -497,6 +497,27 @@ async def test_two_calls_at_once_in_one_client_make_the_jobs_once(client, emulat
     assert 3 == len([job.id async for job in client.jobs.list()])
 
 
+@pytest.mark.parametrize("held", ["*Endpoint", "*.jsonl", "*:validateUpload"])
+@pytest.mark.parametrize("cleanup", ["keep", "datasets"])
+async def test_slow_call_finds_what_a_fast_one_has_done(
+    client, emulator, requests, tmp_path, held, cleanup
+):
+    """Another file of the same rows was uploaded, run, collected, and perhaps deleted meanwhile."""
+    limits, copy = Limits(max_upload_bytes=100), tmp_path / "copy.jsonl"
+    copy.write_bytes(requests.read_bytes())
+    emulator.add_fault("delay", path=held, seconds=0.3, times=1)
+    slow = asyncio.create_task(client.run(requests, model=MODEL, limits=limits))
+    while not any(each.fault for each in emulator.requests()):
+        await asyncio.sleep(0.001)
+    async with connect(emulator) as other:
+        fast = await other.run(copy, model=MODEL, limits=limits, cleanup=cleanup)
+    for result in (fast, await slow):
+        assert IDS == await ids_of(result)
+        await result.aclose()
+
+    assert 1 == len(creations(emulator))
+
+
 @pytest.mark.parametrize("path", ["*/datasets", "*:upload", "*/batchInferenceJobs"])
 async def test_lost_answer_to_a_write_makes_nothing_twice(client, emulator, requests, path):
     """The server does the work and the answer is lost: what it made is found, and used."""
@@ -1075,7 +1096,7 @@ async def test_rest_of_a_failed_job_is_submitted_alone(client, emulator, request
     assert 30 == one.rows
     assert one.jobs[0].job_id.endswith("-g1")
     assert set(left) == ran
-    assert f"job {job.id!r} runs {len(left)} of 30 rows: the others came" in caplog.text
+    assert f"job {job.id!r} runs {len(left)} of 30 rows: the rest" in caplog.text
     assert 2 == len(set(creations(emulator)))
 
 

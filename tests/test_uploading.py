@@ -509,6 +509,22 @@ async def test_two_uploads_of_the_same_content_meet(emulator, client):
     assert [dataset.id async for dataset in client.datasets.list()] == [tasks[0].result().id]
 
 
+async def test_two_files_of_the_same_content_meet(emulator, client, tmp_path):
+    """Whatever they are called: in storage they are one file, and neither takes the other away."""
+    emulator.add_fault("delay", seconds=0.002, times=None, probability=0.5)
+    paths = [tmp_path / f"input-{number}.jsonl" for number in range(6)]
+    for path in paths:
+        path.write_bytes(ROWS)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(client.datasets.upload(p, limits=TO_STORAGE)) for p in paths]
+    found = {task.result().id for task in tasks}
+    puts = {request.path for request in emulator.requests() if request.method == "PUT"}
+
+    assert {"READY"} == {task.result().state for task in tasks}
+    assert 1 == len(found) == len(puts)
+    assert puts.pop().endswith(f"/{found.pop()}.jsonl")
+
+
 @pytest.mark.parametrize("limits", [Limits(), TO_STORAGE])
 async def test_another_content_under_a_given_id_is_not_taken_for_ours(emulator, client, limits):
     """Somebody else was faster: it is told, with the ways out and what the server said."""
