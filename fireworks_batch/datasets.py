@@ -244,6 +244,7 @@ class Datasets:
             WaitTimeoutError: It is uploaded and was not READY within an hour.
             PollFailureError: It is uploaded, and looks at it failed for longer than the client's
                 ``failure_budget``.
+            NotFoundError: Somebody has deleted the dataset meanwhile.
             APIStatusError: The server refuses for another reason.
             TransportError: There was no usable answer, after the repeats of the retry policy.
             ResponseDecodeError: An answer of the API cannot be read.

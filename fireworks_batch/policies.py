@@ -106,7 +106,7 @@ class PollPolicy:
     """Seconds in states that nobody has heard of before the wait ends; None: no limit."""
 
     stall_after: float | None = _duration(None, _OPTIONAL_DURATION)
-    """Seconds without any visible change before the wait ends; None: no limit."""
+    """Seconds without any visible change before the wait for a job ends; None: no limit."""
 
 
 @attrs.frozen(kw_only=True)

@@ -24,6 +24,7 @@ from fireworks_batch.events import (
     Failed,
     Finished,
     GaveUp,
+    Gone,
     PollAt,
     Refused,
     Seen,
@@ -78,6 +79,10 @@ def looks(
     return look
 
 
+def _without_stalls(policy: PollPolicy) -> PollPolicy:
+    return attrs.evolve(policy, stall_after=None)
+
+
 @attrs.frozen(kw_only=True)
 class Settling(Generic[_T]):
     """One such wait: awaited once, by `run`. Cancelling it leaves nothing behind."""
@@ -88,8 +93,8 @@ class Settling(Generic[_T]):
     look: SettlingLook[_T]
     """Observes it."""
 
-    policy: PollPolicy
-    """When to look, and when to give up."""
+    policy: PollPolicy = attrs.field(converter=_without_stalls)
+    """When to look, and when to give up; its ``stall_after`` is about jobs."""
 
     timeout: float
     """Seconds for the whole wait."""
@@ -106,7 +111,7 @@ class Settling(Generic[_T]):
         Raises:
             WaitTimeoutError: The time ran out.
             PollFailureError: Looks failed for longer than the policy's ``failure_budget``.
-            FireworksBatchError: The server refuses for good.
+            FireworksBatchError: The server refuses for good, or it is there no more.
         """
         due = self.clock()
         state = polling.start(self.policy, now=due, timeout=self.timeout)
@@ -149,7 +154,7 @@ class Settling(Generic[_T]):
             case GaveUp(failures, _):
                 text = f"{failures} looks in a row failed while waiting for {self.subject}, {seen}"
                 return PollFailureError(text + lost, last_error=error)
-            case Refused() if error is not None:
+            case Refused() | Gone() if error is not None:
                 return error
             case _:
                 return WaitError(f"waiting for {self.subject} ended, {seen}{lost}")

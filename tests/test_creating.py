@@ -3,7 +3,6 @@
 import asyncio
 import logging
 
-import attrs
 import pytest
 
 from fireworks_batch import (
@@ -318,11 +317,11 @@ async def test_delete_of_nothing_says_so(client):
         await client.jobs.delete("nightly")
 
 
-async def test_delete_gives_up_waiting(emulator):
+async def test_delete_gives_up_waiting(emulator, monkeypatch):
     """A job that stays is reported, with the state it was last seen in."""
+    monkeypatch.setenv("FIREWORKS_BATCH_TIME_SCALE", "1e-5")
     emulator.script_job("nightly", phases=["RUNNING"])
     async with client_of(emulator) as client:
-        client.jobs._waits = attrs.evolve(client.jobs._waits, time_scale=1e-5)
         emulator.add_fault(
             "status",
             method="GET",
