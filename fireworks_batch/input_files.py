@@ -174,4 +174,5 @@ def _read(file: IO[bytes], size: int) -> bytes:
     try:
         return file.read(size)
     except (OSError, EOFError, zlib.error) as exc:
-        raise InputRowsError(f"cannot read the requests: {exc}") from None
+        name = str(getattr(file, "name", "the requests"))
+        raise InputRowsError(f"cannot read {name!r} to its end: {exc}") from None

@@ -183,7 +183,8 @@ class Scan:
         size, most = len(row.line) + 1, self._terms.limits.max_bytes
         if size <= most:
             return None
-        return RowProblem(number, row.custom_id, f"has {size} bytes; a job takes {most}")
+        reason = f"has {size} bytes; a job takes {most} (Limits.max_bytes)"
+        return RowProblem(number, row.custom_id, reason)
 
     def _check_twin(self, row: Row, number: int) -> RowProblem | None:
         if self._suspects is None or row.custom_id not in self._suspects:

@@ -6,6 +6,7 @@ from typing import Any, Final
 import attrs
 
 from fireworks_batch.creating import body_of
+from fireworks_batch.errors import ConfigurationError
 from fireworks_batch.input_rows import RowRules
 from fireworks_batch.job_draft import draft_job
 from fireworks_batch.run_ids import RunKey, check_run_name
@@ -64,6 +65,11 @@ def job_template(codec: Codec, *, name: object, arguments: Mapping[str, Any]) ->
         ConfigurationError: A value is malformed.
     """
     checked = check_run_name(name)
+    if not arguments.get("model"):
+        raise ConfigurationError(
+            "a run needs model=, as in 'accounts/fireworks/models/demo-8b', not "
+            f"{arguments.get('model')!r}"
+        )
     said = {key: value for key, value in arguments.items() if value is not None}
     if checked:
         said["display_name"] = checked[:_LONGEST_DISPLAY_NAME]

@@ -1640,6 +1640,16 @@ async def test_output_is_replaced_only_by_whole_results(client, emulator, reques
         assert IDS == ids_in(output)
 
 
+@pytest.mark.parametrize("model", [None, ""])
+async def test_run_without_a_model_is_told_what_it_needs(client, model):
+    """A run has no continued_from=, which would do for a job."""
+    with pytest.raises(ConfigurationError) as no:
+        await client.run([mapping("a")], model=model)
+
+    wanted = f"a run needs model=, as in '{MODEL}', not {model!r}"
+    assert wanted == str(no.value)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
