@@ -184,7 +184,7 @@ class RunMethods:
             on_progress: Called in the event loop with a `RunProgress` after each look.
 
             cleanup: ``"datasets"`` deletes the input datasets when all results are here, but for
-                jobs whose rest can be continued; outputs stay: a repeated call finds them.
+                rows that no job has completed; outputs stay: a repeated call finds them.
 
             timeout: Seconds for each job, above 0. By default as long as the job's own window,
                 and an hour. None: no limit.

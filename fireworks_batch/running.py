@@ -26,7 +26,7 @@ from fireworks_batch.errors import (
     JobGoneError,
     NotFoundError,
 )
-from fireworks_batch.generations import UNFINISHED, OnPrevious
+from fireworks_batch.generations import OnPrevious
 from fireworks_batch.http import is_refusal
 from fireworks_batch.input_files import ShardFile
 from fireworks_batch.input_rows import RowRules
@@ -357,11 +357,9 @@ class Run:
 
     async def _clean(self, ends: Sequence[Ended]) -> list[str]:
         """Delete the inputs, now that all results are here; what cannot be deleted is named."""
-        # The rest of an unfinished job can be continued, on its input, unless that was done.
-        done = {end.submitted.dataset_id for end in ends if end.job.is_success}
-        left_over = [end for end in ends if end.submitted.dataset_id not in done]
-        kept = inputs_of(end for end in left_over if end.job.state in UNFINISHED)
-        datasets = inputs_of(ends) - kept
+        # Of other rows a further job may run already, which another process has made.
+        done = {end.submitted.dataset_id for end in ends if end.job.is_success and end.has_rows}
+        datasets = inputs_of(end for end in ends if end.submitted.dataset_id in done)
         left: list[str] = []
 
         async def delete(dataset_id: str) -> None:

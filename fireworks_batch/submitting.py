@@ -18,7 +18,9 @@ from fireworks_batch.dataset_model import Dataset
 from fireworks_batch.datasets import Datasets
 from fireworks_batch.errors import (
     APIStatusError,
+    BadRequestError,
     ConfigurationError,
+    FireworksBatchError,
     JobGoneError,
     NotFoundError,
     ResponseDecodeError,
@@ -164,11 +166,11 @@ class Submitter:
                 case Create() as step:
                     try:
                         return await self._make(step, base, shard, terms, trail)
-                    except NotFoundError:
+                    except (BadRequestError, NotFoundError) as error:
                         # Whoever has run the same rows to their end meanwhile may have deleted
                         # their input.
                         if await self._look_at(base, step.generation) is None:
-                            raise
+                            trail = _without_continuing(step, trail, error)
                 case AwaitDeletion(leaving):
                     await self._await_deletion(leaving.job)
                 case LookOn(number):
@@ -298,6 +300,20 @@ class Submitter:
             )
             await self._upload_on_terms(shard.path, terms)
         return dataset_id
+
+
+def _without_continuing(step: Create, trail: Trail, error: FireworksBatchError) -> Trail:
+    """Return the trail by which the rest is found without the server's help, if that was refused.
+
+    The input of a job may be gone, or a job like that may not be continued: nobody says which can.
+
+    Raises:
+        FireworksBatchError: The refusal, if it is about anything else.
+    """
+    if step.continued_from is None:
+        raise error
+    _log.warning("job %r cannot be continued: %s", step.continued_from.id, error)
+    return attrs.evolve(trail, unfinished=None)
 
 
 def _dataset_id(base: str) -> str:

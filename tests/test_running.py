@@ -933,7 +933,9 @@ async def test_server_that_takes_no_more_rows_costs_none_that_came(
         assert 0 == report.retried
         assert 1 == len(report.not_retried)
         assert report.not_retried[0] in str(report)
-    assert 2 == len(sent(emulator, "POST", "/batchInferenceJobs"))
+    # One for the rest as a job of its own: an expired one may be such as cannot be continued.
+    tries = 3 if (end, status) == ("EXPIRED", 400) else 2
+    assert tries == len(sent(emulator, "POST", "/batchInferenceJobs"))
     emulator.clear_faults()
     async with await client.run(rows, model=MODEL, retry_rows=3) as result:
         assert (30, 1) == (result.report.succeeded, result.report.failed)
@@ -1075,6 +1077,30 @@ async def test_rows_that_a_failed_job_has_done_are_not_paid_for_twice(ends):
 
         assert len(ends) + 1 == len(creations(emulator))
         assert [*ends, "COMPLETED"] == [str(job.state) for job in result.report.jobs]
+    assert dict.fromkeys(IDS, 1) == tries
+
+
+@pytest.mark.parametrize("terms", [{"on_previous": "new"}, {"retry_rows": 1}])
+async def test_job_that_cannot_be_continued_is_no_dead_end(requests, terms, caplog):
+    """Its input was deleted, or nobody knows why: what is left is known by its results as well."""
+    tries = Counter()
+
+    def counted(custom_id, body):
+        tries[custom_id] += 1
+        return answer(custom_id, body)
+
+    async with Emulator(speed=6000, responder=counted) as emulator, connect(emulator) as client:
+        emulator.script_jobs(phases=["RUNNING", "EXPIRED"])
+        async with await client.run(requests, model=MODEL) as first:
+            (job,) = first.submission.jobs
+        await client.datasets.delete(job.dataset_id)
+        for _ in range(2):
+            async with await client.run(requests, model=MODEL, **terms) as second:
+                assert IDS == await ids_of(second)
+                assert second.report.adds_up
+
+        assert 2 == len(creations(emulator))
+    assert f"job {job.job_id!r} cannot be continued: POST" in caplog.text
     assert dict.fromkeys(IDS, 1) == tries
 
 
@@ -1774,6 +1800,30 @@ async def test_inputs_are_deleted_when_all_results_are_here(client, emulator, re
         assert IDS == await ids_of(again)
 
     assert 3 == len(creations(emulator))
+
+
+@pytest.mark.parametrize("end", ["FAILED", "CANCELLED"])
+async def test_input_of_a_job_that_failed_is_kept(client, emulator, requests, end):
+    """Another process may run its rows again meanwhile: they would lose their input."""
+    emulator.script_jobs(phases=[end])
+    async with await client.run(requests, model=MODEL, cleanup="datasets"):
+        assert [] == sent(emulator, "DELETE")
+    async with await client.run(
+        requests, model=MODEL, cleanup="datasets", on_previous="new"
+    ) as second:
+        assert second.report.is_complete
+
+    assert 1 == len(sent(emulator, "POST", ":upload"))
+    assert 1 == len(sent(emulator, "DELETE"))
+
+
+async def test_input_of_a_job_whose_output_is_gone_is_kept(client, emulator, requests):
+    """Its results are not here, whatever it says of itself."""
+    emulator.add_fault("status", status=404, path="*:getDownloadEndpoint", times=None)
+    async with await client.run(requests, model=MODEL, cleanup="datasets") as result:
+        assert 30 == result.report.missing
+
+    assert [] == sent(emulator, "DELETE")
 
 
 async def test_input_of_an_unfinished_job_is_kept(client, emulator, requests):
