@@ -23,6 +23,7 @@ import orjson
 import table
 from fireworks_batch.batch_result import BatchResult
 from fireworks_batch.collecting import Collector
+from fireworks_batch.input_files import ShardFile, file_stamp
 from fireworks_batch.input_rows import RowRules
 from fireworks_batch.limits import Limits
 from fireworks_batch.preflight import ScanTerms
@@ -121,13 +122,26 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
+def checked(path: Path, count: int) -> ShardFile:
+    """Return a file as the preflight does."""
+    return ShardFile(
+        path=path,
+        rows=count,
+        bytes=path.stat().st_size,
+        sha256="",
+        first_line=1,
+        last_line=count,
+        stamp=file_stamp(path),
+    )
+
+
 async def collect(directory: Path, count: int) -> None:
     """Put results together, and find some by id."""
     own = Path(tempfile.mkdtemp(dir=directory))
     index = ResultIndex(own / "index.sqlite")
     collector = Collector(None, None, index, own, pause=None)  # type: ignore[arg-type]
     collector.add(0, [directory / "results.jsonl"])
-    await collector.expect([directory / "requests.jsonl"])
+    await collector.expect([checked(directory / "requests.jsonl", count)])
     tally = await collector.choose()
     if tally.succeeded != count:
         raise SystemExit(f"{tally.succeeded} of {count} rows were found")
