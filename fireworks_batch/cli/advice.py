@@ -3,7 +3,6 @@
 import re
 import shlex
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Final
 
 import attrs
@@ -49,17 +48,20 @@ def advise(error: BaseException, connection: Sequence[str] = ()) -> Advice:
         error: What went wrong.
         connection: Options by which jobs are reached, for commands that can be pasted.
     """
-    rules: tuple[_Rule, ...] = (
-        (errors.WaitError, partial(_wait, connection=connection)),
-        (errors.JobNotFinishedError, partial(_not_finished, connection=connection)),
-        *_RULES,
-    )
-    for kind, say in rules:
+    advice = _said_of(error, connection)
+    return attrs.evolve(advice, problem=visible(advice.problem))
+
+
+def _said_of(error: BaseException, connection: Sequence[str]) -> Advice:
+    if isinstance(error, errors.WaitError):
+        return _wait(error, connection)
+    if isinstance(error, errors.JobNotFinishedError):
+        return _not_finished(error, connection)
+    for kind, say in _RULES:
         if isinstance(error, kind):
-            advice = say(error)
-            return attrs.evolve(advice, problem=visible(advice.problem))
+            return say(error)
     problem = f"internal error: {type(error).__name__}: {error}"
-    return Advice(visible(problem), ("run it again with --debug, and report what it shows",))
+    return Advice(problem, ("run it again with --debug, and report what it shows",))
 
 
 # --- One rule a class, the narrow ones first ----------------------------------------------------
