@@ -44,8 +44,16 @@ class Bucket:
         self._objects: dict[str, StoredObject] = {}
 
     def put(self, path: str, file: StoredFile, now: Instant) -> None:
-        """Keep a content under *path*, in place of what is there."""
-        self.delete(path)
+        """Keep a content under *path*, in place of what is there.
+
+        Whoever reads what is there already, as a job does, reads on if it is the same.
+        """
+        there = self._objects.get(path)
+        if there is not None and (there.file.size, there.file.md5) == (file.size, file.md5):
+            remove(file.path)
+            file = attrs.evolve(file, path=there.file.path)
+        else:
+            self.delete(path)
         self._objects[path] = StoredObject(file, now)
 
     def find(self, path: str) -> StoredObject | None:

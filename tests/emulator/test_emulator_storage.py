@@ -380,6 +380,28 @@ async def test_a_late_upload_is_an_upload(bench):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the size of a process is asked of POSIX")
+async def test_the_same_content_again_disturbs_no_job(bench):
+    """Two that upload the same at once end at different times: what one runs the other replaces."""
+    row = b'{"custom_id": "a", "body": {"messages": [{"role": "user", "content": "x"}]}}\n'
+    url = await upload_url(bench, len(row))
+    await put(url, row, len(row))
+    assert await is_uploaded(bench)
+    bench.clock.advance(1)
+    body = {
+        "model": "accounts/fireworks/models/demo-8b",
+        "inputDatasetId": "accounts/acme/datasets/in",
+    }
+    jobs = "/v1/accounts/acme/batchInferenceJobs"
+    await bench.api.post(jobs, params={"batchInferenceJobId": "one"}, json=body)
+    again = await put(url, row, len(row))
+    bench.clock.advance(1000)
+    job = (await bench.api.get(f"{jobs}/one")).json
+
+    assert 200 == again.status
+    assert "JOB_STATE_COMPLETED" == job["state"]
+    assert 1 == job["jobProgress"]["successfullyProcessedRequests"]
+
+
 async def test_large_files_stay_on_the_disk(bench, tmp_path):
     """Up and down, 100 MiB add less than a third of that to the process."""
     size = 100 * 2**20
