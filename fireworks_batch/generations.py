@@ -164,22 +164,17 @@ class Trail:
     ended_badly: Found | None = None
     """The newest job that FAILED or is UNFINISHED."""
 
-    unfinished: Found | None = None
-    """The newest one that is UNFINISHED: its rest can be run alone."""
-
     with_rows: tuple[BatchInferenceJob, ...] = ()
     """All that have rows to be collected, the oldest first."""
+
+    is_refused: bool = False
+    """Whether the server has refused to continue the newest one."""
 
     def add(self, found: Found) -> "Trail":
         """Return the trail with one more job that does not answer the question."""
         if found.standing not in {Standing.FAILED, Standing.UNFINISHED}:
             return self
-        is_unfinished = found.standing is Standing.UNFINISHED
-        return Trail(
-            found,
-            found if is_unfinished else self.unfinished,
-            (*self.with_rows, found.job) if found.has_output else self.with_rows,
-        )
+        return Trail(found, (*self.with_rows, found.job) if found.has_output else self.with_rows)
 
 
 def decide(generation: int, found: Found | None, trail: Trail, on_previous: OnPrevious) -> Step:
@@ -203,11 +198,11 @@ def decide(generation: int, found: Found | None, trail: Trail, on_previous: OnPr
 
 
 def _free(generation: int, trail: Trail, on_previous: OnPrevious) -> Step:
-    if trail.ended_badly is not None and on_previous is OnPrevious.ADOPT:
-        return Adopt(trail.ended_badly)
-    if not trail.with_rows:
-        return Create(generation)
-    if trail.unfinished is not None and trail.unfinished.job == trail.with_rows[-1]:
-        return Create(generation, trail.unfinished.job)
-    # Nobody says whether a job that FAILED can be continued, and one before it lacks its rows.
-    return Create(generation, rest_after=trail.ended_badly)
+    last = trail.ended_badly
+    if last is not None and on_previous is OnPrevious.ADOPT:
+        return Adopt(last)
+    if last is not None and last.standing is Standing.UNFINISHED and not trail.is_refused:
+        return Create(generation, last.job)
+    # Nobody says whether a job that FAILED can be continued. One before it lacks its rows; and if
+    # that was continued to no avail, it would be once more.
+    return Create(generation, rest_after=last if trail.with_rows else None)

@@ -313,7 +313,7 @@ def _without_continuing(step: Create, trail: Trail, error: FireworksBatchError) 
     if step.continued_from is None:
         raise error
     _log.warning("job %r cannot be continued: %s", step.continued_from.id, error)
-    return attrs.evolve(trail, unfinished=None)
+    return attrs.evolve(trail, is_refused=True)
 
 
 def _dataset_id(base: str) -> str:

@@ -177,8 +177,8 @@ class JobSettings:
         bool,
         typer.Option(
             "--again",
-            help="Run jobs again that ended badly before; else they are taken as they are. Of "
-            "EXPIRED ones only the rest runs.",
+            help="Run jobs again that ended badly before; else they are taken as they are. Only "
+            "rows run that have no response yet.",
             rich_help_panel=_JOB,
         ),
     ] = False

@@ -1,5 +1,6 @@
 """What is done about a job that is found under a run's id: the table, row by row."""
 
+import attrs
 import pytest
 
 from fireworks_batch import BatchInferenceJob, JobProgress, JobState
@@ -131,6 +132,7 @@ def test_failed_job_is_made_anew_when_asked_for(state):
         ["CANCELLED"],
         ["ARCHIVED"],
         ["EXPIRED", "FAILED"],
+        ["EXPIRED", "failed"],
         ["FAILED", "failed"],
         ["FAILED", "expired"],
         ["FAILED", "DELETED"],
@@ -138,7 +140,10 @@ def test_failed_job_is_made_anew_when_asked_for(state):
     ],
 )
 def test_rows_that_a_failed_job_has_done_are_not_run_again(states):
-    """`new` runs the rest alone: whether such a job can be continued is not known."""
+    """`new` runs the rest alone: whether such a job can be continued is not known.
+
+    One that was continued to no avail is not continued once more, which might fail for ever.
+    """
     step, trail = walk(*states, on_previous=NEW)
 
     assert Create(len(states), rest_after=trail.ended_badly) == step
@@ -176,11 +181,13 @@ def test_unfinished_job_is_continued_when_asked_for(state):
     assert (found(state).job,) == trail.with_rows
 
 
-def test_failed_continuation_is_tried_again_from_the_same_job():
-    """Rows that were paid for are not run again because a continuation failed before it began."""
-    step, _ = walk("EXPIRED", "failed", on_previous=NEW)
+def test_job_that_cannot_be_continued_is_not_continued():
+    """The server has said so: its results say what is left."""
+    last = found("EXPIRED")
+    trail = attrs.evolve(Trail().add(last), is_refused=True)
 
-    assert Create(2, found("EXPIRED").job) == step
+    assert Create(1, rest_after=last) == decide(1, None, trail, NEW)
+    assert not trail.add(found("EXPIRED", 1)).is_refused
 
 
 @pytest.mark.parametrize("on_previous", OnPrevious)
