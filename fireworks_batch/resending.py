@@ -148,10 +148,10 @@ class Resending:
                 "no missing row of job %r is sent again: its output is gone, or not there yet",
                 lost[0],
             )
-        # The rest of an unfinished job is continued, and with it what failed. A failed one would
-        # fail again, but where some of its rows were answered, it was not the job that failed.
-        is_continued = shard.state in UNFINISHED and await self._missing(shard)
-        return () if is_continued else (Kind.RETRYABLE,)
+        # The rest of a job is continued, or run with on_previous="new", and with it what failed:
+        # sent now, it would be paid for twice. Where there is no rest, it was not the job that
+        # failed.
+        return () if await self._missing(shard) else (Kind.RETRYABLE,)
 
     async def _missing(self, shard: Shard) -> int:
         return await self._collector.count(Kind.MISSING, shard.first, shard.last)

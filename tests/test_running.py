@@ -1157,6 +1157,28 @@ async def test_failed_rows_are_in_the_rest():
         assert 2 == len(creations(emulator))
 
 
+async def test_failed_rows_of_a_job_with_a_rest_are_left_to_the_rest():
+    """Sent as a small job first, they would be paid for once more when the rest runs."""
+    tries = Counter()
+
+    def flaky(custom_id, body):
+        tries[custom_id] += 1
+        if tries["r0"] == 1 and custom_id == "r0":
+            raise RowFailureError("busy", 503)
+        return answer(custom_id, body)
+
+    rows = [mapping(each) for each in IDS]
+    async with Emulator(speed=6000, responder=flaky) as emulator, connect(emulator) as client:
+        emulator.script_jobs(phases=["RUNNING", "FAILED"])
+        for on_previous in ("adopt", "new"):
+            terms = {"on_previous": on_previous, "retry_rows": 2}
+            async with await client.run(rows, model=MODEL, **terms) as result:
+                assert 0 == result.report.retried
+        assert result.report.is_complete
+
+    assert {**dict.fromkeys(IDS, 1), "r0": 2} == tries
+
+
 async def test_failed_job_with_all_rows_is_not_run_again(client, emulator, requests, caplog):
     """It failed when all was done: there is no rest, and nothing to be had by another try."""
     emulator.script_jobs(phases=["RUNNING", "FAILED"])
