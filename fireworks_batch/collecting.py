@@ -128,7 +128,7 @@ class Collector:
         directory = self._directory / f"job-{number}"
         download = partial(self._datasets.download, job.output_dataset_id, directory)
         paths = await if_there(download())
-        if paths is None:
+        if paths is None or (_counts_rows(job) and await off_loop(_are_empty, paths)):
             # Rows were paid for, and nobody says how soon after a job's end its output is there.
             await self._pause()
             paths = await if_there(download())
@@ -238,6 +238,14 @@ class Collector:
 def _check_unchanged(files: Sequence[ShardFile]) -> None:
     for file in files:
         file.check_unchanged()
+
+
+def _counts_rows(job: BatchInferenceJob) -> bool:
+    return job.job_progress is not None and job.job_progress.total_processed_requests > 0
+
+
+def _are_empty(paths: Sequence[Path]) -> bool:
+    return not any(path.stat().st_size for path in paths)
 
 
 def _read(line: bytes) -> tuple[str, Kind] | None:

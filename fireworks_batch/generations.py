@@ -25,6 +25,7 @@ __all__ = [
     "Step",
     "Trail",
     "decide",
+    "runs_all",
     "standing",
 ]
 
@@ -88,6 +89,17 @@ def _may_have_had_rows(job: BatchInferenceJob) -> bool:
     """Whether a row was done: the output dataset has its name before there is anything in it."""
     done = job.job_progress.total_processed_requests if job.job_progress else 0
     return job.may_have_results and done > 0
+
+
+def runs_all(job: BatchInferenceJob, dataset_id: str) -> bool:
+    """Return whether a job's input is all of the rows, and not the rest that others have left.
+
+    Args:
+        job: As it is now.
+        dataset_id: The input of all of them.
+    """
+    given = job.input_dataset_id.rpartition("/")[2]
+    return given in {"", dataset_id} and not job.continued_from_job_name
 
 
 @attrs.frozen
@@ -167,14 +179,25 @@ class Trail:
     with_rows: tuple[BatchInferenceJob, ...] = ()
     """All that have rows to be collected, the oldest first."""
 
+    may_have_rows: tuple[BatchInferenceJob, ...] = ()
+    """The same, and those that have done rows that are not to be seen: whoever ran the rest of
+    such a job has seen them."""
+
     is_refused: bool = False
     """Whether the server has refused to continue the newest one."""
 
     def add(self, found: Found) -> "Trail":
         """Return the trail with one more job that does not answer the question."""
-        if found.standing not in {Standing.FAILED, Standing.UNFINISHED}:
-            return self
-        return Trail(found, (*self.with_rows, found.job) if found.has_output else self.with_rows)
+        is_bad_end = found.standing in {Standing.FAILED, Standing.UNFINISHED}
+        has_rows = is_bad_end and found.has_output
+        # One that was COMPLETED had no rest.
+        has_lost = found.has_lost_rows and not found.job.is_success
+        return Trail(
+            found if is_bad_end else self.ended_badly,
+            (*self.with_rows, found.job) if has_rows else self.with_rows,
+            (*self.may_have_rows, found.job) if has_rows or has_lost else self.may_have_rows,
+            is_refused=self.is_refused and not is_bad_end,
+        )
 
 
 def decide(generation: int, found: Found | None, trail: Trail, on_previous: OnPrevious) -> Step:

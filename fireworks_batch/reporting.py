@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import attrs
 
+from fireworks_batch.generations import runs_all
 from fireworks_batch.models import BatchInferenceJob, JobProgress
 from fireworks_batch.result_index import Tally
 from fireworks_batch.run_models import JobReport, RunReport
@@ -38,8 +39,7 @@ class Ended:
     @property
     def is_whole(self) -> bool:
         """Whether its input is all of the rows, and not the rest that those before have left."""
-        given = _dataset_id(self.job)
-        return given in {"", self.submitted.dataset_id} and not self.job.continued_from_job_name
+        return runs_all(self.job, self.submitted.dataset_id)
 
 
 def inputs_of(ends: Iterable[Ended]) -> set[str]:

@@ -17,7 +17,7 @@ from fireworks_batch.generations import UNFINISHED, OnPrevious
 from fireworks_batch.input_rows import RowRules
 from fireworks_batch.local_io import off_loop
 from fireworks_batch.reporting import jobs_gone
-from fireworks_batch.result_index import Kind
+from fireworks_batch.result_index import UNANSWERED, Kind
 from fireworks_batch.run_input import look_at
 from fireworks_batch.run_options import RunOptions
 from fireworks_batch.run_shards import Shard, shards_of
@@ -84,7 +84,7 @@ class Resending:
         if shards:
             await self._collector.choose()
         for shard in shards:
-            left = await self._missing(shard)
+            left = await self._unanswered(shard) if await self._missing(shard) else 0
             self.rows += left
             works += [Work(shard, terms, left)] if left else []
         return works
@@ -155,6 +155,10 @@ class Resending:
 
     async def _missing(self, shard: Shard) -> int:
         return await self._collector.count(Kind.MISSING, shard.first, shard.last)
+
+    async def _unanswered(self, shard: Shard) -> int:
+        counts = [await self._collector.count(kind, shard.first, shard.last) for kind in UNANSWERED]
+        return sum(counts)
 
     async def _is_readable(self, shard: Shard) -> bool:
         """Whether its rows are still what was sent: a file may be written anew in a day."""

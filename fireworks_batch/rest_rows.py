@@ -10,15 +10,12 @@ from fireworks_batch.input_rows import RowRules
 from fireworks_batch.limits import Limits
 from fireworks_batch.local_io import off_loop
 from fireworks_batch.models import BatchInferenceJob
-from fireworks_batch.result_index import Kind
+from fireworks_batch.result_index import UNANSWERED
 from fireworks_batch.run_input import look_at, workspace
 from fireworks_batch.run_options import RunOptions
 from fireworks_batch.submission import SubmittedJob
 
 __all__ = ["open_rest"]
-
-# What the server runs of a job that it continues, too: "only unfinished/failed requests".
-_UNANSWERED = (Kind.MISSING, Kind.RETRYABLE, Kind.FAILED)
 
 
 @asynccontextmanager
@@ -45,7 +42,7 @@ async def open_rest(
                 await collector.expect([shard])
                 await collector.fetch(before, last, shard=0, attempt=0)
                 await collector.choose()
-                selection = Selection(shard.path, 1, shard.rows, _UNANSWERED)
+                selection = Selection(shard.path, 1, shard.rows, UNANSWERED)
                 rows = await collector.select([selection], path)
             finally:
                 await off_loop(collector.index.close)

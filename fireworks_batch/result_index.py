@@ -17,7 +17,7 @@ import attrs
 from fireworks_batch.errors import LocalFileError
 from fireworks_batch.input_files import read_blocks
 
-__all__ = ["Chosen", "Kind", "Place", "ReadRow", "ResultIndex", "Tally"]
+__all__ = ["UNANSWERED", "Chosen", "Kind", "Place", "ReadRow", "ResultIndex", "Tally"]
 
 
 class Kind(enum.IntEnum):
@@ -27,6 +27,11 @@ class Kind(enum.IntEnum):
     FAILED = 1
     RETRYABLE = 2
     MISSING = 3
+
+
+UNANSWERED: Final = (Kind.MISSING, Kind.RETRYABLE, Kind.FAILED)
+"""Rows without a response, which the server runs of a job that it continues: "only
+unfinished/failed requests"."""
 
 
 _SCHEMA: Final = """

@@ -243,7 +243,8 @@ class RunReport:
     """Jobs that had ended before this call."""
 
     not_retried: tuple[str, ...] = ()
-    """What the server said where it did not take rows that were to be sent again."""
+    """Why rows were not sent again that were to be: what the server said, or that their file is
+    not what it was."""
 
     not_cleaned: tuple[str, ...] = ()
     """Datasets that were to be deleted and could not be."""

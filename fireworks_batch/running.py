@@ -22,8 +22,10 @@ from fireworks_batch.concurrency import all_of
 from fireworks_batch.errors import (
     APIStatusError,
     ClientStateError,
+    ConfigurationError,
     FireworksBatchError,
     JobGoneError,
+    LocalFileError,
     NotFoundError,
 )
 from fireworks_batch.generations import OnPrevious
@@ -244,9 +246,11 @@ class Run:
         """Run rows once more; that the server takes no more is no reason to lose what came."""
         try:
             await self._run_shard(collector, work.shard, work.terms)
-        except APIStatusError as error:
-            # What a wait raises is about a job that is there.
-            if work.shard.is_under_way or not is_refusal(error):
+        except (APIStatusError, ConfigurationError, LocalFileError) as error:
+            # What a wait raises is about a job that is there. Where the server does not continue
+            # one, its rows are read once more, and their file may be another by then.
+            is_about_file = not isinstance(error, APIStatusError)
+            if work.shard.is_under_way or not (is_about_file or is_refusal(error)):
                 raise
             again.refuse(work, error)
 

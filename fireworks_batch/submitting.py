@@ -21,6 +21,7 @@ from fireworks_batch.errors import (
     BadRequestError,
     ConfigurationError,
     FireworksBatchError,
+    JobConflictError,
     JobGoneError,
     NotFoundError,
     ResponseDecodeError,
@@ -36,6 +37,7 @@ from fireworks_batch.generations import (
     Standing,
     Trail,
     decide,
+    runs_all,
     standing,
 )
 from fireworks_batch.input_files import ShardFile
@@ -145,6 +147,8 @@ class Submitter:
         self._on_job = on_job
         self._on_refusal = on_refusal
         self._uploads = asyncio.Semaphore(_UPLOADS)
+        # Each has an index and the results of jobs on disk, as long as it is uploaded.
+        self._rests = asyncio.Semaphore(_UPLOADS)
 
     async def submit(self, shard: ShardFile, terms: JobTerms) -> ShardSubmission:
         """Make sure that the server has a job for these rows.
@@ -162,14 +166,12 @@ class Submitter:
             number, found = await self._look(base, number)
             match decide(number, found, trail, terms.on_previous):
                 case Adopt(chosen):
-                    return self._adopt(chosen, _submitted(chosen.job.id, base, shard, trail))
+                    return self._adopt(chosen, _submitted(chosen.job, base, shard, trail))
                 case Create() as step:
                     try:
                         return await self._make(step, base, shard, terms, trail)
-                    except (BadRequestError, NotFoundError) as error:
-                        # Whoever has run the same rows to their end meanwhile may have deleted
-                        # their input.
-                        if await self._look_at(base, step.generation) is None:
+                    except (BadRequestError, NotFoundError, JobConflictError) as error:
+                        if not await self._is_made(step, base, error):
                             trail = _without_continuing(step, trail, error)
                 case AwaitDeletion(leaving):
                     await self._await_deletion(leaving.job)
@@ -260,8 +262,9 @@ class Submitter:
         job_id, last = generation(base, step.generation), step.rest_after
         source: dict[str, Any]
         if last is not None:
-            before = _submitted(last.job.id, base, shard, trail)
-            async with self._rest(shard, before, last.job, terms.limits) as rest:
+            before = _submitted(last.job, base, shard, trail, is_rest=True)
+            opened = self._rest(shard, before, last.job, terms.limits)
+            async with self._rests, opened as rest:
                 if rest is None:
                     return self._adopt(last, before, has_rest=False)
                 _log.info("job %r runs %d of %d rows: the rest", job_id, rest.rows, shard.rows)
@@ -273,7 +276,7 @@ class Submitter:
         else:
             source = {"input_dataset": await self._upload(shard, _dataset_id(base), terms)}
         job = await self._create(job_id, {**terms.arguments, **source})
-        return ShardSubmission(submitted=_submitted(job_id, base, shard, trail), job=job)
+        return ShardSubmission(submitted=_submitted(job, base, shard, trail), job=job)
 
     async def _create(self, job_id: str, arguments: Mapping[str, Any]) -> BatchInferenceJob:
         self._on_job(job_id, is_there=False)
@@ -283,8 +286,21 @@ class Submitter:
             if error.status < 500 and not error.lost_before:
                 self._on_refusal(job_id)
             raise
+        except JobConflictError:
+            self._on_refusal(job_id)
+            raise
         self._on_job(job_id, is_there=True)
         return job
+
+    async def _is_made(self, step: Create, base: str, error: FireworksBatchError) -> bool:
+        """Whether somebody else has made a job of the same rows meanwhile.
+
+        He may have run them to their end, and deleted their input; or have seen other results of
+        the jobs before, and made it of another rest.
+        """
+        if isinstance(error, JobConflictError) and not step.generation:
+            return False  # the first one has the same input, whoever makes it
+        return await self._look_at(base, step.generation) is not None
 
     async def _upload(self, shard: ShardFile, dataset_id: str, run: JobTerms) -> str:
         async with self._uploads:
@@ -310,7 +326,7 @@ def _without_continuing(step: Create, trail: Trail, error: FireworksBatchError) 
     Raises:
         FireworksBatchError: The refusal, if it is about anything else.
     """
-    if step.continued_from is None:
+    if step.continued_from is None or isinstance(error, JobConflictError):
         raise error
     _log.warning("job %r cannot be continued: %s", step.continued_from.id, error)
     return attrs.evolve(trail, is_refused=True)
@@ -321,16 +337,30 @@ def _dataset_id(base: str) -> str:
     return generation(base, 0)
 
 
-def _submitted(job_id: str, base: str, shard: ShardFile, trail: Trail) -> SubmittedJob:
+def _submitted(
+    job: BatchInferenceJob, base: str, shard: ShardFile, trail: Trail, *, is_rest: bool = False
+) -> SubmittedJob:
+    """Say which jobs have what there is of these rows.
+
+    Args:
+        job: The newest one.
+        base: Its id, without the generation.
+        shard: The rows.
+        trail: The jobs before.
+        is_rest: Whether it counts as one that runs what those before have left, whatever it says.
+    """
+    dataset_id = _dataset_id(base)
+    is_rest = is_rest or not runs_all(job, dataset_id)
+    earlier = trail.may_have_rows if is_rest else trail.with_rows
     return SubmittedJob(
-        job_id=job_id,
-        dataset_id=_dataset_id(base),
+        job_id=job.id,
+        dataset_id=dataset_id,
         rows=shard.rows,
         bytes=shard.bytes,
         sha256=shard.sha256,
         first_line=shard.first_line,
         last_line=shard.last_line,
-        earlier=tuple(job.id for job in trail.with_rows if job.id != job_id),
+        earlier=tuple(each.id for each in earlier if each.id != job.id),
     )
 
 

@@ -1126,6 +1126,149 @@ async def test_rest_of_a_failed_job_is_submitted_alone(client, emulator, request
     assert 2 == len(set(creations(emulator)))
 
 
+async def test_two_calls_that_see_other_results_take_one_job(client, emulator, requests):
+    """One does not see what a job has done, and would run all rows: it takes the other's rest."""
+    emulator.script_jobs(phases=["RUNNING", "FAILED"])
+    async with await client.run(requests, model=MODEL) as first:
+        (ref,) = first.submission.refs
+    output = (await client.jobs.get(ref)).output_dataset_id
+    emulator.add_fault("status", status=404, method="GET", path=f"*/{output}", times=2)
+    emulator.add_fault("delay", method="POST", path="*/batchInferenceJobs", seconds=0.3, times=1)
+    terms = {"model": MODEL, "on_previous": "new"}
+    slow = asyncio.create_task(client.submit(requests, **terms))
+    while not any(each.fault == "delay" for each in emulator.requests()):
+        await asyncio.sleep(0.001)
+    async with await client.run(requests, **terms) as result:
+        assert result.report.is_complete
+    assert result.submission.jobs == (await slow).jobs
+    async with await client.collect(await slow, requests=requests) as result:
+        assert IDS == await ids_of(result)
+
+    assert 2 == len(creations(emulator))
+
+
+async def test_job_that_is_another_is_no_rest(client, emulator, requests):
+    """An id that is taken, by what no look finds, is an error, and no endless loop."""
+    emulator.script_jobs(phases=["RUNNING", "FAILED"])
+    first = await client.submit(requests, model=MODEL)
+    await client.jobs.wait_until_terminal(first.refs[0])
+    second = await client.submit(requests, model=MODEL, on_previous="new")
+    job_id = second.refs[0].job_id
+    emulator.script_job(job_id, phases=["RUNNING"], fields={"model": f"{MODEL}-2"})
+    # Not seen by the first look, seen by the creation, and by no look after that.
+    emulator.add_fault("status", status=404, method="GET", path=f"*/{job_id}", times=1)
+    emulator.add_fault("status", status=404, method="GET", path=f"*/{job_id}", after=1, times=None)
+    with pytest.raises(JobConflictError, match="is taken by another job"):
+        await client.submit(requests, model=MODEL, on_previous="new")
+
+
+@pytest.mark.parametrize("end", ["EXPIRED", "FAILED"])
+async def test_rows_before_the_rest_that_are_not_seen_are_not_paid_for_again(
+    client, emulator, requests, end
+):
+    """A job that ran a rest says that there were rows before, whether or not they are seen now."""
+    emulator.script_jobs(phases=["RUNNING", end])
+    async with await client.run(requests, model=MODEL) as first:
+        done, (ref,) = first.report.succeeded, first.submission.refs
+    async with await client.run(requests, model=MODEL, on_previous="new") as second:
+        assert second.report.is_complete
+    output = (await client.jobs.get(ref)).output_dataset_id
+    for times in (2, None):
+        emulator.add_fault("status", status=404, path=f"*/{output}*", times=times)
+        async with await client.run(requests, model=MODEL, retry_rows=2) as result:
+            assert (0 if times else done) == result.report.missing
+
+    assert 2 == len(creations(emulator))
+
+
+@pytest.mark.parametrize("files", [{}, {"BIJOutputSet.jsonl": b"", "error-data": b""}])
+async def test_output_that_is_empty_at_first_is_not_paid_for_again(
+    client, emulator, requests, files
+):
+    """A job that counts rows has some: its output is fetched a second time before rows run."""
+    emulator.script_jobs(phases=["RUNNING", "FAILED"])
+    async with await client.run(requests, model=MODEL) as first:
+        done, (ref,) = first.report.succeeded, first.submission.refs
+    output = (await client.jobs.get(ref)).output_dataset_id
+    if files:
+        emulator.add_fault("status", status=200, path="*/BIJOutputSet.jsonl", body="", times=1)
+    else:
+        emulator.add_fault(
+            "status",
+            status=200,
+            path=f"*/{output}:getDownloadEndpoint",
+            body={"filenameToSignedUrls": {}},
+            times=1,
+        )
+    async with await client.run(requests, model=MODEL, on_previous="new") as second:
+        assert second.report.is_complete
+        job = await client.jobs.get(second.submission.refs[0])
+
+    assert 0 < done == 30 - job.job_progress.total
+
+
+async def test_rests_are_fetched_a_few_at_a_time(client, emulator, requests, tmp_path, monkeypatch):
+    """Each has its results on disk, and an index: any number of jobs may have failed."""
+    terms = {"model": MODEL, "limits": Limits(max_rows=2)}
+    emulator.script_jobs(phases=["RUNNING", "FAILED"], times=15)
+    async with await client.run(requests, **terms) as first:
+        assert 0 < first.report.succeeded < 30
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    most = 0
+    submitting = asyncio.create_task(client.submit(requests, on_previous="new", **terms))
+    while not submitting.done():
+        await asyncio.sleep(0)
+        most = max(most, len(list((tmp_path / "tmp").iterdir())))
+    submission = await submitting
+    async with await client.collect(submission, requests=requests) as second:
+        assert second.report.is_complete
+
+    assert 2 <= most <= 1 + 4  # the first one is the call's own
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+async def test_rows_that_failed_count_as_sent_again_with_the_rest(client, emulator, is_refused):
+    """They run again whether the server continues the job or its results say what is left."""
+    rows = [mapping("a", "fail 400"), mapping("b", "fail 400"), *map(mapping, IDS)]
+    emulator.script_jobs(phases=["RUNNING", "EXPIRED"])
+    if is_refused:
+        emulator.add_fault(
+            "status", status=400, method="POST", path="*/batchInferenceJobs", after=1, times=1
+        )
+    async with await client.run(rows, model=MODEL, retry_rows=1) as result:
+        job = await client.jobs.get(result.submission.refs[0])
+        assert (30, 2) == (result.report.succeeded, result.report.failed)
+
+    assert job.id.endswith("-g1")
+    assert job.job_progress.total == result.report.retried
+
+
+@pytest.mark.parametrize("content", [None, b"{}\n"])
+async def test_changed_file_of_a_job_that_is_not_continued_costs_no_row(
+    client, emulator, requests, content
+):
+    """Its rest would be read from there: it is not sent again, and what came is collected."""
+
+    def overwrite(progress):
+        if progress.jobs_submitted and content is None:
+            requests.unlink(missing_ok=True)
+        elif progress.jobs_submitted:
+            requests.write_bytes(content)
+
+    emulator.script_jobs(phases=["RUNNING", "EXPIRED"])
+    emulator.add_fault(
+        "status", status=400, method="POST", path="*/batchInferenceJobs", after=1, times=1
+    )
+    async with await client.run(
+        requests, model=MODEL, retry_rows=1, on_progress=overwrite
+    ) as result:
+        report = result.report
+        assert 0 < report.succeeded == 30 - report.missing
+        assert 0 == report.retried
+        assert str(requests) in report.not_retried[0]
+
+
 async def test_rest_that_was_uploaded_is_found_after_a_crash(client, emulator, requests):
     """Its dataset's id is made of the rows that are in it: it is not sent again."""
     emulator.script_jobs(phases=["RUNNING", "FAILED"])
