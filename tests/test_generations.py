@@ -222,3 +222,16 @@ def test_deletion_is_waited_for(on_previous):
     step, _ = walk("DELETING_CLEANING_UP", on_previous=on_previous)
 
     assert AwaitDeletion(found("DELETING_CLEANING_UP")) == step
+
+
+@pytest.mark.parametrize(
+    ("state", "processed", "may_have"),
+    [("FAILED", 5, True), ("EXPIRED", 5, True), ("FAILED", 0, False), ("COMPLETED", 5, False)],
+)
+def test_rows_that_are_not_seen_may_be_there(state, processed, may_have):
+    """A job that was COMPLETED left no rest; one that did no row has none."""
+    job = found(state, has_output=False, processed=processed)
+    trail = Trail().add(job)
+
+    assert () == trail.with_rows
+    assert ((job.job,) if may_have else ()) == trail.may_have_rows
