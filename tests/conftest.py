@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import os
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -43,6 +44,7 @@ QUICK = RetryPolicy(initial_delay=0.001, max_delay=0.004, rate_limit_budget=0.2)
 def pytest_sessionstart() -> None:
     """Nobody makes an event loop by asking for one: as on Python 3.14, it is an error."""
     asyncio.set_event_loop(None)
+    tempfile.gettempdir()  # is asked for once: what a test says later is for its processes
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +54,7 @@ def _clean_environment(monkeypatch, tmp_path):
         if name.startswith("FIREWORKS_") or name.upper().endswith("_PROXY"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # of processes, which may be killed
 
 
 @pytest.fixture(autouse=True)
