@@ -25,6 +25,7 @@ __all__ = [
     "Step",
     "Trail",
     "decide",
+    "input_of",
     "runs_all",
     "standing",
 ]
@@ -98,8 +99,12 @@ def runs_all(job: BatchInferenceJob, dataset_id: str) -> bool:
         job: As it is now.
         dataset_id: The input of all of them.
     """
-    given = job.input_dataset_id.rpartition("/")[2]
-    return given in {"", dataset_id} and not job.continued_from_job_name
+    return input_of(job) in {"", dataset_id} and not job.continued_from_job_name
+
+
+def input_of(job: BatchInferenceJob) -> str:
+    """Return the id of a job's input dataset; empty if it names none."""
+    return job.input_dataset_id.rpartition("/")[2]
 
 
 @attrs.frozen

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import attrs
 
-from fireworks_batch.generations import runs_all
+from fireworks_batch.generations import input_of, runs_all
 from fireworks_batch.models import BatchInferenceJob, JobProgress
 from fireworks_batch.result_index import Tally
 from fireworks_batch.run_models import JobReport, RunReport
@@ -49,12 +49,8 @@ def inputs_of(ends: Iterable[Ended]) -> set[str]:
         ids.add(end.submitted.dataset_id)
         # What the server makes for a job that it continues is not ours.
         if not end.is_whole and not end.job.continued_from_job_name:
-            ids.add(_dataset_id(end.job))
+            ids.add(input_of(end.job))
     return ids
-
-
-def _dataset_id(job: BatchInferenceJob) -> str:
-    return job.input_dataset_id.rpartition("/")[2]
 
 
 def _job_report(ended: Ended) -> JobReport:
