@@ -16,6 +16,7 @@ from fireworks_batch.listing import Listing, list_query
 from fireworks_batch.looking import Looks
 from fireworks_batch.models import BatchInferenceJob, InferenceParameters, Placement
 from fireworks_batch.names import JobRef
+from fireworks_batch.reading import refuse_another
 from fireworks_batch.states import Precision
 from fireworks_batch.transport import Transport
 from fireworks_batch.wait_defaults import WaitDefaults
@@ -78,14 +79,17 @@ class Jobs(WaitMethods):
             NotFoundError: There is no such job.
             APIStatusError: The server refuses for another reason.
             TransportError: There was no usable answer, after the repeats of the retry policy.
-            ResponseDecodeError: The answer cannot be read; ``partial`` has what could be.
+            ResponseDecodeError: The answer cannot be read; ``partial`` has what could be. Or it
+                shows another job.
             ClientStateError: The client is closed, or belongs to another loop.
         """
         # https://docs.fireworks.ai/api-reference/get-batch-inference-job
         name, mask = self._names.read(job), mask_paths(read_mask)
         account_id = name.account_id or await self._account.resolve(self._transport.send)
         answer = await self._transport.send(calls.get_job(account_id, name.job_id, mask))
-        return self._codec.decode(answer.body, BatchInferenceJob, required=_required(mask))
+        job = self._codec.decode(answer.body, BatchInferenceJob, required=_required(mask))
+        refuse_another(job, name.job_id)
+        return job
 
     def list(
         self,

@@ -38,6 +38,8 @@ __all__ = ["PageRound", "concerns_all", "failure_for"]
 _ATTEMPTS: Final = 4
 # The first wait before that, as a share of the interval between two looks.
 _WAIT: Final = 1 / 16
+# What an answer to a mask that was not obeyed shows.
+_EMPTY: Final = (None, "")
 
 
 @attrs.frozen
@@ -265,9 +267,11 @@ class PageRound:
         is_complete = True
         for item, text in sheet.others:
             name, state, *_ = print_ = print_of(item)
-            if not name or not state:
+            if name in _EMPTY or state in _EMPTY:
                 is_complete = False
                 continue
+            if not isinstance(name, str) or not isinstance(state, str):
+                continue  # that job is left to a GET
             shown = self._subjects.get(name)
             if shown is not None and self._has_read(shown, item, print_, is_masked=is_masked):
                 shown.page, shown.gets = number, 0

@@ -22,7 +22,7 @@ from fireworks_batch.events import FailureKind
 from fireworks_batch.names import JobRef
 from fireworks_batch.overlay import print_of
 from fireworks_batch.page_round import PageRound, concerns_all, failure_for
-from fireworks_batch.reading import JobReader
+from fireworks_batch.reading import JobReader, refuse_another
 from fireworks_batch.subjects import Interest, Subject, subjects_of
 from fireworks_batch.telling import News, Teller
 from fireworks_batch.transport import Transport
@@ -376,6 +376,7 @@ class Poller:
             answer = await self._transport.send_once(request, pause=self._pause())
             value = wire.parse_json(answer.body)
             job, problems = self._reader.read(value)
+            refuse_another(job, subject.ref.job_id)
         except (ClientStateError, ConfigurationError) as error:
             return error
         except FireworksBatchError as error:

@@ -10,9 +10,10 @@ from fireworks_batch.effects import Moment
 from fireworks_batch.errors import ResponseDecodeError
 from fireworks_batch.http import Answer
 from fireworks_batch.models import BatchInferenceJob
+from fireworks_batch.protojson import shown
 from fireworks_batch.wire import Codec
 
-__all__ = ["JobReader"]
+__all__ = ["JobReader", "refuse_another"]
 
 _log = logging.getLogger("fireworks_batch.wait")
 
@@ -76,3 +77,20 @@ class JobReader:
         if paths not in self._told and len(self._told) < 100:
             self._told.add(paths)
             _log.warning("%s; the rest was read, these are at defaults", error)
+
+
+def refuse_another(job: BatchInferenceJob, job_id: str) -> None:
+    """Refuse an answer that shows another job than the one asked for.
+
+    Only the ids are compared: the account may have two names.
+
+    Args:
+        job: The job that the answer shows.
+        job_id: The id that was asked for.
+
+    Raises:
+        ResponseDecodeError: The ids differ.
+    """
+    if job.id != job_id:
+        problem = f"name: expected that of job {job_id!r}, not {shown(job.name)}"
+        raise ResponseDecodeError(f"the answer shows another job: {problem}", problems=[problem])

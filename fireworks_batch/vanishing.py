@@ -6,6 +6,7 @@ from fireworks_batch import calls
 from fireworks_batch.absence import if_there
 from fireworks_batch.models import BatchInferenceJob
 from fireworks_batch.names import JobRef
+from fireworks_batch.reading import refuse_another
 from fireworks_batch.settling import Settling, Sighting, looks
 from fireworks_batch.states import JobState
 from fireworks_batch.transport import Transport
@@ -36,6 +37,7 @@ async def wait_until_gone(
         if answer is None:
             return Sighting(None, "gone", is_settled=True)
         job = codec.decode(answer.body, BatchInferenceJob, required=("name",))
+        refuse_another(job, ref.job_id)
         return Sighting(None, str(job.state), is_settled=job.state == JobState.DELETED)
 
     await Settling(

@@ -91,6 +91,56 @@ async def watch_for(client, ids, seconds, **options):
 # --- GETs ---------------------------------------------------------------------------------------
 
 
+def another(emulator, **options) -> None:
+    """Answer a GET of one job with another job, which has ended."""
+    name = "accounts/acme/batchInferenceJobs/another"
+    body = {"name": name, "state": "JOB_STATE_FAILED"}
+    emulator.add_fault("status", status=200, body=body, path=JOB, **options)
+
+
+def test_an_answer_about_another_job_is_a_failed_look(in_virtual_time):
+    """The wait goes on, and its job's own end ends it."""
+
+    async def scenario(emulator, client):
+        emulator.script_job("nightly", phases=course("PENDING", "COMPLETED"))
+        another(emulator, times=2)
+        wait = client.jobs.wait_until_terminal("nightly")
+        seen = [(one.job.id, str(one.job.state), one.failures) async for one in wait]
+        return seen[0], seen[-1]
+
+    first, last = in_virtual_time(scenario)
+    assert first == ("nightly", "PENDING", 2)
+    assert last == ("nightly", "COMPLETED", 0)
+
+
+def test_a_fleet_takes_no_other_jobs_outcome(in_virtual_time):
+    """An answer about another job costs the fleet one look."""
+
+    async def scenario(emulator, client):
+        emulator.script_job("nightly", phases=course("PENDING", "COMPLETED"))
+        another(emulator)
+        (ending,) = (await client.jobs.watch(["nightly"])).values()
+        return ending.ref.job_id, ending.unwrap().state
+
+    assert in_virtual_time(scenario) == ("nightly", "COMPLETED")
+
+
+@pytest.mark.parametrize("mask", [(), ("state",)])
+def test_get_refuses_an_answer_about_another_job(in_virtual_time, mask):
+    """And names both; so does whatever gets a job first, as results do."""
+
+    async def scenario(emulator, client):
+        emulator.script_job("nightly", phases=["COMPLETED"])
+        another(emulator, times=2)
+        with pytest.raises(ResponseDecodeError, match=r"'nightly', not 'accounts/.*/another'"):
+            await client.jobs.get("nightly", read_mask=mask)
+        with pytest.raises(ResponseDecodeError, match="another job"):
+            async with client.results("nightly"):
+                pass
+
+    in_virtual_time(scenario)
+
+
 def test_two_waits_on_one_job_share_its_looks(in_virtual_time):
     """Begun together, they cost what one costs."""
 
@@ -667,6 +717,32 @@ def test_masks_are_given_up_where_a_masked_answer_lacks_the_state(in_virtual_tim
         return masked[:2], set(masked[2:])
 
     assert in_virtual_time(scenario) == ([False, True], {False})
+
+
+@pytest.mark.parametrize(
+    "odd", [{"name": ["a"]}, {"name": {}}, {"name": 7}, {"state": 7}, {"state": {}}]
+)
+@pytest.mark.parametrize("is_masked", [False, True])
+def test_an_item_whose_name_or_state_is_no_string_costs_a_get(in_virtual_time, odd, is_masked):
+    """That job is asked for by GET; the others need nothing more."""
+
+    async def scenario(emulator, client):
+        ids = await script(emulator, 10)
+        task = asyncio.create_task(watch_for(client, ids, 600, poll=STEADY))
+        if is_masked:
+            await asyncio.sleep(10)
+        names = [f"accounts/acme/batchInferenceJobs/{job_id}" for job_id in ids]
+        items = [{"name": name, "state": "JOB_STATE_PENDING"} for name in names]
+        items[3] = {**items[3], **odd}
+        body = {"batchInferenceJobs": items, "nextPageToken": ""}
+        emulator.add_fault("status", status=200, body=body, path=LISTING)
+        waits = await task
+        assert all(wait.cancelled() for wait in waits)
+        asked = [one.path.rpartition("/")[2] for one in gets(emulator)]
+        masked = [bool(one.query.get("readMask")) for one in pages(emulator)]
+        return asked, all(masked[2:])
+
+    assert in_virtual_time(scenario) == (["job-3"], True)
 
 
 def test_a_job_that_was_made_anew_is_read_anew(in_virtual_time):
