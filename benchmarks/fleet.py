@@ -27,7 +27,7 @@ import orjson
 
 from fireworks_batch import BatchClient, BatchInferenceJob, JobSnapshot, PollPolicy
 from fireworks_batch.emulator import Emulator
-from fireworks_batch.overlay import MASK
+from fireworks_batch.polling.approach import MASK
 from table import Row, show
 
 KEY = "fw_benchmark"

@@ -16,7 +16,7 @@ import orjson
 
 import fireworks_batch
 from fireworks_batch import BatchClient, BatchInferenceJob
-from fireworks_batch.wire import Codec
+from fireworks_batch.wire.codec import Codec
 from table import Row, ask_for_size, by_least, by_median, cpu_of, interleave, show
 
 ACCOUNT = "acme"

@@ -15,8 +15,8 @@ from pathlib import Path
 import orjson
 
 from fireworks_batch import BatchInferenceJob, JobState
-from fireworks_batch.job_names import JobLike
-from fireworks_batch.results import JobResults, ResultsEffects
+from fireworks_batch.models.job import JobLike
+from fireworks_batch.results.job_results import JobResults, ResultsEffects
 from table import Row, Sampler, ask_for_size, by_median, interleave, show
 
 ROWS = 1_000_000

@@ -21,16 +21,15 @@ from typing import Final
 import orjson
 
 import table
-from fireworks_batch.batch_result import BatchResult
-from fireworks_batch.collecting import Collector
-from fireworks_batch.input_files import ShardFile, file_stamp
-from fireworks_batch.input_rows import RowRules
-from fireworks_batch.limits import Limits
-from fireworks_batch.preflight import ScanTerms
-from fireworks_batch.preparing import prepare
-from fireworks_batch.reporting import run_report
-from fireworks_batch.result_index import ResultIndex
-from fireworks_batch.submission import Submission
+from fireworks_batch.models.dataset import Limits
+from fireworks_batch.results.index import ResultIndex
+from fireworks_batch.runs.collect import Collector, run_report
+from fireworks_batch.runs.request_rows import RowRules
+from fireworks_batch.runs.requests import prepare
+from fireworks_batch.runs.result import BatchResult
+from fireworks_batch.runs.scan import ScanTerms
+from fireworks_batch.runs.shards import ShardFile, file_stamp
+from fireworks_batch.runs.submission import Submission
 
 ROWS: Final = 1_000_000
 IDS: Final = 10_000_000

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import attrs
 
-from fireworks_batch import JobPhase, PollPolicy, polling
-from fireworks_batch.events import Failed, FailureKind, PollAt, Seen
-from fireworks_batch.states import JOB_PHASES
+from fireworks_batch import JobPhase, PollPolicy
+from fireworks_batch.models.states import JOB_PHASES
+from fireworks_batch.polling import machine as polling
+from fireworks_batch.polling.machine import Failed, FailureKind, PollAt, Seen
 
 POLICY = PollPolicy(jitter=0)
 # A job as it goes, in seconds, and the looks that go wrong: each by the moment after which it is.

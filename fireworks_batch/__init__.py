@@ -1,10 +1,14 @@
 """Async client for Fireworks AI batch inference: from requests to results, once, to the end."""
 
-from fireworks_batch.batch_result import BatchResult
 from fireworks_batch.client import BatchClient
-from fireworks_batch.dataset_model import Dataset, DatasetLike
-from fireworks_batch.datasets import Datasets
-from fireworks_batch.errors import (
+from fireworks_batch.connection.api import Listing
+from fireworks_batch.connection.credentials import ApiKey
+from fireworks_batch.datasets.endpoints import Datasets
+from fireworks_batch.jobs.endpoints import Jobs
+from fireworks_batch.jobs.fleet import JobEndings, JobFleet
+from fireworks_batch.jobs.wait import JobWait
+from fireworks_batch.models.dataset import Dataset, DatasetLike, Limits
+from fireworks_batch.models.errors import (
     AccountSuspendedError,
     APIStatusError,
     AuthenticationError,
@@ -31,46 +35,27 @@ from fireworks_batch.errors import (
     RateLimitError,
     RequestTimeoutError,
     ResponseDecodeError,
-    ResultRowsError,
+    RowProblem,
     ServerError,
     TransportError,
     UnknownStateError,
     WaitError,
     WaitTimeoutError,
 )
-from fireworks_batch.fleet import JobEndings, JobFleet
-from fireworks_batch.fleet_progress import FleetProgress, JobEnding
-from fireworks_batch.input_rows import RowProblem
-from fireworks_batch.job_names import JobLike
-from fireworks_batch.jobs import Jobs
-from fireworks_batch.keys import ApiKey
-from fireworks_batch.limits import Limits
-from fireworks_batch.listing import Listing
-from fireworks_batch.models import (
+from fireworks_batch.models.job import (
     BatchInferenceJob,
     InferenceParameters,
+    JobLike,
     JobProgress,
     Lifecycle,
     Placement,
     Status,
     to_dict,
 )
-from fireworks_batch.names import JobRef
-from fireworks_batch.policies import JOB_WINDOW, PollPolicy, RetryPolicy
-from fireworks_batch.progress import JobSnapshot
-from fireworks_batch.request_source import Requests
-from fireworks_batch.result_report import ResultsReport
-from fireworks_batch.results import JobResults
-from fireworks_batch.rows import ResultRow, RowError
-from fireworks_batch.run_models import (
-    CheckReport,
-    JobPlan,
-    JobReport,
-    RunProgress,
-    RunReport,
-    RunStage,
-)
-from fireworks_batch.states import (
+from fireworks_batch.models.names import JobRef
+from fireworks_batch.models.policies import JOB_WINDOW, PollPolicy, RetryPolicy
+from fireworks_batch.models.snapshot import FleetProgress, JobEnding, JobSnapshot
+from fireworks_batch.models.states import (
     DatasetFormat,
     DatasetState,
     EncryptionState,
@@ -80,9 +65,20 @@ from fireworks_batch.states import (
     Precision,
     StatusCode,
 )
-from fireworks_batch.submission import AdoptedJob, Submission, SubmittedJob
+from fireworks_batch.results.job_results import JobResults
+from fireworks_batch.results.report import (
+    AdoptedJob,
+    JobReport,
+    ResultRowsError,
+    ResultsReport,
+    RunReport,
+)
+from fireworks_batch.results.rows import ResultRow, RowError
+from fireworks_batch.runs.progress import CheckReport, JobPlan, RunProgress, RunStage
+from fireworks_batch.runs.requests import Requests
+from fireworks_batch.runs.result import BatchResult
+from fireworks_batch.runs.submission import Submission, SubmittedJob
 from fireworks_batch.version import __version__
-from fireworks_batch.waiting import JobWait
 
 __all__ = [
     "JOB_WINDOW",

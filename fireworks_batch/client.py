@@ -15,44 +15,64 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 
 import aiohttp
 
-from fireworks_batch import arguments, configuration
-from fireworks_batch.account import Account
-from fireworks_batch.datasets import Datasets
-from fireworks_batch.job_names import JobLike
-from fireworks_batch.jobs import Jobs
-from fireworks_batch.keys import ApiKey, KeySource, hidden
-from fireworks_batch.looking import Looks
-from fireworks_batch.policies import PollPolicy, RetryPolicy, scaled
-from fireworks_batch.reading import JobReader
-from fireworks_batch.results import (
+from fireworks_batch.connection.api import WaitDefaults
+from fireworks_batch.connection.configuration import (
+    Environment,
+    check_headers,
+    check_positive,
+    check_proxy,
+    check_rate,
+    check_session,
+    check_ssl,
+    check_traces,
+    check_type,
+    check_whole,
+    read_base_url,
+    read_identity,
+    read_time_scale,
+)
+from fireworks_batch.connection.credentials import Account, ApiKey, KeySource, hidden
+from fireworks_batch.connection.session import TransportOptions
+from fireworks_batch.connection.transport import Transport
+from fireworks_batch.datasets.endpoints import Datasets
+from fireworks_batch.jobs.endpoints import Jobs
+from fireworks_batch.models.job import JobLike
+from fireworks_batch.models.policies import PollPolicy, RetryPolicy, scaled
+from fireworks_batch.models.states import OpenEnum
+from fireworks_batch.polling.access import Looks
+from fireworks_batch.polling.observation import JobReader
+from fireworks_batch.results.job_results import (
     Expected,
     JobResults,
     ResultsEffects,
     check_expected,
     read_decode,
 )
-from fireworks_batch.run_methods import RunMethods
-from fireworks_batch.run_services import Services
-from fireworks_batch.session import TransportOptions
-from fireworks_batch.states import OpenEnum
-from fireworks_batch.transport import Transport
+from fireworks_batch.runs.methods import RunMethods
+from fireworks_batch.runs.services import Services
 from fireworks_batch.version import __version__
-from fireworks_batch.wait_defaults import WaitDefaults
-from fireworks_batch.wire import Codec
+from fireworks_batch.wire.codec import Codec
 
 if TYPE_CHECKING:
-    from fireworks_batch.dataset_model import Dataset
-    from fireworks_batch.sources import Source
-    from fireworks_batch.uploading import UploadTerms
+    from fireworks_batch.datasets.source import Source
+    from fireworks_batch.datasets.upload import UploadTerms
+    from fireworks_batch.models.dataset import Dataset
 
 __all__ = ["BatchClient"]
 
+
 _T = TypeVar("_T")
 
+
 _log = logging.getLogger("fireworks_batch")
+
+
 _log.addHandler(logging.NullHandler())
 
+
 _MIB: Final = 1024 * 1024
+
+
 _USER_AGENT: Final = (
     f"fireworks-batch/{__version__} "
     f"Python/{'.'.join(platform.python_version_tuple()[:2])} aiohttp/{aiohttp.__version__}"
@@ -138,32 +158,32 @@ class BatchClient(RunMethods):
                 is malformed. The text names the value, unless it is the key, and what is right.
         """
         api_key = hidden(api_key)  # before anything can raise
-        environ = configuration.Environment(os.environ)
-        scale = configuration.read_time_scale(environ)
+        environ = Environment(os.environ)
+        scale = read_time_scale(environ)
         if scale != 1:
             _log.info("FIREWORKS_BATCH_TIME_SCALE: default durations are multiplied by %g", scale)
-        identity = configuration.read_identity(api_key, account_id, environ=environ, home=_home())
+        identity = read_identity(api_key, account_id, environ=environ, home=_home())
         draw = random.Random().random
         options = TransportOptions(
-            base_url=configuration.read_base_url(
+            base_url=read_base_url(
                 base_url, environ=environ, allow_insecure_http=allow_insecure_http
             ),
             user_agent=_USER_AGENT,
-            headers=arguments.check_headers(headers),
-            session=arguments.check_session(session),
-            retry=arguments.check_type("retry", retry, RetryPolicy) or scaled(RetryPolicy(), scale),
-            request_timeout=arguments.check_positive("request_timeout", request_timeout),
-            connect_timeout=arguments.check_positive("connect_timeout", connect_timeout),
-            transfer_timeout=arguments.check_positive("transfer_timeout", transfer_timeout),
-            max_connections=arguments.check_whole("max_connections", max_connections),
-            max_requests_per_minute=arguments.check_rate(max_requests_per_minute),
-            max_body_bytes=arguments.check_whole("max_body_bytes", max_body_bytes),
-            proxy=arguments.check_proxy(proxy),
-            ssl=arguments.check_ssl(ssl),
-            trace_configs=arguments.check_traces(trace_configs, session),
+            headers=check_headers(headers),
+            session=check_session(session),
+            retry=check_type("retry", retry, RetryPolicy) or scaled(RetryPolicy(), scale),
+            request_timeout=check_positive("request_timeout", request_timeout),
+            connect_timeout=check_positive("connect_timeout", connect_timeout),
+            transfer_timeout=check_positive("transfer_timeout", transfer_timeout),
+            max_connections=check_whole("max_connections", max_connections),
+            max_requests_per_minute=check_rate(max_requests_per_minute),
+            max_body_bytes=check_whole("max_body_bytes", max_body_bytes),
+            proxy=check_proxy(proxy),
+            ssl=check_ssl(ssl),
+            trace_configs=check_traces(trace_configs, session),
         )
         waits = WaitDefaults(
-            poll=arguments.check_type("poll", poll, PollPolicy) or scaled(PollPolicy(), scale),
+            poll=check_type("poll", poll, PollPolicy) or scaled(PollPolicy(), scale),
             time_scale=scale,
             wall=_wall,
             draw=draw,
@@ -347,7 +367,7 @@ async def _upload(
     source: "Source",
     terms: "UploadTerms",
 ) -> "Dataset":
-    from fireworks_batch.uploading import upload
+    from fireworks_batch.datasets.upload import upload
 
     return await upload(transport, codec, account, waits, source, terms)
 

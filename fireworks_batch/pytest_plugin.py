@@ -24,13 +24,22 @@ from fireworks_batch.emulator import Emulator
 
 __all__ = ["fireworks_client", "fireworks_emulator", "fireworks_emulator_options"]
 
-_P = ParamSpec("_P")
+
 _T = TypeVar("_T")
+
+
+_P = ParamSpec("_P")
+
+
 _pytest_asyncio = sys.modules.get("pytest_asyncio")
+
+
 # pytest-asyncio's strict mode takes no other fixture for an async one; AnyIO takes pytest's.
 _async_fixture: Callable[[Callable[..., Any]], Callable[..., Any]] = (
     _pytest_asyncio.fixture if _pytest_asyncio else pytest.fixture
 )
+
+
 # Fast enough for jobs of an hour in tests, slow enough for a machine that has more to do.
 _SPEED = 600.0
 

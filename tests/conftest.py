@@ -14,9 +14,10 @@ import looptime
 import pytest
 from aiohttp import ClientResponse
 from answer_schemas import problem_in
+from clients import client_of
 from hypothesis import HealthCheck, settings
 
-from fireworks_batch import BatchClient, PollPolicy, RetryPolicy
+from fireworks_batch import BatchClient
 from fireworks_batch.emulator import Emulator, RowFailureError
 
 settings.register_profile(
@@ -27,18 +28,6 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("ci")
-
-FAST = PollPolicy(
-    initial_interval=0.002,
-    min_interval=0.0,
-    max_interval=0.005,
-    failure_budget=0.5,
-    not_found_grace=0.02,
-)
-"""Milliseconds, for tests in real time."""
-
-QUICK = RetryPolicy(initial_delay=0.001, max_delay=0.004, rate_limit_budget=0.2)
-"""The same for plain calls."""
 
 
 def pytest_sessionstart() -> None:
@@ -149,13 +138,6 @@ async def emulator() -> AsyncIterator[Emulator]:
     """An emulator a thousand times as fast as the real server."""
     async with Emulator(speed=60_000, account_id="acme") as running:
         yield running
-
-
-def client_of(emulator: Emulator, **options: Any) -> BatchClient:
-    """A client of the emulator that waits milliseconds, unless told otherwise."""
-    of_it = {"api_key": emulator.api_key, "base_url": emulator.base_url}
-    usual = {"account_id": emulator.account_id, "poll": FAST, "retry": QUICK}
-    return BatchClient(**{**of_it, **usual, **options})
 
 
 @pytest.fixture

@@ -5,12 +5,11 @@ import logging
 
 import aiohttp
 import pytest
+from clients import client_of
 
 import fireworks_batch as fb
 from fireworks_batch import BatchClient, ConfigurationError, JobRef, PollPolicy, RetryPolicy
-from fireworks_batch.configuration import parse_auth_file
-
-from .conftest import client_of
+from fireworks_batch.connection.configuration import parse_auth_file
 
 KEY = "fw_key"
 

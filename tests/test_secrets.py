@@ -15,7 +15,7 @@ from fireworks_batch import (
     PollPolicy,
     RetryPolicy,
 )
-from fireworks_batch.keys import KeySource
+from fireworks_batch.connection.credentials import KeySource
 
 KEY = "fw_very_secret_key"
 ONCE = RetryPolicy(max_attempts=1, initial_delay=0, rate_limit_budget=0)

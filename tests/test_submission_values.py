@@ -6,11 +6,12 @@ import attrs
 import pytest
 
 from fireworks_batch import ConfigurationError, InputRowsError, JobRef, JobState
-from fireworks_batch.input_rows import RowProblem
-from fireworks_batch.limits import Limits
-from fireworks_batch.run_models import CheckReport, RunProgress, RunReport, RunStage
-from fireworks_batch.run_options import RunOptions
-from fireworks_batch.submission import AdoptedJob, Submission, SubmittedJob
+from fireworks_batch.models.dataset import Limits
+from fireworks_batch.models.errors import RowProblem
+from fireworks_batch.results.report import AdoptedJob, RunReport
+from fireworks_batch.runs.progress import CheckReport, RunProgress, RunStage
+from fireworks_batch.runs.spec import RunOptions
+from fireworks_batch.runs.submission import Submission, SubmittedJob
 
 JOB = SubmittedJob(
     job_id="x-g1",

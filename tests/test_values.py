@@ -54,7 +54,7 @@ from fireworks_batch import (
     TransportError,
     WaitError,
 )
-from fireworks_batch.errors import APIStatusError
+from fireworks_batch.models.errors import APIStatusError
 
 # What is exported and no value: what owns a session or a wait, types, and functions.
 NO_VALUES = {

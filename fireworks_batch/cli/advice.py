@@ -7,10 +7,10 @@ from typing import Final
 
 import attrs
 
-from fireworks_batch import errors
 from fireworks_batch.cli.durations import brief
 from fireworks_batch.cli.figures import visible
-from fireworks_batch.run_models import MOST_NAMED
+from fireworks_batch.models import errors
+from fireworks_batch.runs.progress import MOST_NAMED
 
 __all__ = ["Advice", "advise", "come_back"]
 

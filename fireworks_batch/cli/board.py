@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 import attrs
 
 from fireworks_batch.cli.exit_codes import ExitCode, code_of_error, code_of_job, worst
-from fireworks_batch.errors import FireworksBatchError
-from fireworks_batch.models import BatchInferenceJob, JobProgress
-from fireworks_batch.progress import JobSnapshot
-from fireworks_batch.states import JobPhase
+from fireworks_batch.models.errors import FireworksBatchError
+from fireworks_batch.models.job import BatchInferenceJob, JobProgress
+from fireworks_batch.models.snapshot import JobSnapshot
+from fireworks_batch.models.states import JobPhase
 
 __all__ = ["Board", "Ending", "Row", "Totals", "slowest", "totals"]
 

@@ -15,8 +15,8 @@ from fireworks_batch.cli.output import Output
 from fireworks_batch.cli.run_commands import RunTerms, run_to_the_end
 from fireworks_batch.cli.running import Options, Session, run
 from fireworks_batch.emulator import Emulator, RowFailureError
-from fireworks_batch.policies import scaled
-from fireworks_batch.rows import read_row
+from fireworks_batch.models.policies import scaled
+from fireworks_batch.results.rows import read_row
 
 __all__ = ["demo"]
 

@@ -10,7 +10,7 @@ import attrs
 from fireworks_batch.cli.board import Board, Ending, Row
 from fireworks_batch.cli.lines import change_line, change_record, ending_record
 from fireworks_batch.cli.output import Output
-from fireworks_batch.progress import JobSnapshot
+from fireworks_batch.models.snapshot import JobSnapshot
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

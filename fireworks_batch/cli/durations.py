@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from fireworks_batch.errors import ConfigurationError
+from fireworks_batch.models.errors import ConfigurationError
 
 __all__ = ["brief", "parse_duration"]
 

@@ -5,9 +5,9 @@ import errno
 from collections.abc import Iterable
 from typing import Final
 
-from fireworks_batch import errors
-from fireworks_batch.models import BatchInferenceJob
-from fireworks_batch.states import JobState
+from fireworks_batch.models import errors
+from fireworks_batch.models.job import BatchInferenceJob
+from fireworks_batch.models.states import JobState
 
 __all__ = ["ExitCode", "code_of_error", "code_of_job", "code_of_state", "worst"]
 

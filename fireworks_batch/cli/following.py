@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from fireworks_batch import BatchClient
 from fireworks_batch.cli.board import Board, Ending
 from fireworks_batch.cli.displays import Display
-from fireworks_batch.errors import (
+from fireworks_batch.jobs.wait import JobWait
+from fireworks_batch.models.errors import (
     AccountSuspendedError,
     AuthenticationError,
     ClientStateError,
     FireworksBatchError,
 )
-from fireworks_batch.policies import JobWindow
-from fireworks_batch.waiting import JobWait
+from fireworks_batch.models.policies import JobWindow
 
 __all__ = ["follow"]
 

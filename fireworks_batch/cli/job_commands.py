@@ -9,7 +9,7 @@ from fireworks_batch.cli.figures import visible
 from fireworks_batch.cli.lines import job_cells, job_details, job_fields, record
 from fireworks_batch.cli.listings import Columns, tell_all
 from fireworks_batch.cli.running import Options, Session, run
-from fireworks_batch.errors import NotFoundError
+from fireworks_batch.models.errors import NotFoundError
 
 __all__ = ["delete", "get", "list_all"]
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from fireworks_batch.aborting import delete_jobs
 from fireworks_batch.cli.advice import come_back
 from fireworks_batch.cli.figures import visible
 from fireworks_batch.cli.interrupts import InterruptedByUserError
 from fireworks_batch.cli.running import Session
+from fireworks_batch.runs.abort import delete_jobs
 
 __all__ = ["delete_and_tell", "leave_jobs"]
 

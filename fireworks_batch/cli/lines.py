@@ -7,9 +7,9 @@ from typing import Any
 from fireworks_batch.cli.board import Ending
 from fireworks_batch.cli.durations import brief
 from fireworks_batch.cli.figures import percent, rate, visible
-from fireworks_batch.dataset_model import Dataset
-from fireworks_batch.models import BatchInferenceJob, JobProgress, Status, to_dict
-from fireworks_batch.progress import JobSnapshot
+from fireworks_batch.models.dataset import Dataset
+from fireworks_batch.models.job import BatchInferenceJob, JobProgress, Status, to_dict
+from fireworks_batch.models.snapshot import JobSnapshot
 
 __all__ = [
     "change_line",

@@ -7,7 +7,7 @@ import attrs
 
 from fireworks_batch.cli.figures import shortened, visible
 from fireworks_batch.cli.output import Output
-from fireworks_batch.listing import Listing
+from fireworks_batch.connection.api import Listing
 
 __all__ = ["Columns", "fitting", "tell_all"]
 

@@ -12,10 +12,10 @@ from fireworks_batch.cli.exit_codes import ExitCode, code_of_job
 from fireworks_batch.cli.figures import counted, visible
 from fireworks_batch.cli.output import Output
 from fireworks_batch.cli.running import Options, Session, run
-from fireworks_batch.errors import ConfigurationError
-from fireworks_batch.models import BatchInferenceJob, to_dict
-from fireworks_batch.part_files import PartFile
-from fireworks_batch.result_report import ResultsReport
+from fireworks_batch.files.part_file import PartFile
+from fireworks_batch.models.errors import ConfigurationError
+from fireworks_batch.models.job import BatchInferenceJob, to_dict
+from fireworks_batch.results.report import ResultsReport
 
 __all__ = ["ResultsTerms", "results", "write_results"]
 

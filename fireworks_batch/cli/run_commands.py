@@ -10,7 +10,6 @@ from typing import Any
 
 import attrs
 
-from fireworks_batch.batch_result import BatchResult
 from fireworks_batch.cli.advice import come_back
 from fireworks_batch.cli.displays import Words, shown
 from fireworks_batch.cli.durations import parse_duration
@@ -29,8 +28,9 @@ from fireworks_batch.cli.run_lines import (
 )
 from fireworks_batch.cli.running import Options, Session, run
 from fireworks_batch.cli.settings import Settings, arguments_of
-from fireworks_batch.models import to_dict
-from fireworks_batch.policies import JOB_WINDOW
+from fireworks_batch.models.job import to_dict
+from fireworks_batch.models.policies import JOB_WINDOW
+from fireworks_batch.runs.result import BatchResult
 
 __all__ = ["RunTerms", "check", "run_to_the_end", "submit", "whole_run"]
 

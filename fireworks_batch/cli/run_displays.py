@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from fireworks_batch.cli.board import Board, Ending, Row
 from fireworks_batch.cli.output import Output
 from fireworks_batch.cli.run_lines import Pace, progress_line, progress_record
-from fireworks_batch.progress import JobSnapshot
-from fireworks_batch.run_models import RunProgress, RunStage
+from fireworks_batch.models.snapshot import JobSnapshot
+from fireworks_batch.runs.progress import RunProgress, RunStage
 
 __all__ = ["RunDisplay"]
 

@@ -9,9 +9,9 @@ import attrs
 from fireworks_batch.cli.durations import brief
 from fireworks_batch.cli.exit_codes import ExitCode, code_of_state, worst
 from fireworks_batch.cli.figures import counted, percent, rate, size
-from fireworks_batch.models import to_dict
-from fireworks_batch.run_models import CheckReport, RunProgress, RunReport
-from fireworks_batch.submission import AdoptedJob
+from fireworks_batch.models.job import to_dict
+from fireworks_batch.results.report import AdoptedJob, RunReport
+from fireworks_batch.runs.progress import CheckReport, RunProgress
 
 __all__ = [
     "Pace",

@@ -16,9 +16,9 @@ from fireworks_batch.cli.exit_codes import ExitCode, code_of_error
 from fireworks_batch.cli.figures import visible
 from fireworks_batch.cli.interrupts import InterruptedByUserError, Interrupts
 from fireworks_batch.cli.output import Output, ReaderLeftError
-from fireworks_batch.configuration import Environment, read_time_scale
-from fireworks_batch.errors import ConfigurationError
-from fireworks_batch.policies import scaled
+from fireworks_batch.connection.configuration import Environment, read_time_scale
+from fireworks_batch.models.errors import ConfigurationError
+from fireworks_batch.models.policies import scaled
 
 __all__ = ["Options", "Session", "run"]
 

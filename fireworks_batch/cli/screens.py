@@ -13,7 +13,7 @@ from fireworks_batch.cli.board import Row, Totals, slowest, totals
 from fireworks_batch.cli.durations import brief
 from fireworks_batch.cli.exit_codes import ExitCode
 from fireworks_batch.cli.figures import compact, percent, rate, shortened, visible
-from fireworks_batch.states import JobPhase
+from fireworks_batch.models.states import JobPhase
 
 __all__ = ["bar", "screen", "whole"]
 

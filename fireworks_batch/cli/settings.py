@@ -3,7 +3,7 @@
 from typing import Any, Protocol
 
 from fireworks_batch.cli.durations import parse_duration
-from fireworks_batch.limits import Limits
+from fireworks_batch.models.dataset import Limits
 
 __all__ = ["Settings", "arguments_of"]
 

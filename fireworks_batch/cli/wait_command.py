@@ -16,8 +16,8 @@ from fireworks_batch.cli.leaving import delete_and_tell, leave_jobs
 from fireworks_batch.cli.lines import ending_fields, ending_line
 from fireworks_batch.cli.output import Output
 from fireworks_batch.cli.running import Options, Session, run
-from fireworks_batch.names import parse_job_name
-from fireworks_batch.policies import JOB_WINDOW, JobWindow
+from fireworks_batch.models.names import parse_job_name
+from fireworks_batch.models.policies import JOB_WINDOW, JobWindow
 
 __all__ = ["WaitTerms", "follow_to_the_end", "wait"]
 

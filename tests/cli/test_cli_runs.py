@@ -18,16 +18,9 @@ from fireworks_batch.cli.run_lines import (
     progress_line,
     report_lines,
 )
-from fireworks_batch.run_models import (
-    CheckReport,
-    JobPlan,
-    JobReport,
-    RunProgress,
-    RunReport,
-    RunStage,
-)
-from fireworks_batch.states import JobState
-from fireworks_batch.submission import AdoptedJob
+from fireworks_batch.models.states import JobState
+from fireworks_batch.results.report import AdoptedJob, JobReport, RunReport
+from fireworks_batch.runs.progress import CheckReport, JobPlan, RunProgress, RunStage
 
 pytest_plugins = ["fireworks_batch.pytest_plugin"]
 

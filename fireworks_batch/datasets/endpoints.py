@@ -1,0 +1,345 @@
+"""Datasets: the endpoints, and the transfers of their content.
+
+What transfers is imported when something is transferred.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from fireworks_batch.connection.api import Listing, WaitDefaults, delete_once, list_query
+from fireworks_batch.connection.configuration import check_teller, check_text, check_whole
+from fireworks_batch.connection.credentials import Account
+from fireworks_batch.connection.transport import Transport
+from fireworks_batch.models.dataset import Dataset, DatasetLike, Limits
+from fireworks_batch.models.errors import (
+    APIStatusError,
+    ConfigurationError,
+    ConflictError,
+    DatasetConflictError,
+    NotFoundError,
+    TransportError,
+)
+from fireworks_batch.models.names import DatasetName, check_new_id, parse_dataset_name
+from fireworks_batch.models.states import DatasetFormat, DatasetState
+from fireworks_batch.wire.codec import Codec, mask_paths
+from fireworks_batch.wire.requests import (
+    Request,
+    create_dataset,
+    delete_dataset,
+    get_dataset,
+    list_datasets,
+)
+
+if TYPE_CHECKING:
+    from fireworks_batch.datasets.download import Progress
+    from fireworks_batch.datasets.source import Source
+
+__all__ = ["Datasets"]
+
+
+_LIMITS: Final = Limits()
+
+
+class Datasets:
+    """The account's datasets: ``client.datasets``."""
+
+    def __init__(
+        self, transport: Transport, codec: Codec, account: Account, *, waits: WaitDefaults
+    ) -> None:
+        """Take what a client shares between its resources; made by `BatchClient`."""
+        self._transport = transport
+        self._codec = codec
+        self._account = account
+        self._waits = waits
+
+    async def get(self, dataset: DatasetLike, *, read_mask: Sequence[str] = ()) -> Dataset:
+        """Fetch one dataset's record.
+
+        Args:
+            dataset: Id, resource name, or a dataset fetched before.
+
+            read_mask: Members to return, in snake_case; all of them if empty. ``name`` always
+                comes, the rest is at defaults.
+
+        Raises:
+            ConfigurationError: The dataset or the mask is malformed, or it is not of this account.
+            NotFoundError: There is no such dataset.
+            APIStatusError: The server refuses for another reason.
+            TransportError: There was no usable answer, after the repeats of the retry policy.
+            ResponseDecodeError: The answer cannot be read; ``partial`` has what could be.
+        """
+        # https://docs.fireworks.ai/api-reference/get-dataset
+        name, mask = self._name(dataset), mask_paths(read_mask)
+        account_id = await self._account_of(name)
+        answer = await self._transport.send(get_dataset(account_id, name.dataset_id, mask))
+        return self._codec.decode(answer.body, Dataset, required=("name",))
+
+    def list(
+        self,
+        *,
+        filter: str | None = None,  # noqa: A002 - the API's name
+        order_by: str | None = None,
+        page_size: int = 200,
+        read_mask: Sequence[str] = (),
+    ) -> Listing[Dataset]:
+        """List the account's datasets, of all pages.
+
+        Args:
+            filter: An AIP-160 expression of the wire's names, passed on as it is.
+
+            order_by: Members to sort by, passed on as they are. By default the server's order,
+                which is documented as by name.
+
+            page_size: Datasets a request, 1 to 200.
+
+            read_mask: Members to return, in snake_case; all of them if empty.
+
+        Returns:
+            An async iterator in the server's order. It asks for a page when it is needed, and
+            holds one at a time.
+
+        Raises:
+            ConfigurationError: An argument is malformed.
+            APIStatusError: Later, as all that follow: the server refuses.
+            TransportError: There was no usable answer, after the repeats of the retry policy.
+            ResponseDecodeError: A page cannot be read, or the pages go in a circle.
+        """
+        # https://docs.fireworks.ai/api-reference/list-datasets
+        query = list_query(filter, order_by, page_size, mask_paths(read_mask))
+
+        async def ask(token: str) -> Request:
+            account_id = await self._account.resolve(self._transport.send)
+            return list_datasets(account_id, query, token)
+
+        def read(item: Any) -> Dataset:
+            return self._codec.structure(item, Dataset, required=("name",))
+
+        return Listing("datasets", ask=ask, send=self._transport.send, read=read)
+
+    async def create(
+        self,
+        dataset_id: str,
+        *,
+        example_count: int,
+        display_name: str | None = None,
+        format: DatasetFormat | str | None = None,  # noqa: A002 - the API's name
+    ) -> Dataset:
+        """Create a dataset's record, without content; `upload` does this and all that follows.
+
+        Args:
+            dataset_id: 1 to 63 characters of a-z, 0-9 and hyphen, a letter first.
+
+            example_count: Its rows, 1 or more. The server needs the number, does not check it,
+                and reckons a job's progress by it (seen live).
+
+            display_name: A name for people.
+
+            format: What its rows are; may stay unset.
+
+        Returns:
+            The dataset, UPLOADING. Where an answer was lost, the one that the lost attempt made.
+
+        Raises:
+            ConfigurationError: An argument is malformed; nothing was sent.
+            DatasetConflictError: The id is taken.
+            APIStatusError: The server refuses for another reason.
+            TransportError: There was no usable answer, after the repeats of the retry policy.
+            ResponseDecodeError: The answer cannot be read; the dataset may be there.
+        """
+        # https://docs.fireworks.ai/api-reference/create-dataset
+        check_new_id("dataset id", dataset_id)
+        check_whole("example_count", example_count)
+        check_text("display_name", display_name)
+        check_text("format", format)
+        body: dict[str, Any] = {"userUploaded": {}, "exampleCount": str(example_count)}
+        body |= {"displayName": display_name} if display_name else {}
+        body |= {"format": DatasetFormat(format).wire} if format else {}
+        account_id = await self._account.resolve(self._transport.send)
+        request = create_dataset(account_id, dataset_id, body)
+        try:
+            answer = await self._transport.send(request)
+        except (APIStatusError, TransportError) as error:
+            return await self._made_before(account_id, dataset_id, example_count, error)
+        return self._codec.decode(answer.body, Dataset, required=("name",))
+
+    async def _made_before(
+        self, account_id: str, dataset_id: str, count: int, failure: APIStatusError | TransportError
+    ) -> Dataset:
+        """Return the dataset that a lost attempt made, or raise what is the matter."""
+        lost = failure.lost_before if isinstance(failure, APIStatusError) else 1
+        if not lost and not isinstance(failure, ConflictError):
+            raise failure
+        try:
+            found = await self.get(f"accounts/{account_id}/datasets/{dataset_id}")
+        except (NotFoundError, TransportError):
+            raise failure from None
+        if lost and found.state == DatasetState.UPLOADING and found.example_count == count:
+            return found
+        raise DatasetConflictError(
+            f"dataset id {dataset_id!r} is taken: it is {found.state}, with "
+            f"{found.example_count} rows; choose another dataset_id"
+        )
+
+    async def delete(self, dataset: DatasetLike) -> None:
+        """Remove a dataset with its files.
+
+        Args:
+            dataset: Id, resource name, or a dataset fetched before.
+
+        Raises:
+            ConfigurationError: The dataset is malformed, or not of this account.
+            NotFoundError: There is no such dataset; not raised where an earlier attempt of this
+                call may have deleted it.
+            APIStatusError: The server refuses for another reason.
+            TransportError: There was no usable answer, after the repeats of the retry policy.
+        """
+        # https://docs.fireworks.ai/api-reference/delete-dataset
+        name = self._name(dataset)
+        account_id = await self._account_of(name)
+        await delete_once(self._transport.send, delete_dataset(account_id, name.dataset_id))
+
+    async def upload(
+        self,
+        source: Source,
+        *,
+        dataset_id: str | None = None,
+        reuse: bool = False,
+        limits: Limits = _LIMITS,
+        on_progress: Progress | None = None,
+    ) -> Dataset:
+        """Upload rows as a dataset, and wait until it is READY.
+
+        The source is read twice, off the event loop and in bounded memory: first its rows are
+        counted, since the server needs their number beforehand, then it is sent. Up to
+        ``limits.max_upload_bytes`` go through the API, more go to storage by a signed URL.
+
+        May be repeated after a crash: what is READY under an id that derives from the content is
+        not sent again, and what an upload left in the middle is gone on with.
+
+        Args:
+            source: The path of a file of JSON lines, its content, or an async iterable of pieces
+                of it, however they are cut. An iterable's content is stored in a temporary file.
+
+            dataset_id: 1 to 63 characters of a-z, 0-9 and hyphen, a letter first. By default
+                ``d-`` and 40 digits of the content's SHA-256.
+
+            reuse: Take a READY dataset of the given id for this content, whatever it holds.
+
+            limits: How large it may be, and from which size on it goes to storage.
+
+            on_progress: Called in the event loop, at most once for each half MiB, with the bytes
+                that were sent and the bytes in all; the first number falls when an attempt
+                fails. What it raises ends the upload.
+
+        Returns:
+            The dataset, READY.
+
+        Raises:
+            ConfigurationError: An argument is malformed.
+            LocalFileError: The source cannot be read, or was changed while it was sent.
+            InputRowsError: The source has no rows, or more than the limits allow; or the server
+                refuses its content.
+            DatasetConflictError: The given id is that of a READY dataset, or of one that was
+                declared with another number of rows, or that somebody else uploads meanwhile.
+            WaitTimeoutError: It is uploaded and was not READY within an hour.
+            PollFailureError: It is uploaded, and looks at it failed for longer than the client's
+                ``failure_budget``.
+            NotFoundError: Somebody has deleted the dataset meanwhile.
+            APIStatusError: The server refuses for another reason.
+            TransportError: There was no usable answer, after the repeats of the retry policy.
+            ResponseDecodeError: An answer of the API cannot be read.
+            ClientStateError: The client is closed, or belongs to another loop.
+        """
+        # https://docs.fireworks.ai/api-reference/upload-dataset-files
+        if dataset_id is not None:
+            check_new_id("dataset id", dataset_id)
+        if not isinstance(limits, Limits):
+            raise ConfigurationError(f"limits must be a Limits, not {limits!r}")
+        check_teller("on_progress", on_progress)
+
+        from fireworks_batch.datasets.upload import UploadTerms, upload
+
+        terms = UploadTerms(
+            dataset_id=dataset_id, reuse=reuse, limits=limits, on_progress=on_progress
+        )
+        return await upload(self._transport, self._codec, self._account, self._waits, source, terms)
+
+    async def download(
+        self,
+        dataset: DatasetLike,
+        directory: str | os.PathLike[str],
+        *,
+        lineage: bool = False,
+        on_progress: Progress | None = None,
+    ) -> tuple[Path, ...]:
+        """Download all files of a dataset.
+
+        Each is streamed to a temporary name in the directory, in bounded memory, resumed where
+        the connection broke, by a fresh URL each time, compared with the length and the MD5 that
+        the server names, and given its own name when it is whole, in place of what bore it.
+
+        Args:
+            dataset: Id, resource name, or a dataset fetched before.
+
+            directory: Where to; made if it is not there. What is unsafe in a name from the server
+                is percent-encoded, so that no file leaves it.
+
+            lineage: Download all datasets of the continuation chain, each into a folder of its
+                own, named after its id.
+
+            on_progress: Called in the event loop, at most once for each half MiB and at the end
+                of each file, with the bytes done and the bytes in all files; the first number
+                falls when a file has to be started over. What it raises ends the download.
+
+        Returns:
+            The paths of the files, sorted.
+
+        Raises:
+            ConfigurationError: The dataset is malformed, or not of this account.
+            NotFoundError: There is no such dataset.
+            LocalFileError: A file cannot be written: no permission, a full disk. None is left
+                under a temporary name, nor a part of one under its own.
+            ResponseDecodeError: The server's list of files cannot be read.
+            APIStatusError: The server or the storage refuses for another reason.
+            TransportError: Attempts in a row, as many as the retry policy allows, brought nothing
+                new, or not what was announced.
+            ClientStateError: The client is closed, or belongs to another loop.
+        """
+        # https://docs.fireworks.ai/api-reference/get-dataset-download-endpoint
+        name = self._name(dataset)
+        target = _check_directory(directory)
+        check_teller("on_progress", on_progress)
+        account_id = await self._account_of(name)
+        from fireworks_batch.datasets.download import download
+
+        return await download(
+            self._transport,
+            account_id,
+            name.dataset_id,
+            target,
+            lineage=lineage,
+            on_progress=on_progress,
+        )
+
+    def _name(self, dataset: DatasetLike) -> DatasetName:
+        name = parse_dataset_name(dataset.name if isinstance(dataset, Dataset) else dataset)
+        if name.account_id and self._account.id and name.account_id != self._account.id:
+            raise ConfigurationError(
+                f"dataset {name.dataset_id!r} belongs to account {name.account_id!r}; this "
+                f"client's is {self._account.id!r}"
+            )
+        return name
+
+    async def _account_of(self, name: DatasetName) -> str:
+        return name.account_id or await self._account.resolve(self._transport.send)
+
+
+def _check_directory(directory: Any) -> Path:
+    path = os.fspath(directory) if isinstance(directory, str | os.PathLike) else None
+    if isinstance(path, str) and path and "\0" not in path:
+        return Path(path)
+    raise ConfigurationError(f"directory must be a path, not {directory!r}")

@@ -1,0 +1,328 @@
+"""How a dataset is uploaded: surveyed, claimed, sent in one of two ways, waited for."""
+
+import logging
+import secrets
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import attrs
+
+from fireworks_batch.connection.api import WaitDefaults, if_there
+from fireworks_batch.connection.credentials import Account
+from fireworks_batch.connection.transport import Transport
+from fireworks_batch.datasets.claim import (
+    Claim,
+    Step,
+    Survey,
+    check_digest,
+    check_survey,
+    content_id,
+    file_name,
+    next_step,
+    storage_name,
+    uploaded_by_another,
+)
+from fireworks_batch.datasets.download import Progress, Tally
+from fireworks_batch.datasets.ranges import is_worth_repeating
+from fireworks_batch.datasets.source import Content, Source, SourceFile, opened
+from fireworks_batch.models.dataset import Dataset, Limits
+from fireworks_batch.models.errors import (
+    APIStatusError,
+    InputRowsError,
+    ResponseDecodeError,
+    TransportError,
+)
+from fireworks_batch.models.states import StatusCode
+from fireworks_batch.polling.settle import Settling, Sighting, looks
+from fireworks_batch.wire.answers import read_signed_urls, url_of
+from fireworks_batch.wire.codec import Codec, parse_json
+from fireworks_batch.wire.requests import (
+    Request,
+    create_dataset,
+    get_dataset,
+    get_upload_urls,
+    upload_path,
+    validate_upload,
+)
+
+__all__ = ["Upload", "UploadTerms", "upload"]
+
+
+_log = logging.getLogger("fireworks_batch.http")
+
+
+# READY comes within about a second for small files (seen live), and nobody says how late.
+_READY_TIMEOUT: Final = 3600.0
+
+
+# Refusals that have nothing to do with whether the dataset is uploaded already.
+_UNRELATED: Final = frozenset({401, 402, 403, 404, 429})
+
+
+# What two sources saw a second upload refused with; the dataset need not be READY then.
+_ALREADY: Final = "already uploaded"
+
+
+@attrs.frozen(kw_only=True)
+class UploadTerms:
+    """What an upload was asked for."""
+
+    dataset_id: str | None
+    """The id to upload under; None for one that derives from the content."""
+
+    reuse: bool
+    """Whether a READY dataset of that id will do."""
+
+    limits: Limits
+    """How large it may be, and from which size on it goes to storage."""
+
+    on_progress: Progress | None
+    """Is told bytes sent and bytes in all."""
+
+    sha256: str | None = None
+    """The digest that the content must have, in hexadecimal; None for any."""
+
+
+async def upload(
+    transport: Transport,
+    codec: Codec,
+    account: Account,
+    waits: WaitDefaults,
+    source: Source,
+    terms: UploadTerms,
+) -> Dataset:
+    """Upload a source with what a client shares between its resources, on terms."""
+    account_id = await account.resolve(transport.send)
+    return await Upload(transport, codec, waits, account_id=account_id, terms=terms).run(source)
+
+
+class Upload:
+    """One upload, from the source to READY."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        codec: Codec,
+        waits: WaitDefaults,
+        *,
+        account_id: str,
+        terms: UploadTerms,
+    ) -> None:
+        """Take what it works with, and what was asked for."""
+        self._transport = transport
+        self._codec = codec
+        self._waits = waits
+        self._account_id = account_id
+        self._terms = terms
+        self._lost = 0  # attempts to finish it whose outcome is unknown
+
+    async def run(self, source: Source) -> Dataset:
+        """Upload a source, or find that it is uploaded.
+
+        Raises:
+            FireworksBatchError: See ``Datasets.upload``.
+        """
+        async with opened(source) as file:
+            found = await self._find_given(file)
+            survey = await file.survey()
+            check_digest(survey, self._terms.sha256, file.name)
+            check_survey(survey, self._terms.limits, file.name)
+            claim = self._claim(file, survey)
+            dataset = found or await self._create(claim, survey)
+            if next_step(claim, dataset) is Step.DONE:
+                _log.info("dataset %r is there already: nothing is uploaded", claim.dataset_id)
+                return dataset
+            await self._send(file, survey, claim)
+        return await self._until_ready(claim)
+
+    # --- Whose the id is ------------------------------------------------------------------------
+
+    async def _find_given(self, file: SourceFile) -> Dataset | None:
+        """Look up a given id, so that a conflict shows before a large file was read."""
+        dataset_id = self._terms.dataset_id
+        if dataset_id is None:
+            return None
+        found = await self._find(dataset_id)
+        if found is not None:
+            next_step(self._claim(file, None), found)
+        return found
+
+    def _claim(self, file: SourceFile, survey: Survey | None) -> Claim:
+        given = self._terms.dataset_id
+        return Claim(
+            dataset_id=given or (content_id(survey) if survey else ""),
+            is_content_id=given is None,
+            reuse=self._terms.reuse,
+            source=file.name,
+            rows=survey.rows if survey else None,
+        )
+
+    async def _find(self, dataset_id: str) -> Dataset | None:
+        request = get_dataset(self._account_id, dataset_id)
+        answer = await if_there(self._transport.send(request))
+        return None if answer is None else self._read(answer.body)
+
+    async def _create(self, claim: Claim, survey: Survey) -> Dataset:
+        """Create the dataset, or find it: a crash, or a lost answer, may have left it."""
+        body: dict[str, object] = {"userUploaded": {}, "exampleCount": str(survey.rows)}
+        request = create_dataset(self._account_id, claim.dataset_id, body)
+        try:
+            return self._read((await self._transport.send(request)).body)
+        except (APIStatusError, ResponseDecodeError) as error:
+            if isinstance(error, APIStatusError) and error.status in _UNRELATED:
+                raise
+            refusal = error
+        found = await self._find(claim.dataset_id)
+        if found is None:
+            raise refusal
+        return found
+
+    def _read(self, body: bytes) -> Dataset:
+        return self._codec.decode(body, Dataset, required=("name", "state"))
+
+    # --- Sending --------------------------------------------------------------------------------
+
+    async def _send(self, file: SourceFile, survey: Survey, claim: Claim) -> None:
+        tally = Tally(self._terms.on_progress)
+        tally.expect(file.name, survey.size)
+        tell = partial(tally.set, file.name)
+        try:
+            is_small = survey.size <= self._terms.limits.max_upload_bytes
+            if not (is_small and await self._post(file, survey, claim, tell)):
+                name = storage_name(file.base_name, claim)
+                await self._put(Content(file, survey, tell=tell), claim, name)
+        except APIStatusError as error:
+            # Refused since it is uploaded: by an attempt whose answer was lost, or by another
+            # process that uploads the same content.
+            if not await self._is_uploaded(claim, error):
+                if _ALREADY in error.message:
+                    raise uploaded_by_another(claim, error) from None
+                raise
+        tally.end(file.name, survey.size)
+
+    async def _post(
+        self, file: SourceFile, survey: Survey, claim: Claim, tell: Callable[[int], None]
+    ) -> bool:
+        """Send it through the API, as a form; False if that is too large for the server."""
+        boundary = secrets.token_hex(16)
+        head, tail = _form(boundary, file_name(file.base_name, claim.dataset_id))
+        content = Content(file, survey, tell=tell, head=head, tail=tail)
+        path = upload_path(self._account_id, claim.dataset_id)
+        request = Request(method="POST", path=path, repeatable=True)
+        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        repeats = self._transport.repeats(request)
+        while True:
+            try:
+                await self._send_once(
+                    request, f"{self._transport.base_url}{path}", headers, content
+                )
+            except (APIStatusError, TransportError) as exc:
+                error = exc
+            else:
+                return True
+            if isinstance(error, APIStatusError) and error.status == 413:
+                return False
+            await self._transport.pause(repeats, error)
+            if await self._is_uploaded(claim, error):
+                return True
+
+    async def _put(self, content: Content, claim: Claim, name: str) -> None:
+        """Send it to storage, each time to a fresh URL, and say that it is there."""
+        size = content.survey.size
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "X-Goog-Content-Length-Range": f"{size},{size}",
+        }
+        ask = get_upload_urls(self._account_id, claim.dataset_id, {name: size})
+        repeats = self._transport.repeats(ask)
+        while True:
+            url = url_of(read_signed_urls(parse_json((await self._transport.send(ask)).body)), name)
+            request = Request(method="PUT", path=url.partition("?")[0], repeatable=True)
+            try:
+                await self._send_once(request, url, headers, content)
+                break
+            except (APIStatusError, TransportError) as exc:
+                error = exc
+            if isinstance(error, APIStatusError) and not is_worth_repeating(error):
+                raise error
+            await self._transport.pause(repeats, error)
+        await self._transport.send(validate_upload(self._account_id, claim.dataset_id))
+
+    async def _send_once(
+        self, request: Request, url: str, headers: dict[str, str], content: Content
+    ) -> None:
+        headers = {**headers, "Content-Length": str(content.length)}
+        async with self._transport.stream(
+            request.method, url, headers=headers, data=content, is_signed=request.method == "PUT"
+        ) as stream:
+            error = await self._transport.refusal(request, stream)
+        if error is not None:
+            raise error
+
+    async def _is_uploaded(self, claim: Claim, error: APIStatusError | TransportError) -> bool:
+        """Whether it is uploaded, whatever the error says; an attempt to tell, no more."""
+        said = ""
+        if isinstance(error, APIStatusError):
+            if error.status in _UNRELATED:
+                return False
+            said = error.message
+            self._lost += error.lost_before > 0 or error.status >= 500
+        else:
+            self._lost += 1
+        if not (claim.is_content_id or claim.reuse or self._lost):
+            return False
+        if _ALREADY in said:
+            return True
+        try:
+            request = get_dataset(self._account_id, claim.dataset_id)
+            return self._read((await self._transport.send_once(request)).body).is_ready
+        except (APIStatusError, TransportError, ResponseDecodeError):
+            return False
+
+    # --- Waiting --------------------------------------------------------------------------------
+
+    async def _until_ready(self, claim: Claim) -> Dataset:
+        request = get_dataset(self._account_id, claim.dataset_id)
+
+        async def ask(pause: float) -> Sighting[Dataset]:
+            answer = await self._transport.send_once(request, pause=pause)
+            dataset = self._read(answer.body)
+            return Sighting(dataset, str(dataset.state), dataset.is_ready or _is_refused(dataset))
+
+        poll = self._waits.poll
+        dataset = await Settling(
+            subject=f"dataset {claim.dataset_id!r} to become READY",
+            look=looks(self._transport, ask),
+            policy=attrs.evolve(
+                poll,
+                # A job takes minutes, this takes seconds.
+                initial_interval=poll.initial_interval / 10,
+                max_interval=poll.max_interval / 4,
+            ),
+            timeout=_READY_TIMEOUT * self._waits.time_scale,
+            clock=self._transport.now,
+            draw=self._waits.draw,
+        ).run()
+        if not dataset.is_ready and dataset.status is not None:
+            raise InputRowsError(
+                f"the server refuses {claim.source}, uploaded as dataset {claim.dataset_id!r}: "
+                f"{dataset.status.code}: {dataset.status.message}"
+            )
+        return dataset
+
+
+def _form(boundary: str, name: str) -> tuple[bytes, bytes]:
+    """Return what stands before and after the one file of a form."""
+    head = (
+        f"--{boundary}\r\n"
+        f'Content-Disposition: form-data; name="file"; filename="{name}"\r\n'
+        "Content-Type: application/octet-stream\r\n\r\n"
+    )
+    return head.encode(), f"\r\n--{boundary}--\r\n".encode()
+
+
+def _is_refused(dataset: Dataset) -> bool:
+    status = dataset.status
+    # A code that nobody has published may say anything.
+    return status is not None and status.code.is_known and status.code != StatusCode.OK

@@ -1,0 +1,233 @@
+"""A file that appears under its name when it is whole, and not before: a download, or results."""
+
+import asyncio
+import errno
+import hashlib
+import os
+import secrets
+import stat
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, Self
+
+from fireworks_batch.files.threads import begin, ended, off_loop, reported, write_all
+from fireworks_batch.models.errors import ConfigurationError, LocalFileError
+
+__all__ = ["PartFile", "check_targets", "make_directory", "written_to"]
+
+
+_COLLECTED: Final = 4 * 1024 * 1024  # fewer hand-overs between the threads
+
+
+async def make_directory(directory: Path) -> None:
+    """Make a directory, and those above it, where they are not there.
+
+    Raises:
+        LocalFileError: It cannot be made.
+    """
+
+    def make() -> None:
+        with reported("make directory", str(directory)):
+            directory.mkdir(parents=True, exist_ok=True)
+
+    await off_loop(make)
+
+
+class PartFile:
+    """A file under a temporary name beside its own: `finish` renames it, else it is removed.
+
+    Written in large pieces, in threads: one is written while the next one is collected.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Name it; it is made when it is entered.
+
+        Args:
+            path: The name that it takes in the end, in a directory that is there.
+        """
+        self._path = path
+        self._part = path.with_name(f".{path.name[:40]}.{secrets.token_hex(6)}.part")
+        self._pieces: list[bytes] = []
+        self._collected = 0
+        self._size = 0
+        self._hash: Any = None
+        self._file: Any = None
+        self._step: asyncio.Future[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        try:
+            await off_loop(self._make)
+        except BaseException:
+            await off_loop(self._remove)
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        try:
+            with suppress(LocalFileError):
+                await self._settle()
+        finally:
+            await off_loop(self._remove)
+
+    @property
+    def size(self) -> int:
+        """Bytes that were given to it since it was last empty."""
+        return self._size
+
+    @property
+    def md5(self) -> bytes | None:
+        """The hash of what was written, if it was asked for."""
+        return self._hash.digest() if self._hash else None
+
+    async def empty(self, *, hashed: bool) -> None:
+        """Drop what it holds.
+
+        Args:
+            hashed: Whether the MD5 of what comes now is wanted.
+
+        Raises:
+            LocalFileError: It cannot be written.
+        """
+        self._hash = hashlib.md5(usedforsecurity=False) if hashed else None
+        if self._size:
+            await self._settle()
+            self._pieces, self._collected, self._size = [], 0, 0
+            await off_loop(self._truncate)
+
+    async def write(self, piece: bytes) -> None:
+        """Append a piece; several are collected.
+
+        Raises:
+            LocalFileError: It cannot be written: the disk is full, say.
+        """
+        self._pieces.append(piece)
+        self._collected += len(piece)
+        self._size += len(piece)
+        if self._collected >= _COLLECTED:
+            await self._hand_over()
+
+    async def flush(self) -> None:
+        """Hand over to the system what was collected.
+
+        Raises:
+            LocalFileError: It cannot be written.
+        """
+        await self._hand_over()
+        await self._settle()
+
+    async def _hand_over(self) -> None:
+        await self._settle()
+        pieces, self._pieces, self._collected = self._pieces, [], 0
+        self._step = begin(self._append, pieces)
+
+    async def _settle(self) -> None:
+        """Wait for the writing that goes on."""
+        step, self._step = self._step, None
+        if step is not None:
+            await ended(step)
+
+    async def finish(self) -> None:
+        """Give it its name, in place of what bears it already.
+
+        Raises:
+            LocalFileError: It cannot be written or renamed.
+        """
+        await self.flush()
+        await off_loop(self._rename)
+
+    def _make(self) -> None:
+        with reported("write", str(self._path)):
+            self._file = self._part.open("xb", buffering=0)
+
+    def _truncate(self) -> None:
+        with reported("write", str(self._path)):
+            self._file.seek(0)
+            self._file.truncate()
+
+    def _append(self, pieces: list[bytes]) -> None:
+        with reported("write", str(self._path)):
+            data = b"".join(pieces)
+            if self._hash is not None:
+                self._hash.update(data)
+            write_all(self._file, data)
+
+    def _rename(self) -> None:
+        with reported("write", str(self._path)):
+            self._file.close()
+            with suppress(OSError):  # there is none, or nobody may on this file system
+                # Who may read what is replaced may read this, and nobody else.
+                self._part.chmod(stat.S_IMODE(self._path.stat().st_mode))
+            self._part.replace(self._path)
+
+    def _remove(self) -> None:
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()
+            with suppress(OSError):
+                self._part.unlink(missing_ok=True)
+
+
+def check_targets(targets: Sequence[Path | None], requests: object) -> None:
+    """Refuse files that cannot be written, or that would overwrite each other or the requests.
+
+    Args:
+        targets: The files; None for one that is not wanted.
+        requests: What the caller gave for requests.
+
+    Raises:
+        ConfigurationError: Two of them are the same.
+        LocalFileError: One cannot be written: no such directory, no permission.
+    """
+    seen = [Path(requests)] if isinstance(requests, str | os.PathLike) else []
+    for target in targets:
+        if target is None:
+            continue
+        if any(_is_same(target, other) for other in seen):
+            raise ConfigurationError(
+                f"{str(target)!r} is named twice: requests, output and errors are different files"
+            )
+        seen.append(target)
+        with reported("write", str(target)):
+            _check_target(target)
+
+
+def _check_target(target: Path) -> None:
+    place = written_to(target)
+    found = _mode(place)
+    if found is not None and stat.S_ISDIR(found):
+        raise IsADirectoryError(errno.EISDIR, "it is a directory")
+    if found is not None and not stat.S_ISREG(found):
+        # The finished file would take its place: /dev/null would be gone.
+        raise OSError(errno.EINVAL, "it is there and no regular file")
+    with tempfile.TemporaryFile(dir=place.parent):
+        pass
+
+
+def written_to(target: Path) -> Path:
+    """Return the file that a target stands for: what a symbolic link names, so that the link stays.
+
+    Raises:
+        OSError: There is no such name.
+    """
+    place = Path(os.path.realpath(target))
+    if (mode := _mode(place)) is not None and stat.S_ISLNK(mode):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    return place
+
+
+def _mode(place: Path) -> int | None:
+    """Return what is there, and None if there is nothing; a name that cannot be is an error."""
+    try:
+        return place.lstat().st_mode
+    except FileNotFoundError:
+        return None
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        # Two files may not be there yet; one may have two spellings, of upper and lower case.
+        return os.path.realpath(one) == os.path.realpath(other) or one.samefile(other)
+    except (OSError, ValueError):  # a name that no file can have is found out later
+        return False

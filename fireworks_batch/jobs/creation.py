@@ -1,0 +1,154 @@
+"""How a job is created once, whatever becomes of the answers: never two billed jobs of one call."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import attrs
+
+from fireworks_batch.connection.api import if_there
+from fireworks_batch.jobs.draft import differences
+from fireworks_batch.models.errors import (
+    APIStatusError,
+    ClientStateError,
+    ConfigurationError,
+    ConflictError,
+    FireworksBatchError,
+    JobConflictError,
+    ResponseDecodeError,
+    TransportError,
+)
+from fireworks_batch.models.job import BatchInferenceJob
+from fireworks_batch.models.names import JobRef
+from fireworks_batch.models.states import JobPhase, JobState
+from fireworks_batch.wire.answers import Answer
+from fireworks_batch.wire.codec import Codec
+from fireworks_batch.wire.requests import Request, create_job, get_job
+
+__all__ = ["JobCreation", "body_of"]
+
+
+_log = logging.getLogger("fireworks_batch.run")
+
+
+# Refusals that can mean that the id is taken: 409 follows from the gRPC code, nobody saw it.
+_MAYBE_TAKEN = frozenset({400, 409})
+
+
+def body_of(draft: BatchInferenceJob, codec: Codec) -> dict[str, Any]:
+    """Return what is sent to create a job: only what was set.
+
+    Raises:
+        ConfigurationError: A member is of a wrong type; the text has its path.
+    """
+    try:
+        body = codec.unstructure(draft)
+        codec.structure(body, BatchInferenceJob)
+    except ResponseDecodeError as error:
+        raise ConfigurationError(f"a job cannot be made so: {'; '.join(error.problems)}") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ConfigurationError(f"a job cannot be made so: {error}") from None
+    return {name: member for name, member in body.items() if name != "name"}
+
+
+@attrs.frozen(kw_only=True)
+class JobCreation:
+    """Creates a job under an id chosen before, and finds it again if the answer is lost."""
+
+    send: Callable[[Request], Awaitable[Answer]]
+    """Sends a call, with repeats."""
+
+    codec: Codec
+    """Reads and writes."""
+
+    draft: BatchInferenceJob
+    """The job to create."""
+
+    ref: JobRef
+    """The same, as a reference; it stands on every error."""
+
+    async def run(self) -> BatchInferenceJob:
+        """Create the job, or return the one that is there if it is the same.
+
+        Raises:
+            JobConflictError: The id is taken by another job, and the text names the difference; or
+                by one that is being deleted.
+            FireworksBatchError: What the server or the network said otherwise.
+        """
+        try:
+            return await self._create()
+        except FireworksBatchError as error:
+            error.ref = error.ref or self.ref
+            raise
+
+    async def _create(self) -> BatchInferenceJob:
+        body = body_of(self.draft, self.codec)
+        request = create_job(self.ref.account_id, self.ref.job_id, body)
+        _log.info("creating job %s", self.ref, extra={"fireworks_job": str(self.ref)})
+        try:
+            job = self._read(await self.send(request))
+            if self._is_meant(job):
+                return job
+            failure: FireworksBatchError = self._another(job)
+        except (ClientStateError, ConfigurationError):
+            raise
+        except FireworksBatchError as error:
+            if not _may_be_there(error):
+                raise
+            failure = error
+        found = await self._find()
+        if found is None:
+            raise failure
+        return self._adopted(found, failure)
+
+    async def _find(self) -> BatchInferenceJob | None:
+        """Look for the job; None if it is not there, or if nobody can say."""
+        request = get_job(self.ref.account_id, self.ref.job_id)
+        try:
+            answer = await if_there(self.send(request))
+            if answer is None:
+                return None
+            job = self._read(answer)
+        except (APIStatusError, TransportError, ResponseDecodeError) as error:
+            why: object = error
+        else:
+            if self._is_meant(job):
+                return job
+            why = f"the answer is about {job.name}"
+        _log.warning("whether job %s was created is not known: %s", self.ref, why)
+        return None
+
+    def _is_meant(self, job: BatchInferenceJob) -> bool:
+        """Whether an answer is about this job: by its id, as the account may have two names."""
+        return job.id == self.ref.job_id
+
+    def _another(self, job: BatchInferenceJob) -> JobConflictError:
+        """Return what ends the call for good: a repeat might make, and bill, one more such job."""
+        return JobConflictError(
+            f"asked to create job {self.ref.job_id!r}, the server answered with {job.name!r}: it "
+            "may have made that one in its place; look at it before you try again"
+        )
+
+    def _adopted(self, found: BatchInferenceJob, failure: FireworksBatchError) -> BatchInferenceJob:
+        if differing := differences(self.draft, found):
+            raise JobConflictError(
+                f"job id {self.ref.job_id!r} is taken by another job: {'; '.join(differing)}; "
+                f"choose another job_id (the server said: {failure})"
+            )
+        if found.state.phase is JobPhase.LEAVING or found.state == JobState.DELETED:
+            raise JobConflictError(
+                f"job id {self.ref.job_id!r} is taken by the same job, but that is {found.state}: "
+                f"choose another job_id (the server said: {failure})"
+            )
+        _log.info("job %s is there and the same (%s): taken over", self.ref, found.state)
+        return found
+
+    def _read(self, answer: Answer) -> BatchInferenceJob:
+        return self.codec.decode(answer.body, BatchInferenceJob, required=("name", "state"))
+
+
+def _may_be_there(error: FireworksBatchError) -> bool:
+    """Say whether the job may exist in spite of the error: by an attempt whose answer was lost."""
+    if isinstance(error, ConflictError) or not isinstance(error, APIStatusError):
+        return True
+    return error.lost_before > 0 or error.status in _MAYBE_TAKEN or error.status >= 500

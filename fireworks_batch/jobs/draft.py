@@ -1,0 +1,306 @@
+"""A job that is to be created: what its creator may say, and whether a job found is the same.
+
+Performs no I/O.
+"""
+
+import json
+import math
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import attrs
+import orjson
+
+from fireworks_batch.models.dataset import Dataset
+from fireworks_batch.models.errors import ConfigurationError
+from fireworks_batch.models.job import BatchInferenceJob, InferenceParameters, Placement
+from fireworks_batch.models.names import (
+    JobName,
+    check_new_id,
+    dataset_name,
+    job_name,
+    model_name,
+    parse_dataset_name,
+    parse_job_name,
+)
+from fireworks_batch.models.policies import is_number
+from fireworks_batch.models.states import Precision
+
+__all__ = ["differences", "draft_job"]
+
+
+# The server bounds max_job_duration to these (documented; whether it clamps or refuses is not).
+_SHORTEST_DURATION: Final = 12 * 3600.0
+
+
+_LONGEST_DURATION: Final = 72 * 3600.0
+
+
+# --- Drafting -----------------------------------------------------------------------------------
+
+
+def draft_job(
+    account_id: str,
+    job_id: str,
+    *,
+    model: str | None = None,
+    input_dataset: str | Dataset | None = None,
+    output_dataset: str | Dataset | None = None,
+    inference_parameters: InferenceParameters | Mapping[str, Any] | None = None,
+    display_name: str | None = None,
+    precision: Precision | str | None = None,
+    continued_from: JobName | None = None,
+    max_job_duration: float | None = None,
+    system_prompt: str | None = None,
+    placement: Placement | Mapping[str, Any] | None = None,
+) -> BatchInferenceJob:
+    """Return the job that is to be created, with full resource names and nothing of the server's.
+
+    Args:
+        account_id: Whose job it is, and whose datasets are meant by bare ids.
+        job_id: The id of the job, by the server's rule.
+        model: The model's resource name.
+        input_dataset: What it reads: id, resource name or model.
+        output_dataset: What it makes.
+        inference_parameters: Sampling defaults; a mapping has snake_case names.
+        display_name: A name for people.
+        precision: The precision to serve with.
+        continued_from: The job whose unfinished rows it runs.
+        max_job_duration: Its window in seconds; the server bounds it to 12 to 72 hours.
+        system_prompt: For rows without a leading system message.
+        placement: Where it may run; a mapping has snake_case names.
+
+    Raises:
+        ConfigurationError: A value is malformed, or one that is needed is missing.
+    """
+    if continued_from is None and not (model and input_dataset):
+        missing = "input_dataset" if model else "model"
+        raise ConfigurationError(
+            f"a job needs {missing}=, unless continued_from= names a job to continue"
+        )
+    return BatchInferenceJob(
+        name=job_name(account_id, check_new_id("job id", job_id)),
+        model=model_name(model) if model else "",
+        input_dataset_id=_dataset(account_id, input_dataset) if input_dataset else "",
+        output_dataset_id=_dataset(account_id, output_dataset) if output_dataset else "",
+        inference_parameters=_parameters(inference_parameters),
+        display_name=_text("display_name", display_name),
+        precision=_precision(precision),
+        continued_from_job_name=_continued(account_id, continued_from),
+        max_job_duration=_duration(max_job_duration),
+        system_prompt=_text("system_prompt", system_prompt),
+        placement=_message("placement", placement, Placement),
+    )
+
+
+def _dataset(account_id: str, value: object) -> str:
+    name = parse_dataset_name(value.name if isinstance(value, Dataset) else value)
+    return dataset_name(name.account_id or account_id, name.dataset_id)
+
+
+def _continued(account_id: str, name: JobName | None) -> str:
+    return job_name(name.account_id or account_id, name.job_id) if name is not None else ""
+
+
+def _job(account_id: str, value: object) -> str:
+    name = parse_job_name(value)
+    return job_name(name.account_id or account_id, name.job_id)
+
+
+def _text(name: str, value: object) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    raise ConfigurationError(f"{name} must be a string, not {value!r}")
+
+
+def _duration(value: Any) -> float | None:
+    if value is None:
+        return None
+    if is_number(value) and 0 < value < 1e9:
+        return float(value)
+    raise ConfigurationError(
+        f"max_job_duration must be a number of seconds above 0, not {value!r}; "
+        f"the server bounds it to {_SHORTEST_DURATION:g} to {_LONGEST_DURATION:g}"
+    )
+
+
+def _precision(value: Precision | str | None) -> Precision:
+    if not value:
+        return Precision.UNSPECIFIED
+    made: Precision = _made("precision", value, lambda: Precision(value))
+    return made
+
+
+def _message(name: str, value: object, cls: type[Any]) -> Any:
+    if value is None or isinstance(value, cls):
+        return value
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"{name} must be a {cls.__name__} or a mapping, not {value!r}")
+    known = attrs.fields_dict(cls)
+    for member in value:
+        if member not in known:
+            raise ConfigurationError(
+                f"{name} has no member {member!r}; it knows {', '.join(known)}"
+            )
+    return _made(name, value, lambda: cls(**value))
+
+
+def _made(name: str, value: object, make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    except ConfigurationError:
+        raise
+    except (TypeError, ValueError) as exc:
+        raise ConfigurationError(f"{name} cannot be {value!r}: {exc}") from None
+
+
+def _parameters(value: object) -> InferenceParameters | None:
+    parameters: InferenceParameters | None = _message(
+        "inference_parameters", value, InferenceParameters
+    )
+    if parameters is None:
+        return None
+    for name in ("temperature", "top_p"):
+        number = getattr(parameters, name)
+        if isinstance(number, float) and not math.isfinite(number):
+            # JSON has no such number: null would be sent, which means that nothing was said.
+            raise ConfigurationError(f"inference_parameters.{name} cannot be {number!r}")
+    if parameters.extra_body is not None:
+        _check_extra_body(parameters.extra_body)
+    return parameters
+
+
+def _check_extra_body(text: object) -> None:
+    try:
+        is_object = isinstance(text, str) and isinstance(orjson.loads(text), dict)
+    except ValueError:
+        is_object = False
+    if not is_object:
+        raise ConfigurationError(
+            f"extra_body must be a mapping, or the JSON text of an object, not {text!r}"
+        )
+
+
+# --- Comparing ----------------------------------------------------------------------------------
+
+
+def differences(draft: BatchInferenceJob, found: BatchInferenceJob) -> tuple[str, ...]:
+    """Return how a job found under a draft's id differs from it; nothing if it is the same job.
+
+    Only what the draft sets is compared, as the server may have read it: names as resource names,
+    floats as the 32 bits that the wire gives them, ``extra_body`` as parsed JSON, the duration
+    after the server's bounds. A young job shows no placement at all (seen live), which says
+    nothing.
+
+    Args:
+        draft: What was sent.
+        found: What is there.
+
+    Returns:
+        One text for each member that differs, in the order of the model's fields.
+    """
+    return tuple(
+        f"{name} is {_shown(there)}, not {_shown(sent)}"
+        for name, sent in _said(draft)
+        if not _is_same(name, sent, there := _member(found, name), draft.account_id)
+        and not (found.placement is None and name.startswith("placement."))
+    )
+
+
+_INPUT_FIELDS: Final = (
+    "display_name",
+    "model",
+    "input_dataset_id",
+    "output_dataset_id",
+    "inference_parameters",
+    "precision",
+    "continued_from_job_name",
+    "max_job_duration",
+    "placement",
+    "system_prompt",
+)
+
+
+_INSIDE: Final[dict[str, type[Any]]] = {
+    "inference_parameters": InferenceParameters,
+    "placement": Placement,
+}
+
+
+def _said(draft: BatchInferenceJob) -> list[tuple[str, Any]]:
+    """List what a draft sets, members of messages by their paths."""
+    said: list[tuple[str, Any]] = []
+    for name in _INPUT_FIELDS:
+        value = getattr(draft, name)
+        if name in _INSIDE and value is not None:
+            said += [(f"{name}.{inner}", each) for inner, each in _set_members(value)]
+        elif name not in _INSIDE and value not in {None, "", Precision.UNSPECIFIED}:
+            said.append((name, value))
+    return said
+
+
+def _set_members(message: Any) -> list[tuple[str, Any]]:
+    fields = attrs.fields(type(message))
+    values = [(field, getattr(message, field.name)) for field in fields]
+    return [(field.name, value) for field, value in values if value != field.default]
+
+
+def _member(job: BatchInferenceJob, path: str) -> Any:
+    value: Any = job
+    for name in path.split("."):
+        value = getattr(value, name, None)
+    return value
+
+
+def _is_same(path: str, sent: Any, found: Any, account_id: str) -> bool:
+    normal = _NORMAL.get(path)
+    try:
+        if normal is not None:
+            return bool(normal(sent, account_id) == normal(found, account_id))
+    except (ConfigurationError, ValueError, TypeError):
+        return False
+    return bool(_as_float32(sent) == _as_float32(found))
+
+
+def _as_float32(value: Any) -> Any:
+    """Return a float as the wire's 32 bits give it back; anything else as it is."""
+    if not isinstance(value, float):
+        return value
+    try:
+        return struct.unpack("f", struct.pack("f", value))[0]
+    except (struct.error, OverflowError):
+        return value
+
+
+def _strict(value: Any) -> Any:
+    """Return a JSON value in which true is not 1, as it is in Python."""
+    match value:
+        case bool():
+            return (value,)
+        case list():
+            return [_strict(each) for each in value]
+        case dict():
+            return {name: _strict(each) for name, each in value.items()}
+        case _:
+            return value
+
+
+def _bounded(seconds: Any, _: str) -> float:
+    return min(max(float(seconds), _SHORTEST_DURATION), _LONGEST_DURATION)
+
+
+_NORMAL: Final[dict[str, Callable[[Any, str], Any]]] = {
+    "model": lambda value, _: model_name(value),
+    "input_dataset_id": lambda value, account: _dataset(account, value),
+    "output_dataset_id": lambda value, account: _dataset(account, value),
+    "continued_from_job_name": lambda value, account: _job(account, value),
+    "max_job_duration": _bounded,
+    # The server fills in an object without members (seen live).
+    "inference_parameters.extra_body": lambda value, _: _strict(json.loads(value or "{}")),
+}
+
+
+def _shown(value: Any) -> str:
+    text = repr(str(value)) if isinstance(value, str) else repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

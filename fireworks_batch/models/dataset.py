@@ -1,0 +1,113 @@
+"""A dataset as a frozen value. Performs no I/O."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, TypeAlias
+
+import attrs
+
+from fireworks_batch.models.job import Status
+from fireworks_batch.models.names import account_in
+from fireworks_batch.models.policies import whole_number
+from fireworks_batch.models.states import DatasetFormat, DatasetState, EncryptionState
+
+__all__ = ["Dataset", "DatasetLike", "Limits"]
+
+
+_GIB = 1024**3
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """How much goes into one dataset, and from which size on it is uploaded in the other way.
+
+    Raises:
+        ConfigurationError: A value is no whole number of at least 1.
+    """
+
+    max_rows: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(whole_number)
+    )
+    """Most rows of one dataset, 1 or more; None: the server names no limit."""
+
+    max_bytes: int = attrs.field(default=80 * _GIB, validator=whole_number)
+    """Most bytes of one dataset, 1 or more; the server's limit is 80 GiB."""
+
+    max_upload_bytes: int = attrs.field(default=150_000_000, validator=whole_number)
+    """Most bytes that are sent through the API, 1 or more; larger files go to storage, by a signed
+    URL."""
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class Dataset:
+    """A dataset, as the server described it at one moment.
+
+    What it was made of (``userUploaded`` and the like) stands in ``extra``.
+    """
+
+    name: str
+    """The resource name, ``accounts/{account}/datasets/{id}``."""
+
+    state: DatasetState = DatasetState.UNSPECIFIED
+    """UPLOADING, then READY; there is no failed state, see ``status``."""
+
+    display_name: str = ""
+    """A name for people."""
+
+    create_time: datetime | None = None
+    """When the dataset was created, aware, in UTC."""
+
+    update_time: datetime | None = None
+    """When the record last changed, for whatever reason."""
+
+    created_by: str = ""
+    """The e-mail address of the creator."""
+
+    status: Status | None = None
+    """The server's word on the dataset's health."""
+
+    example_count: int = 0
+    """Rows, as its creator declared them: the server does not count (seen live)."""
+
+    estimated_token_count: int = 0
+    """The server's estimate of its tokens."""
+
+    average_turn_count: float = 0.0
+    """The server's estimate of the turns of a row."""
+
+    format: DatasetFormat = DatasetFormat.UNSPECIFIED
+    """What its rows are."""
+
+    external_url: str = ""
+    """Where it lies, if not with the vendor: ``gs://...``."""
+
+    source_job_name: str = ""
+    """The job that made it, where the server says so."""
+
+    encryption_state: EncryptionState = EncryptionState.UNSPECIFIED
+    """How it is encrypted."""
+
+    extra: Mapping[str, Any] = attrs.field(factory=dict, eq=False)
+    """Members of the answer that this release does not know, as they came."""
+
+    @property
+    def id(self) -> str:
+        """The last segment of the resource name."""
+        return self.name.rpartition("/")[2]
+
+    @property
+    def account_id(self) -> str:
+        """The account in the resource name; empty if the name has another form."""
+        return account_in(self.name)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it is uploaded, whole, and can be used."""
+        return self.state == DatasetState.READY
+
+    def __repr__(self) -> str:
+        return f"<Dataset {self.id!r} {self.state}, {self.example_count} rows>"
+
+
+DatasetLike: TypeAlias = str | Dataset
+"""A dataset's id, its resource name, or the dataset as fetched before."""

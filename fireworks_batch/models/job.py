@@ -1,0 +1,355 @@
+"""The API's resources as frozen values: every field of a batch inference job, typed.
+
+An absent or null member is its proto3 zero if it is a scalar, and None if it is a message, a
+timestamp, a duration or an optional scalar. Performs no I/O.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Self, TypeAlias
+
+import attrs
+
+from fireworks_batch.models.errors import (
+    ConfigurationError,
+    JobCancelledError,
+    JobExpiredError,
+    JobFailedError,
+    JobNotFinishedError,
+    JobOutcomeError,
+    JobStoppedError,
+)
+from fireworks_batch.models.names import JobRef, account_in
+from fireworks_batch.models.states import (
+    JobPhase,
+    JobState,
+    MultiRegion,
+    OpenEnum,
+    Precision,
+    StatusCode,
+)
+
+__all__ = [
+    "BatchInferenceJob",
+    "InferenceParameters",
+    "JobLike",
+    "JobProgress",
+    "Lifecycle",
+    "Placement",
+    "Seconds",
+    "Status",
+    "to_dict",
+]
+
+
+Seconds: TypeAlias = Annotated[float, "google.protobuf.Duration"]
+"""A duration in seconds, which the wire spells ``"86400s"``."""
+
+
+def _extra_body(value: str | Mapping[str, Any] | None) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    try:
+        return json.dumps(dict(value), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise ConfigurationError(
+            f"extra_body must be a mapping, or the JSON text of an object, not {value!r}: {exc}"
+        ) from None
+
+
+def _regions(value: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(value, str):
+        raise ConfigurationError(f"regions is a list; give [{value!r}]")
+    return tuple(value)
+
+
+@attrs.frozen(kw_only=True)
+class Status:
+    """What the server says of a resource's health; ``OK`` while all is well."""
+
+    code: StatusCode = StatusCode.OK
+    """The canonical code."""
+
+    message: str = ""
+    """A text for developers, in English."""
+
+
+@attrs.frozen(kw_only=True)
+class InferenceParameters:
+    """Sampling defaults of the job's rows. None means that the server's default holds."""
+
+    max_tokens: int | None = None
+    """Most tokens to generate for a response; one live source saw too large a value clamped."""
+
+    temperature: float | None = None
+    """Sampling temperature, usually between 0 and 2."""
+
+    top_p: float | None = None
+    """Nucleus sampling, between 0 and 1."""
+
+    n: int | None = None
+    """Candidates for each row."""
+
+    top_k: int | None = None
+    """Sample from the k likeliest tokens only."""
+
+    extra_body: str | None = attrs.field(default=None, converter=_extra_body)
+    """Further request members as a string of JSON, merged into each row; a mapping is encoded."""
+
+
+@attrs.frozen(kw_only=True)
+class JobProgress:
+    """The server's ten counters. They move about once a minute."""
+
+    percent: int = 0
+    """The server's own percentage, from 0 to 100."""
+
+    epoch: int = 0
+    """Unused by batch inference jobs."""
+
+    total_input_requests: int = 0
+    """Rows declared when the input dataset was made; 0 early in RUNNING (seen live)."""
+
+    total_processed_requests: int = 0
+    """Rows done, well or badly."""
+
+    successfully_processed_requests: int = 0
+    """Rows done well."""
+
+    failed_requests: int = 0
+    """Rows that failed; the job can be COMPLETED all the same."""
+
+    output_rows: int = 0
+    """Rows written to the output dataset."""
+
+    input_tokens: int = 0
+    """Tokens read, the cached ones included (inferred)."""
+
+    output_tokens: int = 0
+    """Tokens generated."""
+
+    cached_input_token_count: int = 0
+    """Input tokens that came from the prompt cache."""
+
+    @property
+    def total(self) -> int:
+        """The rows of the job, as far as is known: never less than those processed."""
+        return max(self.total_input_requests, self.total_processed_requests)
+
+
+@attrs.frozen(kw_only=True)
+class Lifecycle:
+    """When the job passed its milestones; None for those still ahead."""
+
+    validated_time: datetime | None = None
+    """The input passed validation."""
+
+    run_start_time: datetime | None = None
+    """The first row could be processed."""
+
+    end_time: datetime | None = None
+    """The job became COMPLETED, FAILED, EXPIRED or CANCELLED."""
+
+
+@attrs.frozen(kw_only=True)
+class Placement:
+    """Where the job may run."""
+
+    multi_region: MultiRegion = attrs.field(default=MultiRegion.UNSPECIFIED, converter=MultiRegion)
+    """A group of regions."""
+
+    region: str = ""
+    """One region, as the server spells it."""
+
+    regions: tuple[str, ...] = attrs.field(default=(), converter=_regions)
+    """Several regions."""
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class BatchInferenceJob:
+    """A batch inference job, as the server described it at one moment."""
+
+    name: str
+    """The resource name, ``accounts/{account}/batchInferenceJobs/{id}``."""
+
+    state: JobState = JobState.UNSPECIFIED
+    """Where the job stands; see ``is_terminal``, ``is_success``, ``may_have_results``."""
+
+    display_name: str = ""
+    """A name for people."""
+
+    create_time: datetime | None = None
+    """When the job was created, aware, in UTC."""
+
+    update_time: datetime | None = None
+    """When the record last changed, for whatever reason."""
+
+    expire_time: datetime | None = None
+    """When the server gives the job up: creation and ``max_job_duration``, roughly."""
+
+    created_by: str = ""
+    """The e-mail address of the creator."""
+
+    status: Status | None = None
+    """The server's word on the job's health; the reason, for a FAILED one."""
+
+    model: str = ""
+    """The model's resource name."""
+
+    input_dataset_id: str = ""
+    """The input dataset's resource name."""
+
+    output_dataset_id: str = ""
+    """The output dataset's resource name, results and errors both; chosen by the server if not
+    given."""
+
+    inference_parameters: InferenceParameters | None = None
+    """Sampling defaults of all rows."""
+
+    precision: Precision = Precision.UNSPECIFIED
+    """The precision served with; the server resolves it."""
+
+    job_progress: JobProgress | None = None
+    """The counters; None in the answer to create."""
+
+    continued_from_job_name: str = ""
+    """The job whose unfinished rows this one runs."""
+
+    max_job_duration: Seconds | None = None
+    """The window asked for, in seconds; the server bounds it to 12 to 72 hours."""
+
+    lifecycle: Lifecycle | None = None
+    """When the job passed its milestones."""
+
+    placement: Placement | None = None
+    """Where the job may run."""
+
+    system_prompt: str = ""
+    """Given to rows that have no leading system message."""
+
+    waiting_on_capacity: bool = False
+    """True while a RUNNING job waits to get its machines back."""
+
+    extra: Mapping[str, Any] = attrs.field(factory=dict, eq=False)
+    """Members of the answer that this release does not know, as they came."""
+
+    @property
+    def id(self) -> str:
+        """The last segment of the resource name."""
+        return self.name.rpartition("/")[2]
+
+    @property
+    def account_id(self) -> str:
+        """The account in the resource name; empty if the name has another form."""
+        return account_in(self.name)
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the job can change no more."""
+        return self.state.is_terminal
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the job is COMPLETED.
+
+        Rows may have failed all the same: look at ``job_progress.failed_requests``.
+        """
+        return self.state.is_success
+
+    @property
+    def may_have_results(self) -> bool:
+        """Whether there may be rows to read, which were paid for.
+
+        True for a terminal job that names an output dataset, unless it FAILED before a row was
+        processed (the dataset of a job that failed validation does not exist, seen live).
+        """
+        failed_early = self.state == JobState.FAILED and not self._rows_processed
+        return self.is_terminal and bool(self.output_dataset_id) and not failed_early
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds from creation to the end; None while the job runs or where times are missing."""
+        if self.create_time is None or not self.is_terminal:
+            return None
+        ended = (self.lifecycle and self.lifecycle.end_time) or self.update_time
+        return (ended - self.create_time).total_seconds() if ended else None
+
+    def raise_for_outcome(self) -> Self:
+        """Return the job itself if it is COMPLETED.
+
+        Raises:
+            JobFailedError: It FAILED; the text carries the server's reason.
+            JobCancelledError: It was CANCELLED.
+            JobExpiredError: Its window passed.
+            JobStoppedError: It was stopped early, deleted or archived.
+            JobNotFinishedError: It has not ended.
+        """
+        if self.is_success:
+            return self
+        if not self.is_terminal:
+            raise JobNotFinishedError(
+                f"job {self.id!r} has not ended: it is {self.state}", job=self
+            )
+        error = _OUTCOMES.get(self.state, JobStoppedError)
+        raise error(self._epitaph(), job=self)
+
+    @property
+    def _rows_processed(self) -> int:
+        progress = self.job_progress
+        return max(progress.total_processed_requests, progress.output_rows) if progress else 0
+
+    def _epitaph(self) -> str:
+        status = self.status or Status()
+        said = f": {status.code}" if status != Status() else ""
+        said += f": {status.message}" if status.message else ""
+        kept = (
+            f"; rows that were finished may be in {self.output_dataset_id}"
+            if self.may_have_results
+            else ""
+        )
+        return f"job {self.id!r} ended {self.state}{said}{kept}"
+
+    def __repr__(self) -> str:
+        progress = self.job_progress
+        rows = f" {progress.total_processed_requests}/{progress.total} rows" if progress else ""
+        failed = f", {progress.failed_requests} failed" if progress else ""
+        return f"<BatchInferenceJob {self.id!r} {self.state}{rows}{failed}>"
+
+
+_OUTCOMES: dict[JobState, type[JobOutcomeError]] = {
+    JobState.FAILED: JobFailedError,
+    JobState.CANCELLED: JobCancelledError,
+    JobState.EXPIRED: JobExpiredError,
+}
+
+
+def to_dict(model: attrs.AttrsInstance) -> dict[str, Any]:
+    """Return a model or a snapshot as JSON-safe values under its snake_case names.
+
+    Args:
+        model: Any model of this library.
+
+    Returns:
+        A new dictionary: times as RFC 3339 strings, enumerations as their bare names, tuples as
+        lists, errors as their texts.
+    """
+    return attrs.asdict(model, value_serializer=_json_safe)
+
+
+def _json_safe(_model: object, _field: object, value: Any) -> Any:
+    match value:
+        case OpenEnum() | JobPhase():
+            return value.value
+        case datetime():
+            return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        case tuple():
+            return list(value)
+        case BaseException():
+            return f"{type(value).__name__}: {value}"
+        case _:
+            return value
+
+
+JobLike: TypeAlias = str | JobRef | BatchInferenceJob
+"""A job's id, its resource name, a reference to it, or the job as fetched before."""

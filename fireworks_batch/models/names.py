@@ -1,0 +1,277 @@
+"""Resource names, and the reference by which a job is found again.
+
+Performs no I/O.
+"""
+
+import json
+import re
+from typing import Any, Final, Self
+
+import attrs
+
+from fireworks_batch.models.errors import ConfigurationError
+
+__all__ = [
+    "DatasetName",
+    "JobName",
+    "JobRef",
+    "account_in",
+    "check_id",
+    "check_new_id",
+    "dataset_name",
+    "job_name",
+    "model_name",
+    "parse_dataset_name",
+    "parse_job_name",
+    "read_stored",
+    "write_stored",
+]
+
+
+def write_stored(members: dict[str, Any], *, version: int) -> str:
+    """Return members as a JSON object on one line, open enumerations as their names."""
+    return json.dumps({"version": version, **members}, default=str)
+
+
+def read_stored(text: str | bytes, what: str, *, version: int) -> dict[str, Any]:
+    """Read what `write_stored` wrote.
+
+    Args:
+        text: The JSON object.
+        what: What it should be, for the error's text: ``"job reference"``.
+        version: The one that can be read.
+
+    Raises:
+        ConfigurationError: It is no JSON object, or of another version.
+    """
+    try:
+        members = json.loads(text)
+    except (ValueError, TypeError, RecursionError) as exc:
+        raise ConfigurationError(f"not a stored {what}: {exc}") from None
+    if not isinstance(members, dict):
+        raise ConfigurationError(f"not a stored {what}: {members!r}")
+    if members.get("version") != version:
+        raise ConfigurationError(
+            f"a {what} of version {members.get('version')!r} cannot be read here; "
+            f"this release reads version {version}"
+        )
+    return members
+
+
+# What could change the meaning of a path: separators, dot segments, a query, a custom verb
+# (":cancel"), an escape, white space, control characters, and what UTF-8 cannot spell.
+_UNSAFE: Final = re.compile(r"[/\\?#%:\s\x00-\x1f\x7f-\x9f\ud800-\udfff]|^\.{1,2}$")
+
+
+# The server's own rule for ids (documented).
+_ID: Final = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII).fullmatch
+
+
+_JOBS: Final = "batchInferenceJobs"
+
+
+_DATASETS: Final = "datasets"
+
+
+_REF_VERSION: Final = 1
+
+
+def check_id(kind: str, value: object) -> str:
+    """Return an id that is safe to put into a path.
+
+    Args:
+        kind: What the id names, for the error's text.
+        value: The last segment of a resource name.
+
+    Raises:
+        ConfigurationError: It is no string, empty, or could change the meaning of the path.
+    """
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{kind} must be a string, not {value!r}")
+    if not value:
+        raise ConfigurationError(f"{kind} is empty")
+    if found := _UNSAFE.search(value):
+        raise ConfigurationError(
+            f"{kind} {value!r} cannot be used in a path because of {found[0]!r}; "
+            "give the bare id, as in 'nightly-eval'"
+        )
+    return value
+
+
+def check_new_id(kind: str, value: object) -> str:
+    """Return an id that the server accepts for a new resource.
+
+    Args:
+        kind: What the id names, for the error's text.
+        value: The id.
+
+    Raises:
+        ConfigurationError: It is not 1 to 63 characters of a-z, 0-9 and hyphen, with a letter
+            first and no hyphen last.
+    """
+    if isinstance(value, str) and _ID(value):
+        return value
+    raise ConfigurationError(
+        f"{kind} {value!r} cannot be given to something new: ids have 1 to 63 characters of a-z, "
+        "0-9 and '-', with a letter first and no '-' last, as in 'nightly-eval'"
+    )
+
+
+@attrs.frozen
+class JobName:
+    """Where a job is: its id, and its account where the caller said so."""
+
+    account_id: str | None
+    """The account's id; None if only the job's id was given."""
+
+    job_id: str
+    """The last segment of the resource name."""
+
+
+@attrs.frozen
+class DatasetName:
+    """Where a dataset is: its id, and its account where the caller said so."""
+
+    account_id: str | None
+    """The account's id; None if only the dataset's id was given."""
+
+    dataset_id: str
+    """The last segment of the resource name."""
+
+
+def parse_job_name(value: object) -> JobName:
+    """Read a job's id or its resource name.
+
+    Args:
+        value: ``"nightly-eval"`` or ``"accounts/acme/batchInferenceJobs/nightly-eval"``.
+
+    Raises:
+        ConfigurationError: It is neither.
+    """
+    return JobName(*_parse(value, _JOBS, "job id", "a batch inference job", "nightly-eval"))
+
+
+def parse_dataset_name(value: object) -> DatasetName:
+    """Read a dataset's id or its resource name.
+
+    Args:
+        value: ``"reviews"`` or ``"accounts/acme/datasets/reviews"``.
+
+    Raises:
+        ConfigurationError: It is neither.
+    """
+    return DatasetName(*_parse(value, _DATASETS, "dataset id", "a dataset", "reviews"))
+
+
+def _parse(
+    value: object, collection: str, kind: str, what: str, example: str
+) -> tuple[str | None, str]:
+    if not isinstance(value, str) or "/" not in value:
+        return None, check_id(kind, value)
+    match value.split("/"):
+        case ["accounts", account_id, segment, resource_id] if segment == collection:
+            return check_id("account id", account_id), check_id(kind, resource_id)
+        case _:
+            raise ConfigurationError(
+                f"{value!r} is not the name of {what}; "
+                f"one looks like 'accounts/acme/{collection}/{example}' or just {example!r}"
+            )
+
+
+def job_name(account_id: str, job_id: str) -> str:
+    """Return a job's resource name."""
+    return f"accounts/{account_id}/{_JOBS}/{job_id}"
+
+
+def dataset_name(account_id: str, dataset_id: str) -> str:
+    """Return a dataset's resource name."""
+    return f"accounts/{account_id}/{_DATASETS}/{dataset_id}"
+
+
+def account_in(name: str) -> str:
+    """Return the account in a resource name; empty if the name has another form."""
+    match name.split("/"):
+        case ["accounts", account_id, _, _]:
+            return account_id
+        case _:
+            return ""
+
+
+def model_name(value: object) -> str:
+    """Return a model's resource name; a deployed model's becomes that of its model.
+
+    Args:
+        value: ``"accounts/fireworks/models/demo-8b"``. A bare id is refused: it could be the
+            vendor's model or the account's own, and a job of a model that is not there is not
+            refused by the server but stays PENDING.
+
+    Raises:
+        ConfigurationError: It is no such name.
+    """
+    match value.split("/") if isinstance(value, str) else None:
+        case ["accounts", account_id, "models" | "deployedModels", model_id]:
+            account, model = check_id("account id", account_id), check_id("model id", model_id)
+            return f"accounts/{account}/models/{model}"
+        case [str(model_id)]:
+            raise ConfigurationError(
+                f"model {model_id!r} has no account: say 'accounts/fireworks/models/{model_id}' "
+                f"for the vendor's, or 'accounts/YOUR-ACCOUNT/models/{model_id}' for your own"
+            )
+        case _:
+            raise ConfigurationError(
+                f"{value!r} is not the name of a model; one looks like "
+                "'accounts/fireworks/models/demo-8b'"
+            )
+
+
+def _is_id(_ref: object, attribute: "attrs.Attribute[str]", value: object) -> None:
+    check_id(attribute.name.replace("_", " "), value)
+
+
+def _is_text(_ref: object, attribute: "attrs.Attribute[str]", value: object) -> None:
+    if not isinstance(value, str) or not value:
+        raise ConfigurationError(f"a job reference needs its {attribute.name}, not {value!r}")
+
+
+@attrs.frozen(repr=False)
+class JobRef:
+    """All that is needed to find a job again, in another process too; holds no secret.
+
+    ``str()`` is the resource name.
+
+    Raises:
+        ConfigurationError: An id is no string, empty, or could change the meaning of a path.
+    """
+
+    account_id: str = attrs.field(validator=_is_id)
+    """The account's id."""
+
+    job_id: str = attrs.field(validator=_is_id)
+    """The last segment of the job's resource name."""
+
+    base_url: str = attrs.field(validator=_is_text)
+    """The API that the job lives on, without ``/v1``."""
+
+    def __str__(self) -> str:
+        return job_name(self.account_id, self.job_id)
+
+    def __repr__(self) -> str:
+        return f"<JobRef {str(self)!r} on {self.base_url}>"
+
+    def to_json(self) -> str:
+        """Return the reference as a JSON object on one line, with its version."""
+        return write_stored(attrs.asdict(self), version=_REF_VERSION)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read what `to_json` wrote.
+
+        Args:
+            text: The JSON object.
+
+        Raises:
+            ConfigurationError: It is not such an object, or of a newer version.
+        """
+        members = read_stored(text, "job reference", version=_REF_VERSION)
+        stored: Any = {name: members.get(name) for name in ("account_id", "job_id", "base_url")}
+        return cls(**stored)

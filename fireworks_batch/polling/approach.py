@@ -1,0 +1,225 @@
+"""How a listing is asked for: what is learned from refusals, and from the answers themselves.
+
+Performs no I/O.
+"""
+
+import enum
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from itertools import pairwise
+from operator import itemgetter
+from typing import Any, Final, TypeAlias
+
+import attrs
+
+from fireworks_batch.models.errors import APIStatusError, AuthenticationError
+from fireworks_batch.models.job import BatchInferenceJob
+from fireworks_batch.polling.schedule import PAGE_SIZE
+from fireworks_batch.wire.codec import mask_paths
+from fireworks_batch.wire.requests import ListQuery
+
+__all__ = [
+    "MASK",
+    "ORDERS",
+    "Approach",
+    "Print",
+    "Verdict",
+    "is_another",
+    "is_newest_first",
+    "lay_over",
+    "print_of",
+    "values",
+]
+
+
+Print: TypeAlias = tuple[Any, ...]
+"""The JSON values of name, state and the rest of what the server changes, in this order: equal if
+nothing of it has changed."""
+
+
+_FIELDS: Final = (
+    "state",
+    "status",
+    "job_progress",
+    "lifecycle",
+    "waiting_on_capacity",
+    "update_time",
+    "expire_time",
+    "output_dataset_id",
+    "placement",
+)
+
+
+_MINUTE: Final = timedelta(minutes=1)
+
+
+MASK: Final = mask_paths(_FIELDS)
+"""The read mask of later looks: ``name`` and what the server changes."""
+
+
+_KEYS: Final = tuple(MASK.split(","))
+
+
+values: Final = itemgetter(*_KEYS)
+"""Return the `Print` of an item that has all members, as most have; else raise."""
+
+
+def print_of(item: Any) -> Print:
+    """Return the `Print` of an item; what is absent is null, and all of what is no object."""
+    try:
+        values_: Print = values(item)
+    except (KeyError, TypeError, IndexError):
+        get = item.get if isinstance(item, dict) else dict[str, Any]().get
+        return tuple(map(get, _KEYS))
+    return values_
+
+
+def lay_over(whole: BatchInferenceJob, part: BatchInferenceJob) -> BatchInferenceJob:
+    """Return the whole job with what a masked answer shows of it.
+
+    Args:
+        whole: As it was at the look before.
+        part: What was read of the masked answer; only the mask's members of it count.
+    """
+    return attrs.evolve(whole, **{name: getattr(part, name) for name in _FIELDS})
+
+
+def is_another(whole: BatchInferenceJob, part: BatchInferenceJob) -> bool:
+    """Say whether a masked answer is about another job of the same name: the first was deleted.
+
+    The end of a job's window follows from its creation; a minute is no time to delete one.
+
+    Args:
+        whole: As it was at the look before.
+        part: What was read of the masked answer.
+    """
+    before, after = whole.expire_time, part.expire_time
+    return before is not None and after is not None and abs(after - before) > _MINUTE
+
+
+ORDERS: Final = ("create_time desc", "created_time desc", "")
+"""What is tried: the field's name, the documented one, and the server's own order."""
+
+
+# The server does not list at all, or not for this key.
+_REFUSALS: Final = frozenset({400, 403, 404, 405, 501})
+
+
+# What a gateway says in its own words, whether they are JSON or not.
+_PLAIN: Final = frozenset({405, 501})
+
+
+class Verdict(enum.Enum):
+    """What to do about a page that was refused."""
+
+    AGAIN = "again"
+    """Begin anew: it is asked for in another way now."""
+
+    FAILED = "failed"
+    """It failed, as pages do; another attempt may do better."""
+
+    OFF = "off"
+    """There are no listings for this client."""
+
+
+@attrs.define
+class Approach:
+    """What a client knows about listings: which order, whether with a mask, whether at all."""
+
+    is_off: bool = False
+    """Whether listings are refused: GETs only, for the client's life."""
+
+    has_masks: bool = True
+    """Whether later looks may ask for a mask."""
+
+    is_doubted: bool = False
+    """Whether the last listing failed for so long that it is not relied on."""
+
+    is_settled: bool = False
+    """Whether the order is settled: proven, or the last one there is."""
+
+    _order: int = 0
+    _has_worked: bool = False
+    _refusals: int = 0
+
+    def query(self, *, is_whole: bool) -> ListQuery:
+        """Return what to ask for.
+
+        Args:
+            is_whole: Whether whole jobs are needed. An order that is not settled needs them too,
+                for their create times.
+        """
+        is_masked = self.has_masks and self.is_settled and not is_whole
+        return ListQuery(
+            page_size=PAGE_SIZE,
+            order_by=ORDERS[self._order],
+            read_mask=MASK if is_masked else "",
+        )
+
+    def on_refusal(self, error: APIStatusError, query: ListQuery, *, is_first: bool) -> Verdict:
+        """Learn from a page that was refused.
+
+        Args:
+            error: How.
+            query: What was asked for.
+            is_first: Whether it was the first page; on a later one the token may be to blame.
+        """
+        is_said = error.from_api or error.status in _PLAIN
+        if error.status not in _REFUSALS or not is_said or not is_first:
+            return Verdict.FAILED
+        if isinstance(error, AuthenticationError):
+            return Verdict.FAILED  # the key is refused, which may be another one next time
+        if error.status == 400 and query.read_mask:
+            self.has_masks = False
+            return Verdict.AGAIN
+        if error.status == 400 and not self._has_worked and self._order < len(ORDERS) - 1:
+            self._order += 1
+            return Verdict.AGAIN
+        self._refusals += 1
+        if self._has_worked and self._refusals < 2:
+            return Verdict.FAILED
+        self.is_off = True
+        return Verdict.OFF
+
+    def on_page(self, create_times: Iterable[object]) -> bool:
+        """Learn from a page of whole jobs.
+
+        Args:
+            create_times: The wire's create times, in the page's order.
+
+        Returns:
+            Whether the next listing is asked for in another order, so that what is known of the
+            pages holds no more.
+        """
+        self._has_worked, self._refusals = True, 0
+        if self.is_settled:
+            return False
+        proof = is_newest_first(create_times)
+        if proof is False and self._order < len(ORDERS) - 1:
+            self._order += 1
+            # The next order is on probation like the first: it may be refused.
+            self._has_worked = False
+            return True
+        self.is_settled = proof is not None
+        return False
+
+
+def is_newest_first(create_times: Iterable[object]) -> bool | None:
+    """Say whether times go down; None if they do not tell.
+
+    Args:
+        create_times: RFC 3339 strings; what is none is left out.
+    """
+    moments = [moment for text in create_times if (moment := _moment(text)) is not None]
+    steps = [later > earlier for earlier, later in pairwise(moments) if later != earlier]
+    return not any(steps) if steps else None
+
+
+def _moment(text: object) -> datetime | None:
+    if not isinstance(text, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(text.upper())
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else None

@@ -1,0 +1,161 @@
+"""Ids of any number in bounded memory: which occur twice, and which are in one set only.
+
+Ids are kept as 64-bit hashes, some ten bytes an id. Hashes name suspects; a second pass over
+what the ids came from, restricted to the suspects, names the ids exactly. The hash is Python's
+own: it is as fast as can be, seeded for each process, so that nobody can make ids that collide,
+and never stored or sent, so that it need not mean anything to another process.
+
+Two different ids share a hash with a chance of one in 300,000 among ten million. `duplicates` is
+exact all the same, after the second pass; `difference` would in that case miss a pair of ids, one
+in each set. Performs no I/O.
+"""
+
+from array import array
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+import attrs
+
+__all__ = ["Found", "IdSet", "Suspects", "find_all", "find_repeated"]
+
+
+HashId = Callable[[str], int]
+
+
+# As many as there are integers that Python keeps ready.
+_BUCKETS: Final = 256
+
+
+_MASK: Final = _BUCKETS - 1
+
+
+# Ids tracked by a second pass; those that are named in a report are fewer still.
+_TRACKED: Final = 10_000
+
+
+class IdSet:
+    """Ids added in batches; each addition counts."""
+
+    def __init__(self, *, hash_id: HashId = hash) -> None:
+        """Make an empty set.
+
+        Args:
+            hash_id: Returns a signed 64-bit number for an id. Sets that are compared share it.
+        """
+        self._hash_id = hash_id
+        self._buckets = tuple(array("q") for _ in range(_BUCKETS))
+        self._appends = tuple(bucket.append for bucket in self._buckets)
+
+    def update(self, ids: Iterable[str]) -> None:
+        """Add ids, at some 5 million a second."""
+        appends = self._appends
+        for hashed in map(self._hash_id, ids):
+            appends[hashed & _MASK](hashed)
+
+    def __len__(self) -> int:
+        """Return the number of additions, repeated ones included."""
+        return sum(map(len, self._buckets))
+
+    def suspects(self) -> "Suspects":
+        """Return the suspects of being in this set."""
+        return Suspects(map(_distinct, self._buckets), hash_id=self._hash_id)
+
+    def duplicates(self) -> "Suspects":
+        """Return the suspects of having been added more than once."""
+        return Suspects(map(_repeated, self._buckets), hash_id=self._hash_id)
+
+    def difference(self, other: "IdSet") -> "Suspects":
+        """Return the suspects of being in this set and not in the other."""
+        pairs = zip(self._buckets, other._buckets, strict=True)  # noqa: SLF001 - of our own class
+        return Suspects((_only_first(*pair) for pair in pairs), hash_id=self._hash_id)
+
+
+class Suspects:
+    """Hashes of ids: ``id in suspects`` tells whether an id is worth a second look."""
+
+    def __init__(self, buckets: Iterable[Sequence[int]], *, hash_id: HashId) -> None:
+        """Take sorted hashes, bucket by bucket; made by `IdSet`."""
+        self._hash_id = hash_id
+        self._buckets = tuple(array("q", bucket) for bucket in buckets)
+
+    def __len__(self) -> int:
+        """Return the number of different hashes."""
+        return sum(map(len, self._buckets))
+
+    def __contains__(self, custom_id: str) -> bool:
+        hashed = self._hash_id(custom_id)
+        bucket = self._buckets[hashed & _MASK]
+        place = bisect_left(bucket, hashed)
+        return place < len(bucket) and bucket[place] == hashed
+
+
+@attrs.frozen
+class Found:
+    """What a second pass found out about suspects."""
+
+    ids: tuple[str, ...]
+    """The ids, in the order of their first occurrence; at most 10,000."""
+
+    count: int
+    """How many there are, also if not all of them are named."""
+
+
+def find_all(ids: Iterable[str], suspects: Suspects, *, tracked: int = _TRACKED) -> Found:
+    """Name the suspects among ids: the second pass after `IdSet.difference`.
+
+    Args:
+        ids: All ids of the set, again.
+        suspects: What `IdSet.difference` returned.
+        tracked: Most ids to keep in memory, and to name.
+
+    Returns:
+        Each id once. The count is exact if all are named, else that of the hashes.
+    """
+    counts, is_whole = _count(ids, suspects, tracked)
+    return Found(tuple(counts), len(counts) if is_whole else len(suspects))
+
+
+def find_repeated(ids: Iterable[str], suspects: Suspects, *, tracked: int = _TRACKED) -> Found:
+    """Name the ids that occur more than once: the second pass after `IdSet.duplicates`.
+
+    Args:
+        ids: All ids of the set, again.
+        suspects: What `IdSet.duplicates` returned.
+        tracked: Most ids to keep in memory, and to name.
+
+    Returns:
+        Each id once. The count is exact if all are named, else that of the hashes.
+    """
+    counts, is_whole = _count(ids, suspects, tracked)
+    repeated = tuple(custom_id for custom_id, count in counts.items() if count > 1)
+    return Found(repeated, len(repeated) if is_whole else len(suspects))
+
+
+def _count(ids: Iterable[str], suspects: Suspects, tracked: int) -> tuple[dict[str, int], bool]:
+    """Count the first suspects, and tell whether these are all."""
+    counts: dict[str, int] = {}
+    is_whole = True
+    for custom_id in filter(suspects.__contains__, ids) if len(suspects) else ():
+        if custom_id in counts:
+            counts[custom_id] += 1
+        elif len(counts) < tracked:
+            counts[custom_id] = 1
+        else:
+            is_whole = False
+    return counts, is_whole
+
+
+def _distinct(bucket: Sequence[int]) -> list[int]:
+    return sorted(set(bucket))
+
+
+def _repeated(bucket: Sequence[int]) -> list[int]:
+    if len(set(bucket)) == len(bucket):
+        return []
+    return sorted(hashed for hashed, count in Counter(bucket).items() if count > 1)
+
+
+def _only_first(bucket: Sequence[int], other: Sequence[int]) -> list[int]:
+    return sorted(set(bucket).difference(other))

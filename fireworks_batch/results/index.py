@@ -1,0 +1,339 @@
+"""Where on disk the result of each row stands: an index in SQLite, of any size in bounded memory.
+
+Each job's files of results are added, whatever their order; of several results of one row the best
+is chosen: the first that succeeded, else the newest failure. Synchronous, for use in a thread.
+"""
+
+import enum
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import accumulate
+from pathlib import Path
+from typing import IO, Final
+
+import attrs
+
+from fireworks_batch.files.lines import read_blocks
+from fireworks_batch.models.errors import LocalFileError
+
+__all__ = ["UNANSWERED", "Chosen", "Kind", "Place", "ReadRow", "ResultIndex", "Tally"]
+
+
+class Kind(enum.IntEnum):
+    """What a result is."""
+
+    OK = 0
+    FAILED = 1
+    RETRYABLE = 2
+    MISSING = 3
+
+
+UNANSWERED: Final = (Kind.MISSING, Kind.RETRYABLE, Kind.FAILED)
+"""Rows without a response, which the server runs of a job that it continues: "only
+unfinished/failed requests"."""
+
+
+_SCHEMA: Final = """
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
+PRAGMA locking_mode = EXCLUSIVE;
+PRAGMA temp_store = FILE;
+PRAGMA cache_size = -32768;
+CREATE TABLE expected (position INTEGER PRIMARY KEY, custom_id TEXT NOT NULL);
+CREATE TABLE found (
+    custom_id TEXT NOT NULL, rank INTEGER NOT NULL, kind INTEGER NOT NULL, job INTEGER NOT NULL,
+    file INTEGER NOT NULL, start INTEGER NOT NULL, length INTEGER NOT NULL
+);
+"""
+
+
+_CHOSEN: Final = """
+CREATE TABLE chosen (
+    position INTEGER PRIMARY KEY, custom_id TEXT NOT NULL, kind INTEGER NOT NULL,
+    file INTEGER, start INTEGER, length INTEGER
+)
+"""
+
+
+# The best result of each row that was asked for; 3 is Kind.MISSING.
+_CHOOSE_EXPECTED: Final = """
+INSERT INTO chosen
+SELECT position, expected.custom_id, ifnull(kind, 3), file, start, length
+FROM expected LEFT JOIN found ON found.rowid = (
+    SELECT rowid FROM found AS best WHERE best.custom_id = expected.custom_id
+    ORDER BY rank LIMIT 1
+)
+ORDER BY position
+"""
+
+
+# The same where nobody can say which rows were asked for: in the order of their ids. With min(),
+# SQLite takes the other columns from the row that has the minimum (documented).
+_CHOOSE_ALL: Final = """
+INSERT INTO chosen (custom_id, kind, file, start, length)
+SELECT custom_id, kind, file, start, length FROM (
+    SELECT custom_id, min(rank), kind, file, start, length FROM found GROUP BY custom_id
+)
+ORDER BY custom_id
+"""
+
+
+_PAGE: Final = """
+SELECT position, custom_id, file, start, length FROM chosen
+WHERE position > ? AND position <= ?
+AND CASE kind WHEN 0 THEN ? WHEN 1 THEN ? WHEN 2 THEN ? ELSE ? END
+ORDER BY position LIMIT ?
+"""
+
+
+# A rank that every failure has, so that any success comes before it.
+_FAILED: Final = 10**15
+
+
+_LAST: Final = 2**62
+
+
+# Lines that one page stands for: rows with pictures or log probabilities may have megabytes each.
+_MOST_BYTES: Final = 8 * 1024 * 1024
+
+
+# Files kept open: rows come job by job, and there may be more jobs than a process may open files.
+_OPEN: Final = 32
+
+
+ReadRow = Callable[[bytes], "tuple[str, Kind] | None"]
+"""Reads a line of results: its row's id and what it is; None if it is no row."""
+
+
+@attrs.frozen
+class Place:
+    """A line on disk."""
+
+    file: int
+    """The number of the file, in the order in which files were added."""
+
+    start: int
+    """Where it begins."""
+
+    length: int
+    """Its length, without the line end."""
+
+
+@attrs.frozen
+class Chosen:
+    """The result that counts for a row."""
+
+    position: int
+    """The row's place in the input, from 1."""
+
+    custom_id: str
+    """The row's id."""
+
+    place: Place | None
+    """Where the result stands; None if the row is missing."""
+
+
+@attrs.frozen(kw_only=True)
+class Tally:
+    """How many there are of what."""
+
+    succeeded: int
+    """Rows with a response."""
+
+    failed: int
+    """Rows with an error instead."""
+
+    missing: int
+    """Rows with neither, of those that were expected."""
+
+    duplicate: int
+    """Results of a row beyond the first one from the same job."""
+
+    foreign: int
+    """Rows that were not expected."""
+
+    unreadable: int
+    """Lines that are no rows."""
+
+    has_expected: bool
+    """Whether it is known which rows were asked for."""
+
+    successes: Mapping[int, int]
+    """How many rows succeeded in each job, by its number."""
+
+
+class ResultIndex:
+    """The index: add what is expected, add results, `choose`, and look up."""
+
+    def __init__(self, path: Path) -> None:
+        """Make an empty index.
+
+        Args:
+            path: Where to put it; nothing is there yet.
+        """
+        self.files: list[Path] = []
+        """The files that places are in."""
+        self._unreadable = 0
+        self._path = path
+        with self._reported():
+            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            try:
+                self._connection.executescript(_SCHEMA)
+            except sqlite3.Error:
+                self._connection.close()
+                raise
+        self._open: dict[int, IO[bytes]] = {}
+        self._has_expected = False
+
+    def interrupt(self) -> None:
+        """End a step that is under way in another thread."""
+        self._connection.interrupt()
+
+    def close(self) -> None:
+        """Close all files; the index and what it points to stay on disk."""
+        self._connection.close()
+        for file in self._open.values():
+            file.close()
+        self._open.clear()
+
+    # --- Filling ----------------------------------------------------------------------------------
+
+    def expect(self, ids: Iterable[str]) -> None:
+        """Add ids of rows that were asked for, in their order."""
+        self._has_expected = True
+        self._many("INSERT INTO expected (custom_id) VALUES (?)", ((each,) for each in ids))
+
+    def add_file(self, path: Path, read: ReadRow, *, job: int) -> Iterator[None]:
+        """Add a file of results, and yield after each part of it.
+
+        Args:
+            path: The file; it must stay where it is.
+            read: Reads one line.
+            job: The number of the job it comes from; later jobs have higher ones.
+        """
+        number = len(self.files)
+        self.files.append(path)
+        with path.open("rb") as file:
+            for block in read_blocks(file):
+                self._many(
+                    "INSERT INTO found VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    list(self._rows(block.data, block.start, read, job, number)),
+                )
+                yield
+
+    def _rows(
+        self, data: bytes, start: int, read: ReadRow, job: int, file: int
+    ) -> Iterator[tuple[str, int, int, int, int, int, int]]:
+        for line in data.split(b"\n"):
+            if line.strip():
+                found = read(line)
+                if found is None:
+                    self._unreadable += 1
+                else:
+                    custom_id, kind = found
+                    rank = job if kind == Kind.OK else _FAILED - job
+                    yield custom_id, rank, kind, job, file, start, len(line)
+            start += len(line) + 1
+
+    def choose(self) -> Tally:
+        """Choose the best result of each row, and count; more may be added and chosen later."""
+        self._run("CREATE INDEX IF NOT EXISTS found_by_id ON found (custom_id, rank)")
+        self._run("DROP TABLE IF EXISTS chosen")
+        self._run(_CHOSEN)
+        self._run(_CHOOSE_EXPECTED if self._has_expected else _CHOOSE_ALL)
+        self._run("CREATE INDEX chosen_by_id ON chosen (custom_id)")
+        kinds = dict(self._run("SELECT kind, count(*) FROM chosen GROUP BY kind").fetchall())
+        found = self._one("SELECT count(*) FROM found")
+        from_jobs = self._one("SELECT count(*) FROM (SELECT DISTINCT custom_id, job FROM found)")
+        rows = self._one("SELECT count(DISTINCT custom_id) FROM found")
+        missing = kinds.get(Kind.MISSING, 0)
+        return Tally(
+            succeeded=kinds.get(Kind.OK, 0),
+            failed=kinds.get(Kind.FAILED, 0) + kinds.get(Kind.RETRYABLE, 0),
+            missing=missing,
+            duplicate=found - from_jobs,
+            foreign=rows - (sum(kinds.values()) - missing),
+            unreadable=self._unreadable,
+            has_expected=self._has_expected,
+            successes=self._successes(),
+        )
+
+    def _successes(self) -> dict[int, int]:
+        query = "SELECT job, count(*) FROM found WHERE kind = ? GROUP BY job"
+        return dict(self._run(query, (Kind.OK,)).fetchall())
+
+    # --- Looking up -------------------------------------------------------------------------------
+
+    def page(
+        self, kinds: Sequence[Kind], *, after: int = 0, size: int = 1000, last: int | None = None
+    ) -> list["Chosen"]:
+        """Return the next chosen results of some kinds, in the order of the input.
+
+        Not more than some megabytes of lines, but one at least where there is one.
+
+        Args:
+            kinds: Which.
+            after: The position of the last one before; 0 for the first page.
+            size: Most results.
+            last: The last position to look at; None: the end.
+        """
+        end = _LAST if last is None else last
+        wanted = [kind in kinds for kind in Kind]
+        rows = self._run(_PAGE, (after, end, *wanted, size)).fetchall()
+        page = [Chosen(position, custom_id, _place(*at)) for position, custom_id, *at in rows]
+        sizes = accumulate(each.place.length if each.place else 0 for each in page)
+        return page[: max(1, sum(size <= _MOST_BYTES for size in sizes))]
+
+    def count(self, kind: Kind, first: int, last: int) -> int:
+        """Return how many rows within positions are of a kind."""
+        query = "SELECT count(*) FROM chosen WHERE kind = ? AND position BETWEEN ? AND ?"
+        return int(self._run(query, (kind, first, last)).fetchone()[0])
+
+    def find(self, custom_id: str) -> Place | None:
+        """Return where the chosen result of a row stands; None if there is none."""
+        query = "SELECT file, start, length FROM chosen WHERE custom_id = ?"
+        try:
+            row = self._run(query, (custom_id,)).fetchone()
+        except UnicodeEncodeError:
+            return None  # half a surrogate pair: no row that was sent has such an id
+        return None if row is None else _place(*row)
+
+    def line(self, place: Place) -> bytes:
+        """Return the line at a place."""
+        file = self._open.get(place.file)
+        if file is None:
+            if len(self._open) >= _OPEN:
+                self._open.pop(next(iter(self._open))).close()
+            file = self._open[place.file] = self.files[place.file].open("rb")
+        file.seek(place.start)
+        return file.read(place.length)
+
+    # --- SQLite -----------------------------------------------------------------------------------
+
+    def _run(self, query: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+        with self._reported():
+            return self._connection.execute(query, values)
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        """Say which file it is that fails; the disk may be full."""
+        try:
+            yield
+        except sqlite3.OperationalError as exc:
+            raise LocalFileError(f"cannot write {str(self._path)!r}: {exc}") from exc
+
+    def _one(self, query: str) -> int:
+        return int(self._run(query).fetchone()[0])
+
+    def _many(self, query: str, rows: Iterable[tuple[object, ...]]) -> None:
+        self._run("BEGIN")
+        with self._reported():
+            self._connection.executemany(query, rows)
+        self._run("COMMIT")
+
+
+def _place(file: int | None, start: int | None, length: int | None) -> Place | None:
+    if file is None or start is None or length is None:
+        return None
+    return Place(file, start, length)

@@ -1,0 +1,297 @@
+"""Rows of results: one line of a result file, read whatever it holds.
+
+A row that succeeded is ``{"custom_id", "response": {a chat completion}}``; a ``response`` wrapped
+in ``{"status_code", "body"}`` is unwrapped. What a row that failed looks like has never been seen
+in public: ``error`` may be a mapping or a plain string, its code a number or a word. What cannot be
+read is a row with an error, never an exception. Performs no I/O.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final, Generic, TypeVar
+
+import attrs
+import orjson
+
+from fireworks_batch.models.errors import ResponseDecodeError
+
+__all__ = ["UNDECODABLE", "ResultRow", "RowError", "decode_row", "read_row", "read_rows"]
+
+
+_T = TypeVar("_T")
+
+
+_Decoded = TypeVar("_Decoded")
+
+
+_UNREADABLE: Final = "unreadable"
+
+
+UNDECODABLE: Final = "undecodable"
+
+
+_NO_RESPONSE: Final = "no_response"
+
+
+# Where an error's code and text may stand, the likeliest first.
+_CODES: Final = ("code", "status_code", "status", "type")
+
+
+_MESSAGES: Final = ("message", "detail", "error_message")
+
+
+# Codes that say: the same row may well succeed in another job. HTTP statuses, the numbers and
+# names of gRPC, and the words that inference servers use. What is not here is not retryable.
+_RETRYABLE: Final = frozenset(
+    {
+        *("408", "409", "425", "429", "499", "500", "502", "503", "504"),
+        *("520", "521", "522", "523", "524", "529"),
+        *("1", "2", "4", "8", "10", "13", "14"),
+        *("CANCELLED", "UNKNOWN", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "INTERNAL"),
+        *("UNAVAILABLE", "RATE_LIMIT", "RATE_LIMITED", "RATE_LIMIT_ERROR", "RATE_LIMIT_EXCEEDED"),
+        *("TOO_MANY_REQUESTS", "TIMEOUT", "TIMEOUT_ERROR", "REQUEST_TIMEOUT", "GATEWAY_TIMEOUT"),
+        *("TIMED_OUT", "SERVER_ERROR", "INTERNAL_ERROR", "INTERNAL_SERVER_ERROR", "BAD_GATEWAY"),
+        *("SERVICE_UNAVAILABLE", "OVERLOADED", "OVERLOADED_ERROR", "CONNECTION_ERROR"),
+        *("EXPIRED", "BATCH_EXPIRED", "REQUEST_CANCELLED", "CANCELED"),
+    }
+)
+
+
+@attrs.frozen
+class RowError:
+    """Why a row has no usable response."""
+
+    code: str
+    """The server's code: an HTTP status, a number or a word, as a string; empty if there was none.
+
+    Ours are ``"unreadable"`` (the line is no row with a ``custom_id``), ``"no_response"`` (it has
+    neither response nor error) and ``"undecodable"`` (``decode=`` refused the response).
+    """
+
+    message: str
+    """What the server said, or what is wrong with the line."""
+
+    raw: Any = attrs.field(default=None, eq=False, repr=False)
+    """The error as it came: a mapping, a string; None if it is ours."""
+
+
+def _without_end(line: bytes) -> bytes:
+    return line.removesuffix(b"\n").removesuffix(b"\r")
+
+
+@attrs.frozen(repr=False, weakref_slot=False)
+class ResultRow(Generic[_T]):
+    """What became of one row of the input; joined to it by ``custom_id`` and nothing else.
+
+    Equal to another if id, error and line are the same.
+    """
+
+    custom_id: str | None
+    """The input row's id; None if the line has none that can be read."""
+
+    response: _T | None = attrs.field(eq=False)
+    """The chat completion, as a mapping, or as what ``decode=`` makes of it; None if there is
+    none."""
+
+    error: RowError | None
+    """Why the row failed; None if it did not."""
+
+    _line: bytes = attrs.field(eq=_without_end, alias="raw")
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is a response, and no error."""
+        return self.error is None
+
+    @property
+    def raw(self) -> bytes:
+        """The line as it stood in the file, without its end."""
+        return _without_end(self._line)
+
+    @property
+    def text(self) -> str | None:
+        """The content of the first choice's message, whatever ``decode=`` made of the response.
+
+        None if there is none: the row failed, or the model called a tool instead.
+        """
+        body: object = self.response
+        if not isinstance(body, dict):
+            body = read_row(self._line).response
+        match body:
+            case {"choices": [{"message": {"content": str(content)}}, *_]}:
+                return content
+            case _:
+                return None
+
+    @property
+    def is_retryable(self) -> bool:
+        """Whether the row failed with a code by which the same row may succeed in another job.
+
+        True for rate limits, time-outs, overload and faults of the server; False for all codes
+        that are not known to be of that kind.
+        """
+        return self.error is not None and _normal(self.error.code) in _RETRYABLE
+
+    def __repr__(self) -> str:
+        outcome = "ok" if self.error is None else f"{self.error.code} {self.error.message}".strip()
+        return f"<ResultRow {self.custom_id!r} {outcome[:100]!r}>"
+
+
+@attrs.define(weakref_slot=False)
+class _Draft(Generic[_T]):
+    """A row while it is made: the same slots, which can be filled one by one.
+
+    To become a row by a change of class takes half the time of a frozen class's own __init__,
+    which is a tenth of the time of reading a row.
+    """
+
+    custom_id: str
+    response: _T
+    error: None
+    _line: bytes
+
+
+def read_rows(lines: Iterable[bytes]) -> Iterator[ResultRow[dict[str, Any]]]:
+    r"""Read lines, each when it is asked for.
+
+    Args:
+        lines: They end at ``\n`` only, as those of a binary file do; blank ones are passed over.
+    """
+    loads, new, draft, cls = orjson.loads, _Draft.__new__, _Draft, ResultRow
+    for line in lines:
+        try:
+            value = loads(line)
+            custom_id, response = value["custom_id"], value["response"]
+        except (ValueError, LookupError, TypeError):
+            if not line.isspace():
+                yield read_row(line)
+            continue
+        # Nearly all rows are like this one.
+        if (
+            type(custom_id) is str
+            and type(response) is dict
+            and len(value) == 2
+            and "body" not in response
+        ):
+            row: Any = new(draft)
+            row.custom_id = custom_id
+            row.response = response
+            row.error = None
+            row._line = line  # noqa: SLF001 - our own
+            row.__class__ = cls
+            yield row
+        else:
+            yield _row(value, line)
+
+
+def read_row(line: bytes) -> ResultRow[dict[str, Any]]:
+    """Read one line; what orjson refuses is tried with json, for it may have been paid for.
+
+    A lone surrogate, NaN and Infinity are read by the latter.
+    """
+    try:
+        return _row(orjson.loads(line), line)
+    except ValueError:
+        pass
+    try:
+        return _row(json.loads(line), line)
+    except (ValueError, RecursionError) as exc:
+        return ResultRow(None, None, RowError(_UNREADABLE, f"the line cannot be read: {exc}"), line)
+
+
+def decode_row(
+    row: ResultRow[dict[str, Any]], decode: Callable[[Any], _Decoded]
+) -> ResultRow[_Decoded]:
+    """Return the row with what a decoder makes of its response.
+
+    Whatever the decoder raises is the row's error, with the code ``"undecodable"``.
+    """
+    error = row.error
+    decoded: _Decoded | None = None
+    if error is None:
+        try:
+            decoded = decode(row.response)
+        except ResponseDecodeError as exc:
+            error = RowError(UNDECODABLE, str(exc))
+        except Exception as exc:  # noqa: BLE001 - it is the user's code; what it says is kept
+            error = RowError(UNDECODABLE, f"{type(exc).__name__}: {exc}")
+    return ResultRow(row.custom_id, decoded, error, row._line)  # noqa: SLF001 - our own
+
+
+# --- What a line may hold -----------------------------------------------------------------------
+
+
+def _row(value: Any, line: bytes) -> ResultRow[dict[str, Any]]:
+    if type(value) is not dict:
+        problem = RowError(_UNREADABLE, f"the line is no object but {_shown(value)}")
+        return ResultRow(None, None, problem, line)
+    custom_id = _custom_id(value.get("custom_id"))
+    response, error = _outcome(value.get("response"), value.get("error"))
+    if custom_id is None and error is None:
+        error = RowError(_UNREADABLE, "the line has no custom_id")
+    return ResultRow(custom_id, response, error, line)
+
+
+def _custom_id(value: Any) -> str | None:
+    if type(value) is int:
+        return str(value)
+    return value if type(value) is str else None
+
+
+def _outcome(response: Any, error: Any) -> tuple[dict[str, Any] | None, RowError | None]:
+    """Tell response and error apart; an empty error beside a response is none."""
+    if type(response) is dict and "body" in response and "choices" not in response:
+        response, said = _unwrapped(response)
+        error = error or said
+    body = response if type(response) is dict else None
+    if error:
+        return body, _error(error)
+    if response is None:
+        return None, RowError(_NO_RESPONSE, "the row has neither response nor error", error)
+    if body is None:
+        return None, RowError(_NO_RESPONSE, f"the response is {_shown(response)}", response)
+    return body, None
+
+
+def _unwrapped(response: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return the body of a wrapped response, or what its status makes an error."""
+    status, body = _code(response.get("status_code")), response["body"]
+    if not (status.isascii() and status.isdigit() and int(status[:9]) >= 400):
+        return body, None
+    message = _error(body).message if body else f"status {status}"
+    return None, {"code": status, "message": message, "body": body}
+
+
+def _error(said: Any) -> RowError:
+    if type(said) is not dict:
+        return RowError("", said if type(said) is str else _shown(said), said)
+    inner = said.get("error")
+    if inner and type(inner) in {str, dict} and "message" not in said:
+        within = _error(inner)
+        return RowError(within.code or _first_code(said), within.message, said)
+    texts = (said.get(key) for key in _MESSAGES)
+    message = next((text for text in texts if type(text) is str and text), None)
+    return RowError(_first_code(said), _shown(said) if message is None else message, said)
+
+
+def _first_code(said: Mapping[str, Any]) -> str:
+    return next(filter(None, (_code(said.get(key)) for key in _CODES)), "")
+
+
+def _code(value: Any) -> str:
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    return str(value) if type(value) in {int, str} else ""
+
+
+def _normal(code: str) -> str:
+    return code.strip().upper().replace("-", "_").replace(" ", "_")
+
+
+def _shown(value: Any) -> str:
+    """Show a JSON value in a text, at most a line of it."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        text = "nested too deeply to be shown"
+    return text if len(text) <= 200 else f"{text[:197]}..."

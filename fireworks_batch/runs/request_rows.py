@@ -1,0 +1,222 @@
+"""What a line of input must be, so that the server takes it: checked before anything is sent.
+
+A row is a JSON object with a ``custom_id`` and a ``body`` that has ``messages`` or
+``prompt_token_ids``. A row that needs no change is passed on byte for byte; ``method`` and ``url``
+(the OpenAI batch format), a ``model`` equal to the job's and a ``stream`` that is false are taken
+out. Blank lines and a byte order mark at the very beginning are left out. Performs no I/O.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+
+import attrs
+import orjson
+
+from fireworks_batch.models.errors import RowProblem, _shown
+
+__all__ = ["Row", "RowRules", "check_row", "plain_ids"]
+
+
+# The server's own words: "invalid role pirate in message 0".
+_ROLES: Final = frozenset({"system", "user", "assistant", "tool"})
+
+
+# What a body may have that the slow path has to look at.
+_SUSPECT: Final = frozenset({"extra_body", "stream", "model", "prompt_token_ids"})
+
+
+# From here on orjson reads whole numbers as floats, and would not give them back as they were.
+_INEXACT: Final = 2.0**63
+
+
+_SPACE: Final = b" \t\r\n"
+
+
+@attrs.frozen(kw_only=True)
+class RowRules:
+    """What the job says that rows must not contradict."""
+
+    model: str | None = None
+    """The job's model, a resource name; None if it is not known yet."""
+
+    has_system_prompt: bool = False
+    """Whether the job has a system prompt, which rows of token ids cannot take."""
+
+
+@attrs.frozen
+class Row:
+    """A good row, as it is sent."""
+
+    custom_id: str
+    """Its id."""
+
+    line: bytes
+    """Its JSON, without a line end."""
+
+
+# --- The fast path ------------------------------------------------------------------------------
+
+
+def plain_ids(lines: Sequence[bytes]) -> list[str | None]:
+    """Return the id of each line that can be passed on as it is; None for a line to `check_row`.
+
+    This runs for each of many millions of rows, so there is no object and no call for one.
+
+    Args:
+        lines: Without their line ends.
+
+    Returns:
+        As many as there are lines, in their order.
+    """
+    ids: list[str | None] = []
+    append, loads, roles, is_harmless = ids.append, orjson.loads, _ROLES, _SUSPECT.isdisjoint
+    for line in lines:
+        found = None
+        try:
+            row = loads(line)
+            custom_id, body = row["custom_id"], row["body"]
+            messages = body["messages"]
+            if (
+                custom_id.__class__ is str
+                and messages.__class__ is list
+                and messages
+                and custom_id
+                and len(row) == 2
+                and is_harmless(body)
+            ):
+                for message in messages:
+                    if message["role"] not in roles:
+                        break
+                else:
+                    found = custom_id
+        except (KeyError, TypeError, ValueError):
+            pass  # the slow path finds out what it is
+        append(found)
+    return ids
+
+
+# --- The slow path ------------------------------------------------------------------------------
+
+
+def check_row(line: bytes, number: int, rules: RowRules) -> Row | RowProblem | None:
+    """Check one line with all rules.
+
+    Args:
+        line: Without a byte order mark.
+        number: Where it stands, from 1.
+        rules: What the job says.
+
+    Returns:
+        The row as it is to be sent, what is wrong with it, or None for a blank line.
+    """
+    line = line.rstrip(b"\n")
+    if not line.strip(_SPACE):
+        return None
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError as exc:
+        # Its own text counts lines, too: it would be "line 1" in the midst of a file.
+        return RowProblem(number, None, f"not JSON: {exc.msg}, at column {exc.colno}")
+    custom_id = row.get("custom_id") if isinstance(row, dict) else None
+    reason = _problem(row, rules)
+    if reason is not None:
+        return RowProblem(number, custom_id if isinstance(custom_id, str) else None, reason)
+    return Row(row["custom_id"], _without_what_the_job_says(row, line))
+
+
+def _problem(row: Any, rules: RowRules) -> str | None:
+    if not isinstance(row, dict):
+        return f"expected a JSON object, not {_shown(row)}"
+    absent = [member for member in ("custom_id", "body") if member not in row]
+    if absent:
+        return f"there is no {' and no '.join(absent)}"
+    custom_id, body = row["custom_id"], row["body"]
+    if not isinstance(custom_id, str) or not custom_id:
+        return f"custom_id must be a string that is not empty, not {_shown(custom_id)}"
+    if not isinstance(body, dict):
+        return f"body must be an object, not {_shown(body)}"
+    return _problem_of_body(body, rules)
+
+
+def _problem_of_body(body: dict[str, Any], rules: RowRules) -> str | None:
+    if "extra_body" in body:
+        return (
+            "body has extra_body, which the server refuses in a row: "
+            "put its members into the body itself"
+        )
+    if body.get("stream"):
+        return "body has stream, which a batch cannot: leave it out"
+    if not _is_same_model(body.get("model"), rules.model):
+        return f"body has model {_shown(body['model'])}, but the job's is {rules.model!r}"
+    if "prompt_token_ids" in body:
+        return _problem_of_tokens(body, rules)
+    if "messages" not in body:
+        return "body has neither messages nor prompt_token_ids"
+    return _problem_of_messages(body["messages"])
+
+
+def _problem_of_tokens(body: dict[str, Any], rules: RowRules) -> str | None:
+    tokens = body["prompt_token_ids"]
+    if "messages" in body:
+        return "body has both messages and prompt_token_ids: only one of them can be"
+    if rules.has_system_prompt:
+        return "body has prompt_token_ids, which cannot take the job's system_prompt"
+    if not isinstance(tokens, list) or set(map(type, tokens)) != {int}:
+        return f"prompt_token_ids must be a list of whole numbers, not {_shown(tokens)}"
+    return None
+
+
+def _problem_of_messages(messages: Any) -> str | None:
+    if not isinstance(messages, list) or not messages:
+        return f"messages must be a list that is not empty, not {_shown(messages)}"
+    for index, message in enumerate(messages):
+        if not isinstance(message, dict):
+            return f"message {index} must be an object, not {_shown(message)}"
+        role = message.get("role")
+        if not isinstance(role, str) or role not in _ROLES:
+            return (
+                f"message {index} has role {_shown(role)}; "
+                "the server takes system, user, assistant and tool"
+            )
+    return None
+
+
+def _is_same_model(wanted: Any, model: str | None) -> bool:
+    """Whether a row's model does not contradict the job's: it may be just its last segment."""
+    if wanted is None or model is None:
+        return True
+    return isinstance(wanted, str) and wanted in {model, model.rpartition("/")[2]}
+
+
+def _without_what_the_job_says(row: dict[str, Any], line: bytes) -> bytes:
+    """Return the line itself, unless it has members to be taken out."""
+    body = row["body"]
+    if not ("method" in row or "url" in row or "model" in body or "stream" in body):
+        return line
+    has_large = _has_large_number(row)
+    row = json.loads(line) if has_large else row
+    rest = {key: value for key, value in row.items() if key not in {"method", "url"}}
+    rest["body"] = {
+        key: value for key, value in row["body"].items() if key not in {"model", "stream"}
+    }
+    return _dumps(rest) if has_large else orjson.dumps(rest)
+
+
+def _has_large_number(row: dict[str, Any]) -> bool:
+    """Whether there is one that orjson has read inexactly, however deep."""
+    left: list[Any] = [row]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
+        elif isinstance(value, float) and abs(value) >= _INEXACT:
+            return True
+    return False
+
+
+def _dumps(row: Any) -> bytes:
+    """Write a row with its numbers as they are, however large."""
+    return json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,0 +1,347 @@
+"""From requests in any form to files of jobs: checked, counted and split, without holding the loop.
+
+All work on files is done in threads, a slice at a time; what the caller iterates over is asked on
+the loop, a few milliseconds at a time.
+"""
+
+import asyncio
+import dataclasses
+import math
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Generator,
+    Iterable,
+    Mapping,
+)
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, Final, TypeAlias
+
+import attrs
+import orjson
+
+from fireworks_batch.files.lines import check_path
+from fireworks_batch.files.threads import off_loop, reported, write_all
+from fireworks_batch.models.errors import ConfigurationError, RowProblem
+from fireworks_batch.results.id_sets import Suspects
+from fireworks_batch.runs.progress import CheckReport, JobPlan
+from fireworks_batch.runs.request_rows import RowRules
+from fireworks_batch.runs.scan import Scan, ScanTerms
+from fireworks_batch.runs.shards import ShardFile
+from fireworks_batch.runs.spec import RunOptions
+
+__all__ = [
+    "Prepared",
+    "Requests",
+    "Spooled",
+    "check_requests",
+    "look_at",
+    "prepare",
+    "spool",
+    "workspace",
+]
+
+
+Requests: TypeAlias = (
+    str | os.PathLike[str] | Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
+)
+"""A path (``.jsonl``, ``.jsonl.gz``), or mappings: any iterable of them, sync or async."""
+
+
+# Blocks of a slice in a thread: some 30 ms of work, so that giving up is never slow.
+_SLICE: Final = 16
+
+
+# Seconds for which an iterable may be asked before others have their turn.
+_TURN: Final = 0.005
+
+
+# Mappings in memory at a time: one may hold a picture of a megabyte.
+_CHUNK: Final = 100
+
+
+@attrs.frozen(kw_only=True)
+class Prepared:
+    """Requests that were looked at, ready to be sent."""
+
+    shards: tuple[ShardFile, ...]
+    """The input of each job."""
+
+    problems: tuple[RowProblem, ...]
+    """The first bad rows, in the order of the input."""
+
+    problem_count: int
+    """How many bad rows there are."""
+
+    blank_lines: int
+    """Lines without a row, which were left out."""
+
+    @property
+    def rows(self) -> int:
+        """Good rows."""
+        return sum(shard.rows for shard in self.shards)
+
+
+async def prepare(terms: ScanTerms) -> Prepared:
+    """Look at a file of requests, and write the files of its jobs where that is needed.
+
+    Args:
+        terms: How to read it.
+
+    Raises:
+        ConfigurationError: The file cannot be read.
+        InputRowsError: It is damaged. Bad rows are not raised here.
+    """
+    scan = await _pass(terms)
+    suspects = await off_loop(scan.ids.duplicates)
+    if len(suspects):
+        # Hashes cannot tell twins from strangers: another pass looks at the ids themselves.
+        del scan
+        scan = await _pass(terms, suspects)
+    return Prepared(
+        shards=scan.shards,
+        problems=tuple(scan.problems),
+        problem_count=scan.problem_count,
+        blank_lines=scan.blank_lines,
+    )
+
+
+async def _pass(terms: ScanTerms, suspects: Suspects | None = None) -> Scan:
+    scan = await off_loop(Scan, terms, suspects, undo=Scan.close)
+    try:
+        while await off_loop(_advance, scan, terms.directory, stop=scan.stop):
+            pass
+    finally:
+        await off_loop(scan.close)
+    return scan
+
+
+def _advance(scan: Scan, directory: Path) -> bool:
+    with reported("write", str(directory)):
+        return all(scan.advance() for _ in range(_SLICE))
+
+
+# --- Requests that are no file ------------------------------------------------------------------
+
+
+@attrs.frozen
+class Spooled:
+    """Requests as a file."""
+
+    path: Path
+    """The caller's own, or one that mappings were written to."""
+
+    problems: tuple[RowProblem, ...] = ()
+    """The first mappings that cannot be written as JSON; a blank line stands in their places."""
+
+    problem_count: int = 0
+    """How many there are."""
+
+
+async def spool(requests: Requests, path: Path, *, most_problems: int = 100) -> Spooled:
+    """Return requests as a file: the caller's own, or one that they are written to.
+
+    Args:
+        requests: A path or mappings.
+        path: Where mappings are written to, one a line.
+        most_problems: Mappings to remember that cannot be written; the rest is only counted.
+
+    Raises:
+        ConfigurationError: They are neither, or there is no such file.
+        LocalFileError: They cannot be written.
+    """
+    if isinstance(requests, str | os.PathLike):
+        return Spooled(await off_loop(check_path, Path(requests)))
+    items = _items(requests)
+    problems: list[RowProblem] = []
+    written = count = 0
+    with reported("write", str(path)):
+        file = await off_loop(lambda: path.open("wb", buffering=0), undo=_close)
+    try:
+        async with aclosing(items), aclosing(_chunks(items)) as chunks:
+            async for chunk in chunks:
+                found = await off_loop(_write, file, chunk, written + 1)
+                problems += found[: most_problems - len(problems)]
+                count += len(found)
+                written += len(chunk)
+    finally:
+        await off_loop(file.close)
+    return Spooled(path, tuple(problems), count)
+
+
+def _close(file: IO[bytes]) -> None:
+    file.close()
+
+
+def _items(requests: Any) -> AsyncGenerator[Any, None]:
+    is_iterable = isinstance(requests, Iterable | AsyncIterable)
+    if not is_iterable or isinstance(requests, Mapping | bytes | bytearray):
+        raise ConfigurationError(
+            "requests must be the path of a .jsonl file, or an iterable of mappings, "
+            f"not {type(requests).__name__}"
+        )
+    return _asked(requests) if isinstance(requests, AsyncIterable) else _in_turns(requests)
+
+
+async def _asked(requests: AsyncIterable[Any]) -> AsyncGenerator[Any, None]:
+    """Ask an iterable, and close it if it is a generator: nobody else could go on with it."""
+    try:
+        async for item in requests:
+            yield item
+    finally:
+        if isinstance(requests, AsyncGenerator):
+            await requests.aclose()
+
+
+async def _in_turns(requests: Iterable[Any]) -> AsyncGenerator[Any, None]:
+    """Do the same with one that is not async, and let others have their turn now and then."""
+    since = time.perf_counter()
+    try:
+        for item in requests:
+            yield item
+            if time.perf_counter() - since > _TURN:
+                await asyncio.sleep(0)
+                since = time.perf_counter()
+    finally:
+        if isinstance(requests, Generator):
+            requests.close()
+
+
+async def _chunks(items: AsyncIterable[Any]) -> AsyncGenerator[list[Any], None]:
+    chunk: list[Any] = []
+    async for item in items:
+        chunk.append(item)
+        if len(chunk) >= _CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _write(file: IO[bytes], chunk: list[Any], first: int) -> list[RowProblem]:
+    problems: list[RowProblem] = []
+    lines: list[bytes] = []
+    for number, item in enumerate(chunk, first):
+        try:
+            lines.append(_line(item))
+        except (TypeError, ValueError) as exc:
+            lines.append(b"")
+            reason = f"cannot be written as JSON: {exc}"
+            custom_id = item.get("custom_id") if isinstance(item, Mapping) else None
+            named = custom_id if isinstance(custom_id, str) else None
+            problems.append(RowProblem(number, named, reason))
+    with reported("write", file.name):
+        write_all(file, b"".join(line + b"\n" for line in lines))
+    return problems
+
+
+def _line(item: object) -> bytes:
+    line = orjson.dumps(item, default=_as_dict)
+    # orjson writes null for what is no number: nobody would learn that it was sent.
+    if b"null" in line:
+        _check_numbers(item)
+    return line
+
+
+def _check_numbers(value: object) -> None:
+    """Refuse numbers that JSON does not have, however deep: as deep as orjson goes."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is no JSON number")
+    members: Iterable[object] = ()
+    if isinstance(value, Mapping):
+        members = value.values()
+    elif isinstance(value, list | tuple):
+        members = value
+    elif dataclasses.is_dataclass(value):
+        members = (getattr(value, field.name, None) for field in dataclasses.fields(value))
+    for member in members:
+        _check_numbers(member)
+
+
+def _as_dict(value: object) -> dict[Any, Any]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is no JSON value")
+
+
+async def check_requests(
+    requests: Requests, rules: RowRules, options: RunOptions, *, most_problems: int
+) -> CheckReport:
+    """Look at requests, and send nothing: see `BatchClient.check`."""
+    async with workspace() as directory:
+        prepared = await look_at(
+            requests, rules, options, directory, write=False, most_problems=most_problems
+        )
+    plans = [
+        JobPlan(
+            rows=shard.rows,
+            bytes=shard.bytes,
+            first_line=shard.first_line,
+            last_line=shard.last_line,
+        )
+        for shard in prepared.shards
+    ]
+    return CheckReport(
+        rows=prepared.rows,
+        bytes=sum(plan.bytes for plan in plans),
+        jobs=tuple(plans),
+        problems=prepared.problems,
+        problem_count=prepared.problem_count,
+        blank_lines=prepared.blank_lines,
+    )
+
+
+async def look_at(
+    requests: Requests,
+    rules: RowRules,
+    options: RunOptions,
+    directory: Path,
+    *,
+    write: bool = True,
+    most_problems: int = 100,
+) -> Prepared:
+    """Look at requests of any form, with bad mappings among the bad rows."""
+    spooled = await spool(requests, directory / "requests.jsonl", most_problems=most_problems)
+    prepared = await prepare(
+        ScanTerms(
+            path=spooled.path,
+            rules=rules,
+            limits=options.limits,
+            directory=directory,
+            skip_bad=options.skips_bad_rows,
+            write=write,
+            most_problems=most_problems,
+        )
+    )
+    problems = sorted([*prepared.problems, *spooled.problems], key=lambda problem: problem.line)
+    return attrs.evolve(
+        prepared,
+        problems=tuple(problems[:most_problems]),
+        problem_count=prepared.problem_count + spooled.problem_count,
+        blank_lines=prepared.blank_lines - spooled.problem_count,
+    )
+
+
+@asynccontextmanager
+async def workspace(*, keep: bool = False) -> AsyncIterator[Path]:
+    """Make a directory for the time of the block; if it is to be kept, only failure removes it."""
+    path = await off_loop(_make_directory, undo=partial(shutil.rmtree, ignore_errors=True))
+    is_kept = False
+    try:
+        yield path
+        is_kept = keep
+    finally:
+        if not is_kept:
+            await off_loop(partial(shutil.rmtree, path, ignore_errors=True))
+
+
+def _make_directory() -> Path:
+    with reported("make a directory in", os.environ.get("TMPDIR", "the temporary directory")):
+        return Path(tempfile.mkdtemp(prefix="fireworks-batch-"))

@@ -1,0 +1,209 @@
+"""The results of a run: rows on disk, in the order of the input or by id, and the report."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import weakref
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeAlias, TypeVar
+
+from fireworks_batch.files.threads import off_loop, reported
+from fireworks_batch.models.errors import ClientStateError
+from fireworks_batch.results.report import ResultRowsError, RunReport
+from fireworks_batch.results.rows import ResultRow, read_row
+from fireworks_batch.runs.submission import Submission
+
+if TYPE_CHECKING:
+    from fireworks_batch.results.index import Chosen, Kind, ResultIndex
+
+__all__ = ["BatchResult", "write_lines"]
+
+
+_T = TypeVar("_T")
+
+
+Row: TypeAlias = ResultRow[dict[str, Any]]
+"""A row whose response is a chat completion, as a mapping."""
+
+
+_PAGE: Final = 500
+
+
+class BatchResult:
+    """What came of a run: ``async for row in result``, ``await result.get("id")``, ``report``.
+
+    Rows are read from disk when they are asked for, from a temporary directory that goes with the
+    result: at `aclose`, at the end of ``async with``, or when nobody holds the result any more.
+    """
+
+    def __init__(
+        self, index: ResultIndex, directory: Path, submission: Submission, report: RunReport
+    ) -> None:
+        """Take what was collected; made by `BatchClient`."""
+        self.submission: Final = submission
+        """What the server was given."""
+        self.report: Final = report
+        """What became of each row, in numbers."""
+        self._index = index
+        self._lock = asyncio.Lock()
+        self._finalizer = weakref.finalize(self, _clear, index, directory)
+
+    def __aiter__(self) -> AsyncIterator[Row]:
+        """Iterate over all rows that have a result, in the order of the input.
+
+        Where the input was not at hand (`BatchClient.collect` without ``requests``), the order is
+        that of the ids.
+        """
+        from fireworks_batch.results.index import Kind
+
+        return _Pages(partial(self._rows, (Kind.OK, Kind.FAILED, Kind.RETRYABLE)))
+
+    def failures(self) -> AsyncIterator[Row]:
+        """Iterate over the rows that have an error for a result, in the same order."""
+        from fireworks_batch.results.index import Kind
+
+        return _Pages(partial(self._rows, (Kind.FAILED, Kind.RETRYABLE)))
+
+    def missing_ids(self) -> AsyncIterator[str]:
+        """Iterate over the ids of rows without a result, in the order of the input.
+
+        There are none to tell where the input was not at hand; ``report.missing`` counts them.
+        """
+        return _Pages(self._missing)
+
+    async def get(self, custom_id: str) -> Row | None:
+        """Return the result of one row; None if it has none.
+
+        Args:
+            custom_id: The row's id.
+
+        Raises:
+            ClientStateError: The result is closed.
+        """
+
+        def find() -> bytes | None:
+            place = self._index.find(custom_id)
+            return None if place is None else self._index.line(place)
+
+        line = await self._read(find)
+        return None if line is None else read_row(line)
+
+    def raise_for_failures(self) -> Self:
+        """Return the result itself if each row that was sent has a response.
+
+        Raises:
+            ResultRowsError: Some have not; the text says how many, and which jobs ended badly.
+        """
+        if self.report.is_complete:
+            return self
+        bad = [job for job in self.report.jobs if job.reason]
+        more = "".join(f"\n  job {job.job_id!r} {job.state}: {job.reason}" for job in bad[:10])
+        raise ResultRowsError(f"{self.report}{more}", report=self.report)
+
+    async def aclose(self) -> None:
+        """Remove the rows from this machine; files that were asked for stay."""
+        async with self._lock:
+            await off_loop(self._finalizer)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"<BatchResult {self.report}>"
+
+    async def _rows(self, kinds: tuple[Kind, ...], after: int) -> tuple[list[Row], int]:
+        def read() -> tuple[list[Row], int]:
+            page = self._index.page(kinds, after=after, size=_PAGE)
+            lines = [self._index.line(each.place) for each in page if each.place is not None]
+            return [read_row(line) for line in lines], _last(page)
+
+        return await self._read(read)
+
+    async def _missing(self, after: int) -> tuple[list[str], int]:
+        from fireworks_batch.results.index import Kind
+
+        def read() -> tuple[list[str], int]:
+            page = self._index.page((Kind.MISSING,), after=after, size=_PAGE)
+            return [each.custom_id for each in page], _last(page)
+
+        return await self._read(read)
+
+    async def _read(self, work: Callable[[], _T]) -> _T:
+        async with self._lock:
+            if not self._finalizer.alive:
+                raise ClientStateError(f"{self!r} is closed: its rows are gone from this machine")
+            return await off_loop(work)
+
+
+class _Pages(AsyncIterator[_T], Generic[_T]):
+    """Items page by page; between two pages nothing is held, so that stopping leaves nothing."""
+
+    def __init__(self, read: Callable[[int], Awaitable[tuple[list[_T], int]]]) -> None:
+        self._read_page = read
+        self._items: deque[_T] = deque()
+        self._after: int | None = 0
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> _T:
+        while not self._items:
+            if self._after is None:
+                raise StopAsyncIteration
+            items, last = await self._read_page(self._after)
+            self._items.extend(items)
+            self._after = last or None
+        return self._items.popleft()
+
+
+def _last(page: list[Chosen]) -> int:
+    return page[-1].position if page else 0
+
+
+def _clear(index: ResultIndex, directory: Path) -> None:
+    index.close()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+async def write_lines(index: ResultIndex, path: Path, *kinds: Kind) -> None:
+    """Write the chosen results of some kinds into a file that appears when it is whole.
+
+    Args:
+        index: Where they are.
+        path: The file; one that is there is replaced, and if it is a link, the one that it names.
+        kinds: Which.
+
+    Raises:
+        LocalFileError: It cannot be written.
+    """
+
+    def read() -> tuple[bytes, int]:
+        page = index.page(kinds, after=after)
+        lines = [index.line(each.place) for each in page if each.place is not None]
+        return b"".join(line + b"\n" for line in lines), _last(page)
+
+    from fireworks_batch.files.part_file import PartFile, written_to
+
+    after = 0
+    with reported("write", str(path)):
+        place = await off_loop(written_to, path)
+    async with PartFile(place) as part:
+        while True:
+            lines, after = await off_loop(read)
+            if not after:
+                break
+            await part.write(lines)
+        await part.finish()

@@ -1,0 +1,352 @@
+"""One pass over a file of requests, before anything is sent: check, count, hash and split.
+
+A file that needs no change and no split is used where it is; else the rows of each job are
+written into a file of its own. Synchronous, in steps of a block: `preparing` drives it off the
+loop.
+"""
+
+import hashlib
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Final
+
+import attrs
+
+from fireworks_batch.files.lines import LONGEST_LINE, Block, open_lines, read_blocks
+from fireworks_batch.files.threads import write_all
+from fireworks_batch.models.dataset import Limits
+from fireworks_batch.models.errors import ConfigurationError, RowProblem
+from fireworks_batch.results.id_sets import IdSet, Suspects
+from fireworks_batch.runs.request_rows import Row, RowRules, check_row, plain_ids
+from fireworks_batch.runs.shards import ShardFile, file_stamp
+
+__all__ = ["Room", "Scan", "ScanTerms", "cuts"]
+
+
+@attrs.define
+class Room:
+    """What still fits into the job that is being filled."""
+
+    limits: Limits
+    """What one job takes."""
+
+    rows: int = 0
+    """Rows in it."""
+
+    bytes: int = 0
+    """Bytes in it, line ends included."""
+
+    def fits(self, rows: int, size: int) -> bool:
+        """Whether so many more rows, of so many bytes together, fit."""
+        most = self.limits.max_rows
+        return (
+            most is None or self.rows + rows <= most
+        ) and self.bytes + size <= self.limits.max_bytes
+
+    def add(self, rows: int, size: int) -> None:
+        """Put rows into the job."""
+        self.rows += rows
+        self.bytes += size
+
+    def clear(self) -> None:
+        """Begin the next job."""
+        self.rows = self.bytes = 0
+
+
+def cuts(room: Room, sizes: Iterable[int]) -> Iterator[int]:
+    """Fill jobs with rows, and yield the index of each row that begins a new job.
+
+    Args:
+        room: What the job that is being filled already holds; it is kept up to date.
+        sizes: Bytes of each row, line end included; none is above ``max_bytes``.
+    """
+    for index, size in enumerate(sizes):
+        if not room.fits(1, size):
+            room.clear()
+            yield index
+        room.add(1, size)
+
+
+_COPIED: Final = 8 * 1024 * 1024
+
+
+# Ids that a second pass tells apart when it only has to name some of them.
+_TRACKED: Final = 10_000
+
+
+@attrs.frozen(kw_only=True)
+class ScanTerms:
+    """How a file of requests is to be read."""
+
+    path: Path
+    """The file."""
+
+    rules: RowRules
+    """What the job says."""
+
+    limits: Limits
+    """What one job takes."""
+
+    directory: Path
+    """Where files of jobs are written to, if any are."""
+
+    skip_bad: bool = False
+    """Whether bad rows are left out instead of ending it."""
+
+    write: bool = True
+    """Whether files are wanted at all, or only what they would be."""
+
+    most_problems: int = 100
+    """Bad rows to remember; the rest is only counted."""
+
+
+class Scan:
+    """One pass: call `advance` until it returns False, then read the rest of the members."""
+
+    def __init__(self, terms: ScanTerms, suspects: Suspects | None = None) -> None:
+        """Begin a pass.
+
+        Args:
+            terms: How to read.
+            suspects: Ids that may be there twice, from a pass before; those are told apart.
+        """
+        self.problems: list[RowProblem] = []
+        """The first bad rows."""
+        self.problem_count = 0
+        """How many there are."""
+        self.blank_lines = 0
+        """Lines without a row."""
+        self.ids = IdSet()
+        """The ids of all good rows."""
+        self._terms = terms
+        self._suspects = suspects
+        self._seen: dict[str, int] = {}
+        self._stop = threading.Event()
+        self._room = Room(terms.limits)
+        self._shards = _Shards(terms, self._stop)
+        self._file = open_lines(terms.path)
+        self._blocks = read_blocks(self._file, longest=LONGEST_LINE)
+
+    @property
+    def shards(self) -> tuple[ShardFile, ...]:
+        """The files of the jobs, in the order of their rows."""
+        return tuple(self._shards.done)
+
+    def stop(self) -> None:
+        """End a step that is under way in another thread, as soon as it can."""
+        self._stop.set()
+
+    def close(self) -> None:
+        """Close all files; those that were written stay."""
+        self._shards.close()
+        self._file.close()
+
+    def advance(self) -> bool:
+        """Read one block, and return whether there may be more."""
+        block = next(self._blocks, None)
+        if block is None:
+            if self._wants_shards:
+                self._shards.finish()
+            self.close()
+            return False
+        if block.is_too_long:
+            mib = LONGEST_LINE // 1024**2
+            reason = (
+                f"is longer than {mib} MiB, which no request is: is this one JSON object a line?"
+            )
+            self._reject(RowProblem(block.first_line, None, reason))
+        elif block.data:
+            lines = block.data.split(b"\n")
+            if not lines[-1]:
+                lines.pop()
+            self._take(block, lines)
+        return not self._stop.is_set()
+
+    def _take(self, block: Block, lines: list[bytes]) -> None:
+        ids = plain_ids(lines)
+        data = block.data if block.data.endswith(b"\n") else block.data + b"\n"
+        is_plain = self._suspects is None and all(ids)
+        if not (is_plain and self._room.fits(len(lines), len(data))):
+            self._take_rows(block, lines, ids)
+            return
+        self.ids.update(ids)  # type: ignore[arg-type]  # all of them are strings
+        self._room.add(len(lines), len(data))
+        if self._wants_shards:
+            last = block.first_line + len(lines) - 1
+            self._shards.add(data, block.start, len(lines), block.first_line, last)
+
+    @property
+    def _wants_shards(self) -> bool:
+        """Whether anything can come of this pass: bad rows may have made it vain."""
+        return self._terms.skip_bad or not self.problem_count
+
+    def _take_rows(self, block: Block, lines: list[bytes], ids: list[str | None]) -> None:
+        """Take a block row by row: some of it needs a closer look, or a new job begins in it."""
+        kept = list(self._good_rows(block, lines, ids))
+        self.ids.update(row.custom_id for row, _ in kept)
+        if not self._wants_shards:
+            return
+        start = block.start if [row.line for row, _ in kept] == lines else None
+        begin = 0
+        for end in [*cuts(self._room, (len(row.line) + 1 for row, _ in kept)), len(kept)]:
+            start = self._add_rows(kept[begin:end], start)
+            if end < len(kept):
+                self._shards.end()
+            begin = end
+
+    def _add_rows(self, rows: Sequence[tuple[Row, int]], start: int | None) -> int | None:
+        """Add rows to the job being filled, and return where the next ones start."""
+        if not rows:
+            return start
+        data = b"".join(row.line + b"\n" for row, _ in rows)
+        self._shards.add(data, start, len(rows), rows[0][1], rows[-1][1])
+        return None if start is None else start + len(data)
+
+    def _good_rows(
+        self, block: Block, lines: list[bytes], ids: list[str | None]
+    ) -> Iterator[tuple[Row, int]]:
+        rules = self._terms.rules
+        for number, (line, custom_id) in enumerate(zip(lines, ids, strict=True), block.first_line):
+            found = Row(custom_id, line) if custom_id else check_row(line, number, rules)
+            if isinstance(found, Row):
+                found = self._check_size(found, number) or self._check_twin(found, number) or found
+            match found:
+                case Row():
+                    yield found, number
+                case RowProblem():
+                    self._reject(found)
+                case None:
+                    self.blank_lines += 1
+
+    def _check_size(self, row: Row, number: int) -> RowProblem | None:
+        size, most = len(row.line) + 1, self._terms.limits.max_bytes
+        if size <= most:
+            return None
+        reason = f"has {size} bytes; a job takes {most} (Limits.max_bytes)"
+        return RowProblem(number, row.custom_id, reason)
+
+    def _check_twin(self, row: Row, number: int) -> RowProblem | None:
+        if self._suspects is None or row.custom_id not in self._suspects:
+            return None
+        first = self._seen.get(row.custom_id)
+        if first is not None:
+            return RowProblem(number, row.custom_id, f"custom_id is that of line {first} too")
+        if self._terms.skip_bad or len(self._seen) < _TRACKED:
+            self._seen[row.custom_id] = number
+        return None
+
+    def _reject(self, problem: RowProblem) -> None:
+        self.problem_count += 1
+        if len(self.problems) < self._terms.most_problems:
+            self.problems.append(problem)
+
+
+class _Shards:
+    """The files of the jobs; as long as the caller's own file will do, nothing is written."""
+
+    def __init__(self, terms: ScanTerms, stop: threading.Event) -> None:
+        """Begin the first one.
+
+        Args:
+            terms: How to read.
+            stop: Set when all of it is given up.
+        """
+        self.done: list[ShardFile] = []
+        self._terms = terms
+        self._stop = stop
+        self._file: IO[bytes] | None = None
+        # Whether the rows of the first job so far are the very beginning of the caller's file.
+        self._is_own = not terms.path.name.endswith(".gz")
+        self._stamp = file_stamp(terms.path)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._hash = hashlib.sha256()
+        self._rows = self._bytes = self._first_line = self._last_line = 0
+
+    def add(self, data: bytes, start: int | None, rows: int, first: int, last: int) -> None:
+        """Add rows to the job being filled.
+
+        Args:
+            data: The rows, each with its line end.
+            start: Where these bytes stand in the caller's file; None if they do not.
+            rows: How many there are.
+            first: The line of the first one.
+            last: The line of the last one.
+        """
+        if self._is_own and start != self._bytes:
+            self._write_own()
+        self._hash.update(data)
+        self._first_line = self._first_line or first
+        self._last_line = last
+        self._rows += rows
+        self._bytes += len(data)
+        if not self._is_own and self._terms.write:
+            write_all(self._open(), data)
+
+    def end(self) -> None:
+        """End a job that another one follows."""
+        if self._is_own:
+            self._write_own()
+        self._end(self._path)
+
+    def finish(self) -> None:
+        """End the last job, if it has rows."""
+        if not self._rows:
+            return
+        if self._is_own:
+            size = self._terms.path.stat().st_size
+            if size == self._bytes:
+                self._end(self._terms.path)
+                return
+            # Nobody says whether the server takes a last line without an end.
+            self._write_own(lacks_end=size == self._bytes - 1)
+        self._end(self._path)
+
+    def close(self) -> None:
+        """Close the file being written, if there is one."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    @property
+    def _path(self) -> Path:
+        return self._terms.directory / f"shard-{len(self.done)}.jsonl"
+
+    def _open(self) -> IO[bytes]:
+        if self._file is None:
+            self._file = self._path.open("wb", buffering=0)
+        return self._file
+
+    def _end(self, path: Path) -> None:
+        self.close()
+        shard = ShardFile(
+            path=path,
+            rows=self._rows,
+            bytes=self._bytes,
+            sha256=self._hash.hexdigest(),
+            first_line=self._first_line,
+            last_line=self._last_line,
+            stamp=self._stamp if path == self._terms.path else file_stamp(path),
+        )
+        self.done.append(shard)
+        self._begin()
+
+    def _write_own(self, *, lacks_end: bool = False) -> None:
+        """Write what the caller's file had so far: from here on it will not do."""
+        self._is_own = False
+        if not self._terms.write:
+            return
+        left = self._bytes - lacks_end
+        with self._terms.path.open("rb") as source:
+            while left and not self._stop.is_set():
+                data = source.read(min(left, _COPIED))
+                write_all(self._open(), data)
+                left -= len(data)
+                if not data:
+                    raise ConfigurationError(
+                        f"{str(self._terms.path)!r} was changed while it was read"
+                    )
+        if lacks_end:
+            write_all(self._open(), b"\n")

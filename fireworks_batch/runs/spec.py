@@ -1,0 +1,332 @@
+"""What all jobs of a run are like, and the key that their ids are made of."""
+
+import base64
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from fireworks_batch.connection.api import check_policy, check_timeout
+from fireworks_batch.connection.configuration import check_teller, check_whole
+from fireworks_batch.jobs.creation import body_of
+from fireworks_batch.jobs.draft import draft_job
+from fireworks_batch.models.dataset import Limits
+from fireworks_batch.models.errors import ConfigurationError
+from fireworks_batch.models.policies import JOB_WINDOW, JobWindow, PollPolicy
+from fireworks_batch.runs.generations import OnPrevious
+from fireworks_batch.runs.progress import RunProgress
+from fireworks_batch.runs.request_rows import RowRules
+from fireworks_batch.wire.codec import Codec
+
+__all__ = [
+    "JobTemplate",
+    "RunKey",
+    "RunOptions",
+    "check_run_name",
+    "generation",
+    "generation_of",
+    "job_template",
+]
+
+
+def _one_of(*choices: str) -> Callable[[Any, "attrs.Attribute[Any]", Any], None]:
+    def validate(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+        if value not in choices:
+            names = " or ".join(repr(choice) for choice in choices)
+            raise ConfigurationError(f"{attribute.name} must be {names}, not {value!r}")
+
+    return validate
+
+
+def _at_least(least: int) -> Callable[[Any, "attrs.Attribute[Any]", Any], None]:
+    def validate(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+        check_whole(attribute.name, value, least=least)
+
+    return validate
+
+
+def _limits(_: object, __: "attrs.Attribute[Any]", value: Any) -> None:
+    if not isinstance(value, Limits):
+        raise ConfigurationError(f"limits must be a Limits, not {value!r}")
+
+
+def _teller(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    check_teller(attribute.name, value)
+
+
+def _timeout(_: object, __: "attrs.Attribute[Any]", value: Any) -> None:
+    if not isinstance(value, JobWindow):
+        check_timeout(value)
+
+
+def _poll(_: object, __: "attrs.Attribute[Any]", value: Any) -> None:
+    check_policy(value)
+
+
+def _path(value: Any) -> Path | None:
+    if value is None:
+        return None
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if isinstance(path, str) and path and "\0" not in path:
+        return Path(path)
+    raise ConfigurationError(f"output and errors must be paths, not {value!r}")
+
+
+@attrs.frozen(kw_only=True)
+class RunOptions:
+    """How a run is made, besides what its jobs are like."""
+
+    limits: Limits = attrs.field(factory=Limits, validator=_limits)
+    """What one job takes."""
+
+    on_bad_row: str = attrs.field(default="raise", validator=_one_of("raise", "skip"))
+    """Whether a bad row ends it or is left out."""
+
+    on_previous: str = attrs.field(
+        default=OnPrevious.ADOPT.value, validator=_one_of(*(each.value for each in OnPrevious))
+    )
+    """What becomes of jobs that ended badly before."""
+
+    output: Path | None = attrs.field(default=None, converter=_path)
+    """Where the rows that succeeded are written."""
+
+    errors: Path | None = attrs.field(default=None, converter=_path)
+    """Where the rows that failed are written."""
+
+    max_in_flight: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(_at_least(1))
+    )
+    """Jobs that run at a time; None: all of them."""
+
+    on_progress: Callable[[RunProgress], object] | None = attrs.field(
+        default=None, validator=_teller
+    )
+    """Is told how far the whole is."""
+
+    retry_rows: int = attrs.field(default=0, validator=_at_least(0))
+    """How often rows that failed, or are missing, are sent again."""
+
+    on_abort: str = attrs.field(default="leave", validator=_one_of("leave", "delete"))
+    """What becomes of jobs when the run is given up."""
+
+    cleanup: str = attrs.field(default="keep", validator=_one_of("keep", "datasets"))
+    """Whether input datasets are deleted when all results are here."""
+
+    timeout: float | JobWindow | None = attrs.field(default=JOB_WINDOW, validator=_timeout)
+    """How long each job is waited for."""
+
+    poll: PollPolicy | None = attrs.field(default=None, validator=_poll)
+    """When jobs are looked at."""
+
+    @property
+    def skips_bad_rows(self) -> bool:
+        """Whether a bad row is left out."""
+        return self.on_bad_row == "skip"
+
+
+# The server's rule; at most 63 characters in all.
+_LONGEST: Final = 63
+
+
+_DIGEST: Final = 20
+
+
+_GENERATION: Final = len("-g99999")
+
+
+_LONGEST_PREFIX: Final = _LONGEST - _DIGEST - 1 - _GENERATION
+
+
+_DEFAULT_PREFIX: Final = "batch"
+
+
+_LONGEST_NAME: Final = 500
+
+
+# Changed whenever the same job would get another id, so that nobody is surprised in silence.
+_SCHEME: Final = "fireworks-batch run 1"
+
+
+@attrs.frozen(kw_only=True)
+class RunKey:
+    """All that distinguishes a job from another, but its content."""
+
+    account_id: str
+    """The account's id."""
+
+    model: str
+    """The model's resource name."""
+
+    parameters: Mapping[str, Any]
+    """The rest of what is sent to create the job, as the wire spells it."""
+
+    name: str = ""
+    """The run's key, chosen by the caller: the same input under another name is another job."""
+
+    attempt: int = 0
+    """0 for the rows as they were given, n for those that are sent again for the nth time."""
+
+    def base(self, content: str) -> str:
+        """Return the id of a job, and of its dataset, without the generation.
+
+        Args:
+            content: The digest of its input.
+        """
+        ingredients = [
+            _SCHEME,
+            self.account_id,
+            self.model,
+            _canonical(self.parameters),
+            self.name,
+            self.attempt,
+            content,
+        ]
+        text = json.dumps(ingredients, ensure_ascii=True, separators=(",", ":"))
+        digest = hashlib.sha256(text.encode()).digest()
+        return f"{_prefix(self.name)}-{base64.b32encode(digest).decode()[:_DIGEST].lower()}"
+
+
+def generation(base: str, number: int) -> str:
+    """Return the id of one generation.
+
+    Args:
+        base: What `RunKey.base` returned.
+        number: 0 for the first.
+    """
+    return f"{base}-g{number}"
+
+
+def generation_of(job_id: str) -> int:
+    """Return the number that `generation` put into an id.
+
+    Args:
+        job_id: The id.
+    """
+    return int(job_id.rpartition("-g")[2])
+
+
+def check_run_name(name: object) -> str:
+    """Return the name of a run; an empty one if there is none.
+
+    Raises:
+        ConfigurationError: It is no string, too long, or cannot be written in UTF-8.
+    """
+    if name is None:
+        return ""
+    if not isinstance(name, str):
+        raise ConfigurationError(f"name must be a string or None, not {name!r}")
+    if not name.strip() or len(name) > _LONGEST_NAME or re.search(r"[\ud800-\udfff]", name):
+        raise ConfigurationError(
+            f"name must have 1 to {_LONGEST_NAME} characters that can be written, "
+            f"as in 'nightly-2026-11-23', not {name[:80]!r}"
+        )
+    return name
+
+
+def _prefix(name: str) -> str:
+    """Return what can be read of a name in an id: a letter first, no hyphen last."""
+    words = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    if words and not words[0].isalpha():
+        words = f"{_DEFAULT_PREFIX}-{words}"
+    return words[:_LONGEST_PREFIX].rstrip("-") or _DEFAULT_PREFIX
+
+
+def _canonical(value: Any) -> str:
+    """Return JSON that is the same for equal values, whatever made them and in which order."""
+    return json.dumps(_plain(value), ensure_ascii=True, sort_keys=True, separators=(",", ":"))
+
+
+def _plain(value: Any, key: str = "") -> Any:
+    """Read the JSON inside the JSON: ``extraBody`` is a string of it."""
+    if isinstance(value, Mapping):
+        return {name: _plain(member, name) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(member) for member in value]
+    if key == "extraBody" and isinstance(value, str):
+        return _read(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def _read(text: str) -> Any:
+    try:
+        return _plain(json.loads(text))
+    except ValueError:
+        return text
+
+
+# The server's limit on display names of other resources.
+_LONGEST_DISPLAY_NAME: Final = 63
+
+
+# Stand-ins for what is not known before the input is read, and does not belong to the key.
+_ANY_ACCOUNT: Final = "any"
+
+
+_ANY_ID: Final = "any"
+
+
+@attrs.frozen(kw_only=True)
+class JobTemplate:
+    """What is known of all jobs of a run before their input is read."""
+
+    name: str
+    """The run's name; empty if it has none."""
+
+    model: str
+    """The model's resource name."""
+
+    arguments: Mapping[str, Any]
+    """What `Jobs.create` is given, besides ids and input."""
+
+    parameters: Mapping[str, Any]
+    """The same as the wire spells it, the model left out."""
+
+    def key(self, account_id: str) -> RunKey:
+        """Return what the ids of its jobs are made of.
+
+        Args:
+            account_id: Whose jobs they are.
+        """
+        return RunKey(
+            account_id=account_id, model=self.model, parameters=self.parameters, name=self.name
+        )
+
+    @property
+    def rules(self) -> RowRules:
+        """What rows must not contradict."""
+        return RowRules(model=self.model, has_system_prompt="systemPrompt" in self.parameters)
+
+
+def job_template(codec: Codec, *, name: object, arguments: Mapping[str, Any]) -> JobTemplate:
+    """Check what jobs are to be like, before anything is read or sent.
+
+    Args:
+        codec: Writes what is sent.
+        name: The run's name, or None.
+        arguments: Those of `Jobs.create`; None where nothing was said.
+
+    Raises:
+        ConfigurationError: A value is malformed.
+    """
+    checked = check_run_name(name)
+    if not arguments.get("model"):
+        raise ConfigurationError(
+            "a run needs model=, as in 'accounts/fireworks/models/demo-8b', not "
+            f"{arguments.get('model')!r}"
+        )
+    said = {key: value for key, value in arguments.items() if value is not None}
+    if checked:
+        said["display_name"] = checked[:_LONGEST_DISPLAY_NAME]
+    draft = draft_job(_ANY_ACCOUNT, _ANY_ID, input_dataset=_ANY_ID, **said)
+    body = body_of(draft, codec)
+    own = {"model", "inputDatasetId"}
+    # An empty message says what none says: both are the same job.
+    parameters = {key: value for key, value in body.items() if key not in own and value != {}}
+    return JobTemplate(name=checked, model=draft.model, arguments=said, parameters=parameters)

@@ -1,0 +1,348 @@
+"""How an answer is read: every HTTP rule, as functions of plain values.
+
+Performs no I/O.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import attrs
+import orjson
+
+from fireworks_batch.models.errors import (
+    AccountSuspendedError,
+    APIStatusError,
+    AuthenticationError,
+    BadRequestError,
+    ConflictError,
+    FireworksBatchError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+    ResponseDecodeError,
+    ServerError,
+    TransportError,
+)
+from fireworks_batch.models.states import StatusCode
+from fireworks_batch.wire.requests import Request
+
+__all__ = [
+    "TRANSIENT",
+    "Answer",
+    "Page",
+    "is_rate_limit",
+    "is_refusal",
+    "is_transient",
+    "read_accounts",
+    "read_page",
+    "read_refusal",
+    "read_signed_urls",
+    "redirect_reason",
+    "retry_after",
+    "server_time",
+    "url_of",
+]
+
+
+# No usable answer in the server's own words: worth another look. 520 to 524 are a CDN's.
+TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504, *range(520, 525)})
+
+
+# The API's own, final refusals.
+_FINAL: Final = frozenset({400, 401, 402, 403, 404, 412})
+
+
+_LONGEST_RETRY_AFTER: Final = 3600.0
+
+
+_CODES: Final = tuple(StatusCode)
+
+
+_AUTH_CODES: Final = frozenset({"UNAUTHORIZED", "UNAUTHENTICATED"})
+
+
+_SECONDS: Final = re.compile(r"\d+(?:\.\d+)?", re.ASCII).fullmatch
+
+
+@attrs.frozen(kw_only=True)
+class Answer:
+    """What came back, whole."""
+
+    status: int
+    """The HTTP status."""
+
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    """Case-insensitive."""
+
+    body: bytes = attrs.field(repr=False)
+    """After decompression."""
+
+
+# --- Answers ------------------------------------------------------------------------------------
+
+
+def read_refusal(
+    request: Request, answer: Answer, *, now: datetime, scrub: Callable[[str], str] = str
+) -> APIStatusError | None:
+    """Read an answer that says no; None if it says yes.
+
+    Args:
+        request: What was asked.
+        answer: The answer.
+        now: This machine's time, aware, for a Retry-After that is a date and an answer without
+            a Date.
+        scrub: Takes secrets out of a text that the server may have put them into.
+    """
+    if 200 <= answer.status < 300:
+        return None
+    said = _read_error(answer)
+    code = f" {said.code}" if said.code else ""
+    error = _error_class(answer.status, said.code)
+    return error(
+        scrub(f"{request}: {answer.status}{code}: {said.reason}{_ADVICE.get(error, '')}"),
+        status=answer.status,
+        code=scrub(said.code),
+        reason=scrub(said.reason),
+        request_id=said.request_id or answer.headers.get("x-request-id"),
+        retry_after=retry_after(answer.headers, now=now),
+        from_api=said.from_api,
+    )
+
+
+_CLASSES: Final[dict[int, type[APIStatusError]]] = {
+    401: AuthenticationError,
+    402: AccountSuspendedError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    408: ServerError,
+    409: ConflictError,
+    412: AccountSuspendedError,
+    425: ServerError,
+    429: RateLimitError,
+}
+
+
+_ADVICE: Final[dict[type[APIStatusError], str]] = {
+    AuthenticationError: " (check FIREWORKS_API_KEY or api_key=)",
+    AccountSuspendedError: " (check the account's payment method and suspension)",
+}
+
+
+def _error_class(status: int, code: str) -> type[APIStatusError]:
+    if status == 403 and code in _AUTH_CODES:
+        return AuthenticationError
+    default = BadRequestError if 400 <= status < 500 else ServerError
+    return _CLASSES.get(status, default)
+
+
+@attrs.frozen
+class _Said:
+    """What an error answer says, whichever of the four shapes it has."""
+
+    reason: str
+    code: str = ""
+    request_id: str | None = None
+    from_api: bool = True
+
+
+def _read_error(answer: Answer) -> _Said:
+    if 300 <= answer.status < 400:
+        return _Said(redirect_reason(answer.headers.get("location", "")), from_api=False)
+    try:
+        value = orjson.loads(answer.body)
+    except ValueError:
+        return _read_page(answer.body)
+    return _read_json_error(value) or _read_page(answer.body)
+
+
+_SIGNED_ADVICE: Final = "storage answers a signed URL itself: is a proxy in between?"
+
+
+def redirect_reason(location: str, *, at_api: bool = True) -> str:
+    """Name a redirect's host only: the rest may hold anything.
+
+    Args:
+        location: Where to; may be empty.
+        at_api: Whether the API was asked, or a signed URL.
+    """
+    try:
+        host = urlsplit(location).hostname or "another path"
+    except ValueError:
+        host = "somewhere unreadable"
+    advice = "is base_url right?" if at_api else _SIGNED_ADVICE
+    return f"a redirect to {host}, not followed; {advice}"
+
+
+def _read_json_error(value: Any) -> _Said | None:
+    """Read the gateway's shape, or the edge's envelope."""
+    match value:
+        case {"error": {"message": str(reason), **rest}}:
+            return _Said(reason, _code(rest.get("code")), _text(value.get("request_id")))
+        case {"error": str(reason)}:
+            return _Said(reason, request_id=_text(value.get("request_id")))
+        case {"code": int(code), "message": str(reason)}:
+            return _Said(reason, _code(code))
+        case _:
+            return None
+
+
+def _code(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return _CODES[value].value if 0 <= value < len(_CODES) else str(value)
+    return value if isinstance(value, str) else ""
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _read_page(body: bytes) -> _Said:
+    """Read HTML, storage's XML or plain text: a title or message, else the first words."""
+    text = body[:4000].decode("utf-8", "replace")
+    storage = re.search(r"<Code>(.*?)</Code>", text, re.DOTALL)
+    title = re.search(r"<(title|Message)[^>]*>(.*?)</\1>", text, re.DOTALL | re.IGNORECASE)
+    words = title[2] if title else re.sub(r"<[^>]*>", " ", text)
+    reason = " ".join(words.split())[:200]
+    code = storage[1] if storage else ""
+    return _Said(reason or "an answer without a text", code, from_api=False)
+
+
+def retry_after(headers: Mapping[str, str], *, now: datetime) -> float | None:
+    """Return the seconds that the server asks to wait, from 0 to 3600; None if it does not.
+
+    Args:
+        headers: Case-insensitive. A date is taken relative to the answer's own Date.
+        now: Stands in for a missing Date.
+    """
+    text = headers.get("retry-after", "").strip()
+    if _SECONDS(text):
+        return min(float(text), _LONGEST_RETRY_AFTER)
+    moment = _http_date(text)
+    if moment is None:
+        return None
+    wait = (moment - (server_time(headers) or now)).total_seconds()
+    return min(max(wait, 0.0), _LONGEST_RETRY_AFTER)
+
+
+def server_time(headers: Mapping[str, str]) -> datetime | None:
+    """Return the answer's Date, aware, in UTC; None if there is none that can be read."""
+    return _http_date(headers.get("date", ""))
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text)
+        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return aware.astimezone(UTC)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
+def is_transient(error: FireworksBatchError) -> bool:
+    """Whether another attempt may do better: no usable answer, or not the API's final word."""
+    if isinstance(error, APIStatusError):
+        return error.status in TRANSIENT or not error.from_api
+    return isinstance(error, TransportError | ResponseDecodeError)
+
+
+def is_refusal(error: FireworksBatchError) -> bool:
+    """Whether the API itself refuses, for good, in its own JSON."""
+    return isinstance(error, APIStatusError) and error.from_api and error.status in _FINAL
+
+
+def is_rate_limit(error: FireworksBatchError) -> bool:
+    """Whether the error only says to wait: 429, or 503 with a Retry-After."""
+    return isinstance(error, APIStatusError) and (
+        error.status == 429 or (error.status == 503 and error.retry_after is not None)
+    )
+
+
+def read_accounts(value: Any) -> list[str]:
+    """Return the ids of the accounts in a listing, and "…" if there is another page.
+
+    Raises:
+        ResponseDecodeError: It is no listing of accounts.
+    """
+    match value:
+        case {"accounts": list(accounts), **rest}:
+            names = [account.get("name") for account in accounts if isinstance(account, dict)]
+            ids = [name.removeprefix("accounts/") for name in names if isinstance(name, str)]
+            return [*ids, "…"] if rest.get("nextPageToken") else ids
+        case {}:
+            return []
+        case _:
+            problem = "expected an object with a list of accounts"
+            raise ResponseDecodeError(f"cannot read the accounts: {problem}", problems=[problem])
+
+
+@attrs.frozen(kw_only=True)
+class Page:
+    """One page of a listing, its items as they came."""
+
+    items: tuple[Any, ...]
+    """JSON values, one for each item."""
+
+    next_page_token: str
+    """What the next page is asked for with; empty on the last one."""
+
+
+def read_page(value: Any, key: str) -> Page:
+    """Read a page.
+
+    Args:
+        value: The answer's JSON value.
+        key: The member that holds the items, as ``"batchInferenceJobs"``; absent, null and empty
+            all mean that there are none.
+
+    Raises:
+        ResponseDecodeError: It is no page of such items.
+    """
+    if not isinstance(value, dict):
+        raise _unreadable(key, "expected an object")
+    items = value.get(key)
+    if items is not None and not isinstance(items, list):
+        raise _unreadable(key, f"{key}: expected a list, not {type(items).__name__}")
+    # An absent and an empty token both end the list (documented).
+    token = value.get("nextPageToken") or ""
+    if not isinstance(token, str):
+        raise _unreadable(key, f"nextPageToken: expected a string, not {type(token).__name__}")
+    return Page(items=tuple(items or ()), next_page_token=token)
+
+
+def _unreadable(key: str, problem: str) -> ResponseDecodeError:
+    return ResponseDecodeError(f"cannot read a page of {key}: {problem}", problems=[problem])
+
+
+def read_signed_urls(value: Any) -> dict[str, str]:
+    """Return the URLs by the names of the files.
+
+    Args:
+        value: The answer's JSON value.
+
+    Raises:
+        ResponseDecodeError: It is no object of URLs.
+    """
+    urls = value.get("filenameToSignedUrls") or {} if isinstance(value, dict) else None
+    if isinstance(urls, dict) and all(isinstance(url, str) and url for url in urls.values()):
+        return urls
+    raise _signed_urls_unreadable("expected an object of URLs")
+
+
+def url_of(urls: dict[str, str], name: str) -> str:
+    """Return the URL of one file.
+
+    Raises:
+        ResponseDecodeError: There is none of this name.
+    """
+    if name in urls:
+        return urls[name]
+    raise _signed_urls_unreadable(f"there is no URL for {name!r}")
+
+
+def _signed_urls_unreadable(what: str) -> ResponseDecodeError:
+    problem = f"filenameToSignedUrls: {what}"
+    return ResponseDecodeError(f"cannot read the signed URLs: {problem}", problems=[problem])

@@ -1,0 +1,199 @@
+"""How the wire spells single values: protojson's strings, numbers, times, durations, enumerations.
+
+A reader takes a JSON value, and the type that cattrs hands to each hook. It refuses what it
+cannot read with one of `UNREADABLE`, whose text says what would be right. Absent and null are no
+values: the model's default stands in for both, before any reader. Performs no I/O.
+"""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import lru_cache
+from reprlib import Repr
+from typing import Any, Final, TypeAlias
+
+from fireworks_batch.models.states import OpenEnum
+
+__all__ = [
+    "UNREADABLE",
+    "Notice",
+    "Reader",
+    "camel",
+    "enum_reader",
+    "read_bool",
+    "read_float",
+    "read_int",
+    "read_seconds",
+    "read_string",
+    "read_strings",
+    "shown",
+    "time_reader",
+    "write_seconds",
+    "write_time",
+]
+
+
+Reader: TypeAlias = Callable[[Any, Any], Any]
+
+
+Notice: TypeAlias = Callable[[OpenEnum], None]
+
+
+UNREADABLE: Final = (ValueError, TypeError, OverflowError)
+
+
+_TIMESTAMP: Final = re.compile(
+    r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,9})?"
+    r"(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
+    re.ASCII,
+).fullmatch
+
+
+_DURATION: Final = re.compile(r"-?\d{1,12}(?:\.\d{1,9})?s", re.ASCII).fullmatch
+
+
+_INTEGER: Final = re.compile(r"-?\d{1,20}", re.ASCII).fullmatch
+
+
+# What orjson reads as an integer; beyond that it reads a float.
+_INT64: Final = range(-(2**63), 2**64)
+
+
+_SHOW: Final = Repr()
+
+
+_SHOW.maxstring = _SHOW.maxother = 80
+
+
+def shown(value: object) -> str:
+    """Show a value in an error, at most a line of it, however large or deep it is."""
+    text = _SHOW.repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def camel(name: str) -> str:
+    """Return the wire's name of a member."""
+    head, *tail = name.split("_")
+    return head + "".join(word.title() for word in tail)
+
+
+# --- Reading ------------------------------------------------------------------------------------
+
+
+def read_string(value: Any, _: Any) -> str:
+    """Read a string, and nothing that merely could be one."""
+    if type(value) is str:
+        return value
+    raise TypeError(f"expected a string, not {shown(value)}")
+
+
+def read_bool(value: Any, _: Any) -> bool:
+    """Read true or false, not 1 or "false"."""
+    if value is True or value is False:
+        return value
+    raise TypeError(f"expected true or false, not {shown(value)}")
+
+
+def read_int(value: Any, _: Any) -> int:
+    """Read an integer; int64 comes as a string (protojson), and 3.0 is 3."""
+    if type(value) is int:
+        number = value
+    elif (type(value) is float and value.is_integer()) or (type(value) is str and _INTEGER(value)):
+        number = int(value)
+    else:
+        raise TypeError(f"expected an integer, not {shown(value)}")
+    if number not in _INT64:
+        raise ValueError(f"expected an integer of 64 bits, not {shown(value)}")
+    return number
+
+
+def read_float(value: Any, _: Any) -> float:
+    """Read a number, with a point or without."""
+    if type(value) is float:
+        return value
+    if type(value) is int:
+        return float(value)
+    raise TypeError(f"expected a number, not {shown(value)}")
+
+
+def read_seconds(value: Any, _: Any) -> float:
+    """Read a protobuf duration."""
+    if type(value) is not str or not _DURATION(value):
+        raise TypeError(f"expected a duration like '86400s', not {shown(value)}")
+    return float(value[:-1])
+
+
+def read_strings(value: Any, _: Any) -> tuple[str, ...]:
+    """Read a list of strings."""
+    if type(value) is not list:
+        raise TypeError(f"expected a list, not {shown(value)}")
+    for index, item in enumerate(value):
+        if type(item) is not str:
+            raise TypeError(f"expected strings, not {shown(item)} at [{index}]")
+    return tuple(value)
+
+
+def time_reader() -> Reader:
+    """Return a reader that remembers: a polled job says most of its times again and again."""
+    parse = lru_cache(maxsize=1024)(_parse_time)
+
+    def read(value: Any, _: Any) -> datetime:
+        if type(value) is str:
+            return parse(value)
+        raise TypeError(f"expected a time like '2026-09-14T09:00:01Z', not {shown(value)}")
+
+    return read
+
+
+def _parse_time(text: str) -> datetime:
+    if _TIMESTAMP(text) or _TIMESTAMP(text := text.upper()):
+        moment = datetime.fromisoformat(text)
+        return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    raise TypeError(f"expected a time like '2026-09-14T09:00:01Z', not {shown(text)}")
+
+
+def enum_reader(cls: type[OpenEnum], on_unknown: Notice) -> Reader:
+    """Return a reader of names and numbers.
+
+    Args:
+        cls: The enumeration.
+        on_unknown: Called once for each value that is not published, of the first hundred.
+    """
+    known = {member.wire: member for member in cls}
+    zero = next(iter(cls))
+    told: set[str] = set()
+
+    def read(value: Any, _: Any) -> OpenEnum:
+        try:
+            return known[value]
+        except (KeyError, TypeError):
+            return read_other(value)
+
+    def read_other(value: Any) -> OpenEnum:
+        if value == "":
+            return zero
+        if type(value) is not str and type(value) is not int:
+            raise TypeError(f"expected the name of a {cls.__name__}, not {shown(value)}")
+        # A number is how protojson spells a value that the server's own gateway does not know.
+        member = cls(str(value))
+        if not member.is_known and member.wire not in told and len(told) < 100:
+            told.add(member.wire)
+            on_unknown(member)
+        return member
+
+    return read
+
+
+# --- Writing ------------------------------------------------------------------------------------
+
+
+def write_time(moment: datetime) -> str:
+    """Return the RFC 3339 spelling of a moment."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def write_seconds(seconds: float | None) -> str | None:
+    """Return the spelling of a protobuf duration; None for none."""
+    if seconds is None:
+        return None
+    return f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"

@@ -1,0 +1,222 @@
+"""What is sent: each endpoint of the API as a function that returns a request, a plain value.
+
+Performs no I/O.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import attrs
+import orjson
+
+from fireworks_batch.models.errors import ConfigurationError
+
+__all__ = [
+    "ListQuery",
+    "Request",
+    "create_dataset",
+    "create_job",
+    "delete_dataset",
+    "delete_job",
+    "get_dataset",
+    "get_download_urls",
+    "get_job",
+    "get_upload_urls",
+    "list_accounts",
+    "list_datasets",
+    "list_jobs",
+    "upload_path",
+    "validate_upload",
+]
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """One call of the API."""
+
+    method: str
+    """The HTTP method."""
+
+    path: str
+    """The path below the base URL, percent-encoded, without a query."""
+
+    query: str = ""
+    """The encoded query, without the question mark."""
+
+    body: bytes | None = None
+    """JSON to send."""
+
+    repeatable: bool = False
+    """Whether sending it twice does no more than sending it once."""
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+@attrs.frozen(kw_only=True)
+class ListQuery:
+    """What to list, and how: the same for all pages of one listing."""
+
+    page_size: int = 200
+    """Items a page; 200 is the server's most."""
+
+    filter: str = ""
+    """An AIP-160 expression; everything if empty."""
+
+    order_by: str = ""
+    """Fields to sort by; the server's own order if empty."""
+
+    read_mask: str = ""
+    """The wire's paths of members to return; all if empty."""
+
+    def encoded(self, page_token: str) -> str:
+        """Return the URL's query for one page."""
+        members = {
+            "pageSize": str(self.page_size),
+            "pageToken": page_token,
+            "filter": self.filter,
+            "orderBy": self.order_by,
+            "readMask": self.read_mask,
+        }
+        return urlencode({name: value for name, value in members.items() if value})
+
+
+# --- Accounts -----------------------------------------------------------------------------------
+
+
+def list_accounts() -> Request:
+    """Ask which accounts the key can see."""
+    return Request(method="GET", path="/v1/accounts", query="pageSize=20", repeatable=True)
+
+
+# --- Jobs ---------------------------------------------------------------------------------------
+
+
+def get_job(account_id: str, job_id: str, mask: str = "") -> Request:
+    """Ask for one job, or for those members of it that a read mask of the wire's names."""
+    return _get(_job(account_id, job_id), mask)
+
+
+def list_jobs(account_id: str, query: ListQuery, page_token: str = "") -> Request:
+    """Ask for one page of the account's jobs; the first one if there is no token."""
+    return _list(_jobs(account_id), query, page_token)
+
+
+def create_job(account_id: str, job_id: str, body: Mapping[str, Any]) -> Request:
+    """Create a job under an id of our own: sent twice, it meets the job that it made."""
+    query = urlencode({"batchInferenceJobId": job_id})
+    return _post(_jobs(account_id), body, query=query, repeatable=True)
+
+
+def delete_job(account_id: str, job_id: str) -> Request:
+    """Stop a job and remove it."""
+    return Request(method="DELETE", path=_job(account_id, job_id), repeatable=True)
+
+
+# --- Datasets -----------------------------------------------------------------------------------
+
+
+def get_dataset(account_id: str, dataset_id: str, mask: str = "") -> Request:
+    """Ask for one dataset, or for those members of it that a read mask of the wire's names."""
+    return _get(_dataset(account_id, dataset_id), mask)
+
+
+def list_datasets(account_id: str, query: ListQuery, page_token: str = "") -> Request:
+    """Ask for one page of the account's datasets; the first one if there is no token."""
+    return _list(_datasets(account_id), query, page_token)
+
+
+def create_dataset(account_id: str, dataset_id: str, dataset: Mapping[str, Any]) -> Request:
+    """Create a dataset under an id of our own, without content."""
+    body = {"datasetId": dataset_id, "dataset": dataset}
+    return _post(_datasets(account_id), body, repeatable=True)
+
+
+def delete_dataset(account_id: str, dataset_id: str) -> Request:
+    """Remove a dataset with its files."""
+    return Request(method="DELETE", path=_dataset(account_id, dataset_id), repeatable=True)
+
+
+def upload_path(account_id: str, dataset_id: str) -> str:
+    """Return the path that takes a small file as a form."""
+    return f"{_dataset(account_id, dataset_id)}:upload"
+
+
+def get_upload_urls(account_id: str, dataset_id: str, sizes: Mapping[str, int]) -> Request:
+    """Ask for signed URLs to upload files to; each such call replaces the dataset's set of files.
+
+    Args:
+        account_id: The account's id.
+        dataset_id: The dataset's id.
+        sizes: The length in bytes of each file, by its name.
+    """
+    body = {"filenameToSize": {name: str(size) for name, size in sizes.items()}}
+    return _post(f"{_dataset(account_id, dataset_id)}:getUploadEndpoint", body, repeatable=True)
+
+
+def validate_upload(account_id: str, dataset_id: str) -> Request:
+    """Say that all files are uploaded."""
+    return _post(f"{_dataset(account_id, dataset_id)}:validateUpload", {}, repeatable=True)
+
+
+def get_download_urls(account_id: str, dataset_id: str, *, lineage: bool = False) -> Request:
+    """Ask for signed URLs of a dataset's files, or of all datasets of its continuation chain.
+
+    It must have no body: the server's front end refuses a GET with one (seen live).
+    """
+    return Request(
+        method="GET",
+        path=f"{_dataset(account_id, dataset_id)}:getDownloadEndpoint",
+        query="downloadLineage=true" if lineage else "",
+        repeatable=True,
+    )
+
+
+# --- Their parts --------------------------------------------------------------------------------
+
+
+def _get(path: str, mask: str) -> Request:
+    query = urlencode({"readMask": mask}) if mask else ""
+    return Request(method="GET", path=path, query=query, repeatable=True)
+
+
+def _list(path: str, query: ListQuery, page_token: str) -> Request:
+    return Request(method="GET", path=path, query=query.encoded(page_token), repeatable=True)
+
+
+def _post(path: str, body: Mapping[str, Any], *, query: str = "", repeatable: bool) -> Request:
+    try:
+        encoded = orjson.dumps(body)
+    except orjson.JSONEncodeError as exc:
+        # A lone surrogate, say, or an integer of more than 64 bits.
+        raise ConfigurationError(
+            f"POST {path} cannot be sent as JSON: {exc}: {body!r:.300}"
+        ) from None
+    return Request(method="POST", path=path, query=query, body=encoded, repeatable=repeatable)
+
+
+@lru_cache  # the same few names, again and again
+def _segment(name: str) -> str:
+    return quote(name, safe="")
+
+
+def _account(account_id: str) -> str:
+    return f"/v1/accounts/{_segment(account_id)}"
+
+
+def _jobs(account_id: str) -> str:
+    return f"{_account(account_id)}/batchInferenceJobs"
+
+
+def _job(account_id: str, job_id: str) -> str:
+    return f"{_jobs(account_id)}/{_segment(job_id)}"
+
+
+def _datasets(account_id: str) -> str:
+    return f"{_account(account_id)}/datasets"
+
+
+def _dataset(account_id: str, dataset_id: str) -> str:
+    return f"{_datasets(account_id)}/{_segment(dataset_id)}"

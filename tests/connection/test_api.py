@@ -1,0 +1,130 @@
+"""Listings of jobs and datasets over real HTTP."""
+
+import itertools
+import logging
+
+import pytest
+from clients import client_of
+
+from fireworks_batch import BatchClient, ConfigurationError, NotFoundError, ResponseDecodeError
+from fireworks_batch.emulator import Emulator
+
+JOBS = "/v1/accounts/acme/batchInferenceJobs"
+
+
+def ids(count: int) -> list[str]:
+    """The ids of so many jobs."""
+    return [f"job-{number:03d}" for number in range(count)]
+
+
+@pytest.fixture(params=["empty_token", "no_token"])
+async def emulator(request):
+    """Five jobs; the last page ends in either of the two documented ways."""
+    assume = {"end_of_pages": request.param}
+    async with Emulator(speed=60_000, account_id="acme", assume=assume) as running:
+        for job_id in ids(5):
+            running.script_job(job_id)
+        yield running
+
+
+@pytest.mark.parametrize("page_size", [1, 2, 5, 200])
+async def test_all_pages_are_listed(client, page_size):
+    """Every job once, in the server's order."""
+    assert [job.id async for job in client.jobs.list(page_size=page_size)] == ids(5)
+
+
+async def test_a_page_is_asked_for_when_it_is_needed(client, emulator):
+    """Making a listing sends nothing, and stopping early asks for no more."""
+    listing = client.jobs.list(page_size=2)
+    assert emulator.requests() == []
+    async for job in listing:
+        if job.id == "job-001":
+            break
+
+    assert len(emulator.requests()) == 1
+
+
+async def test_all_parameters_are_sent_on_every_page(client, emulator):
+    """They must be the same on each page, or the token is refused."""
+    listing = client.jobs.list(
+        page_size=2, filter='display_name=""', order_by="create_time desc", read_mask=["state"]
+    )
+    found = [job async for job in listing]
+
+    assert [job.id for job in found] == ids(5)[::-1]
+    assert {job.model for job in found} == {""}
+    assert len({(r.query["filter"], r.query["orderBy"]) for r in emulator.requests()}) == 1
+
+
+async def test_pages_are_repeated_when_they_fail(client, emulator):
+    """A page is a plain GET."""
+    emulator.add_fault("status", status=503, after=1, times=2)
+    emulator.add_fault("truncate", after=2)
+    assert [job.id async for job in client.jobs.list(page_size=2)] == ids(5)
+
+
+async def test_pages_that_go_in_a_circle_are_refused(client, emulator):
+    """A token that comes again would never end."""
+    name = "accounts/acme/batchInferenceJobs/x"
+    body = {"batchInferenceJobs": [{"name": name, "state": "RUNNING"}], "nextPageToken": "again"}
+    emulator.add_fault("status", status=200, times=None, body=body)
+    with pytest.raises(ResponseDecodeError, match="the pages go in a circle"):
+        _ = [job async for job in client.jobs.list()]
+
+    assert len(emulator.requests()) == 2
+
+
+async def test_one_unreadable_job_does_not_lose_the_page(client, emulator, caplog):
+    """What can be read of it is given, what has no name is left out; both are logged."""
+    caplog.set_level(logging.WARNING, "fireworks_batch.http")
+    good = {"name": "accounts/acme/batchInferenceJobs/good", "state": "JOB_STATE_RUNNING"}
+    half = good | {"name": "accounts/acme/batchInferenceJobs/half", "waitingOnCapacity": "no"}
+    emulator.add_fault(
+        "status",
+        status=200,
+        body={"batchInferenceJobs": [{"state": "JOB_STATE_RUNNING"}, half, "?", good]},
+    )
+    found = [job.id async for job in client.jobs.list()]
+
+    assert found == ["half", "good"]
+    assert ["left out", "kept", "left out"] == [
+        r.message.rpartition("; ")[2] for r in caplog.records
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"page_size": 0}, "page_size must be a whole number from 1 to 200, not 0"),
+        ({"page_size": 201}, "page_size must be a whole number from 1 to 200, not 201"),
+        ({"page_size": True}, "page_size must be a whole number from 1 to 200, not True"),
+        ({"filter": 5}, "filter must be a string, not 5"),
+        ({"order_by": ["name"]}, "order_by must be a string, not ['name']"),
+        ({"filter": "\ud800"}, "filter '\\ud800' holds what UTF-8 cannot spell"),
+        ({"read_mask": "state"}, "read_mask is a list of paths; give ['state']"),
+    ],
+)
+def test_malformed_questions_are_refused_at_the_call(options, text):
+    """Before any request, of jobs and datasets alike."""
+    client = BatchClient(api_key="fw_key", account_id="acme")
+    for resource in (client.jobs, client.datasets):
+        with pytest.raises(ConfigurationError) as caught:
+            resource.list(**options)
+        assert text == str(caught.value)
+
+
+async def test_a_listing_can_be_gone_on_with(client):
+    """It is an iterator: what was read is not read again."""
+    listing = client.jobs.list(page_size=2)
+    first = [job.id for job, _ in zip([await anext(listing)], itertools.count(), strict=False)]
+    rest = [job.id async for job in listing]
+
+    assert first + rest == ids(5)
+
+
+async def test_a_refusal_is_raised(emulator):
+    """An account that is not there cannot be listed."""
+    emulator.add_fault("status", status=404, body={"code": 5, "message": "no", "details": []})
+    async with client_of(emulator) as client:
+        with pytest.raises(NotFoundError, match="404 NOT_FOUND: no"):
+            await anext(client.jobs.list())

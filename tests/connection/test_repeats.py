@@ -1,0 +1,71 @@
+"""A step of a run that has no usable answer is done again, for so long and no longer."""
+
+import pytest
+
+from fireworks_batch import BadRequestError, PollPolicy, ServerError, TransportError
+from fireworks_batch.connection.repeats import Persistence
+
+POLICY = PollPolicy(initial_interval=10, growth=2, max_interval=30, failure_budget=100)
+
+
+@pytest.fixture
+def clock():
+    """A clock that only sleeping moves."""
+
+    class Clock:
+        now = 1000.0
+
+        def __call__(self):
+            return self.now
+
+        async def sleep_until(self, moment):
+            self.now = moment
+
+    return Clock()
+
+
+@pytest.fixture
+def persistence(clock):
+    """Persistence by that clock."""
+    return Persistence(policy=POLICY, clock=clock, sleep_until=clock.sleep_until)
+
+
+def failing(clock, times, error):
+    """A step that fails so often, and the moments at which it was done."""
+    moments = []
+
+    async def step():
+        moments.append(clock.now - 1000)
+        if len(moments) <= times:
+            raise error
+        return "done"
+
+    return step, moments
+
+
+async def test_outage_is_outlasted(persistence, clock, caplog):
+    """The interval grows as that of looks does, each failure is logged, and the result returned."""
+    step, moments = failing(clock, 4, TransportError("reset"))
+
+    assert "done" == await persistence.do("uploading", step)
+    assert [0, 10, 30, 60, 90] == moments
+    assert "uploading failed, and is tried again in 10.0 s: reset" in caplog.messages
+
+
+async def test_outage_beyond_the_budget_is_raised(persistence, clock):
+    """The last error comes through as it is, when the budget is spent."""
+    step, moments = failing(clock, 100, ServerError("down", status=503))
+
+    with pytest.raises(ServerError):
+        await persistence.do("uploading", step)
+    assert [0, 10, 30, 60, 90, 120] == moments
+
+
+@pytest.mark.parametrize("error", [BadRequestError("no", status=400), ZeroDivisionError()])
+async def test_refusal_is_final(persistence, clock, error):
+    """What the API itself refuses, and what is no error of ours, is not tried again."""
+    step, moments = failing(clock, 100, error)
+
+    with pytest.raises(type(error)):
+        await persistence.do("uploading", step)
+    assert [0] == moments

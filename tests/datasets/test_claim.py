@@ -1,0 +1,137 @@
+"""What is done about the dataset that bears an id."""
+
+import re
+
+import attrs
+import pytest
+
+from fireworks_batch import (
+    Dataset,
+    DatasetConflictError,
+    DatasetState,
+    InputRowsError,
+    Limits,
+)
+from fireworks_batch.datasets.claim import (
+    Claim,
+    Step,
+    Survey,
+    check_survey,
+    content_id,
+    file_name,
+    next_step,
+    storage_name,
+)
+from fireworks_batch.models.names import check_new_id
+
+NAME = "accounts/acme/datasets/reviews"
+CLAIM = Claim(dataset_id="reviews", is_content_id=False, reuse=False, source="'in.jsonl'", rows=3)
+
+
+def found(state: str, rows: int = 3) -> Dataset:
+    """A dataset that is there."""
+    return Dataset(name=NAME, state=DatasetState(state), example_count=rows)
+
+
+def surveyed(content: bytes) -> Survey:
+    """The survey of a content."""
+    survey = Survey()
+    survey.update(content)
+    return survey
+
+
+def test_the_same_content_has_the_same_id():
+    """It is valid, and another content has another one."""
+    first = content_id(surveyed(b"{}\n"))
+
+    assert first == content_id(surveyed(b"{}\n")) == "d-ca3d163bab055381827226140568f3bef7eaac18"
+    assert check_new_id("dataset id", first) == first
+    assert first != content_id(surveyed(b"{} \n"))
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("input.jsonl", "input.jsonl"),
+        ("a.B-c_9.jsonl", "a.B-c_9.jsonl"),
+        ("", "reviews.jsonl"),
+        ("input.json", "reviews.jsonl"),
+        ("input.JSONL", "reviews.jsonl"),
+        (".jsonl", "reviews.jsonl"),
+        ('in"put.jsonl', "reviews.jsonl"),
+        ("ein ü.jsonl", "reviews.jsonl"),
+        ("a.jsonl\n", "reviews.jsonl"),
+        ("a" * 101 + ".jsonl", "reviews.jsonl"),
+    ],
+)
+def test_the_file_keeps_its_name_where_the_server_takes_it(source, name):
+    """Else it is named after the dataset."""
+    assert file_name(source, "reviews") == name
+
+
+@pytest.mark.parametrize(
+    ("is_content_id", "reuse", "name"),
+    [
+        (False, False, "input.jsonl"),
+        (True, False, "reviews.jsonl"),
+        (False, True, "reviews.jsonl"),
+    ],
+)
+def test_what_several_may_upload_has_one_name_in_storage(is_content_id, reuse, name):
+    """To ask for an upload URL by another name would take the other's file out of the dataset."""
+    claim = Claim(
+        dataset_id="reviews", is_content_id=is_content_id, reuse=reuse, source="input.jsonl"
+    )
+
+    assert storage_name("input.jsonl", claim) == name
+
+
+@pytest.mark.parametrize(
+    ("change", "state", "step"),
+    [
+        ({"is_content_id": True}, "READY", Step.DONE),
+        ({"reuse": True}, "READY", Step.DONE),
+        ({"reuse": True, "rows": 4}, "READY", Step.DONE),
+        ({}, "UPLOADING", Step.UPLOAD),
+        ({"is_content_id": True}, "UPLOADING", Step.UPLOAD),
+        ({"rows": None}, "UPLOADING", Step.UPLOAD),
+        ({}, "STATE_OF_2030", Step.UPLOAD),
+    ],
+)
+def test_what_is_there_is_taken_or_gone_on_with(change, state, step):
+    """READY is taken where the id or the caller says so; what is not READY is uploaded to."""
+    assert next_step(attrs.evolve(CLAIM, **change), found(state)) is step
+
+
+def test_a_ready_dataset_of_a_given_id_is_a_conflict():
+    """The error says what to do."""
+    with pytest.raises(DatasetConflictError, match=r"'reviews' is READY.* reuse=True .*'in.jsonl'"):
+        next_step(CLAIM, found("READY"))
+
+
+@pytest.mark.parametrize("is_content_id", [False, True])
+def test_another_number_of_rows_is_a_conflict(is_content_id):
+    """It names both numbers."""
+    claim = attrs.evolve(CLAIM, is_content_id=is_content_id)
+    with pytest.raises(DatasetConflictError, match=r"for 2,000 rows, and 'in.jsonl' has 3"):
+        next_step(claim, found("UPLOADING", 2000))
+
+
+@pytest.mark.parametrize(
+    ("content", "limits", "message"),
+    [
+        (b"", Limits(), "in.jsonl is empty: a dataset needs at least one line"),
+        (b" \n\n", Limits(), "in.jsonl has 3 bytes and no row in them"),
+        (b"{}\n{}\n", Limits(max_bytes=5), r"has 6 bytes; a dataset may have 5 (Limits.max_bytes)"),
+        (b"{}\n{}\n", Limits(max_rows=1), r"has 2 rows; a dataset may have 1 (Limits.max_rows)"),
+    ],
+)
+def test_what_the_server_would_refuse_is_refused(content, limits, message):
+    """By name, with the number and the limit."""
+    with pytest.raises(InputRowsError, match=re.escape(message)):
+        check_survey(surveyed(content), limits, "in.jsonl")
+
+
+def test_limits_may_be_reached():
+    """They are the most, not the first that is too much."""
+    check_survey(surveyed(b"{}\n{}\n"), Limits(max_bytes=6, max_rows=2), "in.jsonl")
