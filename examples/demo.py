@@ -29,7 +29,7 @@ def prepare(emulator: Emulator) -> None:
     script(emulator, "reviews", [*start, ("RUNNING", 1200), ("COMPLETED", 0)], failed_rows=3)
     status = {"code": "INVALID_ARGUMENT", "message": "invalid role pirate in message 0, line 2"}
     script(emulator, "bad-rows", [("VALIDATING", 180), ("FAILED", 0)], status=status)
-    script(emulator, "too-slow", [*start, ("RUNNING", 9000)], window_seconds=1500)
+    script(emulator, "too-slow", [*start, ("RUNNING", 9000)], time_limit_seconds=1500)
     script(emulator, "bad-network", [("PENDING", 300), ("RUNNING", 900), ("COMPLETED", 0)])
     script(emulator, "from-2030", [("PENDING", 240), ("FROBNICATING", 300), ("COMPLETED", 0)])
     path = "*/bad-network"

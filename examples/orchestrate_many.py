@@ -27,9 +27,9 @@ async def main(model: str, datasets: list[str]) -> int:
         async with asyncio.TaskGroup() as group:
             for dataset in datasets:
                 group.create_task(submit(client, dataset))
-        async for ending in client.jobs.as_completed(jobs):
+        async for outcome in client.jobs.as_completed(jobs):
             try:
-                job = ending.unwrap().raise_for_outcome()
+                job = outcome.unwrap().raise_for_outcome()
             except FireworksBatchError as error:
                 print(f"failed: {error}", file=sys.stderr)
             else:

@@ -5,7 +5,7 @@ from fireworks_batch.connection.api import Listing
 from fireworks_batch.connection.credentials import ApiKey
 from fireworks_batch.datasets.endpoints import Datasets
 from fireworks_batch.jobs.endpoints import Jobs
-from fireworks_batch.jobs.fleet import JobEndings, JobFleet
+from fireworks_batch.jobs.fleet import JobFleet, JobOutcomes
 from fireworks_batch.jobs.wait import JobWait
 from fireworks_batch.models.dataset import Dataset, DatasetLike, Limits
 from fireworks_batch.models.errors import (
@@ -53,8 +53,8 @@ from fireworks_batch.models.job import (
     to_dict,
 )
 from fireworks_batch.models.names import JobRef
-from fireworks_batch.models.policies import JOB_WINDOW, PollPolicy, RetryPolicy
-from fireworks_batch.models.snapshot import FleetProgress, JobEnding, JobSnapshot
+from fireworks_batch.models.policies import JOB_TIME_LIMIT, PollPolicy, RetryPolicy
+from fireworks_batch.models.snapshot import FleetProgress, JobOutcome, JobSnapshot
 from fireworks_batch.models.states import (
     DatasetFormat,
     DatasetState,
@@ -81,7 +81,7 @@ from fireworks_batch.runs.submission import Submission, SubmittedJob
 from fireworks_batch.version import __version__
 
 __all__ = [
-    "JOB_WINDOW",
+    "JOB_TIME_LIMIT",
     "APIStatusError",
     "AccountSuspendedError",
     "AdoptedJob",
@@ -108,15 +108,15 @@ __all__ = [
     "InputRowsError",
     "JobCancelledError",
     "JobConflictError",
-    "JobEnding",
-    "JobEndings",
     "JobExpiredError",
     "JobFailedError",
     "JobFleet",
     "JobGoneError",
     "JobLike",
     "JobNotFinishedError",
+    "JobOutcome",
     "JobOutcomeError",
+    "JobOutcomes",
     "JobPhase",
     "JobPlan",
     "JobProgress",

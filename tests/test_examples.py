@@ -150,7 +150,7 @@ async def test_a_killed_worker_comes_back_to_its_job(emulator, tmp_path, moment)
         emulator.add_fault("hang", seconds=600)
     program = ROOT / "examples" / "pipeline_worker.py"
     store = tmp_path / "ref.json"
-    emulator.script_job("nightly", phases=["RUNNING"], window_seconds=10**7)
+    emulator.script_job("nightly", phases=["RUNNING"], time_limit_seconds=10**7)
     worker = await start(emulator, program, store, 60, "nightly")
     await worker.stdout.readline()
     while moment != "before the first look" and not emulator.requests():
@@ -168,7 +168,7 @@ async def test_a_killed_worker_comes_back_to_its_job(emulator, tmp_path, moment)
 async def test_a_worker_out_of_time_is_to_be_run_again(emulator, tmp_path):
     """75 after a finite deadline."""
     program = ROOT / "examples" / "pipeline_worker.py"
-    emulator.script_job("nightly", phases=["RUNNING"], window_seconds=10**7)
+    emulator.script_job("nightly", phases=["RUNNING"], time_limit_seconds=10**7)
     code, _, err = await run(emulator, program, tmp_path / "ref.json", 0.3, "nightly")
     assert (75, "") == (code, err)
 

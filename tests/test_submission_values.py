@@ -188,7 +188,11 @@ def test_progress_is_told_on_one_line():
         ("max_in_flight", 0, "max_in_flight must be a whole number of at least 1, not 0"),
         ("retry_rows", -1, "retry_rows must be a whole number of at least 0, not -1"),
         ("retry_rows", True, "retry_rows must be a whole number of at least 0, not True"),
-        ("timeout", 0, "timeout must be a number of seconds above 0, JOB_WINDOW or None, not 0"),
+        (
+            "timeout",
+            0,
+            "timeout must be a number of seconds above 0, JOB_TIME_LIMIT or None, not 0",
+        ),
         ("poll", 5, "poll must be a PollPolicy, not 5"),
         ("on_progress", 5, "on_progress must be a plain function, not 5"),
     ],

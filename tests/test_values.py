@@ -10,7 +10,7 @@ import pytest
 
 import fireworks_batch
 from fireworks_batch import (
-    JOB_WINDOW,
+    JOB_TIME_LIMIT,
     AdoptedJob,
     BatchInferenceJob,
     CheckReport,
@@ -22,7 +22,7 @@ from fireworks_batch import (
     FleetProgress,
     InferenceParameters,
     InputRowsError,
-    JobEnding,
+    JobOutcome,
     JobOutcomeError,
     JobPhase,
     JobPlan,
@@ -63,7 +63,7 @@ NO_VALUES = {
     "BatchResult",
     "DatasetLike",
     "Datasets",
-    "JobEndings",
+    "JobOutcomes",
     "JobFleet",
     "JobLike",
     "JobResults",
@@ -150,7 +150,7 @@ RUN_REPORT = RunReport(
 )
 # One instance of each exported value, made with something in every member.
 VALUES: dict[str, Any] = {
-    "JOB_WINDOW": JOB_WINDOW,
+    "JOB_TIME_LIMIT": JOB_TIME_LIMIT,
     "AdoptedJob": ADOPTED,
     "BatchInferenceJob": JOB,
     "CheckReport": CheckReport(rows=1, bytes=5, jobs=(PLAN,), problems=(PROBLEM,), problem_count=7),
@@ -160,7 +160,7 @@ VALUES: dict[str, Any] = {
     "EncryptionState": EncryptionState.CMEK,
     "FleetProgress": FleetProgress(running=2, unseen=1, rows_total=5, rate=0.5, eta=4.0),
     "InferenceParameters": JOB.inference_parameters,
-    "JobEnding": JobEnding(REF, JOB, TransportError("reset")),
+    "JobOutcome": JobOutcome(REF, JOB, TransportError("reset")),
     "JobPhase": JobPhase.LEAVING,
     "JobPlan": PLAN,
     "JobProgress": JOB.job_progress,
@@ -187,7 +187,7 @@ VALUES: dict[str, Any] = {
         jobs_ended=1,
         under_way=("nightly-g0",),
         snapshots=(SNAPSHOT,),
-        lost_looks=(("nightly-g0", 2),),
+        failed_polls=(("nightly-g0", 2),),
     ),
     "RunReport": RUN_REPORT,
     "RunStage": RunStage.RETRYING,

@@ -14,7 +14,7 @@ from fireworks_batch.models.errors import (
     ClientStateError,
     FireworksBatchError,
 )
-from fireworks_batch.models.policies import JobWindow
+from fireworks_batch.models.policies import JobTimeLimit
 
 __all__ = ["follow"]
 
@@ -28,7 +28,7 @@ async def follow(
     board: Board,
     display: Display,
     *,
-    timeout: float | JobWindow | None,  # noqa: ASYNC109 - the API's name
+    timeout: float | JobTimeLimit | None,  # noqa: ASYNC109 - the API's name
 ) -> None:
     """Follow jobs until each has ended, or nothing more can be known of it.
 

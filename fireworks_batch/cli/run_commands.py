@@ -29,7 +29,7 @@ from fireworks_batch.cli.run_lines import (
 from fireworks_batch.cli.running import Options, Session, run
 from fireworks_batch.cli.settings import Settings, arguments_of
 from fireworks_batch.models.job import to_dict
-from fireworks_batch.models.policies import JOB_WINDOW
+from fireworks_batch.models.policies import JOB_TIME_LIMIT
 from fireworks_batch.runs.result import BatchResult
 
 __all__ = ["RunTerms", "check", "run_to_the_end", "submit", "whole_run"]
@@ -62,7 +62,7 @@ class RunTerms:
         timeout = self.timeout
         return {
             "errors": self.errors,
-            "timeout": JOB_WINDOW if timeout is None else parse_duration("--timeout", timeout),
+            "timeout": JOB_TIME_LIMIT if timeout is None else parse_duration("--timeout", timeout),
             "retry_rows": self.retry_rows,
             "cleanup": "datasets" if self.cleans else "keep",
         }

@@ -35,7 +35,7 @@ class RunDisplay:
         self._last, self._pace = progress, self._pace.add(progress, now=now)
         for snapshot in progress.snapshots:
             self._see(snapshot, now)
-        for job_id, looks in progress.lost_looks:
+        for job_id, looks in progress.failed_polls:
             self._board.lose(job_id, looks)
         if last is not None and not _is_news(progress, last):
             return

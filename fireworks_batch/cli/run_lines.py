@@ -76,15 +76,15 @@ def progress_line(progress: RunProgress, pace: Pace, *, now: float) -> str:
     parts += [rate(pace.rate)] if pace.rate else []
     left = pace.left(progress, now=now)
     parts += [f"{brief(left)} left"] if left else []
-    losing = len(progress.lost_looks)
+    losing = len(progress.failed_polls)
     parts += [f"looks lost at {losing} jobs" if losing > 1 else "looks lost"] if losing else []
     return ", ".join(parts)
 
 
 def progress_record(progress: RunProgress) -> dict[str, Any]:
     """Return a snapshot of a run as a JSON object; without the jobs, which may be many."""
-    members = to_dict(attrs.evolve(progress, under_way=(), snapshots=(), lost_looks=()))
-    del members["under_way"], members["snapshots"], members["lost_looks"]
+    members = to_dict(attrs.evolve(progress, under_way=(), snapshots=(), failed_polls=()))
+    del members["under_way"], members["snapshots"], members["failed_polls"]
     return {"event": "progress", **members, "percent": progress.percent}
 
 

@@ -17,7 +17,7 @@ from fireworks_batch.cli.lines import ending_fields, ending_line
 from fireworks_batch.cli.output import Output
 from fireworks_batch.cli.running import Options, Session, run
 from fireworks_batch.models.names import parse_job_name
-from fireworks_batch.models.policies import JOB_WINDOW, JobWindow
+from fireworks_batch.models.policies import JOB_TIME_LIMIT, JobTimeLimit
 
 __all__ = ["WaitTerms", "follow_to_the_end", "wait"]
 
@@ -35,9 +35,9 @@ class WaitTerms:
     deletes: bool = False
     """Whether an interrupt deletes the jobs."""
 
-    def seconds(self) -> float | JobWindow | None:
+    def seconds(self) -> float | JobTimeLimit | None:
         """Return the timeout as the library takes it."""
-        return JOB_WINDOW if self.timeout is None else parse_duration("--timeout", self.timeout)
+        return JOB_TIME_LIMIT if self.timeout is None else parse_duration("--timeout", self.timeout)
 
     def policy(self, default: PollPolicy) -> PollPolicy:
         """Return a poll policy with these terms."""

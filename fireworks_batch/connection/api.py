@@ -179,7 +179,7 @@ def check_timeout(timeout: Any) -> float | None:
     if is_number(timeout) and timeout > 0:
         return float(timeout)
     raise ConfigurationError(
-        f"timeout must be a number of seconds above 0, JOB_WINDOW or None, not {timeout!r}"
+        f"timeout must be a number of seconds above 0, JOB_TIME_LIMIT or None, not {timeout!r}"
     )
 
 

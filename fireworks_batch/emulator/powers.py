@@ -41,7 +41,7 @@ class Powers(ABC):
         rows: int | None = None,
         failed_rows: int | None = None,
         status: Mapping[str, str] | None = None,
-        window_seconds: float | None = None,
+        time_limit_seconds: float | None = None,
         fields: Mapping[str, object] | None = None,
         account_id: str | None = None,
     ) -> str:
@@ -63,7 +63,7 @@ class Powers(ABC):
 
             status: The `code` and `message` of a job that ends badly.
 
-            window_seconds: When it expires, in emulated seconds after its creation; a day for
+            time_limit_seconds: When it expires, in emulated seconds after its creation; a day for
                 a new job.
 
             fields: Members of the wire to lay over the resource, known ones or not.
@@ -83,7 +83,7 @@ class Powers(ABC):
             "rows": rows,
             "failed_rows": failed_rows,
             "status": status,
-            "window_seconds": window_seconds,
+            "time_limit_seconds": time_limit_seconds,
             "fields": fields,
             "account_id": account_id,
         }
@@ -98,7 +98,7 @@ class Powers(ABC):
         rows: int | None = None,
         failed_rows: int | None = None,
         status: Mapping[str, str] | None = None,
-        window_seconds: float | None = None,
+        time_limit_seconds: float | None = None,
         fields: Mapping[str, object] | None = None,
     ) -> None:
         """Let jobs go by a script that a client creates later; the first that matches counts.
@@ -116,7 +116,7 @@ class Powers(ABC):
 
             status: As with `script_job`.
 
-            window_seconds: The same, whatever the client asks for.
+            time_limit_seconds: The same, whatever the client asks for.
 
             fields: The same.
 
@@ -132,7 +132,7 @@ class Powers(ABC):
             "rows": rows,
             "failed_rows": failed_rows,
             "status": status,
-            "window_seconds": window_seconds,
+            "time_limit_seconds": time_limit_seconds,
             "fields": fields,
         }
         self._world().scripts.add(read_standing_script(script))

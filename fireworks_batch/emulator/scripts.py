@@ -77,15 +77,15 @@ def _read_fields(value: object) -> Mapping[str, object]:
 
 
 def _read_window(value: object) -> Instant:
-    return microseconds(read_number("window_seconds", value, least=0.001, most=_YEAR))
+    return microseconds(read_number("time_limit_seconds", value, least=0.001, most=_YEAR))
 
 
-_TARGETS: Final = {"window_seconds": "window"}
+_TARGETS: Final = {"time_limit_seconds": "window"}
 _READERS: Final[Mapping[str, Callable[[object], Any]]] = {
     "phases": read_phases,
     "rows": lambda value: read_count("rows", value, most=_INT32),
     "failed_rows": lambda value: read_count("failed_rows", value, most=_INT32),
     "status": _read_status,
-    "window_seconds": _read_window,
+    "time_limit_seconds": _read_window,
     "fields": _read_fields,
 }

@@ -20,7 +20,7 @@ from fireworks_batch.connection.api import (
 from fireworks_batch.connection.configuration import check_several
 from fireworks_batch.connection.credentials import Account
 from fireworks_batch.connection.transport import Transport
-from fireworks_batch.jobs.fleet import JobEndings, JobFleet
+from fireworks_batch.jobs.fleet import JobFleet, JobOutcomes
 from fireworks_batch.jobs.member import FleetTerms
 from fireworks_batch.jobs.tracker import WaitEffects, WaitTerms
 from fireworks_batch.jobs.wait import JobWait
@@ -28,7 +28,7 @@ from fireworks_batch.models.dataset import DatasetLike
 from fireworks_batch.models.errors import ConfigurationError
 from fireworks_batch.models.job import BatchInferenceJob, InferenceParameters, JobLike, Placement
 from fireworks_batch.models.names import JobName, JobRef
-from fireworks_batch.models.policies import JOB_WINDOW, JobWindow, PollPolicy
+from fireworks_batch.models.policies import JOB_TIME_LIMIT, JobTimeLimit, PollPolicy
 from fireworks_batch.models.states import JobState, Precision
 from fireworks_batch.polling.access import Looks
 from fireworks_batch.polling.observation import refuse_another
@@ -55,7 +55,7 @@ class WaitMethods:
         self,
         job: JobLike,
         *,
-        timeout: float | JobWindow | None = JOB_WINDOW,
+        timeout: float | JobTimeLimit | None = JOB_TIME_LIMIT,
         poll: PollPolicy | None = None,
         changes_only: bool = False,
     ) -> JobWait:
@@ -97,7 +97,7 @@ class WaitMethods:
     def _wait(
         self,
         job: JobLike,
-        timeout: float | JobWindow | None,
+        timeout: float | JobTimeLimit | None,
         poll: PollPolicy | None,
         *,
         changes_only: bool = False,
@@ -116,13 +116,13 @@ class WaitMethods:
         self,
         jobs: Iterable[JobLike],
         *,
-        timeout: float | JobWindow | None = JOB_WINDOW,
+        timeout: float | JobTimeLimit | None = JOB_TIME_LIMIT,
         poll: PollPolicy | None = None,
         changes_only: bool = False,
     ) -> JobFleet:
         """Follow many jobs until they can change no more, for the price of a few.
 
-        Iterate over the fleet for snapshots of all jobs as they come, or await it for the endings
+        Iterate over the fleet for snapshots of all jobs as they come, or await it for the outcomes
         by job id. Where many jobs are to be looked at, pages of the account's listing are read in
         place of a GET for each.
 
@@ -165,10 +165,10 @@ class WaitMethods:
         self,
         jobs: Iterable[JobLike],
         *,
-        timeout: float | JobWindow | None = JOB_WINDOW,
+        timeout: float | JobTimeLimit | None = JOB_TIME_LIMIT,
         poll: PollPolicy | None = None,
-    ) -> JobEndings:
-        """Follow many jobs, and iterate over their endings in the order in which they end.
+    ) -> JobOutcomes:
+        """Follow many jobs, and iterate over their outcomes in the order in which they end.
 
         Args:
             jobs: As in `watch`.
@@ -178,8 +178,8 @@ class WaitMethods:
             poll: As in `watch`.
 
         Returns:
-            An async iterator of `JobEnding`; nothing is sent before it is used. What became of a
-            job, and what the wait for it failed with, is in its ending and never raised.
+            An async iterator of `JobOutcome`; nothing is sent before it is used. What became of a
+            job, and what the wait for it failed with, is in its outcome and never raised.
 
         Raises:
             ConfigurationError: As in `watch`; so are the others, later and for all jobs.
@@ -187,18 +187,18 @@ class WaitMethods:
             AccountSuspendedError: The account is suspended or has to pay first.
             ClientStateError: The client was closed.
         """
-        return JobEndings(self.watch(jobs, timeout=timeout, poll=poll))
+        return JobOutcomes(self.watch(jobs, timeout=timeout, poll=poll))
 
     def _wait_terms(
-        self, timeout: float | JobWindow | None, poll: PollPolicy | None, *, changes_only: bool
+        self, timeout: float | JobTimeLimit | None, poll: PollPolicy | None, *, changes_only: bool
     ) -> Callable[[JobName], WaitTerms]:
         terms = WaitTerms(
             job="",
             policy=check_policy(poll) or self._waits.poll,
             timeout=self._waits.longest_window
-            if isinstance(timeout, JobWindow)
+            if isinstance(timeout, JobTimeLimit)
             else check_timeout(timeout),
-            follows_window=isinstance(timeout, JobWindow),
+            follows_window=isinstance(timeout, JobTimeLimit),
             time_scale=self._waits.time_scale,
             changes_only=changes_only,
         )

@@ -1,4 +1,4 @@
-"""Many jobs at once: their snapshots as they come, their endings, and how far they all are."""
+"""Many jobs at once: their snapshots as they come, their outcomes, and how far they all are."""
 
 import asyncio
 import weakref
@@ -13,20 +13,20 @@ from fireworks_batch.jobs.tracker import Tracker
 from fireworks_batch.jobs.wait import Driven
 from fireworks_batch.models.errors import ClientStateError, ConfigurationError, FireworksBatchError
 from fireworks_batch.models.names import JobRef
-from fireworks_batch.models.snapshot import FleetProgress, JobEnding, JobSnapshot, add_up
+from fireworks_batch.models.snapshot import FleetProgress, JobOutcome, JobSnapshot, add_up
 
-__all__ = ["JobEndings", "JobFleet"]
+__all__ = ["JobFleet", "JobOutcomes"]
 
 
-class JobFleet(Driven[dict[str, JobEnding]], AsyncIterator[JobSnapshot]):
-    """Watches many jobs: iterate over it for their snapshots, or await it for their endings.
+class JobFleet(Driven[dict[str, JobOutcome]], AsyncIterator[JobSnapshot]):
+    """Watches many jobs: iterate over it for their snapshots, or await it for their outcomes.
 
     ``async for`` yields a snapshot for each good look at any of them. For whoever reads slowly
     the newest one of each job is kept, and the last one of a job is never lost. Where the wait for
     a job failed, its last snapshot has ``error`` set. Jobs never end each other: what is raised
     concerns all of them, as a key that is refused, or the closing of the client.
 
-    Awaiting it returns the endings by job id, in the order in which the jobs were given. It is a
+    Awaiting it returns the outcomes by job id, in the order in which the jobs were given. It is a
     coroutine, so that ``create_task``, ``TaskGroup.create_task`` and ``gather`` take it; one task
     at a time can use it, in either way, and again in the other.
 
@@ -49,11 +49,11 @@ class JobFleet(Driven[dict[str, JobEnding]], AsyncIterator[JobSnapshot]):
         self.has_seen = False
         """Whether a look at any of the jobs was good."""
         self._members: dict[str, Member] = {}
-        self._endings: dict[str, JobEnding] = {}
-        self._in_order: list[JobEnding] = []
+        self._outcomes: dict[str, JobOutcome] = {}
+        self._in_order: list[JobOutcome] = []
         self._news: dict[Member, None] = {}
         self._waiter: asyncio.Future[None] | None = None
-        self._wakes_at_endings = False
+        self._wakes_at_outcomes = False
         self._fatal: BaseException | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._asked_at = 0.0
@@ -70,20 +70,20 @@ class JobFleet(Driven[dict[str, JobEnding]], AsyncIterator[JobSnapshot]):
         return tuple(one.ref for one in self._members.values() if one.ref is not None)
 
     @property
-    def endings(self) -> dict[str, JobEnding]:
-        """The endings so far, by job id, in the order in which the jobs were given."""
+    def outcomes(self) -> dict[str, JobOutcome]:
+        """The outcomes so far, by job id, in the order in which the jobs were given."""
         return {
-            job_id: self._endings[job_id] for job_id in self._members if job_id in self._endings
+            job_id: self._outcomes[job_id] for job_id in self._members if job_id in self._outcomes
         }
 
     @property
     def progress(self) -> FleetProgress:
         """Where the jobs stand together, by the newest look at each."""
-        failed = sum(ending.error is not None for ending in self._endings.values())
+        failed = sum(outcome.error is not None for outcome in self._outcomes.values())
         return add_up((one.last_snapshot for one in self._members.values()), failed=failed)
 
     def __repr__(self) -> str:
-        return f"<JobFleet of {len(self._members)} jobs, {len(self._endings)} ended>"
+        return f"<JobFleet of {len(self._members)} jobs, {len(self._outcomes)} ended>"
 
     # --- Jobs -----------------------------------------------------------------------------------
 
@@ -111,7 +111,7 @@ class JobFleet(Driven[dict[str, JobEnding]], AsyncIterator[JobSnapshot]):
                 )
             return
         member = self._members[name.job_id] = Member(_weak(self), name, self._terms)
-        member.hears_all = not self._terms.changes_only and not self._wakes_at_endings
+        member.hears_all = not self._terms.changes_only and not self._wakes_at_outcomes
         if self._is_looking:
             self._look_at(member)
 
@@ -122,7 +122,7 @@ class JobFleet(Driven[dict[str, JobEnding]], AsyncIterator[JobSnapshot]):
 
     async def __anext__(self) -> JobSnapshot:
         self._hear_all(wanted=not self._terms.changes_only)
-        await self._until(lambda: bool(self._news) or self._is_over, at_endings=False)
+        await self._until(lambda: bool(self._news) or self._is_over, at_outcomes=False)
         if self._news:
             member = next(iter(self._news))
             del self._news[member]
@@ -130,25 +130,25 @@ class JobFleet(Driven[dict[str, JobEnding]], AsyncIterator[JobSnapshot]):
         self._raise_fatal()
         raise StopAsyncIteration
 
-    def _begun(self) -> Coroutine[Any, Any, dict[str, JobEnding]]:
+    def _begun(self) -> Coroutine[Any, Any, dict[str, JobOutcome]]:
         return self._to_the_end()
 
     def _refuse(self) -> NoReturn:
         raise ClientStateError(f"{self!r} is being read by another task")
 
-    async def _to_the_end(self) -> dict[str, JobEnding]:
+    async def _to_the_end(self) -> dict[str, JobOutcome]:
         self._hear_all(wanted=False)
-        await self._until(lambda: self._is_over, at_endings=True)
+        await self._until(lambda: self._is_over, at_outcomes=True)
         self._raise_fatal()
-        if len(self._endings) < len(self._members):
+        if len(self._outcomes) < len(self._members):
             raise ClientStateError(f"{self!r} was closed")
-        return self.endings
+        return self.outcomes
 
-    async def next_ending(self, number: int) -> JobEnding | None:
-        """Return the ending of that number, from 0, in the order of ending; None after the last."""
+    async def next_outcome(self, number: int) -> JobOutcome | None:
+        """Return the outcome of that number in the order of time, from 0; None after the last."""
         self._hear_all(wanted=False)
-        await self._until(lambda: len(self._endings) > number or self._is_over, at_endings=True)
-        if len(self._endings) > number:
+        await self._until(lambda: len(self._outcomes) > number or self._is_over, at_outcomes=True)
+        if len(self._outcomes) > number:
             return self._in_order[number]
         self._raise_fatal()
         return None
@@ -161,7 +161,7 @@ class JobFleet(Driven[dict[str, JobEnding]], AsyncIterator[JobSnapshot]):
 
     @property
     def _is_over(self) -> bool:
-        is_done = len(self._endings) == len(self._members)
+        is_done = len(self._outcomes) == len(self._members)
         return is_done or self._is_closed or self._fatal is not None
 
     def _hear_all(self, *, wanted: bool) -> None:
@@ -177,14 +177,14 @@ class JobFleet(Driven[dict[str, JobEnding]], AsyncIterator[JobSnapshot]):
             self._is_closed = True
             raise error
 
-    async def _until(self, is_ready: Callable[[], bool], *, at_endings: bool) -> None:
+    async def _until(self, is_ready: Callable[[], bool], *, at_outcomes: bool) -> None:
         """Look until there is something to say; what is cut short leaves nothing behind."""
         if self._waiter is not None:
             self._refuse()
         if not self._is_over:
             self._terms.looks.check()
         loop = asyncio.get_running_loop()
-        self._wakes_at_endings = at_endings
+        self._wakes_at_outcomes = at_outcomes
         self._waiter = loop.create_future()
         try:
             if not is_ready():
@@ -281,14 +281,14 @@ class JobFleet(Driven[dict[str, JobEnding]], AsyncIterator[JobSnapshot]):
     def hear(self, member: Member) -> None:
         """Take the news of a job."""
         self.has_seen = self.has_seen or member.job is not None
-        ending = member.ended_with
-        if ending is not None:
-            self._endings[member.name.job_id] = ending
-            self._in_order.append(ending)
+        outcome = member.ended_with
+        if outcome is not None:
+            self._outcomes[member.name.job_id] = outcome
+            self._in_order.append(outcome)
         elif not member.has_changed and not member.hears_all:
             return
         self._news[member] = None
-        if ending is not None or not self._wakes_at_endings:
+        if outcome is not None or not self._wakes_at_outcomes:
             self._wake()
 
     def fail(self, error: BaseException) -> None:
@@ -323,23 +323,23 @@ def _heard(fleet: "weakref.ref[JobFleet]", member: Member, future: "asyncio.Futu
         found.fail(error)
 
 
-class JobEndings(AsyncIterator[JobEnding]):
-    """The endings of many jobs, in the order in which they end: ``client.jobs.as_completed()``."""
+class JobOutcomes(AsyncIterator[JobOutcome]):
+    """The outcomes of many jobs, in the order in which they end: ``client.jobs.as_completed()``."""
 
     def __init__(self, fleet: JobFleet) -> None:
-        """Iterate over the endings of a fleet."""
+        """Iterate over the outcomes of a fleet."""
         self._fleet = fleet
         self._number = 0
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> JobEnding:
-        ending = await self._fleet.next_ending(self._number)
-        if ending is None:
+    async def __anext__(self) -> JobOutcome:
+        outcome = await self._fleet.next_outcome(self._number)
+        if outcome is None:
             raise StopAsyncIteration
         self._number += 1
-        return ending
+        return outcome
 
     async def aclose(self) -> None:
         """Stop waiting; the remote jobs are not touched."""

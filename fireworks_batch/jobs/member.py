@@ -15,7 +15,7 @@ from fireworks_batch.models.errors import (
 )
 from fireworks_batch.models.job import BatchInferenceJob
 from fireworks_batch.models.names import JobName, JobRef
-from fireworks_batch.models.snapshot import JobEnding, JobSnapshot
+from fireworks_batch.models.snapshot import JobOutcome, JobSnapshot
 from fireworks_batch.models.states import JobState
 from fireworks_batch.polling.access import Looks
 from fireworks_batch.polling.followers import Interest
@@ -97,7 +97,7 @@ class Member(Tracker):
         self.hears_all = False
         self.has_changed = False
         self.is_doubted = False
-        self.ended_with: JobEnding | None = None
+        self.ended_with: JobOutcome | None = None
         self.shown: JobState | None = None
 
     def seen(self, seen: Observation) -> bool:
@@ -106,9 +106,9 @@ class Member(Tracker):
         self.has_changed = self.has_changed or self.has_news
         if not goes_on and self.ref is not None:
             self.ended_with = (
-                JobEnding(self.ref, job=seen.job)
+                JobOutcome(self.ref, job=seen.job)
                 if self.ending is None
-                else JobEnding(self.ref, error=self.ending)
+                else JobOutcome(self.ref, error=self.ending)
             )
         self._tell()
         return goes_on
@@ -139,7 +139,7 @@ class Member(Tracker):
                 if fleet is not None:
                     fleet.fail(error)
             elif self.ref is not None:
-                self.ended_with = JobEnding(self.ref, error=error)
+                self.ended_with = JobOutcome(self.ref, error=error)
                 self._tell()
         return False
 

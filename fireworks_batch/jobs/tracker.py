@@ -278,7 +278,7 @@ class Tracker:
         return self._state.failures if self._state else 0
 
     @property
-    def next_look(self) -> datetime | None:
+    def next_poll(self) -> datetime | None:
         """When the next look is due, by the time of day: this can be read where no loop runs."""
         if self._planned_at is None:
             return None

@@ -147,9 +147,9 @@ class JobWait(Driven[BatchInferenceJob], AsyncIterator[JobSnapshot]):
         return self._tracker.last_error
 
     @property
-    def next_look(self) -> datetime | None:
+    def next_poll(self) -> datetime | None:
         """When the job is looked at again, aware, in UTC; None before the start and at the end."""
-        planned = self._tracker.next_look
+        planned = self._tracker.next_poll
         if planned is None or self._is_over:
             return None
         return max(planned, self._effects.wall())

@@ -13,8 +13,8 @@ import attrs
 from fireworks_batch.models.errors import ConfigurationError
 
 __all__ = [
-    "JOB_WINDOW",
-    "JobWindow",
+    "JOB_TIME_LIMIT",
+    "JobTimeLimit",
     "PollPolicy",
     "RetryPolicy",
     "is_number",
@@ -146,17 +146,17 @@ class RetryPolicy:
         return self.rate_limit_budget / 4
 
 
-class JobWindow:
-    """The type of `JOB_WINDOW`."""
+class JobTimeLimit:
+    """The type of `JOB_TIME_LIMIT`."""
 
     def __repr__(self) -> str:
-        return "JOB_WINDOW"
+        return "JOB_TIME_LIMIT"
 
     def __reduce__(self) -> str:
-        return "JOB_WINDOW"
+        return "JOB_TIME_LIMIT"
 
 
-JOB_WINDOW = JobWindow()
+JOB_TIME_LIMIT = JobTimeLimit()
 """The default timeout of a wait: the job's own window, and an hour."""
 
 

@@ -20,7 +20,7 @@ __all__ = [
     "WINDOW_SLACK",
     "FleetProgress",
     "History",
-    "JobEnding",
+    "JobOutcome",
     "JobSnapshot",
     "add_up",
     "percent_done",
@@ -206,7 +206,7 @@ class History:
 
 
 @attrs.frozen
-class JobEnding:
+class JobOutcome:
     """How the wait for one of many jobs ended: with the job, or with an error."""
 
     ref: JobRef

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from fireworks_batch.connection.configuration import check_whole
 from fireworks_batch.models.dataset import Limits
 from fireworks_batch.models.job import InferenceParameters, Placement
-from fireworks_batch.models.policies import JOB_WINDOW, JobWindow, PollPolicy
+from fireworks_batch.models.policies import JOB_TIME_LIMIT, JobTimeLimit, PollPolicy
 from fireworks_batch.models.states import Precision
 from fireworks_batch.runs.progress import CheckReport, RunProgress
 from fireworks_batch.runs.services import Services
@@ -165,7 +165,7 @@ class RunMethods:
         errors: str | os.PathLike[str] | None = None,
         on_progress: Callable[[RunProgress], object] | None = None,
         cleanup: Literal["keep", "datasets"] = "keep",
-        timeout: float | JobWindow | None = JOB_WINDOW,  # noqa: ASYNC109 - of each wait
+        timeout: float | JobTimeLimit | None = JOB_TIME_LIMIT,  # noqa: ASYNC109 - of each wait
         poll: PollPolicy | None = None,
     ) -> BatchResult:
         """Wait for the jobs of a submission, and put their results together.
@@ -241,7 +241,7 @@ class RunMethods:
         retry_rows: int = 0,
         on_abort: Literal["leave", "delete"] = "leave",
         cleanup: Literal["keep", "datasets"] = "keep",
-        timeout: float | JobWindow | None = JOB_WINDOW,  # noqa: ASYNC109 - of each wait
+        timeout: float | JobTimeLimit | None = JOB_TIME_LIMIT,  # noqa: ASYNC109 - of each wait
         poll: PollPolicy | None = None,
     ) -> BatchResult:
         """Bring requests to results: check, submit, wait, collect.

@@ -156,7 +156,7 @@ class RunProgress:
     """The newest look at each job that was waited for, those that have ended too, in the order of
     the first look."""
 
-    lost_looks: tuple[tuple[str, int], ...] = ()
+    failed_polls: tuple[tuple[str, int], ...] = ()
     """Ids of the jobs whose newest looks were lost, each with how many in a row."""
 
     @property
@@ -253,5 +253,5 @@ class ProgressBoard:
             jobs_ended=len(self._ended),
             under_way=tuple(self._under_way),
             snapshots=tuple(self._snapshots.values()),
-            lost_looks=tuple(self._lost.items()),
+            failed_polls=tuple(self._lost.items()),
         )

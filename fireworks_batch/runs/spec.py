@@ -17,7 +17,7 @@ from fireworks_batch.jobs.creation import body_of
 from fireworks_batch.jobs.draft import draft_job
 from fireworks_batch.models.dataset import Limits
 from fireworks_batch.models.errors import ConfigurationError
-from fireworks_batch.models.policies import JOB_WINDOW, JobWindow, PollPolicy
+from fireworks_batch.models.policies import JOB_TIME_LIMIT, JobTimeLimit, PollPolicy
 from fireworks_batch.runs.generations import OnPrevious
 from fireworks_batch.runs.progress import RunProgress
 from fireworks_batch.runs.request_rows import RowRules
@@ -60,7 +60,7 @@ def _teller(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
 
 
 def _timeout(_: object, __: "attrs.Attribute[Any]", value: Any) -> None:
-    if not isinstance(value, JobWindow):
+    if not isinstance(value, JobTimeLimit):
         check_timeout(value)
 
 
@@ -117,7 +117,7 @@ class RunOptions:
     cleanup: str = attrs.field(default="keep", validator=_one_of("keep", "datasets"))
     """Whether input datasets are deleted when all results are here."""
 
-    timeout: float | JobWindow | None = attrs.field(default=JOB_WINDOW, validator=_timeout)
+    timeout: float | JobTimeLimit | None = attrs.field(default=JOB_TIME_LIMIT, validator=_timeout)
     """How long each job is waited for."""
 
     poll: PollPolicy | None = attrs.field(default=None, validator=_poll)

@@ -202,7 +202,7 @@ def test_of_several_jobs_the_worst_counts(cli, server):
 
 def test_a_wait_gives_up_after_its_timeout(cli, server):
     """With 7, what was last seen, and how to go on; stdout has the job as it stands."""
-    server.script_job("nightly", phases=["RUNNING"], window_seconds=10**7)
+    server.script_job("nightly", phases=["RUNNING"], time_limit_seconds=10**7)
     result = cli("wait", "nightly", "--timeout", "0.2")
     assert result.code == 7
     assert (
@@ -225,7 +225,7 @@ def test_a_command_to_come_back_with_reaches_the_same_account(cli, server, monke
 
 def test_a_wait_gives_up_on_a_job_that_stands_still(cli, server):
     """A model that cannot serve batch jobs leaves them PENDING."""
-    server.script_job("nightly", phases=["PENDING"], window_seconds=10**7)
+    server.script_job("nightly", phases=["PENDING"], time_limit_seconds=10**7)
     result = cli("wait", "nightly", "--stall-after", "0.1s")
     assert result.code == 7
     assert "check that the model can serve batch jobs" in result.err

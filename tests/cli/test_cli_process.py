@@ -11,7 +11,7 @@ import pytest
 pytest_plugins = ["fireworks_batch.pytest_plugin"]
 
 PROGRAM = Path(sysconfig.get_path("scripts")) / "fireworks-batch"
-LONG = {"window_seconds": 10**7}
+LONG = {"time_limit_seconds": 10**7}
 BARE = """
 import rich.console, typer
 app = typer.Typer()

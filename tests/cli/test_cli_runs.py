@@ -367,7 +367,7 @@ def test_a_second_interrupt_ends_the_deleting(terminal, requests, server, comman
         screen = terminal("run", str(requests), *MODEL, "--delete-on-interrupt", columns=120)
         screen.await_screen("running 0.0%")
     else:
-        server.script_job("batch-g0", phases=["RUNNING"], window_seconds=10**7)
+        server.script_job("batch-g0", phases=["RUNNING"], time_limit_seconds=10**7)
         screen = terminal("wait", "batch-g0", "--delete-on-interrupt", columns=120)
         screen.await_screen("batch-g0 +RUNNING")
     screen.process.send_signal(signal.SIGINT)
@@ -459,10 +459,10 @@ def test_progress_in_a_line():
         "running 50.0% (500 of 1,000 rows, 3 failed), 0 of 2 jobs ended, 10/s, 50s left"
     )
     lost = (("a", 2), ("b", 1))
-    assert progress_line(progress(lost_looks=lost), Pace(), now=0.0).endswith(
+    assert progress_line(progress(failed_polls=lost), Pace(), now=0.0).endswith(
         "jobs ended, looks lost at 2 jobs"
     )
-    assert progress_line(progress(lost_looks=lost[:1]), Pace(), now=0.0).endswith(
+    assert progress_line(progress(failed_polls=lost[:1]), Pace(), now=0.0).endswith(
         "ended, looks lost"
     )
     assert progress_line(progress(rows=0, stage=RunStage.CHECKING), Pace(), now=0.0) == "checking"

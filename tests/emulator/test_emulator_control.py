@@ -28,7 +28,7 @@ async def test_a_job_is_made_by_its_script(bench):
         "rows": 10,
         "failed_rows": 3,
         "status": {"code": "ABORTED", "message": "x"},
-        "window_seconds": 86400,
+        "time_limit_seconds": 86400,
         "fields": {"displayName": "y"},
     }
     reply = await control(bench, "POST", "jobs/nightly", json=script)
@@ -75,7 +75,7 @@ async def test_a_script_without_phases_leaves_the_course(bench):
     """Rows and window change, the phases go on as they were."""
     await bench.create()
     bench.clock.advance(100)
-    bench.emulator.script_job("nightly", rows=7, window_seconds=300)
+    bench.emulator.script_job("nightly", rows=7, time_limit_seconds=300)
     bench.clock.advance(140)
     job = await bench.job()
     assert (job["state"], job["expireTime"]) == ("JOB_STATE_RUNNING", "2026-09-14T09:05:00.000000Z")
@@ -137,9 +137,9 @@ async def test_a_deleted_job_is_made_anew_by_a_script(bench):
         ),
         (
             "j",
-            {"window_seconds": 0},
-            "window_seconds",
-            "window_seconds: 0 is not a number from 0.001 to 3.16224e+07",
+            {"time_limit_seconds": 0},
+            "time_limit_seconds",
+            "time_limit_seconds: 0 is not a number from 0.001 to 3.16224e+07",
         ),
         ("j", {"fields": []}, "fields", "fields: [] is not an object"),
         (
@@ -154,7 +154,7 @@ async def test_a_deleted_job_is_made_anew_by_a_script(bench):
             "row",
             (
                 "row: 3 is not known here; known: account_id, phases, rows, failed_rows, status,"
-                " window_seconds, fields"
+                " time_limit_seconds, fields"
             ),
         ),
     ],

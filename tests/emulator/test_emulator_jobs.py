@@ -325,7 +325,7 @@ async def test_a_failure_has_a_status_of_its_own(bench, first, code):
 async def test_a_job_whose_window_passes_expires_with_what_it_has(bench):
     """EXPIRED with partial counters, an end time, and a status that says so."""
     bench.emulator.script_job(
-        "nightly", phases=[{"state": "RUNNING", "seconds": 1200}], rows=10, window_seconds=290
+        "nightly", phases=[{"state": "RUNNING", "seconds": 1200}], rows=10, time_limit_seconds=290
     )
     bench.clock.advance(299)
     assert (await bench.job())["state"] == "JOB_STATE_RUNNING"

@@ -131,7 +131,7 @@ async def test_the_default_clock_is_the_loop_and_the_default_epoch_is_now():
 async def test_on_a_virtual_loop_a_day_passes_at_once():
     """The loop's time is the default clock, so jobs walk as the test sleeps."""
     async with Emulator() as emulator:
-        emulator.script_job("nightly", phases=["RUNNING"], window_seconds=86_400)
+        emulator.script_job("nightly", phases=["RUNNING"], time_limit_seconds=86_400)
         start = emulator.now()
         await asyncio.sleep(86_400)
         assert (emulator.now() - start).total_seconds() == pytest.approx(86_400, abs=1)

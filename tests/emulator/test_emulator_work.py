@@ -410,7 +410,7 @@ async def test_a_job_that_ends_early_leaves_what_it_has(bench, state):
 
 async def test_a_window_cuts_the_rows_off(bench):
     """What was done by then is there."""
-    bench.emulator.script_jobs(phases=[*RUNNING, "COMPLETED"], window_seconds=240)
+    bench.emulator.script_jobs(phases=[*RUNNING, "COMPLETED"], time_limit_seconds=240)
     await begin(bench)
     bench.clock.advance(1000)
     job = await bench.job()
@@ -420,7 +420,7 @@ async def test_a_window_cuts_the_rows_off(bench):
 
 async def test_a_job_that_never_ran_has_no_output(bench):
     """Nothing was done."""
-    bench.emulator.script_jobs(phases=["VALIDATING", "PENDING"], window_seconds=240)
+    bench.emulator.script_jobs(phases=["VALIDATING", "PENDING"], time_limit_seconds=240)
     await begin(bench)
     bench.clock.advance(1000)
     assert (await bench.job())["state"] == "JOB_STATE_EXPIRED"
@@ -618,7 +618,7 @@ async def test_a_script_may_be_for_all_jobs(bench):
             {"account_id": "acme"},
             (
                 "account_id: 'acme' is not known here; known: job, times, phases, rows,"
-                " failed_rows, status, window_seconds, fields"
+                " failed_rows, status, time_limit_seconds, fields"
             ),
         ),
     ],

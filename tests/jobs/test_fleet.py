@@ -11,8 +11,8 @@ from fireworks_batch import (
     BatchClient,
     ClientStateError,
     ConfigurationError,
-    JobEnding,
     JobFleet,
+    JobOutcome,
     JobPhase,
     JobProgress,
     JobSnapshot,
@@ -71,7 +71,7 @@ def test_a_fleet_yields_each_jobs_snapshots_and_its_end_once(in_virtual_time):
             numbers = [one.number for one in snapshots]
             assert numbers == list(range(1, len(numbers) + 1))
         assert seen["job-3"][-1].job.state == "FAILED"
-        assert [ending.job.id for ending in fleet.endings.values()] == ids
+        assert [outcome.job.id for outcome in fleet.outcomes.values()] == ids
         assert watched(client) == 0
         with pytest.raises(StopAsyncIteration):
             await anext(fleet)
@@ -177,7 +177,7 @@ def test_jobs_can_be_added_while_it_runs(in_virtual_time):
             for job_id in ids:
                 fleet.add(job_id)
             assert snapshot.job.id in ids
-        return [ref.job_id for ref in fleet.refs], list(fleet.endings)
+        return [ref.job_id for ref in fleet.refs], list(fleet.outcomes)
 
     refs, ended = in_virtual_time(scenario)
     assert refs == ended == ["job-0", "job-1", "job-2", "job-3"]
@@ -195,7 +195,7 @@ def test_a_job_named_twice_counts_once(in_virtual_time):
 
 
 async def test_two_accounts_jobs_of_one_id_are_refused(emulator):
-    """The endings by id could not tell them apart."""
+    """The outcomes by id could not tell them apart."""
     async with BatchClient(api_key="k", base_url=emulator.base_url) as client:
         names = [f"accounts/{account}/batchInferenceJobs/nightly" for account in ("a", "b")]
         with pytest.raises(ConfigurationError, match="two jobs with the id 'nightly', of accounts"):
@@ -240,7 +240,7 @@ async def test_a_fleet_of_no_jobs_is_at_its_end(client):
     """Whichever way it is asked."""
     assert [snapshot async for snapshot in client.jobs.watch([])] == []
     assert await client.jobs.watch([]) == {}
-    assert [ending async for ending in client.jobs.as_completed([])] == []
+    assert [outcome async for outcome in client.jobs.as_completed([])] == []
 
 
 # --- Endings ------------------------------------------------------------------------------------
@@ -251,13 +251,13 @@ def test_awaiting_a_fleet_gives_the_endings_in_the_order_given(in_virtual_time):
 
     async def scenario(emulator, client):
         ids = script(emulator, 6)
-        endings = await client.jobs.watch([*ids, "nowhere"])
-        assert list(endings) == [*ids, "nowhere"]
-        assert endings["job-3"].unwrap().state == "FAILED"
-        assert endings["nowhere"].job is None
+        outcomes = await client.jobs.watch([*ids, "nowhere"])
+        assert list(outcomes) == [*ids, "nowhere"]
+        assert outcomes["job-3"].unwrap().state == "FAILED"
+        assert outcomes["nowhere"].job is None
         with pytest.raises(NotFoundError) as caught:
-            endings["nowhere"].unwrap()
-        assert caught.value.ref == endings["nowhere"].ref
+            outcomes["nowhere"].unwrap()
+        assert caught.value.ref == outcomes["nowhere"].ref
         return watched(client)
 
     assert in_virtual_time(scenario) == 0
@@ -284,13 +284,13 @@ def test_a_wait_that_fails_gives_one_last_snapshot_with_its_error(in_virtual_tim
 
 
 def test_as_completed_gives_endings_as_they_come(in_virtual_time):
-    """The last job ends first; a wait that fails is an ending like the others."""
+    """The last job ends first; a wait that fails is an outcome like the others."""
 
     async def scenario(emulator, client):
         ids = script(emulator, 5)
         order = [
-            ending.ref.job_id
-            async for ending in client.jobs.as_completed([*ids, "nowhere"], poll=STEADY)
+            outcome.ref.job_id
+            async for outcome in client.jobs.as_completed([*ids, "nowhere"], poll=STEADY)
         ]
         return order, watched(client)
 
@@ -518,10 +518,10 @@ def test_the_account_is_looked_up_once(in_virtual_time):
         emulator.add_fault("status", status=503, times=2, path="/v1/accounts")
         fleet = client.jobs.watch(ids)
         assert fleet.refs == ()
-        endings = await fleet
+        outcomes = await fleet
         assert [ref.job_id for ref in fleet.refs] == ids
         asked = [one for one in emulator.requests() if one.path == "/v1/accounts"]
-        return len(endings), len(asked)
+        return len(outcomes), len(asked)
 
     assert in_virtual_time(scenario, client={"account_id": None}) == (5, 3)
 
@@ -666,4 +666,4 @@ def test_progress_of_a_fleet_that_is_done(in_virtual_time):
 def test_an_ending_without_a_job_says_so():
     """Nobody makes one; it is still an error of ours."""
     with pytest.raises(ClientStateError, match="neither a job nor an error"):
-        JobEnding(None).unwrap()
+        JobOutcome(None).unwrap()

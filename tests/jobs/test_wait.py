@@ -109,7 +109,7 @@ async def test_a_job_is_followed_through_its_states(emulator, client):
     assert snapshots[0].previous_state is None
     assert snapshots[0].changed
     assert wait.last_snapshot is snapshots[-1]
-    assert wait.next_look is None
+    assert wait.next_poll is None
 
 
 @virtual
@@ -795,9 +795,9 @@ async def test_next_look_is_readable(emulator, client):
     """It is a time of day, as far ahead as the interval."""
     emulator.script_job("idle", phases=["PENDING"])
     wait = client.jobs.wait_until_terminal("idle")
-    assert wait.next_look is None
+    assert wait.next_poll is None
     async for snapshot in wait:
-        ahead = (wait.next_look - snapshot.observed_at).total_seconds()
+        ahead = (wait.next_poll - snapshot.observed_at).total_seconds()
         break
     assert 14.9 < ahead < 15.1
 
@@ -818,7 +818,7 @@ def test_next_look_is_readable_without_a_loop():
             return wait
 
     wait = asyncio.run(one_step())
-    assert (wait.next_look - wait.last_snapshot.observed_at).total_seconds() > 10
+    assert (wait.next_poll - wait.last_snapshot.observed_at).total_seconds() > 10
 
 
 @virtual
@@ -829,7 +829,7 @@ async def test_a_cancelled_await_has_no_next_look(emulator, client):
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(wait, 5)
     assert wait.last_snapshot is not None
-    assert wait.next_look is None
+    assert wait.next_poll is None
 
 
 def test_a_wait_runs_without_a_loop_of_ones_own(monkeypatch):

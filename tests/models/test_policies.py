@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fireworks_batch.models import policies
 from fireworks_batch.models.errors import ConfigurationError
-from fireworks_batch.models.policies import JOB_WINDOW, PollPolicy, RetryPolicy, scaled
+from fireworks_batch.models.policies import JOB_TIME_LIMIT, PollPolicy, RetryPolicy, scaled
 
 # Each setting's rule: the words of its message, and values on both sides of its bounds.
 ABOVE_0 = ("a number above 0", [1e-9, 1, 0.5, 1e300], [0, 0.0, -1, -0.5])
@@ -199,8 +199,8 @@ def test_rate_limit_delays_follow_from_the_other_settings():
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_job_window_is_single(protocol):
     """The sentinel can be compared with `is`, after pickle and copy too."""
-    assert JOB_WINDOW is pickle.loads(pickle.dumps(JOB_WINDOW, protocol))  # noqa: S301
-    assert JOB_WINDOW is copy.copy(JOB_WINDOW)
-    assert JOB_WINDOW is copy.deepcopy([JOB_WINDOW])[0]
-    assert JOB_WINDOW is policies.JOB_WINDOW
-    assert repr(JOB_WINDOW) == "JOB_WINDOW"
+    assert JOB_TIME_LIMIT is pickle.loads(pickle.dumps(JOB_TIME_LIMIT, protocol))  # noqa: S301
+    assert JOB_TIME_LIMIT is copy.copy(JOB_TIME_LIMIT)
+    assert JOB_TIME_LIMIT is copy.deepcopy([JOB_TIME_LIMIT])[0]
+    assert JOB_TIME_LIMIT is policies.JOB_TIME_LIMIT
+    assert repr(JOB_TIME_LIMIT) == "JOB_TIME_LIMIT"

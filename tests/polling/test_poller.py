@@ -119,8 +119,8 @@ def test_a_fleet_takes_no_other_jobs_outcome(in_virtual_time):
     async def scenario(emulator, client):
         emulator.script_job("nightly", phases=course("PENDING", "COMPLETED"))
         another(emulator)
-        (ending,) = (await client.jobs.watch(["nightly"])).values()
-        return ending.ref.job_id, ending.unwrap().state
+        (outcome,) = (await client.jobs.watch(["nightly"])).values()
+        return outcome.ref.job_id, outcome.unwrap().state
 
     assert in_virtual_time(scenario) == ("nightly", "COMPLETED")
 
@@ -303,7 +303,7 @@ def test_a_timer_that_fires_early_costs_no_look(in_virtual_time):
         await asyncio.sleep(101.996463 - now())
         since = len(emulator.requests())
         fleet = await client.jobs.watch(ids, timeout=1, poll=STEADY)
-        assert {type(ending.error) for ending in fleet.values()} == {WaitTimeoutError}
+        assert {type(outcome.error) for outcome in fleet.values()} == {WaitTimeoutError}
         return max(Counter(one.path for one in gets(emulator, since)).values())
 
     assert in_virtual_time(scenario, emulator={"assume": {"list_support": "refuse"}}) == 2
@@ -566,8 +566,8 @@ def test_a_wait_that_is_cut_says_what_kept_it(in_virtual_time):
     async def scenario(emulator, client):
         ids = await script(emulator, 9)
         emulator.add_fault("status", status=429, headers={"Retry-After": "3600"}, path=LISTING)
-        endings = await client.jobs.watch(ids, timeout=100)
-        return {str(ending.error).split(";")[1] for ending in endings.values()}
+        outcomes = await client.jobs.watch(ids, timeout=100)
+        return {str(outcome.error).split(";")[1] for outcome in outcomes.values()}
 
     (reason,) = in_virtual_time(scenario)
     assert "the last look failed: GET /v1/accounts/acme/batchInferenceJobs: 429" in reason
@@ -1179,17 +1179,17 @@ def test_chaos_changes_no_outcome(in_virtual_time, monkeypatch):
             emulator.add_fault(action, probability=0.085, times=None, path="/v1/*", **options)
         doomed = rng.sample(ids, 20)
         task = asyncio.create_task(meddle(emulator, client, doomed))
-        endings = await client.jobs.watch(ids)
+        outcomes = await client.jobs.watch(ids)
         await task
         await asyncio.sleep(0)
-        assert list(endings) == ids
-        for job_id, ending in endings.items():
+        assert list(outcomes) == ids
+        for job_id, outcome in outcomes.items():
             if job_id in doomed:
                 # Never seen before it was deleted, gone under way, or at its end before that.
-                is_gone = isinstance(ending.error, JobGoneError | NotFoundError)
-                assert is_gone or ending.unwrap().is_terminal
+                is_gone = isinstance(outcome.error, JobGoneError | NotFoundError)
+                assert is_gone or outcome.unwrap().is_terminal
             else:
-                assert str(ending.unwrap().state) == truth[job_id]
+                assert str(outcome.unwrap().state) == truth[job_id]
         return left_behind(client)
 
     ids = [f"job-{number}" for number in range(300)]

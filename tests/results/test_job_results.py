@@ -697,7 +697,7 @@ async def test_a_job_that_failed_validation_has_no_output(emulator, client):
 
 async def test_a_running_job_is_refused(emulator, client):
     """It is asked for, whatever the object given says."""
-    emulator.script_job("nightly", phases=["RUNNING"], window_seconds=10**7)
+    emulator.script_job("nightly", phases=["RUNNING"], time_limit_seconds=10**7)
 
     with pytest.raises(JobNotFinishedError, match="it is RUNNING"):
         await client.results("nightly").__aenter__()

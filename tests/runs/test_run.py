@@ -380,7 +380,7 @@ async def test_progress_has_the_lost_looks_until_a_good_one(client, emulator, re
     emulator.add_fault("status", status=503, method="GET", path=looks, after=2, times=2)
     async with await client.run(requests, model=MODEL, on_progress=seen.append) as result:
         (ref,) = result.submission.refs
-    lost = [progress.lost_looks for progress in seen]
+    lost = [progress.failed_polls for progress in seen]
     assert [((ref.job_id, 1),), ((ref.job_id, 2),)] == [each for each, _ in groupby(lost) if each]
     assert () == lost[-1]
 
@@ -730,7 +730,7 @@ async def test_failed_job_costs_only_its_own_rows(client, emulator, requests):
 @pytest.mark.parametrize("when", ["before", "while"])
 async def test_deleted_job_costs_only_its_own_rows(client, emulator, requests, when):
     """Somebody deletes one of three jobs: the others are collected, and the report says so."""
-    emulator.script_jobs(phases=["RUNNING"], times=3, window_seconds=10**7)
+    emulator.script_jobs(phases=["RUNNING"], times=3, time_limit_seconds=10**7)
     submission = await client.submit(requests, model=MODEL, limits=THREE)
     ref = submission.refs[1]
 
@@ -1867,7 +1867,7 @@ async def test_bad_argument_is_refused_before_anything_is_read(client, emulator,
 
 async def given_up(client, requests, emulator, **options):
     """A run of three jobs that is cancelled when all of them are under way."""
-    emulator.script_jobs(times=None, phases=["RUNNING"], window_seconds=10**7)
+    emulator.script_jobs(times=None, phases=["RUNNING"], time_limit_seconds=10**7)
     under_way = asyncio.Event()
 
     def tell(progress):

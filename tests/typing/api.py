@@ -11,7 +11,7 @@ import aiohttp
 import attrs
 
 from fireworks_batch import (
-    JOB_WINDOW,
+    JOB_TIME_LIMIT,
     BatchClient,
     BatchInferenceJob,
     BatchResult,
@@ -20,9 +20,9 @@ from fireworks_batch import (
     FireworksBatchError,
     FleetProgress,
     InputRowsError,
-    JobEnding,
     JobFailedError,
     JobFleet,
+    JobOutcome,
     JobPhase,
     JobProgress,
     JobRef,
@@ -109,7 +109,7 @@ async def iterate(client: BatchClient) -> None:
         assert_type(snapshot.problems, tuple[str, ...])
     assert_type(wait.last_snapshot, JobSnapshot | None)
     assert_type(wait.last_error, FireworksBatchError | None)
-    assert_type(wait.next_look, datetime | None)
+    assert_type(wait.next_poll, datetime | None)
     assert_type(wait.failures, int)
     assert_type(wait.ref, JobRef | None)
     await wait.aclose()
@@ -124,22 +124,22 @@ async def many(client: BatchClient, job: BatchInferenceJob, ref: JobRef) -> None
         assert_type(snapshot.error, FireworksBatchError | None)
     fleet.add("another")
     assert_type(fleet.refs, tuple[JobRef, ...])
-    assert_type(fleet.endings, dict[str, JobEnding])
+    assert_type(fleet.outcomes, dict[str, JobOutcome])
     assert_type(fleet.progress, FleetProgress)
     assert_type(fleet.progress.eta, float | None)
-    assert_type(await fleet, dict[str, JobEnding])
-    assert_type(await asyncio.wait_for(client.jobs.watch(iter([ref])), 9), dict[str, JobEnding])
-    assert_type(await asyncio.create_task(client.jobs.watch([])), dict[str, JobEnding])
+    assert_type(await fleet, dict[str, JobOutcome])
+    assert_type(await asyncio.wait_for(client.jobs.watch(iter([ref])), 9), dict[str, JobOutcome])
+    assert_type(await asyncio.create_task(client.jobs.watch([])), dict[str, JobOutcome])
     async with asyncio.TaskGroup() as group:
         task = group.create_task(client.jobs.watch([ref]), name="fleet")
-    assert_type(task.result(), dict[str, JobEnding])
+    assert_type(task.result(), dict[str, JobOutcome])
     first, second = await asyncio.gather(fleet, client.jobs.wait_until_terminal(ref))
-    assert_type(first, dict[str, JobEnding])
+    assert_type(first, dict[str, JobOutcome])
     assert_type(second, BatchInferenceJob)
-    async for ending in client.jobs.as_completed({ref}, poll=PollPolicy()):
-        assert_type(ending, JobEnding)
-        assert_type(ending.unwrap(), BatchInferenceJob)
-        assert_type(ending.error, FireworksBatchError | None)
+    async for outcome in client.jobs.as_completed({ref}, poll=PollPolicy()):
+        assert_type(outcome, JobOutcome)
+        assert_type(outcome.unwrap(), BatchInferenceJob)
+        assert_type(outcome.error, FireworksBatchError | None)
     await fleet.aclose()
 
 
@@ -165,7 +165,7 @@ async def await_in_every_way(client: BatchClient) -> None:
 
 def run(client: BatchClient) -> BatchInferenceJob:
     """Without a loop of one's own."""
-    return asyncio.run(client.jobs.wait_until_terminal("nightly-eval", timeout=JOB_WINDOW))
+    return asyncio.run(client.jobs.wait_until_terminal("nightly-eval", timeout=JOB_TIME_LIMIT))
 
 
 def words(job: BatchInferenceJob) -> None:
