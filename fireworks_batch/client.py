@@ -1,5 +1,6 @@
 """The session manager: configuration, one HTTP session, and the account's resources."""
 
+import asyncio
 import logging
 import os
 import platform
@@ -8,14 +9,13 @@ import ssl as ssl_module
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
+from typing import Any, Final, Literal, Self, TypeVar, overload
 
 import aiohttp
 
-from fireworks_batch.connection.api import WaitDefaults
+from fireworks_batch.connection.api import Api
 from fireworks_batch.connection.configuration import (
     Environment,
     check_headers,
@@ -32,31 +32,37 @@ from fireworks_batch.connection.configuration import (
     read_time_scale,
 )
 from fireworks_batch.connection.credentials import Account, ApiKey, KeySource, hidden
-from fireworks_batch.connection.session import TransportOptions
+from fireworks_batch.connection.session import Session, SessionOptions
 from fireworks_batch.connection.transport import Transport
 from fireworks_batch.datasets.endpoints import Datasets
 from fireworks_batch.jobs.endpoints import Jobs
-from fireworks_batch.models.job import JobLike
-from fireworks_batch.models.policies import PollPolicy, RetryPolicy, scaled
-from fireworks_batch.models.states import OpenEnum
+from fireworks_batch.models.dataset import Limits
+from fireworks_batch.models.job import InferenceParameters, JobLike, Placement
+from fireworks_batch.models.policies import (
+    JOB_TIME_LIMIT,
+    JobTimeLimit,
+    PollPolicy,
+    RetryPolicy,
+    scaled,
+)
+from fireworks_batch.models.states import OpenEnum, Precision
 from fireworks_batch.polling.access import Looks
 from fireworks_batch.polling.observation import JobReader
 from fireworks_batch.results.job_results import (
     Expected,
     JobResults,
-    ResultsEffects,
     check_expected,
     read_decode,
 )
-from fireworks_batch.runs.methods import RunMethods
-from fireworks_batch.runs.services import Services
+from fireworks_batch.runs.progress import CheckReport, RunProgress
+from fireworks_batch.runs.request_rows import RowRules
+from fireworks_batch.runs.requests import Requests, check_requests
+from fireworks_batch.runs.result import BatchResult
+from fireworks_batch.runs.run import Run
+from fireworks_batch.runs.spec import JobTemplate, RunOptions, job_template
+from fireworks_batch.runs.submission import Submission
 from fireworks_batch.version import __version__
 from fireworks_batch.wire.codec import Codec
-
-if TYPE_CHECKING:
-    from fireworks_batch.datasets.source import Source
-    from fireworks_batch.datasets.upload import UploadTerms
-    from fireworks_batch.models.dataset import Dataset
 
 __all__ = ["BatchClient"]
 
@@ -79,15 +85,13 @@ _USER_AGENT: Final = (
 )
 
 
-class BatchClient(RunMethods):
+class BatchClient:
     """A client of one account: ``async with BatchClient() as client: ...``.
 
     Owns its HTTP session, unless one is lent to it, and ends with the ``async with`` block or
     `aclose`. Making and entering it sends nothing and needs no running loop; it belongs to the
     loop that it is first used on, and to its process: after a fork, make a new one.
     """
-
-    _transport: Transport | None = None  # until __init__ has succeeded
 
     def __init__(
         self,
@@ -164,7 +168,7 @@ class BatchClient(RunMethods):
             _log.info("FIREWORKS_BATCH_TIME_SCALE: default durations are multiplied by %g", scale)
         identity = read_identity(api_key, account_id, environ=environ, home=_home())
         draw = random.Random().random
-        options = TransportOptions(
+        options = SessionOptions(
             base_url=read_base_url(
                 base_url, environ=environ, allow_insecure_http=allow_insecure_http
             ),
@@ -182,42 +186,28 @@ class BatchClient(RunMethods):
             ssl=check_ssl(ssl),
             trace_configs=check_traces(trace_configs, session),
         )
-        waits = WaitDefaults(
+        keys = KeySource(identity.api_key)
+        http = Session(options, keys.scrub)
+        self._api = Api(
+            base_url=options.base_url,
+            session=http,
+            transport=Transport(http, options, keys=keys, draw=draw, wall=_wall),
+            account=Account(identity.account_id),
+            codec=Codec(_tell_unknown),
             poll=check_type("poll", poll, PollPolicy) or scaled(PollPolicy(), scale),
             time_scale=scale,
+            clock=_clock,
             wall=_wall,
             draw=draw,
-            new_id=_new_id,
         )
-        codec = Codec(_tell_unknown)
-        self._account = Account(identity.account_id)
-        self._transport = Transport(
-            options, keys=KeySource(identity.api_key), draw=draw, wall=_wall
-        )
-        self._looks = Looks(self._transport, self._account, JobReader(codec, _wall))
-        self._datasets = Datasets(self._transport, codec, self._account, waits=waits)
-        self._jobs = Jobs(self._transport, codec, self._account, self._looks, waits=waits)
-        super().__init__(self._services_of_runs(self._transport, codec, waits), codec)
-
-    def _services_of_runs(
-        self, transport: Transport, codec: Codec, waits: WaitDefaults
-    ) -> Services:
-        return Services(
-            jobs=self._jobs,
-            datasets=self._datasets,
-            upload=partial(_upload, transport, codec, self._account, waits),
-            resolve=partial(self._account.resolve, transport.send),
-            base_url=transport.base_url,
-            wall=waits.wall,
-            poll=waits.poll,
-            clock=transport.now,
-            sleep_until=transport.sleep_until,
-        )
+        self._looks = Looks(self._api, JobReader(self._api.codec, _wall))
+        self._datasets = Datasets(self._api)
+        self._jobs = Jobs(self._api, self._looks)
 
     @property
     def account_id(self) -> str | None:
         """The account; None until given or looked up."""
-        return self._account.id
+        return self._api.account.id
 
     @property
     def jobs(self) -> Jobs:
@@ -301,19 +291,312 @@ class BatchClient(RunMethods):
             ResponseDecodeError: An answer of the API cannot be read.
             ClientStateError: The client is closed; or, later, the rows are used twice.
         """
-        effects = ResultsEffects(
-            get_job=self._jobs.get,
-            download=lambda dataset, directory, whole: self._datasets.download(
-                dataset, directory, lineage=whole
-            ),
-        )
         return JobResults(
             job,
-            effects,
+            self._jobs,
+            self._datasets,
             expected=check_expected(expected),
             decode=read_decode(decode),
             lineage=lineage,
         )
+
+    async def check(
+        self,
+        requests: Requests,
+        *,
+        model: str | None = None,
+        system_prompt: str | None = None,
+        limits: Limits | None = None,
+        max_problems: int = 100,
+    ) -> CheckReport:
+        """Look at requests as `run` would, and send nothing.
+
+        Every line must be a JSON object with a ``custom_id`` that is there once, and a ``body``
+        with ``messages`` or ``prompt_token_ids``. Lines of the OpenAI batch format are good. All
+        work is done off the event loop but the parsing of a single line, of 16 MiB at most: that
+        of 16 MB of text holds it for some 25 ms, of as much in small objects for six times as long.
+
+        Args:
+            requests: The path of a file (``.jsonl``, ``.jsonl.gz``), or an iterable of mappings,
+                sync or async; those are written to a temporary file.
+
+            model: The job's model, which rows must not contradict; any will do if None.
+
+            system_prompt: The job's system prompt, which rows of token ids cannot take.
+
+            limits: What one job takes.
+
+            max_problems: Bad rows to name, 1 or more; all are counted.
+
+        Returns:
+            Rows, bytes, the jobs that they would make, and bad rows by line, id and reason.
+
+        Raises:
+            ConfigurationError: An argument is malformed.
+            LocalFileError: The file cannot be read.
+            InputRowsError: The file is damaged. Bad rows are in the report.
+        """
+        rules = RowRules(model=model, has_system_prompt=bool(system_prompt))
+        options = RunOptions(on_bad_row="skip", limits=_given(limits))
+        check_whole("max_problems", max_problems)
+        return await check_requests(requests, rules, options, most_problems=max_problems)
+
+    async def submit(
+        self,
+        requests: Requests,
+        *,
+        model: str,
+        name: str | None = None,
+        inference_parameters: InferenceParameters | Mapping[str, Any] | None = None,
+        precision: Precision | str | None = None,
+        max_job_duration: float | None = None,
+        system_prompt: str | None = None,
+        placement: Placement | Mapping[str, Any] | None = None,
+        limits: Limits | None = None,
+        on_bad_row: Literal["raise", "skip"] = "raise",
+        on_previous: Literal["adopt", "new"] = "adopt",
+    ) -> Submission:
+        """Make sure that the server has the jobs for requests, and return without waiting.
+
+        May be repeated after a crash at any moment, and by two processes at once: ids derive from
+        account, model, parameters, ``name`` and content, so that the same call finds the same
+        datasets and jobs.
+
+        Args:
+            requests: The path of a file (``.jsonl``, ``.jsonl.gz``), or an iterable of mappings,
+                sync or async; those are written to a temporary file.
+
+            model: The model's resource name, as in ``"accounts/fireworks/models/demo-8b"``.
+
+            name: The run's key, as in ``f"nightly-{date}"``: the same requests under another name
+                are other jobs. The ids begin with it.
+
+            inference_parameters: Sampling defaults of all rows.
+
+            precision: The precision to serve with; chosen by the server if None.
+
+            max_job_duration: The window in seconds; the server bounds it to 12 to 72 hours.
+
+            system_prompt: Given to rows that have no leading system message.
+
+            placement: Where the jobs may run.
+
+            limits: What one job takes; more rows make more jobs.
+
+            on_bad_row: ``"raise"``, or ``"skip"`` to leave bad rows out, with a warning.
+
+            on_previous: What becomes of jobs of the same rows that ended badly before:
+                ``"adopt"`` takes them as they are, ``"new"`` runs the rest again: EXPIRED and
+                EARLY_STOPPED ones are continued; of others the results are fetched, and rows
+                without a response are sent.
+
+        Returns:
+            What the server was given; `collect` takes it, in another process too.
+
+        Raises:
+            ConfigurationError: An argument is malformed; nothing was sent.
+            LocalFileError: The file cannot be read, or was changed while it was sent.
+            InputRowsError: There are bad rows, or none at all; nothing was sent.
+            JobConflictError: An id is taken by another job.
+            APIStatusError: The server refuses.
+            TransportError: There was no usable answer, after the repeats of the retry policy.
+            ClientStateError: The client is closed, or belongs to another loop.
+        """
+        template = self._template(
+            name,
+            model=model,
+            inference_parameters=inference_parameters,
+            precision=precision,
+            max_job_duration=max_job_duration,
+            system_prompt=system_prompt,
+            placement=placement,
+        )
+        options = RunOptions(limits=_given(limits), on_bad_row=on_bad_row, on_previous=on_previous)
+        return await Run(self._api, self._jobs, self._datasets, options).submit(requests, template)
+
+    async def collect(
+        self,
+        submission: Submission,
+        *,
+        requests: Requests | None = None,
+        output: str | os.PathLike[str] | None = None,
+        errors: str | os.PathLike[str] | None = None,
+        on_progress: Callable[[RunProgress], object] | None = None,
+        cleanup: Literal["keep", "datasets"] = "keep",
+        timeout: float | JobTimeLimit | None = JOB_TIME_LIMIT,  # noqa: ASYNC109 - of each wait
+        poll: PollPolicy | None = None,
+    ) -> BatchResult:
+        """Wait for the jobs of a submission, and put their results together.
+
+        Args:
+            submission: What `submit` returned.
+
+            requests: The requests that were submitted, if they are at hand. With them the report
+                names what is missing, and rows keep their order; without them missing rows are
+                only counted, and rows come in the order of their ids.
+
+            output: A file for the rows with a response; it appears when it is whole, in place of
+                one that is there, or of the one that a symbolic link names.
+
+            errors: The same for the rows with an error.
+
+            on_progress: Called in the event loop with a `RunProgress` after each look.
+
+            cleanup: ``"datasets"`` deletes the input datasets when all results are here, but for
+                rows that no job has completed; outputs stay: a repeated call finds them.
+
+            timeout: Seconds for each job, above 0. By default as long as the job's own window,
+                and an hour. None: no limit.
+
+            poll: When to look at jobs, and for how long to put up with an outage; the client's
+                policy if None.
+
+        Returns:
+            The rows, on disk, and the report. What became of jobs and rows is not raised:
+            `BatchResult.raise_for_failures` is yours to call. A job that somebody has deleted
+            stands in the report; only if all are gone, that is an error.
+
+        Raises:
+            ConfigurationError: An argument is malformed, or the requests are others.
+            LocalFileError: A file cannot be read or written.
+            WaitError: A job's end cannot be known: see `Jobs.wait_until_terminal`.
+            NotFoundError: None of the jobs is there.
+            APIStatusError: The server or the storage refuses.
+            TransportError: There was no usable answer for the policy's ``failure_budget``.
+            ClientStateError: The client is closed, or belongs to another loop.
+        """
+        options = RunOptions(
+            output=output,
+            errors=errors,
+            on_progress=on_progress,
+            cleanup=cleanup,
+            timeout=timeout,
+            poll=poll,
+        )
+        return await Run(self._api, self._jobs, self._datasets, options).collect(
+            submission, requests
+        )
+
+    async def run(  # noqa: PLR0913 - what a job is like, and what a run is like
+        self,
+        requests: Requests,
+        *,
+        model: str,
+        name: str | None = None,
+        inference_parameters: InferenceParameters | Mapping[str, Any] | None = None,
+        precision: Precision | str | None = None,
+        max_job_duration: float | None = None,
+        system_prompt: str | None = None,
+        placement: Placement | Mapping[str, Any] | None = None,
+        limits: Limits | None = None,
+        on_bad_row: Literal["raise", "skip"] = "raise",
+        on_previous: Literal["adopt", "new"] = "adopt",
+        output: str | os.PathLike[str] | None = None,
+        errors: str | os.PathLike[str] | None = None,
+        max_in_flight: int | None = None,
+        on_progress: Callable[[RunProgress], object] | None = None,
+        retry_rows: int = 0,
+        on_abort: Literal["leave", "delete"] = "leave",
+        cleanup: Literal["keep", "datasets"] = "keep",
+        timeout: float | JobTimeLimit | None = JOB_TIME_LIMIT,  # noqa: ASYNC109 - of each wait
+        poll: PollPolicy | None = None,
+    ) -> BatchResult:
+        """Bring requests to results: check, submit, wait, collect.
+
+        After a crash at any moment, the same call goes on with the same jobs: nothing is billed
+        twice, and no row that was paid for is thrown away. Two processes may make it at once.
+        An outage of the API does not end it: steps without a usable answer are done again for
+        ``PollPolicy.failure_budget`` seconds. Giving up leaves the jobs running, unless
+        ``on_abort`` says otherwise.
+
+        Args:
+            requests: As with `submit`.
+
+            model: As with `submit`, as all up to ``on_previous``.
+
+            name: The run's key.
+
+            inference_parameters: Sampling defaults of all rows.
+
+            precision: The precision to serve with.
+
+            max_job_duration: The window of each job in seconds.
+
+            system_prompt: Given to rows that have no leading system message.
+
+            placement: Where the jobs may run.
+
+            limits: What one job takes.
+
+            on_bad_row: ``"raise"`` or ``"skip"``.
+
+            on_previous: ``"adopt"`` or ``"new"``.
+
+            output: As with `collect`.
+
+            errors: As with `collect`.
+
+            max_in_flight: Jobs under way at a time, 1 or more; None: all of them.
+
+            on_progress: Called in the event loop with a `RunProgress`, one snapshot of the whole;
+                what it raises ends the run.
+
+            retry_rows: How often to send rows again that failed retryably or are missing, as small
+                jobs. Of jobs that are EXPIRED or EARLY_STOPPED the rest is continued first, as
+                often at most, counted over all calls. Rows of FAILED jobs are not sent again. Where
+                the server refuses to take rows again, the report says why.
+
+            on_abort: What becomes of jobs under way when this call ends with an error or is
+                cancelled: ``"leave"``, or ``"delete"``, which takes 20 seconds at most. The
+                exception has a note about it.
+
+            cleanup: As with `collect`.
+
+            timeout: As with `collect`.
+
+            poll: As with `collect`.
+
+        Returns:
+            As with `collect`; rows are in the order of the requests.
+
+        Raises:
+            ConfigurationError: An argument is malformed; nothing was sent.
+            LocalFileError: A file cannot be read or written, or was changed while it was sent;
+                found out before anything is sent, where it can be.
+            InputRowsError: There are bad rows, or none at all; nothing was sent.
+            WaitError: A job's end cannot be known: see `Jobs.wait_until_terminal`.
+            JobConflictError: An id is taken by another job.
+            APIStatusError: The server or the storage refuses.
+            TransportError: There was no usable answer for the budget's time.
+            ClientStateError: The client is closed, or belongs to another loop.
+        """
+        template = self._template(
+            name,
+            model=model,
+            inference_parameters=inference_parameters,
+            precision=precision,
+            max_job_duration=max_job_duration,
+            system_prompt=system_prompt,
+            placement=placement,
+        )
+        options = RunOptions(
+            limits=_given(limits),
+            on_bad_row=on_bad_row,
+            on_previous=on_previous,
+            output=output,
+            errors=errors,
+            max_in_flight=max_in_flight,
+            on_progress=on_progress,
+            retry_rows=retry_rows,
+            on_abort=on_abort,
+            cleanup=cleanup,
+            timeout=timeout,
+            poll=poll,
+        )
+        return await Run(self._api, self._jobs, self._datasets, options).run(requests, template)
+
+    def _template(self, name: str | None, **arguments: Any) -> JobTemplate:
+        return job_template(self._api.codec, name=name, arguments=arguments)
 
     async def aclose(self) -> None:
         """Close the client: waits and calls under way end with `ClientStateError`.
@@ -323,9 +606,8 @@ class BatchClient(RunMethods):
         Raises:
             ClientStateError: The client was used on another event loop.
         """
-        if self._transport is not None:
-            await self._transport.aclose(self._looks.close)
-            await self._looks.settled()
+        await self._api.session.aclose(self._looks.close)
+        await self._looks.settled()
 
     async def __aenter__(self) -> Self:
         return self
@@ -339,14 +621,20 @@ class BatchClient(RunMethods):
         await self.aclose()
 
     def __repr__(self) -> str:
-        if self._transport is None:
+        api = self._made()
+        if api is None:
             return "<BatchClient, not configured>"
-        state = ", closed" if self._transport.is_closed else ""
-        return f"<BatchClient of account {self.account_id!r} on {self._transport.base_url}{state}>"
+        state = ", closed" if api.session.is_closed else ""
+        return f"<BatchClient of account {api.account.id!r} on {api.base_url}{state}>"
+
+    def _made(self) -> Api | None:
+        """Return what `__init__` makes; None where it has failed."""
+        return vars(self).get("_api")
 
     def __del__(self) -> None:
-        if self._transport is not None and self._transport.is_open:
-            self._transport.abandon()
+        api = self._made()
+        if api is not None and api.session.is_open:
+            api.session.abandon()
             warnings.warn(
                 f"{self!r} was never closed: use it with 'async with', or await aclose()",
                 ResourceWarning,
@@ -359,21 +647,8 @@ def _wall() -> datetime:
     return datetime.now(UTC)  # noqa: TID251 - here the clock is what is passed in
 
 
-async def _upload(
-    transport: Transport,
-    codec: Codec,
-    account: Account,
-    waits: WaitDefaults,
-    source: "Source",
-    terms: "UploadTerms",
-) -> "Dataset":
-    from fireworks_batch.datasets.upload import upload
-
-    return await upload(transport, codec, account, waits, source, terms)
-
-
-def _new_id() -> str:
-    return f"job-{os.urandom(8).hex()}"
+def _clock() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _home() -> Path | None:
@@ -389,3 +664,7 @@ def _tell_unknown(member: OpenEnum) -> None:
         type(member).__name__,
         member.wire,
     )
+
+
+def _given(limits: Limits | None) -> Limits:
+    return Limits() if limits is None else limits

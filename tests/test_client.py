@@ -163,16 +163,16 @@ def test_the_time_scale_multiplies_default_policies_only(monkeypatch, caplog):
     """And is said at INFO."""
     caplog.set_level(logging.INFO)
     monkeypatch.setenv("FIREWORKS_BATCH_TIME_SCALE", "0.5")
-    waits = BatchClient(api_key=KEY).jobs._waits
+    api = BatchClient(api_key=KEY)._api
     assert (7.5, 30.0, 1800.0) == (
-        waits.poll.initial_interval,
-        waits.poll.max_interval,
-        waits.poll.failure_budget,
+        api.poll.initial_interval,
+        api.poll.max_interval,
+        api.poll.failure_budget,
     )
-    assert waits.longest_window == 73 * 3600 / 2
+    assert api.longest_window == 73 * 3600 / 2
     assert "default durations are multiplied by 0.5" in caplog.text
     own = BatchClient(api_key=KEY, poll=PollPolicy(), retry=RetryPolicy())
-    assert own.jobs._waits.poll == PollPolicy()
+    assert own._api.poll == PollPolicy()
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "fast", "nan", "inf", "1e300"])

@@ -1,4 +1,4 @@
-"""All items of a listing, page by page, each page asked for when it is needed."""
+"""What all resources of a client share: the line to the API, and what is read and written on it."""
 
 import logging
 import re
@@ -11,75 +11,197 @@ import attrs
 
 from fireworks_batch.connection.configuration import check_text
 from fireworks_batch.connection.credentials import Account
-from fireworks_batch.models.errors import ConfigurationError, NotFoundError, ResponseDecodeError
+from fireworks_batch.connection.session import Session
+from fireworks_batch.connection.transport import Transport
+from fireworks_batch.models.dataset import Dataset, DatasetLike
+from fireworks_batch.models.errors import (
+    ConfigurationError,
+    NotFoundError,
+    ResponseDecodeError,
+)
 from fireworks_batch.models.job import BatchInferenceJob, JobLike
-from fireworks_batch.models.names import JobName, JobRef, parse_job_name
+from fireworks_batch.models.names import (
+    DatasetName,
+    JobName,
+    JobRef,
+    parse_dataset_name,
+    parse_job_name,
+)
 from fireworks_batch.models.policies import PollPolicy, is_number
 from fireworks_batch.models.snapshot import LONGEST_WINDOW, WINDOW_SLACK
-from fireworks_batch.wire.answers import Answer, read_page
-from fireworks_batch.wire.codec import parse_json
+from fireworks_batch.wire.answers import read_page
+from fireworks_batch.wire.codec import Codec, parse_json
 from fireworks_batch.wire.requests import ListQuery, Request
 
-__all__ = [
-    "JobNames",
-    "Listing",
-    "WaitDefaults",
-    "check_policy",
-    "check_timeout",
-    "delete_once",
-    "if_there",
-    "list_query",
-]
-
-
-_T = TypeVar("_T")
-
-
-async def delete_once(send: Callable[[Request], Awaitable[Answer]], request: Request) -> None:
-    """Delete something.
-
-    Raises:
-        NotFoundError: It was not there; not raised where an earlier attempt may have done it.
-        FireworksBatchError: What the server or the network said otherwise.
-    """
-    try:
-        await send(request)
-    except NotFoundError as error:
-        if not (error.lost_before and error.from_api):
-            raise
-
+__all__ = ["Api", "Listing", "check_policy", "check_timeout", "if_there", "list_query"]
 
 _log = logging.getLogger("fireworks_batch.http")
-
-
+_T = TypeVar("_T")
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]").search
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Api:
+    """The API as one client talks to it, with the settings and effects of that client.
+
+    `BatchClient` makes one, and hands it over whole to all that asks the API for something.
+    """
+
+    base_url: str
+    """The API's URL, without ``/v1``."""
+
+    session: Session
+    """The HTTP session, with the gate that all calls pass."""
+
+    transport: Transport
+    """Sends calls, and opens transfers."""
+
+    account: Account
+    """The account's id, given or looked up."""
+
+    codec: Codec
+    """Makes models of JSON, and JSON of models."""
+
+    poll: PollPolicy
+    """The policy of waits that bring none."""
+
+    time_scale: float
+    """Seconds of this clock for one of the server's."""
+
+    clock: Callable[[], float]
+    """Returns the monotonic time of the running loop, in seconds."""
+
+    wall: Callable[[], datetime]
+    """Returns the time of day, aware, in UTC."""
+
+    draw: Callable[[], float]
+    """Returns a random number from 0 up to 1."""
+
+    # --- Calls ----------------------------------------------------------------------------------
+
+    async def account_id(self) -> str:
+        """Return the account's id, looked up if it is not known.
+
+        Raises:
+            ConfigurationError: The key sees no account, or several.
+            FireworksBatchError: The look-up failed.
+        """
+        return self.account.id or await self.account.resolve(self.transport.send)
+
+    async def delete(self, request: Request) -> None:
+        """Send a DELETE, which may be repeated: "not found" is success if an attempt was lost.
+
+        Raises:
+            NotFoundError: There was no such thing before.
+            FireworksBatchError: The call failed.
+        """
+        try:
+            await self.transport.send(request)
+        except NotFoundError as refusal:
+            if not (refusal.from_api and refusal.lost_before):
+                raise
+
+    # --- Names ----------------------------------------------------------------------------------
+
+    def job_name(self, job: JobLike) -> JobName:
+        """Return the id of a job, and its account where that was said.
+
+        Args:
+            job: Id, resource name, reference, or a job fetched before.
+
+        Raises:
+            ConfigurationError: It is malformed, or belongs to another account or host.
+        """
+        if isinstance(job, JobRef):
+            if job.base_url != self.base_url:
+                raise ConfigurationError(
+                    f"{job!r} belongs to another host; this client's is {self.base_url}"
+                )
+            name = JobName(job.account_id, job.job_id)
+        else:
+            name = parse_job_name(job.name if isinstance(job, BatchInferenceJob) else job)
+        self._check_account("job", name.job_id, name.account_id)
+        return name
+
+    def job_ref(self, name: JobName) -> JobRef | None:
+        """Return a reference to a job; None while its account is not known."""
+        account_id = name.account_id or self.account.id
+        return JobRef(account_id, name.job_id, self.base_url) if account_id else None
+
+    def dataset_name(self, dataset: DatasetLike) -> DatasetName:
+        """Return the id of a dataset, and its account where that was said.
+
+        Args:
+            dataset: Id, resource name, or a dataset fetched before.
+
+        Raises:
+            ConfigurationError: It is malformed, or belongs to another account.
+        """
+        name = parse_dataset_name(dataset.name if isinstance(dataset, Dataset) else dataset)
+        self._check_account("dataset", name.dataset_id, name.account_id)
+        return name
+
+    def _check_account(self, kind: str, id_: str, account_id: str | None) -> None:
+        if account_id and self.account.id and account_id != self.account.id:
+            raise ConfigurationError(
+                f"{kind} {id_!r} belongs to account {account_id!r}; this client's is "
+                f"{self.account.id!r}"
+            )
+
+    # --- Waits ----------------------------------------------------------------------------------
+
+    @property
+    def longest_window(self) -> float:
+        """Seconds that a wait may last before a job has said what its time limit is."""
+        return (LONGEST_WINDOW + WINDOW_SLACK) * self.time_scale
+
+
+async def if_there(asking: Awaitable[_T]) -> _T | None:
+    """Return what asking for something gives; None if the API says that it is not there.
+
+    Only the API's own word counts: what a proxy does not find may well be there.
+
+    Raises:
+        NotFoundError: Not the API, but a server before it says so.
+        FireworksBatchError: What asking raises otherwise.
+    """
+    try:
+        return await asking
+    except NotFoundError as refusal:
+        if not refusal.from_api:
+            raise
+        return None
+
+
+# --- Listings -----------------------------------------------------------------------------------
 
 
 class Listing(AsyncIterator[_T], Generic[_T]):
     """An async iterator over the items of all pages; one page is in memory at a time.
 
-    Stopping early leaves nothing behind: nothing is held between two items.
+    A page is asked for when it is needed. Stopping early leaves nothing behind: nothing is held
+    between two items.
     """
 
     def __init__(
         self,
+        api: Api,
         key: str,
-        *,
-        ask: Callable[[str], Awaitable[Request]],
-        send: Callable[[Request], Awaitable[Answer]],
+        ask: Callable[[str, str], Request],
         read: Callable[[Any], _T],
     ) -> None:
         """Take what a listing is made with; nothing is sent before the first item is asked for.
 
         Args:
+            api: Sends.
             key: The member of a page that holds its items.
-            ask: Returns the request for the page of a token; the first page's is empty.
-            send: Sends it.
+            ask: Returns the request for a page, of the account's id and the page's token; the
+                first page's is empty.
             read: Makes an item of its JSON value.
         """
+        self._api = api
         self._key = key
         self._ask = ask
-        self._send = send
         self._read = read
         self._items: deque[_T] = deque()
         self._token: str | None = ""
@@ -96,8 +218,8 @@ class Listing(AsyncIterator[_T], Generic[_T]):
         return self._items.popleft()
 
     async def _fetch(self, token: str) -> None:
-        request = await self._ask(token)
-        answer = await self._send(request)
+        request = self._ask(await self._api.account_id(), token)
+        answer = await self._api.transport.send(request)
         page = read_page(parse_json(answer.body), self._key)
         if page.next_page_token in self._tokens:
             problem = f"nextPageToken: {page.next_page_token[:40]!r} came before"
@@ -147,31 +269,6 @@ def list_query(
     )
 
 
-@attrs.frozen(kw_only=True)
-class WaitDefaults:
-    """What all waits of a client have in common."""
-
-    poll: PollPolicy
-    """The policy of those that bring none."""
-
-    time_scale: float
-    """This clock's seconds for one of the server's."""
-
-    wall: Callable[[], datetime]
-    """Returns the time of day, aware, in UTC."""
-
-    draw: Callable[[], float]
-    """Returns a random number from 0 up to 1."""
-
-    new_id: Callable[[], str]
-    """Makes up an id that nobody has."""
-
-    @property
-    def longest_window(self) -> float:
-        """Seconds that a wait may last before a job has said what its window is."""
-        return (LONGEST_WINDOW + WINDOW_SLACK) * self.time_scale
-
-
 def check_timeout(timeout: Any) -> float | None:
     """Return the seconds of a timeout; None for no limit."""
     if timeout is None:
@@ -188,59 +285,3 @@ def check_policy(poll: object) -> PollPolicy | None:
     if poll is None or isinstance(poll, PollPolicy):
         return poll
     raise ConfigurationError(f"poll must be a PollPolicy, not {poll!r}")
-
-
-class JobNames:
-    """Reads what stands for a job, for a client of one account and host."""
-
-    def __init__(self, account: Account, base_url: str) -> None:
-        """Take whose jobs they are, and where the client's API is."""
-        self._account = account
-        self._base_url = base_url
-
-    def read(self, job: JobLike) -> JobName:
-        """Return the job's id, and its account where that was said.
-
-        Raises:
-            ConfigurationError: It is malformed, or belongs to another account or host.
-        """
-        name = self._parse(job)
-        if name.account_id and self._account.id and name.account_id != self._account.id:
-            raise ConfigurationError(
-                f"job {name.job_id!r} belongs to account {name.account_id!r}; this client's is "
-                f"{self._account.id!r}"
-            )
-        return name
-
-    def _parse(self, job: JobLike) -> JobName:
-        match job:
-            case JobRef():
-                if job.base_url != self._base_url:
-                    raise ConfigurationError(
-                        f"{job!r} belongs to another host; this client's is {self._base_url}"
-                    )
-                return JobName(job.account_id, job.job_id)
-            case BatchInferenceJob():
-                return parse_job_name(job.name)
-            case _:
-                return parse_job_name(job)
-
-    def ref(self, name: JobName) -> JobRef | None:
-        """Return a reference to a job; None while its account is not known."""
-        account_id = name.account_id or self._account.id
-        return JobRef(account_id, name.job_id, self._base_url) if account_id else None
-
-
-async def if_there(asking: Awaitable[_T]) -> _T | None:
-    """Return what asking for something gives; None if the API says that it is not there.
-
-    Raises:
-        NotFoundError: Somebody else says so.
-        FireworksBatchError: What asking raises otherwise.
-    """
-    try:
-        return await asking
-    except NotFoundError as refusal:
-        if not refusal.from_api:
-            raise
-        return None

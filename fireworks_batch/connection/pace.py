@@ -11,159 +11,74 @@ import attrs
 
 __all__ = ["Gate", "Pace"]
 
-
 MINUTE: Final = 60.0
-
-
-# Looks under way at once, where no rate says otherwise.
-LANES: Final = 10
-
-
-# Looks made one by one before others get their turn, where no rate says otherwise.
-TURN: Final = 100
-
-
-# After a 429: this share of the requests that the last minute had.
-CUT: Final = 0.7
-
-
-# A 429 after fewer requests in a minute says nothing of the rate: others may have used it up, or
-# the server refuses everything for a while.
-LEAST: Final = 3
-
-
-# What a second 429 in spite of that adds to the spacing.
-WIDENING: Final = 1.5
-
-
-# How far 429s can widen the spacing that the first of them taught.
-WIDEST: Final = 4.0
-
-
-AT_WIDEST: Final = 0.99
-
-
-# Each request that had to wait narrows the spacing to this share of it: quickly at first, and
-# slowly where the rate comes near the one that the server refused.
-QUICKLY: Final = 0.99
-
-
-SLOWLY: Final = 0.999
-
-
-NEAR: Final = 0.9
-
-
-# A 429 claims that so many requests a minute are too many: more than this share of them refute it,
-MORE: Final = 1.25
-
-
-# and a 429 after less than this share of them is no proof of it.
-FEWER: Final = 0.8
-
-
-# A spacing that has shrunk to this share of what a 429 made it is none.
-FORGOTTEN: Final = 0.01
-
-
-# Who passes within this share of the spacing after the place was free has waited for it.
-IN_LINE: Final = 0.1
-
-
-# A timer may fire so many seconds before its moment: whoever slept until then is in time.
+# After a 429, requests are spaced to this share of those that the last minute had.
+SHARE: Final = 0.9
+# A 429 after fewer requests in a minute teaches no rate: other clients may have used it up.
+FEWEST: Final = 6
+# Further 429s widen the spacing to this multiple of what the first one taught, and no more: a
+# server that refuses at random would widen it without end.
+WIDEST: Final = 2.0
+# How long a spacing is kept after the 429 that began it; then the rate is tried anew.
+MEMORY: Final = 60 * MINUTE
+# A timer may fire so many seconds before its moment: a request that slept until then is in time.
 EARLY: Final = 1e-6
 
 
 @attrs.define
 class Pace:
-    """The rate that 429s have taught: down at once, up slowly, and only while it is used up.
+    """The rate that a 429 has taught.
 
-    A 429 claims that as many requests as the last minute had are too many, unless they are hardly
-    any. The claim is dropped when clearly more have passed in a minute: others had used the rate
-    up. And what was widened as far as it goes, and is refused all the same, was widened in vain:
-    the server refuses at random.
-
-    It has no unit of time of its own but that minute: what is learned is bounded by the time for
-    which the server, or the policy, closed the gate, so that it fits policies of milliseconds too.
+    A 429 spaces the requests of the next hour to nine tenths of those that the last minute had. A
+    further 429 in that hour widens the spacing by the same rule, to twice of what it was at most.
+    The spacing is never longer than the time for which the 429 closed the gate, so that policies
+    of milliseconds learn milliseconds.
     """
 
     spacing: float = 0.0
-    """Seconds between two requests; 0 before the first 429."""
+    """Seconds between two requests; 0 without a 429 in the last hour."""
 
-    _learned: float = 0.0
-    _first: float = 0.0
-    _claim: int = 0
-    _is_vain: bool = False
+    _widest: float = 0.0
+    _until: float = -math.inf
     _sent: deque[float] = attrs.field(factory=lambda: deque(maxlen=6000))
 
-    def count(self, moment: float, *, was_held: bool) -> None:
-        """Note a request.
+    def on_sent(self, now: float) -> None:
+        """Note a request, and forget a spacing that is an hour old."""
+        self._sent.append(now)
+        if self.spacing and now >= self._until:
+            self.spacing = 0.0
 
-        Args:
-            moment: When it is sent.
-            was_held: Whether it was the spacing that made it wait: only a rate that is used up
-                is raised.
-        """
-        self._sent.append(moment)
-        if not self.spacing:
-            return
-        if was_held:
-            is_quick = self._is_vain or self.spacing > NEAR * self._learned
-            self.spacing *= QUICKLY if is_quick else SLOWLY
-        if self.spacing < FORGOTTEN * self._learned or self._is_refuted(moment):
-            self.spacing = self._learned = self._first = 0.0
-            self._is_vain = False
-
-    def uncount(self) -> None:
-        """Note that a request met a 429: it did not pass."""
-        if self._sent:
-            self._sent.pop()
-
-    def slow_down(self, now: float, hold: float) -> None:
-        """Learn from a 429.
+    def on_429(self, now: float, hold: float) -> None:
+        """Learn from a 429; the request that met it counts as not sent.
 
         Args:
             now: The moment.
-            hold: Seconds for which it closes the gate.
+            hold: Seconds for which the 429 closes the gate.
         """
+        if self._sent:
+            self._sent.pop()
         while self._sent and self._sent[0] <= now - MINUTE:
             self._sent.popleft()
-        recent = len(self._sent)
-        if recent < LEAST:
+        if len(self._sent) < FEWEST:
             return
-        if not self._first:
-            self._claim = recent
-            self._first = min(MINUTE / (CUT * recent), hold / 2)
-            self._space(self._first)
-            return
-        widest = min(WIDEST * self._first, hold)
-        is_vain = self._is_vain or self.spacing > AT_WIDEST * widest
-        if recent >= FEWER * self._claim or not is_vain:
-            self._space(min(WIDENING * self.spacing, widest))
-        elif not self._is_vain:
-            self._is_vain = True
-            self.spacing = self._learned = self._first
-
-    def _space(self, wanted: float) -> None:
-        self.spacing = self._learned = max(self.spacing, wanted)
-
-    def _is_refuted(self, now: float) -> bool:
-        number = int(MORE * self._claim) + 1
-        return len(self._sent) >= number and self._sent[-number] > now - MINUTE
+        wanted = min(MINUTE / (SHARE * len(self._sent)), hold)
+        if not self.spacing:
+            self.spacing, self._widest, self._until = wanted, WIDEST * wanted, now + MEMORY
+        self.spacing = max(self.spacing, min(wanted, self._widest))
 
 
 @attrs.define
 class Gate:
     """What all requests of a client pass: closed by a 429, and spaced by a rate.
 
-    The rate is the one that was given, or a lower one that 429s have taught.
+    The rate is the one that the caller gave, or a lower one that 429s have taught.
     """
 
     given_spacing: float = 0.0
     """Least seconds between two requests, as the caller wants it."""
 
     opens_at: float = -math.inf
-    """Until when the server does not want to be asked."""
+    """The moment before which the server does not want to be asked."""
 
     _free_at: float = -math.inf
     _pace: Pace = attrs.field(factory=Pace)
@@ -181,8 +96,7 @@ class Gate:
             now: The moment. Of several 429s that fall into one closure, the first one teaches.
         """
         if now >= self.opens_at:
-            self._pace.slow_down(now, until - now)
-            self._pace.uncount()
+            self._pace.on_429(now, until - now)
         self.opens_at = max(self.opens_at, until)
 
     def hold(self, now: float) -> float:
@@ -198,7 +112,6 @@ class Gate:
         """Say whether a request may pass now; if so it has passed, and the next one is spaced."""
         if now < self.passes_at - EARLY:
             return False
-        # Who stood in line passes at the first moment at which that is possible.
-        self._pace.count(now, was_held=now <= self._free_at + IN_LINE * self.spacing)
+        self._pace.on_sent(now)
         self._free_at = now + self.spacing
         return True

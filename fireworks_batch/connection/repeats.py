@@ -1,18 +1,15 @@
-"""A run cannot die early: a step without a usable answer is done again, as a look at a job is.
+"""The one loop that repeats, and how long a call, a transfer or a step of a run may be repeated.
 
-Each step of a run finds what it did before, so that repeating it does nothing twice. The repeats
-of one request (`RetryPolicy`) last for seconds; these are for outages, and go by the rules of
-waits: `PollPolicy.failure_budget`, and its intervals.
+The only user of backoff, whose wait generators give the delays; its decorators read the wall clock
+and cut a Retry-After short.
 """
 
 import logging
 from collections.abc import Awaitable, Callable, Iterator
-from functools import cached_property
-from itertools import repeat
-from typing import TypeVar
+from itertools import repeat as endlessly
+from typing import Protocol, TypeVar
 
-import attrs
-
+from fireworks_batch.connection.pace import Gate
 from fireworks_batch.models.errors import (
     APIStatusError,
     FireworksBatchError,
@@ -20,44 +17,97 @@ from fireworks_batch.models.errors import (
     TransportError,
 )
 from fireworks_batch.models.policies import PollPolicy, RetryPolicy
-from fireworks_batch.wire.answers import is_rate_limit, is_transient
+from fireworks_batch.wire.answers import is_rate_limit, is_transient, is_transient_at_storage
 from fireworks_batch.wire.requests import Request
 
-__all__ = ["Persistence", "Repeats", "is_429"]
+__all__ = ["CallRepeats", "Repeats", "StepRepeats", "is_429", "repeat"]
 
+_run_log = logging.getLogger("fireworks_batch.run")
+_http_log = logging.getLogger("fireworks_batch.http")
 
 _T = TypeVar("_T")
 
 
-class Repeats:
-    """What one call may still cost: attempts, and seconds of rate limits."""
+class Repeats(Protocol):
+    """Decides whether a failed attempt is repeated, and when."""
 
-    def __init__(self, request: Request, retry: RetryPolicy, draw: Callable[[], float]) -> None:
+    def again_at(self, error: FireworksBatchError, *, now: float) -> float:
+        """Return the moment of the next attempt, or raise the error."""
+        ...
+
+
+async def repeat(
+    attempt: Callable[[], Awaitable[_T]],
+    repeats: Repeats,
+    *,
+    clock: Callable[[], float],
+    sleep_until: Callable[[float], Awaitable[object]],
+) -> _T:
+    """Make attempts until one succeeds, or is not to be repeated.
+
+    Args:
+        attempt: Makes one; may be called any number of times.
+        repeats: Decides after each that failed.
+        clock: Returns the monotonic time.
+        sleep_until: Sleeps until a moment of that clock.
+
+    Raises:
+        FireworksBatchError: What the last attempt raised.
+    """
+    while True:
+        try:
+            return await attempt()
+        except FireworksBatchError as exc:
+            error = exc
+        # Outside the except: what is raised here has no other error as its context.
+        await sleep_until(repeats.again_at(error, now=clock()))
+
+
+class CallRepeats:
+    """How one call, or one transfer, is repeated: by attempts, and by seconds of rate limits."""
+
+    def __init__(
+        self,
+        request: Request,
+        retry: RetryPolicy,
+        gate: Gate,
+        draw: Callable[[], float],
+        *,
+        at_storage: bool = False,
+    ) -> None:
         """Begin a call.
 
         Args:
             request: What is sent.
-            retry: How often, and how long.
+            retry: How often, and for how many seconds, it is repeated.
+            gate: What a 429 of the API closes for all other calls.
             draw: Returns a random number from 0 up to 1, for jitter.
+            at_storage: Whether storage answers: an expired URL is worth another attempt, by a
+                fresh one, and a 429 says nothing of the API.
         """
         self._request = request
         self._retry = retry
+        self._gate = gate
         self._draw = draw
+        self._at_storage = at_storage
+        self._lost = 0
+        self.start_over()
+
+    def start_over(self) -> None:
+        """Count from the beginning: the last attempt has brought something."""
+        retry = self._retry
         self._attempts_left = retry.max_attempts - 1
         self._budget = retry.rate_limit_budget
-        self._lost = 0
+        self._delays = _expo(retry.initial_delay, retry.max_delay)
+        self._limit_delays = _expo(retry.first_rate_limit_delay, retry.max_rate_limit_delay)
 
-    # Made when a call is to be repeated, which few are.
-    @cached_property
-    def _delays(self) -> Iterator[float]:
-        return _expo(self._retry.initial_delay, self._retry.max_delay)
+    def spend_on_gate(self, now: float) -> None:
+        """Charge the seconds that the gate is going to hold the call.
 
-    @cached_property
-    def _limit_delays(self) -> Iterator[float]:
-        return _expo(self._retry.first_rate_limit_delay, self._retry.max_rate_limit_delay)
-
-    def spend_on_gate(self, hold: float) -> None:
-        """Charge the seconds that the gate is going to hold the call, or refuse to wait so long."""
+        Raises:
+            RateLimitError: The call may not wait so long.
+        """
+        hold = self._gate.hold(now)
         if hold > self._budget:
             raise RateLimitError(
                 f"{self._request}: not sent: the server asked this account to wait {hold:.1f} s "
@@ -67,14 +117,29 @@ class Repeats:
             )
         self._budget -= hold
 
-    def wait_after(self, error: APIStatusError | TransportError) -> float:
-        """Return the seconds to wait before the next attempt, or raise the error."""
+    def again_at(self, error: FireworksBatchError, *, now: float) -> float:
+        """Return the moment of the next attempt, or raise the error."""
+        if not isinstance(error, APIStatusError | TransportError):
+            raise error
         if isinstance(error, APIStatusError):
             error.lost_before = self._lost
         self._lost += not is_429(error)
+        again_at = now + self._wait_after(error)
+        _http_log.debug("%s: again at %.3f, after: %s", self._request, again_at, error)
+        if is_429(error) and self._is_of_api(error):
+            self._gate.close(again_at, now=now)
+        return again_at
+
+    def _is_of_api(self, error: APIStatusError | TransportError) -> bool:
+        return not self._at_storage or (isinstance(error, APIStatusError) and error.from_api)
+
+    def _is_transient(self, error: APIStatusError | TransportError) -> bool:
+        return (is_transient_at_storage if self._at_storage else is_transient)(error)
+
+    def _wait_after(self, error: APIStatusError | TransportError) -> float:
         if is_rate_limit(error) and (self._request.repeatable or is_429(error)):
             return self._wait_for_limit(error)
-        if not (self._request.repeatable and is_transient(error) and self._attempts_left):
+        if not (self._request.repeatable and self._is_transient(error) and self._attempts_left):
             raise error
         self._attempts_left -= 1
         spread = 1 + self._retry.jitter * (2 * self._draw() - 1)
@@ -85,64 +150,53 @@ class Repeats:
         wait = next(self._limit_delays) if asked is None else asked
         if wait >= self._budget:
             raise error
-        # A hundredth at least, or a server that asks for nothing would be asked for ever. A 429
-        # closes the gate, which charges the call for the wait; after a 503 the call charges itself.
-        least = self._retry.rate_limit_budget / 100
-        self._budget -= least if is_429(error) else max(wait, least)
+        # A hundredth at least, or a server that asks for nothing would be asked for ever.
+        self._budget -= max(wait, self._retry.rate_limit_budget / 100)
         return wait
 
 
+class StepRepeats:
+    """How one step of a run is repeated: an outage does not end a run, as it ends no wait.
+
+    Each step of a run finds what it did before, so that repeating the step does nothing twice. The
+    repeats of one request (`RetryPolicy`) last for seconds; these are for outages, and go by the
+    rules of waits: `PollPolicy.failure_budget`, and its intervals.
+    """
+
+    def __init__(self, what: str, policy: PollPolicy) -> None:
+        """Begin a step.
+
+        Args:
+            what: What it does, for the log.
+            policy: For how long it is repeated, and how often.
+        """
+        self._what = what
+        self._policy = policy
+        self._interval = policy.initial_interval
+        self._failed_at: float | None = None
+
+    def again_at(self, error: FireworksBatchError, *, now: float) -> float:
+        """Return the moment of the next attempt, or raise the error."""
+        self._failed_at = now if self._failed_at is None else self._failed_at
+        if not is_transient(error) or now - self._failed_at >= self._policy.failure_budget:
+            raise error
+        wait = self._interval
+        _run_log.warning("%s failed, and is tried again in %.1f s: %s", self._what, wait, error)
+        self._interval = min(wait * self._policy.growth, self._policy.max_interval)
+        return now + wait
+
+
 def _expo(first: float, most: float) -> Iterator[float]:
-    if not first:
-        return repeat(0.0)  # backoff would double it until it no longer fits into a float
-    import backoff  # few calls are ever repeated
+    """Yield delays that double; a generator, so that a call that is not repeated pays nothing."""
+    if not first:  # backoff would double it until it no longer fits into a float
+        yield from endlessly(0.0)
+    import backoff  # slow to import, and few calls are ever repeated
 
     delays = backoff.expo(factor=first, max_value=most)
     next(delays)  # it yields nothing before it is asked for its first value
-    return delays
+    yield from delays
 
 
 def is_429(error: FireworksBatchError) -> bool:
     """Whether the server says that there were too many requests."""
     return isinstance(error, APIStatusError) and error.status == 429
-
-
-_log = logging.getLogger("fireworks_batch.run")
-
-
-@attrs.frozen(kw_only=True)
-class Persistence:
-    """How long steps are repeated, and what is needed for that."""
-
-    policy: PollPolicy
-    """How long, and how often."""
-
-    clock: Callable[[], float]
-    """Returns the monotonic time."""
-
-    sleep_until: Callable[[float], Awaitable[object]]
-    """Sleeps until a moment of that clock."""
-
-    async def do(self, what: str, step: Callable[[], Awaitable[_T]]) -> _T:
-        """Do a step until it succeeds, is refused, or has failed for the budget's time.
-
-        Args:
-            what: What it does, for the log.
-            step: Does it; may be called any number of times.
-
-        Raises:
-            FireworksBatchError: What the step raised last.
-        """
-        first: float | None = None
-        interval = self.policy.initial_interval
-        while True:
-            try:
-                return await step()
-            except FireworksBatchError as error:
-                now = self.clock()
-                first = now if first is None else first
-                if not is_transient(error) or now - first >= self.policy.failure_budget:
-                    raise
-                _log.warning("%s failed, and is tried again in %.1f s: %s", what, interval, error)
-            await self.sleep_until(now + interval)
-            interval = min(interval * self.policy.growth, self.policy.max_interval)

@@ -1,14 +1,15 @@
-"""The HTTP session, owned or borrowed: its loop, its places, its limits of time, and its errors.
+"""One HTTP session, owned or borrowed: its loop, its places, its gate, its limits of time.
 
-Foreign exceptions are raised anew, outside their ``except`` and without a cause: what aiohttp
-raises can show the request's headers, and so the key, in its repr and in its frames' locals.
+Errors of aiohttp are raised anew, outside their ``except`` and without a cause: they can show the
+headers of the request, and so the key, in their repr and in the locals of their frames.
 """
 
 import asyncio
 import os
 import re
 import ssl as ssl_module
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -17,29 +18,26 @@ import attrs
 from yarl import URL
 
 from fireworks_batch.connection.configuration import Proxies
-from fireworks_batch.connection.streams import Body
+from fireworks_batch.connection.pace import Gate
+from fireworks_batch.connection.streams import Body, Stream
 from fireworks_batch.models.errors import ClientStateError, RequestTimeoutError, TransportError
 from fireworks_batch.models.policies import RetryPolicy
+from fireworks_batch.wire.answers import Answer
 
-__all__ = ["Session", "TransportOptions"]
+__all__ = ["Session", "SessionOptions"]
 
+# A wait polls once a minute at least: keep its connection, and its TLS handshake, until then.
+_KEEP_ALIVE: Final = 75.0
+
+# In a text: a URL's user and password, and its query, which is a signature.
+_USER: Final = re.compile(r"(\w://)[^/\s'\"@]+@").sub
+_QUERY: Final = re.compile(r"(\w://[^\s'\"?]*)\?[^\s'\"]*").sub
 
 _T = TypeVar("_T")
 
 
-# A wait looks once a minute at least: keep its connection, and its TLS handshake, until then.
-_KEEP_ALIVE: Final = 75.0
-
-
-# In a text: a URL's user and password, and its query, which is a signature.
-_USER: Final = re.compile(r"(\w://)[^/\s'\"@]+@").sub
-
-
-_QUERY: Final = re.compile(r"(\w://[^\s'\"?]*)\?[^\s'\"]*").sub
-
-
 @attrs.frozen(kw_only=True)
-class TransportOptions:
+class SessionOptions:
     """How a client talks; `BatchClient` documents each of them."""
 
     base_url: str
@@ -59,13 +57,16 @@ class TransportOptions:
 
 
 class Session:
-    """One aiohttp session, and everybody who waits for something of it.
+    """One aiohttp session, and all tasks that wait for something of it.
 
-    Belongs to the event loop that it is first used on. Owns the session unless it is borrowed,
-    and ends with `aclose`.
+    A request takes one of ``max_connections`` places at a moment at which the gate lets it pass,
+    and gives the place back at its end.
+
+    Belongs to the event loop that it is first used on. Owns the aiohttp session unless it is
+    borrowed, and ends with `aclose`.
     """
 
-    def __init__(self, options: TransportOptions, scrub: Callable[[str], str]) -> None:
+    def __init__(self, options: SessionOptions, scrub: Callable[[str], str]) -> None:
         """Make it; nothing is opened before the first request.
 
         Args:
@@ -78,44 +79,44 @@ class Session:
         self._proxies.proxy_for(URL(options.base_url))  # what is wrong with it is said at once
         connect = options.connect_timeout
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect, sock_connect=connect)
-        self._slots = asyncio.Semaphore(options.max_connections)
+        rate = options.max_requests_per_minute
+        self.gate = Gate(60.0 / rate if rate else 0.0)
+        """When the next request of the account may go out."""
+        self._line = asyncio.Lock()
+        self._places = asyncio.Semaphore(options.max_connections)
         self._waiting = 0
         self._session = options.session
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = 0
         self._sleepers: set[asyncio.Future[None]] = set()
         self._limits: set[asyncio.Timeout] = set()
-        self._is_closed = False
+        self.is_closed = False
+        """Whether `aclose` was called."""
 
     # --- Its life -------------------------------------------------------------------------------
 
     @property
-    def is_closed(self) -> bool:
-        """Whether `aclose` was called."""
-        return self._is_closed
-
-    @property
     def is_open(self) -> bool:
-        """Whether it holds a session of its own."""
-        return not self._is_closed and self._owns_session and self._session is not None
+        """Whether it holds an aiohttp session of its own."""
+        return not self.is_closed and self._owns_session and self._session is not None
 
     @property
     def _owns_session(self) -> bool:
         return self._options.session is None
 
     async def aclose(self, wake: Callable[[], None]) -> None:
-        """Close the session if it is its own, and wake whoever sleeps or waits for an answer.
+        """Close the session if it is its own, and end all that waits for something of it.
 
         Args:
-            wake: Wakes whoever waits elsewhere; called before anything is waited for.
+            wake: Ends what waits elsewhere; called before anything is waited for.
 
         Raises:
             ClientStateError: It belongs to another event loop.
         """
-        if self._is_closed:
+        if self.is_closed:
             return
         loop = self._bind()
-        self._is_closed = True
+        self.is_closed = True
         for sleeper in self._sleepers:
             if not sleeper.done():
                 sleeper.set_exception(_closed())
@@ -123,13 +124,13 @@ class Session:
             if not limit.expired():
                 limit.reschedule(loop.time())
         for _ in range(self._waiting):
-            self._slots.release()
+            self._places.release()
         wake()
         if self._session is not None and self._owns_session:
             await self._session.close()
 
     def abandon(self) -> None:
-        """Let go of a session that nobody closed, so that the only warning of it is our own."""
+        """Let go of a session that was never closed, so that the only warning of it is our own."""
         if self._session is not None and self._owns_session:
             self._session.detach()
 
@@ -149,14 +150,17 @@ class Session:
             )
         return loop
 
+    def _check_open(self) -> None:
+        if self.is_closed:
+            raise _closed()
+
     def ready(self) -> aiohttp.ClientSession:
-        """Return the session, made at its first use since that needs a running loop.
+        """Return the aiohttp session, made at its first use since that needs a running loop.
 
         Raises:
             ClientStateError: It is closed, or belongs to another loop.
         """
-        if self._is_closed:
-            raise _closed()
+        self._check_open()
         if self._loop is None:
             _check_lent(self._session)
         self._bind()
@@ -172,7 +176,184 @@ class Session:
             raise ClientStateError("the session that this client borrowed is closed")
         return self._session
 
-    # --- Waiting for something of it ------------------------------------------------------------
+    # --- Requests -------------------------------------------------------------------------------
+
+    async def fetch(
+        self,
+        what: str,
+        method: str,
+        url: URL,
+        *,
+        headers: Callable[[], Awaitable[Mapping[str, str]]],
+        data: bytes | None,
+    ) -> Answer:
+        """Send one request as soon as its turn comes, and read the whole answer.
+
+        Args:
+            what: Names the request in the text of an error.
+            method: The HTTP method.
+            url: Sent as it is.
+            headers: Makes the headers when the turn has come; it counts to the time limit.
+            data: The body.
+
+        Returns:
+            The answer, whatever its status.
+
+        Raises:
+            TransportError: There was no usable answer, or it is too large.
+            RequestTimeoutError: There was none within ``request_timeout``.
+            ClientStateError: The client was closed, before or meanwhile.
+        """
+        session = self.ready()
+        await self._take_turn()
+        try:
+            return await self._limited(
+                what,
+                "request_timeout",
+                partial(self._exchange, session, what, method, url, headers, data),
+            )
+        finally:
+            self._places.release()
+
+    async def _exchange(
+        self,
+        session: aiohttp.ClientSession,
+        what: str,
+        method: str,
+        url: URL,
+        headers: Callable[[], Awaitable[Mapping[str, str]]],
+        data: bytes | None,
+    ) -> Answer:
+        async with self._open(session, method, url, await headers(), data) as response:
+            body, most = bytearray(), self._options.max_body_bytes
+            while chunk := await response.content.readany():
+                body += chunk
+                if len(body) > most:
+                    raise TransportError(
+                        f"{what}: the answer is larger than max_body_bytes ({most:,} bytes)"
+                    )
+        return Answer(status=response.status, headers=response.headers, body=bytes(body))
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        what: str,
+        method: str,
+        url: URL,
+        *,
+        headers: Callable[[], Awaitable[Mapping[str, str]]],
+        body: Body | None,
+        is_gated: bool,
+    ) -> AsyncIterator[Stream]:
+        """Send one request, and yield the answer, its body still to be read.
+
+        Args:
+            what: Names the request in the text of an error.
+            method: The HTTP method.
+            url: Sent as it is.
+            headers: Makes the headers when the turn has come.
+            body: What to send.
+            is_gated: Whether the request goes to the API, and so waits for the gate.
+
+        Raises:
+            TransportError: There was no answer.
+            RequestTimeoutError: Nothing moved for ``transfer_timeout`` seconds.
+            ClientStateError: The client is closed, or belongs to another loop.
+            Exception: What the body raised while it was read, as it is.
+        """
+        session = self.ready()
+        await (self._take_turn() if is_gated else self._take_place())
+
+        async def begin() -> aiohttp.ClientResponse:
+            response: aiohttp.ClientResponse = await self._open(
+                session, method, url, await headers(), body
+            )
+            return response
+
+        try:
+            response = await self._begun(what, begin, body)
+            try:
+                yield Stream(response, partial(self._limited, what, "transfer_timeout"))
+            finally:
+                # Nothing is awaited here; a connection whose body was not read is closed.
+                response.release()
+        finally:
+            self._places.release()
+
+    async def _begun(
+        self,
+        what: str,
+        begin: Callable[[], Awaitable[aiohttp.ClientResponse]],
+        body: Body | None,
+    ) -> aiohttp.ClientResponse:
+        try:
+            return await self._limited(what, "transfer_timeout", begin, body)
+        except TransportError:
+            # The connection failed because the data did.
+            if body is None or body.error is None:
+                raise
+            error = body.error
+        raise error
+
+    def _open(
+        self,
+        session: aiohttp.ClientSession,
+        method: str,
+        url: URL,
+        headers: Mapping[str, str],
+        data: bytes | Body | None,
+    ) -> Any:
+        """Begin a request, redirects not followed; await it, or enter it, for the answer."""
+        return session.request(
+            method if method == "GET" else _SentOnce(method),
+            url,
+            headers=headers,
+            data=data,
+            allow_redirects=False,
+            raise_for_status=False,
+            proxy=self._proxies.proxy_for(url),
+            ssl=self._options.ssl,
+            timeout=self._timeout,
+        )
+
+    # --- Whose turn it is -----------------------------------------------------------------------
+
+    async def _take_turn(self) -> None:
+        """Take one of ``max_connections``, at a moment at which the gate lets a request pass."""
+        if not self.gate.spacing:
+            await self._pass_gate()
+            return
+        # One at a time: a task that leaves the line, cancelled, leaves no gap in it.
+        async with self._line:
+            await self._pass_gate()
+
+    async def _pass_gate(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self.sleep_until(self.gate.passes_at)
+            await self._take_place()
+            # The gate may have closed while this request stood in line.
+            if self.gate.let_pass(loop.time()):
+                return
+            self._places.release()
+
+    async def _take_place(self) -> None:
+        """Stand in line for one of ``max_connections``.
+
+        Raises:
+            ClientStateError: The client was closed, before or meanwhile.
+        """
+        if not self._places.locked():
+            await self._places.acquire()
+            return
+        self._waiting += 1
+        try:
+            await self._places.acquire()
+        finally:
+            self._waiting -= 1
+        if self.is_closed:
+            self._places.release()
+            raise _closed()
 
     async def sleep_until(self, moment: float) -> None:
         """Wait for a moment on the loop's clock, with one timer and no task.
@@ -180,8 +361,7 @@ class Session:
         Raises:
             ClientStateError: The client was closed, before or meanwhile.
         """
-        if self._is_closed:
-            raise _closed()
+        self._check_open()
         loop = asyncio.get_running_loop()
         if moment <= loop.time():
             return
@@ -194,42 +374,9 @@ class Session:
             timer.cancel()
             self._sleepers.discard(sleeper)
 
-    async def acquire(self) -> None:
-        """Stand in line for one of ``max_connections``, which `release` gives back.
+    # --- Limits of time -------------------------------------------------------------------------
 
-        Raises:
-            ClientStateError: The client was closed, before or meanwhile.
-        """
-        self._waiting += 1
-        try:
-            await self._slots.acquire()
-        finally:
-            self._waiting -= 1
-        try:
-            self.ready()
-        except ClientStateError:
-            self.release()
-            raise
-
-    def release(self) -> None:
-        """Give a connection's place to the next in line."""
-        self._slots.release()
-
-    def open(self, method: str, url: URL, *, headers: Mapping[str, str], data: Any = None) -> Any:
-        """Send a request, redirects not followed; await it, or enter it, for the answer."""
-        return self.ready().request(
-            method if method == "GET" else _SentOnce(method),
-            url,
-            headers=headers,
-            data=data,
-            allow_redirects=False,
-            raise_for_status=False,
-            proxy=self._proxies.proxy_for(url),
-            ssl=self._options.ssl,
-            timeout=self._timeout,
-        )
-
-    async def bounded(
+    async def _limited(
         self,
         what: str,
         limit_name: str,
@@ -249,8 +396,7 @@ class Session:
             RequestTimeoutError: There was none in time.
             ClientStateError: The client was closed, before or meanwhile.
         """
-        if self._is_closed:
-            raise _closed()
+        self._check_open()
         seconds: float = getattr(self._options, limit_name)
         try:
             async with asyncio.timeout(seconds) as limit:
@@ -268,11 +414,12 @@ class Session:
         # A name of a host that IDNA cannot spell is a UnicodeError.
         except (aiohttp.ClientError, OSError, EOFError, UnicodeError) as exc:
             error = TransportError(self._scrub(f"{what}: {type(exc).__name__}: {_text(exc)}"))
-        raise _closed() if self.is_closed else error
+        self._check_open()
+        raise error
 
     def _prolong(self, limit: asyncio.Timeout, seconds: float) -> None:
         # An answer may come, and end the step, before the body is out.
-        if limit in self._limits and not (limit.expired() or self._is_closed):
+        if limit in self._limits and not (limit.expired() or self.is_closed):
             limit.reschedule(asyncio.get_running_loop().time() + seconds)
 
     def _late(self, what: str, limit_name: str) -> TransportError:

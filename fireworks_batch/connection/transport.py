@@ -1,4 +1,4 @@
-"""The one place that talks HTTP: the calls of `sending`, and transfers, piece by piece."""
+"""What is sent, to the API and to storage: calls with their repeats, transfers piece by piece."""
 
 import asyncio
 import logging
@@ -6,35 +6,34 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-import aiohttp
 from yarl import URL
 
 from fireworks_batch.connection.credentials import KeySource
-from fireworks_batch.connection.pace import Gate
-from fireworks_batch.connection.repeats import Repeats, is_429
-from fireworks_batch.connection.session import Session, TransportOptions
+from fireworks_batch.connection.repeats import CallRepeats, is_429, repeat
+from fireworks_batch.connection.session import Session, SessionOptions
 from fireworks_batch.connection.streams import Body, Stream
 from fireworks_batch.models.errors import APIStatusError, TransportError
 from fireworks_batch.wire.answers import Answer, read_refusal, redirect_reason, retry_after
 from fireworks_batch.wire.requests import Request
 
-__all__ = ["Sender", "Transport", "overlaid"]
-
+__all__ = ["Transport"]
 
 _log = logging.getLogger("fireworks_batch.http")
 
+_LONGEST_REFUSAL: Final = 64 * 1024
 
-class Sender:
-    """Sends calls, with repeats by `send` or without them by `send_once`.
+_T = TypeVar("_T")
 
-    Belongs to the event loop that it is first used on, and ends with `aclose`.
-    """
+
+class Transport:
+    """Sends calls of the API, and opens transfers, over a session that it does not own."""
 
     def __init__(
         self,
-        options: TransportOptions,
+        session: Session,
+        options: SessionOptions,
         *,
         keys: KeySource,
         draw: Callable[[], float],
@@ -43,82 +42,20 @@ class Sender:
         """Make it; nothing is opened before the first request.
 
         Args:
+            session: What it sends with.
             options: How to talk.
-            keys: Who knows the API key.
+            keys: Knows the API key.
             draw: Returns a random number from 0 up to 1, for jitter.
             wall: Returns the time of day, aware, for a Retry-After that is a date.
         """
+        self._session = session
         self._options = options
         self._keys = keys
         self._draw = draw
         self._wall = wall
         self._base = URL(options.base_url)
         accepts = {"User-Agent": options.user_agent, "Accept": "application/json"}
-        self._fixed_headers = overlaid(accepts, options.headers)
-        rate = options.max_requests_per_minute
-        self._gate = Gate(60.0 / rate if rate else 0.0)
-        self._line = asyncio.Lock()
-        self._session = Session(options, keys.scrub)
-
-    # --- Its life -------------------------------------------------------------------------------
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether `aclose` was called."""
-        return self._session.is_closed
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it holds a session of its own."""
-        return self._session.is_open
-
-    @property
-    def base_url(self) -> str:
-        """The API's URL, without ``/v1``."""
-        return self._options.base_url
-
-    def now(self) -> float:
-        """Return the moment on the running loop's clock, in seconds."""
-        return asyncio.get_running_loop().time()
-
-    async def aclose(self, wake: Callable[[], None] = lambda: None) -> None:
-        """Close the session if it is its own, and wake whoever sleeps or waits for an answer.
-
-        Args:
-            wake: Wakes whoever waits elsewhere; called before anything is waited for.
-
-        Raises:
-            ClientStateError: It belongs to another event loop.
-        """
-        await self._session.aclose(wake)
-
-    def abandon(self) -> None:
-        """Let go of a session that nobody closed, so that the only warning of it is our own."""
-        self._session.abandon()
-
-    async def sleep_until(self, moment: float) -> None:
-        """Wait for a moment on the loop's clock, with one timer and no task.
-
-        Raises:
-            ClientStateError: The client was closed, before or meanwhile.
-        """
-        await self._session.sleep_until(moment)
-
-    def check(self) -> None:
-        """Raise unless something could be sent now.
-
-        Raises:
-            ClientStateError: The client is closed, or belongs to another loop.
-        """
-        self._session.ready()
-
-    def spacing(self) -> float:
-        """Return the seconds between two requests that a rate demands; 0 if there is none."""
-        return self._gate.spacing
-
-    def gate_opens_at(self) -> float:
-        """Return the moment before which nothing is sent, on the loop's clock."""
-        return self._gate.opens_at
+        self._fixed_headers = _overlaid(accepts, options.headers)
 
     # --- Calls ----------------------------------------------------------------------------------
 
@@ -137,26 +74,28 @@ class Sender:
             TransportError: There was no usable answer at the last attempt.
             ClientStateError: The client is closed, or belongs to another loop.
         """
-        repeats = Repeats(request, self._options.retry, self._draw)
-        while True:
-            repeats.spend_on_gate(self._gate.hold(self.now()))
-            try:
-                return await self.send_once(request)
-            except (APIStatusError, TransportError) as exc:
-                error = exc
-            again_at = self.now() + repeats.wait_after(error)
-            _log.debug("%s: again at %.3f, after: %s", request, again_at, error)
-            if is_429(error):
-                self._gate.close(again_at, now=self.now())
-            else:
-                await self.sleep_until(again_at)
+        repeats = self.repeats(request)
+        return await self.repeat(repeats, partial(self.attempt, repeats, request))
+
+    async def attempt(self, repeats: CallRepeats, request: Request) -> Answer:
+        """Send a call once, as one attempt of several: see `send_once`.
+
+        Args:
+            repeats: What pays for the time at the gate.
+            request: What to send.
+
+        Raises:
+            RateLimitError: The gate stays closed for longer than the call may wait.
+        """
+        repeats.spend_on_gate(_now())
+        return await self.send_once(request)
 
     async def send_once(self, request: Request, *, pause: float | None = None) -> Answer:
         """Send a call once, as soon as the gate is open and a connection is free.
 
         Args:
             request: What to send.
-            pause: Seconds for which a 429 without a Retry-After closes the gate.
+            pause: Seconds for which a 429 without a Retry-After closes the gate; None: not at all.
 
         Returns:
             The 2xx answer.
@@ -166,94 +105,61 @@ class Sender:
             TransportError: There was no usable answer.
             ClientStateError: The client is closed, or belongs to another loop.
         """
-        self._session.ready()
-        answer = await self._exchange_in_turn(request)
+        has_body = request.body is not None
+
+        async def headers() -> Mapping[str, str]:
+            kind = {"Content-Type": "application/json"} if has_body else {}
+            bearer = await self._keys.bearer()
+            return {**self._fixed_headers, **kind, "Authorization": bearer}
+
+        url = f"{self._options.base_url}{request.path}"
+        answer = await self._session.fetch(
+            str(request),
+            request.method,
+            URL(f"{url}?{request.query}" if request.query else url, encoded=True),
+            headers=headers,
+            data=request.body,
+        )
+        _log.debug("%s: %d, %d bytes", request, answer.status, len(answer.body))
         error = self._refusal(request, answer)
         if error is None:
             return answer
         hold = pause if error.retry_after is None else error.retry_after
         if is_429(error) and hold is not None:
-            now = self.now()
-            self._gate.close(now + hold, now=now)
+            now = _now()
+            self._session.gate.close(now + hold, now=now)
         raise error
 
     def _refusal(self, request: Request, answer: Answer) -> APIStatusError | None:
         return read_refusal(request, answer, now=self._wall(), scrub=self._keys.scrub)
 
-    async def _exchange_in_turn(self, request: Request) -> Answer:
-        await self._take_turn()
-        try:
-            return await self._session.bounded(
-                str(request), "request_timeout", partial(self._exchange, request)
-            )
-        finally:
-            self._session.release()
+    # --- Repeats --------------------------------------------------------------------------------
 
-    async def _take_turn(self) -> None:
-        """Take one of ``max_connections``, at a moment at which the gate lets a request pass."""
-        if self._gate.spacing:
-            # One at a time: who leaves the line, cancelled, leaves no gap in it.
-            async with self._line:
-                await self._pass_gate()
-        else:
-            await self._pass_gate()
+    def repeats(self, request: Request, *, at_storage: bool = False) -> CallRepeats:
+        """Return what one call, or one transfer, may cost in repeats.
 
-    async def _pass_gate(self) -> None:
-        while True:
-            await self._session.sleep_until(self._gate.passes_at)
-            await self._session.acquire()
-            # The gate may have closed while this call stood in line.
-            if self._gate.let_pass(self.now()):
-                return
-            self._session.release()
+        Args:
+            request: What is repeated, to be named; and whether it may be.
+            at_storage: Whether storage answers: see `CallRepeats`.
+        """
+        return CallRepeats(
+            request, self._options.retry, self._session.gate, self._draw, at_storage=at_storage
+        )
 
-    async def _exchange(self, request: Request) -> Answer:
-        headers = await self._headers(has_body=request.body is not None)
-        url = self._url(request)
-        opened = self._session.open(request.method, url, headers=headers, data=request.body)
-        async with opened as response:
-            body = await self._read(request, response)
-        _log.debug("%s: %d, %d bytes", request, response.status, len(body))
-        return Answer(status=response.status, headers=response.headers, body=body)
+    async def repeat(self, repeats: CallRepeats, attempt: Callable[[], Awaitable[_T]]) -> _T:
+        """Make attempts until one succeeds, or the retry policy allows no more.
 
-    async def _headers(self, *, has_body: bool) -> dict[str, str]:
-        kind = {"Content-Type": "application/json"} if has_body else {}
-        return {**self._fixed_headers, **kind, **await self._authorization()}
+        Args:
+            repeats: What they may cost.
+            attempt: Makes one; may be called any number of times.
 
-    async def _authorization(self) -> dict[str, str]:
-        return {"Authorization": await self._keys.bearer()}
+        Raises:
+            FireworksBatchError: What the last attempt raised.
+            ClientStateError: The client was closed.
+        """
+        return await repeat(attempt, repeats, clock=_now, sleep_until=self._session.sleep_until)
 
-    def _url(self, request: Request) -> URL:
-        url = f"{self._options.base_url}{request.path}"
-        return URL(f"{url}?{request.query}" if request.query else url, encoded=True)
-
-    async def _read(self, request: Request, response: aiohttp.ClientResponse) -> bytes:
-        most = self._options.max_body_bytes
-        body = bytearray()
-        while chunk := await response.content.readany():
-            body += chunk
-            if len(body) > most:
-                raise TransportError(
-                    f"{request}: the answer is larger than max_body_bytes ({most:,} bytes)"
-                )
-        return bytes(body)
-
-
-def overlaid(headers: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
-    """Return headers and others, which win, however their names are spelt."""
-    named = {name.lower() for name in others}
-    kept = {name: value for name, value in headers.items() if name.lower() not in named}
-    return {**kept, **others}
-
-
-_LONGEST_REFUSAL: Final = 64 * 1024
-
-
-class Transport(Sender):
-    """Sends what a client has to send: `send`, `send_once`, `stream`.
-
-    Belongs to the event loop that it is first used on, and ends with `aclose`.
-    """
+    # --- Transfers ------------------------------------------------------------------------------
 
     @asynccontextmanager
     async def stream(
@@ -270,8 +176,8 @@ class Transport(Sender):
         It has no limit of time but one on standing still, ``transfer_timeout``, which begins anew
         with each piece that goes out or comes in; a piece that the iterator in ``data`` is slow to
         give counts too. It holds one of ``max_connections`` to the end of the block, and nothing
-        after that. It is never repeated, not even by aiohttp: whoever calls can say whether
-        ``data`` can be had again.
+        after that. It is never repeated, not even by aiohttp: the caller can say whether ``data``
+        can be had again.
 
         To the API's own origin go the API key and the client's headers, and such a request passes
         the gate, as a call does: it waits there for as long as the server asked, and a 429 closes
@@ -305,66 +211,38 @@ class Transport(Sender):
             ClientStateError: The client is closed, or belongs to another loop.
             Exception: What ``data`` raised while it was read, as it is.
         """
-        self._session.ready()
         target = _target(method, url)
         what = f"{method} {target.origin()}{target.raw_path}"
         is_ours = not is_signed and target.origin() == self._base.origin()
-        await (self._take_turn() if is_ours else self._session.acquire())
-        try:
-            body = None if data is None else Body(data)
-            begin = partial(self._begin, method, target, headers or {}, body, is_ours=is_ours)
-            response = await self._sent(what, begin, body)
-            try:
-                self._heed(what, response, is_ours=is_ours)
-                yield Stream(response, partial(self._session.bounded, what, "transfer_timeout"))
-            finally:
-                # Nothing is awaited here; a connection whose body was not read is closed.
-                response.release()
-        finally:
-            self._session.release()
+        given = headers or {}
 
-    async def _begin(
-        self,
-        method: str,
-        target: URL,
-        headers: Mapping[str, str],
-        body: Body | None,
-        *,
-        is_ours: bool,
-    ) -> aiohttp.ClientResponse:
-        sent = overlaid({"User-Agent": self._options.user_agent}, headers)
-        if is_ours:
-            sent = {**overlaid(self._fixed_headers, headers), **await self._authorization()}
-        response: aiohttp.ClientResponse = await self._session.open(
-            method, target, headers=sent, data=body
-        )
-        return response
+        async def sent_headers() -> Mapping[str, str]:
+            if not is_ours:
+                return _overlaid({"User-Agent": self._options.user_agent}, given)
+            bearer = await self._keys.bearer()
+            return {**_overlaid(self._fixed_headers, given), "Authorization": bearer}
 
-    async def _sent(
-        self,
-        what: str,
-        begin: Callable[[], Awaitable[aiohttp.ClientResponse]],
-        body: Body | None,
-    ) -> aiohttp.ClientResponse:
-        try:
-            return await self._session.bounded(what, "transfer_timeout", begin, body)
-        except TransportError:
-            # The connection failed because the data did.
-            if body is None or body.error is None:
-                raise
-            error = body.error
-        raise error
+        async with self._session.stream(
+            what,
+            method,
+            target,
+            headers=sent_headers,
+            body=None if data is None else Body(data),
+            is_gated=is_ours,
+        ) as stream:
+            self._heed(what, stream, is_ours=is_ours)
+            yield stream
 
-    def _heed(self, what: str, response: aiohttp.ClientResponse, *, is_ours: bool) -> None:
+    def _heed(self, what: str, stream: Stream, *, is_ours: bool) -> None:
         """Close the gate after a 429 of the API's, and refuse a redirect."""
-        if is_ours and response.status == 429:
-            asked = retry_after(response.headers, now=self._wall())
+        if is_ours and stream.status == 429:
+            asked = retry_after(stream.headers, now=self._wall())
             hold = self._options.retry.first_rate_limit_delay if asked is None else asked
-            now = self.now()
-            self._gate.close(now + hold, now=now)
-        if 300 <= response.status < 400:
-            reason = redirect_reason(response.headers.get("location", ""), at_api=is_ours)
-            raise TransportError(f"{what}: {response.status}: {reason}")
+            now = _now()
+            self._session.gate.close(now + hold, now=now)
+        if 300 <= stream.status < 400:
+            reason = redirect_reason(stream.headers.get("location", ""), at_api=is_ours)
+            raise TransportError(f"{what}: {stream.status}: {reason}")
 
     async def refusal(self, request: Request, stream: Stream) -> APIStatusError | None:
         """Read what a transfer's answer says no with; None if it says yes.
@@ -382,25 +260,16 @@ class Transport(Sender):
         answer = Answer(status=stream.status, headers=stream.headers, body=bytes(body))
         return self._refusal(request, answer)
 
-    def repeats(self, request: Request) -> Repeats:
-        """Return what a transfer may cost that `pause` is to repeat."""
-        return Repeats(request, self._options.retry, self._draw)
 
-    async def pause(self, repeats: Repeats, error: APIStatusError | TransportError) -> None:
-        """Wait until a transfer may be tried again.
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
-        Args:
-            repeats: What it may still cost.
-            error: What the last attempt failed with.
 
-        Raises:
-            FireworksBatchError: The error, if it is not to be repeated.
-            ClientStateError: The client was closed.
-        """
-        wait = repeats.wait_after(error)
-        if is_429(error):
-            repeats.spend_on_gate(wait)
-        await self.sleep_until(self.now() + wait)
+def _overlaid(headers: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
+    """Return headers and others, which win, however their names are spelt."""
+    named = {name.lower() for name in others}
+    kept = {name: value for name, value in headers.items() if name.lower() not in named}
+    return {**kept, **others}
 
 
 def _target(method: str, url: str) -> URL:

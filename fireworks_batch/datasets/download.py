@@ -4,18 +4,20 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
 
 import attrs
 
+from fireworks_batch.connection.api import Api
+from fireworks_batch.connection.repeats import CallRepeats
 from fireworks_batch.connection.streams import Stream
 from fireworks_batch.connection.transport import Transport
 from fireworks_batch.datasets.ranges import (
     Held,
     StartOver,
     Take,
-    is_worth_repeating,
     read_answer,
     request_headers,
     size_of,
@@ -158,7 +160,7 @@ _log = logging.getLogger("fireworks_batch.http")
 
 
 async def download(
-    transport: Transport,
+    api: Api,
     account_id: str,
     dataset_id: str,
     directory: Path,
@@ -169,7 +171,7 @@ async def download(
     """Download all files of a dataset, one after the other, each verified and named when whole.
 
     Args:
-        transport: Sends.
+        api: Sends.
         account_id: The account's id.
         dataset_id: The dataset's id.
         directory: Where to; made if it is not there.
@@ -182,8 +184,10 @@ async def download(
     Raises:
         FireworksBatchError: See ``Datasets.download``.
     """
-    urls = _SignedURLs(transport, get_download_urls(account_id, dataset_id, lineage=lineage))
-    known = await urls.ask()
+    transport = api.transport
+    ask = get_download_urls(account_id, dataset_id, lineage=lineage)
+    urls = _SignedURLs(transport, ask)
+    known = await urls.known()
     names = local_names(known, dataset_id=dataset_id, lineage=lineage)
     if not names:
         _log.warning("dataset %r has no files", dataset_id)
@@ -212,11 +216,10 @@ class _SignedURLs:
         """Take what asks for them."""
         self._transport = transport
         self._request = request
-        self._urls: dict[str, str] = {}
-        self._is_fresh = False
+        self._fresh: dict[str, str] | None = None
 
-    async def ask(self) -> dict[str, str]:
-        """Return all of them, by the server's name of the file; fresh ones.
+    async def known(self) -> dict[str, str]:
+        """Return all of them, by the server's name of the file.
 
         Raises:
             APIStatusError: The server refuses: there is no such dataset, say.
@@ -224,20 +227,20 @@ class _SignedURLs:
             ResponseDecodeError: The answer cannot be read.
         """
         answer = await self._transport.send(self._request)
-        self._urls = read_signed_urls(parse_json(answer.body))
-        self._is_fresh = True
-        return self._urls
+        self._fresh = read_signed_urls(parse_json(answer.body))
+        return self._fresh
 
-    async def url_of(self, key: str) -> str:
-        """Return a fresh URL of a file.
+    async def url_of(self, key: str, repeats: CallRepeats) -> str:
+        """Return a fresh URL of a file, as a part of one attempt at the file.
 
         Raises:
-            FireworksBatchError: As for `ask`; also if there is no such file any more.
+            FireworksBatchError: The request for it failed, or there is no such file any more.
         """
-        if not self._is_fresh:
-            await self.ask()
-        self._is_fresh = False
-        return url_of(self._urls, key)
+        urls, self._fresh = self._fresh, None
+        if urls is None:
+            answer = await self._transport.attempt(repeats, self._request)
+            urls = read_signed_urls(parse_json(answer.body))
+        return url_of(urls, key)
 
 
 class _FileDownload:
@@ -252,26 +255,26 @@ class _FileDownload:
         self._part = part
         self._tally = tally
         self._held = Held()
+        self._most = 0  # bytes that were there at any time
 
     async def run(self) -> None:
         """Attempt it until it is whole: the policy counts attempts that brought nothing new."""
         name = Request(method="GET", path=f"file {self._key!r}", repeatable=True)
-        repeats, most = self._transport.repeats(name), 0
-        while True:
-            url = await self._urls.url_of(self._key)
-            request = Request(method="GET", path=url.partition("?")[0], repeatable=True)
-            try:
-                return await self._attempt(request, url)
-            except (APIStatusError, TransportError) as exc:
-                error = exc
-            if isinstance(error, APIStatusError) and not is_worth_repeating(error):
-                raise error
-            if self._part.size > most:
-                repeats, most = self._transport.repeats(name), self._part.size
-            _log.debug("%s: again from byte %d, after: %s", request, self._held.size, error)
-            await self._transport.pause(repeats, error)
+        repeats = self._transport.repeats(name, at_storage=True)
+        await self._transport.repeat(repeats, partial(self._attempt, repeats))
 
-    async def _attempt(self, request: Request, url: str) -> None:
+    async def _attempt(self, repeats: CallRepeats) -> None:
+        url = await self._urls.url_of(self._key, repeats)
+        try:
+            await self._fetch(url)
+        except (APIStatusError, TransportError):
+            if self._part.size > self._most:
+                self._most = self._part.size
+                repeats.start_over()
+            raise
+
+    async def _fetch(self, url: str) -> None:
+        request = Request(method="GET", path=url.partition("?")[0], repeatable=True)
         headers = request_headers(self._held)
         async with self._transport.stream("GET", url, headers=headers, is_signed=True) as stream:
             match read_answer(self._held, stream.status, stream.headers):

@@ -1,19 +1,15 @@
-"""Datasets: the endpoints, and the transfers of their content.
-
-What transfers is imported when something is transferred.
-"""
-
-from __future__ import annotations
+"""Datasets: the endpoints, and the transfers of their content."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from fireworks_batch.connection.api import Listing, WaitDefaults, delete_once, list_query
+from fireworks_batch.connection.api import Api, Listing, list_query
 from fireworks_batch.connection.configuration import check_teller, check_text, check_whole
-from fireworks_batch.connection.credentials import Account
-from fireworks_batch.connection.transport import Transport
+from fireworks_batch.datasets.download import Progress, download
+from fireworks_batch.datasets.source import Source
+from fireworks_batch.datasets.upload import Upload, UploadTerms
 from fireworks_batch.models.dataset import Dataset, DatasetLike, Limits
 from fireworks_batch.models.errors import (
     APIStatusError,
@@ -23,20 +19,15 @@ from fireworks_batch.models.errors import (
     NotFoundError,
     TransportError,
 )
-from fireworks_batch.models.names import DatasetName, check_new_id, parse_dataset_name
+from fireworks_batch.models.names import DatasetName, check_new_id
 from fireworks_batch.models.states import DatasetFormat, DatasetState
-from fireworks_batch.wire.codec import Codec, mask_paths
+from fireworks_batch.wire.codec import mask_paths
 from fireworks_batch.wire.requests import (
-    Request,
     create_dataset,
     delete_dataset,
     get_dataset,
     list_datasets,
 )
-
-if TYPE_CHECKING:
-    from fireworks_batch.datasets.download import Progress
-    from fireworks_batch.datasets.source import Source
 
 __all__ = ["Datasets"]
 
@@ -47,14 +38,9 @@ _LIMITS: Final = Limits()
 class Datasets:
     """The account's datasets: ``client.datasets``."""
 
-    def __init__(
-        self, transport: Transport, codec: Codec, account: Account, *, waits: WaitDefaults
-    ) -> None:
-        """Take what a client shares between its resources; made by `BatchClient`."""
-        self._transport = transport
-        self._codec = codec
-        self._account = account
-        self._waits = waits
+    def __init__(self, api: Api) -> None:
+        """Take the API that they are on; made by `BatchClient`."""
+        self._api = api
 
     async def get(self, dataset: DatasetLike, *, read_mask: Sequence[str] = ()) -> Dataset:
         """Fetch one dataset's record.
@@ -73,10 +59,10 @@ class Datasets:
             ResponseDecodeError: The answer cannot be read; ``partial`` has what could be.
         """
         # https://docs.fireworks.ai/api-reference/get-dataset
-        name, mask = self._name(dataset), mask_paths(read_mask)
+        name, mask = self._api.dataset_name(dataset), mask_paths(read_mask)
         account_id = await self._account_of(name)
-        answer = await self._transport.send(get_dataset(account_id, name.dataset_id, mask))
-        return self._codec.decode(answer.body, Dataset, required=("name",))
+        answer = await self._api.transport.send(get_dataset(account_id, name.dataset_id, mask))
+        return self._api.codec.decode(answer.body, Dataset, required=("name",))
 
     def list(
         self,
@@ -111,14 +97,15 @@ class Datasets:
         # https://docs.fireworks.ai/api-reference/list-datasets
         query = list_query(filter, order_by, page_size, mask_paths(read_mask))
 
-        async def ask(token: str) -> Request:
-            account_id = await self._account.resolve(self._transport.send)
-            return list_datasets(account_id, query, token)
-
         def read(item: Any) -> Dataset:
-            return self._codec.structure(item, Dataset, required=("name",))
+            return self._api.codec.structure(item, Dataset, required=("name",))
 
-        return Listing("datasets", ask=ask, send=self._transport.send, read=read)
+        return Listing(
+            self._api,
+            "datasets",
+            lambda account_id, token: list_datasets(account_id, query, token),
+            read,
+        )
 
     async def create(
         self,
@@ -158,13 +145,13 @@ class Datasets:
         body: dict[str, Any] = {"userUploaded": {}, "exampleCount": str(example_count)}
         body |= {"displayName": display_name} if display_name else {}
         body |= {"format": DatasetFormat(format).wire} if format else {}
-        account_id = await self._account.resolve(self._transport.send)
+        account_id = await self._api.account_id()
         request = create_dataset(account_id, dataset_id, body)
         try:
-            answer = await self._transport.send(request)
+            answer = await self._api.transport.send(request)
         except (APIStatusError, TransportError) as error:
             return await self._made_before(account_id, dataset_id, example_count, error)
-        return self._codec.decode(answer.body, Dataset, required=("name",))
+        return self._api.codec.decode(answer.body, Dataset, required=("name",))
 
     async def _made_before(
         self, account_id: str, dataset_id: str, count: int, failure: APIStatusError | TransportError
@@ -198,9 +185,9 @@ class Datasets:
             TransportError: There was no usable answer, after the repeats of the retry policy.
         """
         # https://docs.fireworks.ai/api-reference/delete-dataset
-        name = self._name(dataset)
+        name = self._api.dataset_name(dataset)
         account_id = await self._account_of(name)
-        await delete_once(self._transport.send, delete_dataset(account_id, name.dataset_id))
+        await self._api.delete(delete_dataset(account_id, name.dataset_id))
 
     async def upload(
         self,
@@ -261,12 +248,10 @@ class Datasets:
             raise ConfigurationError(f"limits must be a Limits, not {limits!r}")
         check_teller("on_progress", on_progress)
 
-        from fireworks_batch.datasets.upload import UploadTerms, upload
-
         terms = UploadTerms(
             dataset_id=dataset_id, reuse=reuse, limits=limits, on_progress=on_progress
         )
-        return await upload(self._transport, self._codec, self._account, self._waits, source, terms)
+        return await Upload(self._api, terms).run(source)
 
     async def download(
         self,
@@ -310,14 +295,12 @@ class Datasets:
             ClientStateError: The client is closed, or belongs to another loop.
         """
         # https://docs.fireworks.ai/api-reference/get-dataset-download-endpoint
-        name = self._name(dataset)
+        name = self._api.dataset_name(dataset)
         target = _check_directory(directory)
         check_teller("on_progress", on_progress)
         account_id = await self._account_of(name)
-        from fireworks_batch.datasets.download import download
-
         return await download(
-            self._transport,
+            self._api,
             account_id,
             name.dataset_id,
             target,
@@ -325,17 +308,8 @@ class Datasets:
             on_progress=on_progress,
         )
 
-    def _name(self, dataset: DatasetLike) -> DatasetName:
-        name = parse_dataset_name(dataset.name if isinstance(dataset, Dataset) else dataset)
-        if name.account_id and self._account.id and name.account_id != self._account.id:
-            raise ConfigurationError(
-                f"dataset {name.dataset_id!r} belongs to account {name.account_id!r}; this "
-                f"client's is {self._account.id!r}"
-            )
-        return name
-
     async def _account_of(self, name: DatasetName) -> str:
-        return name.account_id or await self._account.resolve(self._transport.send)
+        return name.account_id or await self._api.account_id()
 
 
 def _check_directory(directory: Any) -> Path:

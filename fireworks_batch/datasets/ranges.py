@@ -11,14 +11,10 @@ from typing import Final
 
 import attrs
 
-from fireworks_batch.models.errors import APIStatusError
-from fireworks_batch.wire.answers import TRANSIENT
-
 __all__ = [
     "Held",
     "StartOver",
     "Take",
-    "is_worth_repeating",
     "read_answer",
     "request_headers",
     "size_of",
@@ -149,9 +145,3 @@ def size_of(status: int, headers: Mapping[str, str]) -> int | None:
     if status == 416 and (found := _NO_RANGE(text)):
         return int(found[1])
     return _whole(headers).total if status == 200 else None
-
-
-def is_worth_repeating(error: APIStatusError) -> bool:
-    """Whether storage may say yes next time, by a fresh URL: it failed, or the URL has expired."""
-    says_expired = "expired" in f"{error.code} {error.message}".lower()
-    return error.status in TRANSIENT or (error.status in {400, 401, 403} and says_expired)

@@ -8,9 +8,7 @@ from typing import Final
 
 import attrs
 
-from fireworks_batch.connection.api import WaitDefaults, if_there
-from fireworks_batch.connection.credentials import Account
-from fireworks_batch.connection.transport import Transport
+from fireworks_batch.connection.api import Api, if_there
 from fireworks_batch.datasets.claim import (
     Claim,
     Step,
@@ -24,7 +22,6 @@ from fireworks_batch.datasets.claim import (
     uploaded_by_another,
 )
 from fireworks_batch.datasets.download import Progress, Tally
-from fireworks_batch.datasets.ranges import is_worth_repeating
 from fireworks_batch.datasets.source import Content, Source, SourceFile, opened
 from fireworks_batch.models.dataset import Dataset, Limits
 from fireworks_batch.models.errors import (
@@ -36,7 +33,7 @@ from fireworks_batch.models.errors import (
 from fireworks_batch.models.states import StatusCode
 from fireworks_batch.polling.settle import Settling, Sighting, looks
 from fireworks_batch.wire.answers import read_signed_urls, url_of
-from fireworks_batch.wire.codec import Codec, parse_json
+from fireworks_batch.wire.codec import parse_json
 from fireworks_batch.wire.requests import (
     Request,
     create_dataset,
@@ -46,7 +43,7 @@ from fireworks_batch.wire.requests import (
     validate_upload,
 )
 
-__all__ = ["Upload", "UploadTerms", "upload"]
+__all__ = ["Upload", "UploadTerms"]
 
 
 _log = logging.getLogger("fireworks_batch.http")
@@ -84,37 +81,14 @@ class UploadTerms:
     """The digest that the content must have, in hexadecimal; None for any."""
 
 
-async def upload(
-    transport: Transport,
-    codec: Codec,
-    account: Account,
-    waits: WaitDefaults,
-    source: Source,
-    terms: UploadTerms,
-) -> Dataset:
-    """Upload a source with what a client shares between its resources, on terms."""
-    account_id = await account.resolve(transport.send)
-    return await Upload(transport, codec, waits, account_id=account_id, terms=terms).run(source)
-
-
 class Upload:
     """One upload, from the source to READY."""
 
-    def __init__(
-        self,
-        transport: Transport,
-        codec: Codec,
-        waits: WaitDefaults,
-        *,
-        account_id: str,
-        terms: UploadTerms,
-    ) -> None:
-        """Take what it works with, and what was asked for."""
-        self._transport = transport
-        self._codec = codec
-        self._waits = waits
-        self._account_id = account_id
+    def __init__(self, api: Api, terms: UploadTerms) -> None:
+        """Take the API to upload to, and what was asked for."""
+        self._api = api
         self._terms = terms
+        self._account_id = ""
         self._lost = 0  # attempts to finish it whose outcome is unknown
 
     async def run(self, source: Source) -> Dataset:
@@ -123,6 +97,7 @@ class Upload:
         Raises:
             FireworksBatchError: See ``Datasets.upload``.
         """
+        self._account_id = await self._api.account_id()
         async with opened(source) as file:
             found = await self._find_given(file)
             survey = await file.survey()
@@ -160,7 +135,7 @@ class Upload:
 
     async def _find(self, dataset_id: str) -> Dataset | None:
         request = get_dataset(self._account_id, dataset_id)
-        answer = await if_there(self._transport.send(request))
+        answer = await if_there(self._api.transport.send(request))
         return None if answer is None else self._read(answer.body)
 
     async def _create(self, claim: Claim, survey: Survey) -> Dataset:
@@ -168,7 +143,7 @@ class Upload:
         body: dict[str, object] = {"userUploaded": {}, "exampleCount": str(survey.rows)}
         request = create_dataset(self._account_id, claim.dataset_id, body)
         try:
-            return self._read((await self._transport.send(request)).body)
+            return self._read((await self._api.transport.send(request)).body)
         except (APIStatusError, ResponseDecodeError) as error:
             if isinstance(error, APIStatusError) and error.status in _UNRELATED:
                 raise
@@ -179,7 +154,7 @@ class Upload:
         return found
 
     def _read(self, body: bytes) -> Dataset:
-        return self._codec.decode(body, Dataset, required=("name", "state"))
+        return self._api.codec.decode(body, Dataset, required=("name", "state"))
 
     # --- Sending --------------------------------------------------------------------------------
 
@@ -211,21 +186,23 @@ class Upload:
         path = upload_path(self._account_id, claim.dataset_id)
         request = Request(method="POST", path=path, repeatable=True)
         headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-        repeats = self._transport.repeats(request)
-        while True:
+        failure: APIStatusError | TransportError | None = None
+
+        async def attempt() -> bool:
+            nonlocal failure
+            if failure is not None and await self._is_uploaded(claim, failure):
+                return True
             try:
-                await self._send_once(
-                    request, f"{self._transport.base_url}{path}", headers, content
-                )
-            except (APIStatusError, TransportError) as exc:
-                error = exc
-            else:
-                return True
-            if isinstance(error, APIStatusError) and error.status == 413:
-                return False
-            await self._transport.pause(repeats, error)
-            if await self._is_uploaded(claim, error):
-                return True
+                await self._send_once(request, f"{self._api.base_url}{path}", headers, content)
+            except (APIStatusError, TransportError) as error:
+                if isinstance(error, APIStatusError) and error.status == 413:
+                    return False
+                failure = error
+                raise
+            return True
+
+        transport = self._api.transport
+        return await transport.repeat(transport.repeats(request), attempt)
 
     async def _put(self, content: Content, claim: Claim, name: str) -> None:
         """Send it to storage, each time to a fresh URL, and say that it is there."""
@@ -235,28 +212,26 @@ class Upload:
             "X-Goog-Content-Length-Range": f"{size},{size}",
         }
         ask = get_upload_urls(self._account_id, claim.dataset_id, {name: size})
-        repeats = self._transport.repeats(ask)
-        while True:
-            url = url_of(read_signed_urls(parse_json((await self._transport.send(ask)).body)), name)
+        transport = self._api.transport
+        repeats = transport.repeats(ask, at_storage=True)
+
+        async def attempt() -> None:
+            answer = await transport.attempt(repeats, ask)
+            url = url_of(read_signed_urls(parse_json(answer.body)), name)
             request = Request(method="PUT", path=url.partition("?")[0], repeatable=True)
-            try:
-                await self._send_once(request, url, headers, content)
-                break
-            except (APIStatusError, TransportError) as exc:
-                error = exc
-            if isinstance(error, APIStatusError) and not is_worth_repeating(error):
-                raise error
-            await self._transport.pause(repeats, error)
-        await self._transport.send(validate_upload(self._account_id, claim.dataset_id))
+            await self._send_once(request, url, headers, content)
+
+        await transport.repeat(repeats, attempt)
+        await transport.send(validate_upload(self._account_id, claim.dataset_id))
 
     async def _send_once(
         self, request: Request, url: str, headers: dict[str, str], content: Content
     ) -> None:
         headers = {**headers, "Content-Length": str(content.length)}
-        async with self._transport.stream(
+        async with self._api.transport.stream(
             request.method, url, headers=headers, data=content, is_signed=request.method == "PUT"
         ) as stream:
-            error = await self._transport.refusal(request, stream)
+            error = await self._api.transport.refusal(request, stream)
         if error is not None:
             raise error
 
@@ -276,7 +251,7 @@ class Upload:
             return True
         try:
             request = get_dataset(self._account_id, claim.dataset_id)
-            return self._read((await self._transport.send_once(request)).body).is_ready
+            return self._read((await self._api.transport.send_once(request)).body).is_ready
         except (APIStatusError, TransportError, ResponseDecodeError):
             return False
 
@@ -286,23 +261,23 @@ class Upload:
         request = get_dataset(self._account_id, claim.dataset_id)
 
         async def ask(pause: float) -> Sighting[Dataset]:
-            answer = await self._transport.send_once(request, pause=pause)
+            answer = await self._api.transport.send_once(request, pause=pause)
             dataset = self._read(answer.body)
             return Sighting(dataset, str(dataset.state), dataset.is_ready or _is_refused(dataset))
 
-        poll = self._waits.poll
+        poll = self._api.poll
         dataset = await Settling(
             subject=f"dataset {claim.dataset_id!r} to become READY",
-            look=looks(self._transport, ask),
+            look=looks(self._api, ask),
             policy=attrs.evolve(
                 poll,
                 # A job takes minutes, this takes seconds.
                 initial_interval=poll.initial_interval / 10,
                 max_interval=poll.max_interval / 4,
             ),
-            timeout=_READY_TIMEOUT * self._waits.time_scale,
-            clock=self._transport.now,
-            draw=self._waits.draw,
+            timeout=_READY_TIMEOUT * self._api.time_scale,
+            clock=self._api.clock,
+            draw=self._api.draw,
         ).run()
         if not dataset.is_ready and dataset.status is not None:
             raise InputRowsError(

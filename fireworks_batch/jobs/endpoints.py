@@ -1,6 +1,7 @@
 """Batch inference jobs: the endpoints. The waits are in `wait_methods`."""
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
@@ -8,18 +9,14 @@ from typing import Any, Final
 import attrs
 
 from fireworks_batch.connection.api import (
-    JobNames,
+    Api,
     Listing,
-    WaitDefaults,
     check_policy,
     check_timeout,
-    delete_once,
     if_there,
     list_query,
 )
 from fireworks_batch.connection.configuration import check_several
-from fireworks_batch.connection.credentials import Account
-from fireworks_batch.connection.transport import Transport
 from fireworks_batch.jobs.fleet import JobFleet, JobOutcomes
 from fireworks_batch.jobs.member import FleetTerms
 from fireworks_batch.jobs.tracker import WaitEffects, WaitTerms
@@ -33,8 +30,8 @@ from fireworks_batch.models.states import JobState, Precision
 from fireworks_batch.polling.access import Looks
 from fireworks_batch.polling.observation import refuse_another
 from fireworks_batch.polling.settle import Settling, Sighting, looks
-from fireworks_batch.wire.codec import Codec, mask_paths
-from fireworks_batch.wire.requests import Request, delete_job, get_job, list_jobs
+from fireworks_batch.wire.codec import mask_paths
+from fireworks_batch.wire.requests import delete_job, get_job, list_jobs
 
 __all__ = ["Jobs", "WaitMethods", "wait_until_gone"]
 
@@ -42,14 +39,10 @@ __all__ = ["Jobs", "WaitMethods", "wait_until_gone"]
 class WaitMethods:
     """What a client's jobs are waited for with: a part of `Jobs`."""
 
-    def __init__(
-        self, transport: Transport, names: JobNames, looks: Looks, waits: WaitDefaults
-    ) -> None:
+    def __init__(self, api: Api, looks: Looks) -> None:
         """Take what a client shares between its waits."""
-        self._transport = transport
-        self._names = names
+        self._api = api
         self._looks = looks
-        self._waits = waits
 
     def wait_until_terminal(
         self,
@@ -104,12 +97,12 @@ class WaitMethods:
         on_loss: Callable[[int], object] | None = None,
     ) -> JobWait:
         """Return a wait; a run is told of lost looks, too."""
-        name = self._names.read(job)
+        name = self._api.job_name(job)
         terms = self._wait_terms(timeout, poll, changes_only=changes_only)(name)
         return JobWait(
             attrs.evolve(terms, on_loss=on_loss),
             self._wait_effects(name),
-            ref=self._names.ref(name),
+            ref=self._api.job_ref(name),
         )
 
     def watch(
@@ -149,10 +142,10 @@ class WaitMethods:
         """
         first = check_several("jobs", jobs)
         wanted = self._wait_terms(timeout, poll, changes_only=changes_only)
-        name = self._names.read(first[0]) if first else JobName(None, "none")
+        name = self._api.job_name(first[0]) if first else JobName(None, "none")
         terms = FleetTerms(
-            name=self._names.read,
-            ref=self._names.ref,
+            name=self._api.job_name,
+            ref=self._api.job_ref,
             wait=wanted,
             effects=self._wait_effects(name),
             looks=self._looks,
@@ -194,12 +187,12 @@ class WaitMethods:
     ) -> Callable[[JobName], WaitTerms]:
         terms = WaitTerms(
             job="",
-            policy=check_policy(poll) or self._waits.poll,
-            timeout=self._waits.longest_window
+            policy=check_policy(poll) or self._api.poll,
+            timeout=self._api.longest_window
             if isinstance(timeout, JobTimeLimit)
             else check_timeout(timeout),
             follows_window=isinstance(timeout, JobTimeLimit),
-            time_scale=self._waits.time_scale,
+            time_scale=self._api.time_scale,
             changes_only=changes_only,
         )
         return lambda name: attrs.evolve(terms, job=name.job_id)
@@ -208,9 +201,9 @@ class WaitMethods:
         return WaitEffects(
             follow=self._looks.follow,
             locate=partial(self._looks.locate, name.job_id),
-            clock=self._transport.now,
-            wall=self._waits.wall,
-            draw=self._waits.draw,
+            clock=self._api.clock,
+            wall=self._api.wall,
+            draw=self._api.draw,
         )
 
 
@@ -219,20 +212,6 @@ _log = logging.getLogger("fireworks_batch")
 
 class Jobs(WaitMethods):
     """The account's batch inference jobs: ``client.jobs``."""
-
-    def __init__(
-        self,
-        transport: Transport,
-        codec: Codec,
-        account: Account,
-        looks: Looks,
-        *,
-        waits: WaitDefaults,
-    ) -> None:
-        """Take what a client shares between its resources; made by `BatchClient`."""
-        super().__init__(transport, JobNames(account, transport.base_url), looks, waits)
-        self._codec = codec
-        self._account = account
 
     def ref(self, job: JobLike) -> JobRef:
         """Return a reference to a job, without asking the server.
@@ -244,8 +223,8 @@ class Jobs(WaitMethods):
             ConfigurationError: It is none of these, belongs to another account or host, or the
                 account is not known yet.
         """
-        name = self._names.read(job)
-        ref = self._names.ref(name)
+        name = self._api.job_name(job)
+        ref = self._api.job_ref(name)
         if ref is None:
             raise ConfigurationError(
                 f"the account of job {name.job_id!r} is not known yet: pass account_id= to the "
@@ -273,10 +252,10 @@ class Jobs(WaitMethods):
             ClientStateError: The client is closed, or belongs to another loop.
         """
         # https://docs.fireworks.ai/api-reference/get-batch-inference-job
-        name, mask = self._names.read(job), mask_paths(read_mask)
-        account_id = name.account_id or await self._account.resolve(self._transport.send)
-        answer = await self._transport.send(get_job(account_id, name.job_id, mask))
-        job = self._codec.decode(answer.body, BatchInferenceJob, required=_required(mask))
+        name, mask = self._api.job_name(job), mask_paths(read_mask)
+        account_id = name.account_id or await self._api.account_id()
+        answer = await self._api.transport.send(get_job(account_id, name.job_id, mask))
+        job = self._api.codec.decode(answer.body, BatchInferenceJob, required=_required(mask))
         refuse_another(job, name.job_id)
         return job
 
@@ -317,13 +296,15 @@ class Jobs(WaitMethods):
         mask = mask_paths(read_mask)
         query = list_query(filter, order_by, page_size, mask)
 
-        async def ask(token: str) -> Request:
-            return list_jobs(await self._account.resolve(self._transport.send), query, token)
-
         def read(item: Any) -> BatchInferenceJob:
-            return self._codec.structure(item, BatchInferenceJob, required=_required(mask))
+            return self._api.codec.structure(item, BatchInferenceJob, required=_required(mask))
 
-        return Listing("batchInferenceJobs", ask=ask, send=self._transport.send, read=read)
+        return Listing(
+            self._api,
+            "batchInferenceJobs",
+            lambda account_id, token: list_jobs(account_id, query, token),
+            read,
+        )
 
     async def create(
         self,
@@ -393,28 +374,30 @@ class Jobs(WaitMethods):
 
         drafted = partial(
             draft_job,
-            job_id=self._waits.new_id() if job_id is None else job_id,
+            job_id=_new_id() if job_id is None else job_id,
             model=model,
             input_dataset=input_dataset,
             output_dataset=output_dataset,
             inference_parameters=inference_parameters,
             display_name=display_name,
             precision=precision,
-            continued_from=None if continued_from is None else self._names.read(continued_from),
+            continued_from=None if continued_from is None else self._api.job_name(continued_from),
             max_job_duration=max_job_duration,
             system_prompt=system_prompt,
             placement=placement,
         )
         # What is malformed is told before anybody is asked for the account.
-        body_of(drafted(self._account.id or "account"), self._codec)
-        account_id = await self._account.resolve(self._transport.send)
+        body_of(drafted(self._api.account.id or "account"), self._api.codec)
+        account_id = await self._api.account_id()
         draft = drafted(account_id)
         if model and model != draft.model:
             _log.warning(
                 "model %r is a deployed one; the job is created with %r", model, draft.model
             )
-        ref = JobRef(account_id, draft.id, self._transport.base_url)
-        creation = JobCreation(send=self._transport.send, codec=self._codec, draft=draft, ref=ref)
+        ref = JobRef(account_id, draft.id, self._api.base_url)
+        creation = JobCreation(
+            send=self._api.transport.send, codec=self._api.codec, draft=draft, ref=ref
+        )
         return await creation.run()
 
     async def delete(self, job: JobLike, *, wait: bool = False) -> None:
@@ -439,12 +422,12 @@ class Jobs(WaitMethods):
             PollFailureError: Looks at it failed for longer than the client's ``failure_budget``.
         """
         # https://docs.fireworks.ai/api-reference/delete-batch-inference-job
-        name = self._names.read(job)
-        account_id = name.account_id or await self._account.resolve(self._transport.send)
-        await delete_once(self._transport.send, delete_job(account_id, name.job_id))
+        name = self._api.job_name(job)
+        account_id = name.account_id or await self._api.account_id()
+        await self._api.delete(delete_job(account_id, name.job_id))
         if wait:
-            ref = JobRef(account_id, name.job_id, self._transport.base_url)
-            await wait_until_gone(self._transport, self._codec, self._waits, ref)
+            ref = JobRef(account_id, name.job_id, self._api.base_url)
+            await wait_until_gone(self._api, ref)
 
 
 def _required(mask: str) -> tuple[str, ...]:
@@ -456,9 +439,7 @@ def _required(mask: str) -> tuple[str, ...]:
 _TIMEOUT: Final = 1800.0
 
 
-async def wait_until_gone(
-    transport: Transport, codec: Codec, waits: WaitDefaults, ref: JobRef
-) -> None:
+async def wait_until_gone(api: Api, ref: JobRef) -> None:
     """Return when the job is not found any more, or stays visible as DELETED.
 
     Raises:
@@ -470,18 +451,23 @@ async def wait_until_gone(
     request = get_job(ref.account_id, ref.job_id)
 
     async def ask(pause: float) -> Sighting[None]:
-        answer = await if_there(transport.send_once(request, pause=pause))
+        answer = await if_there(api.transport.send_once(request, pause=pause))
         if answer is None:
             return Sighting(None, "gone", is_settled=True)
-        job = codec.decode(answer.body, BatchInferenceJob, required=("name",))
+        job = api.codec.decode(answer.body, BatchInferenceJob, required=("name",))
         refuse_another(job, ref.job_id)
         return Sighting(None, str(job.state), is_settled=job.state == JobState.DELETED)
 
     await Settling(
         subject=f"job {ref.job_id!r} to be gone",
-        look=looks(transport, ask),
-        policy=waits.poll,
-        timeout=_TIMEOUT * waits.time_scale,
-        clock=transport.now,
-        draw=waits.draw,
+        look=looks(api, ask),
+        policy=api.poll,
+        timeout=_TIMEOUT * api.time_scale,
+        clock=api.clock,
+        draw=api.draw,
     ).run()
+
+
+def _new_id() -> str:
+    """Return an id that no other job has."""
+    return f"job-{os.urandom(8).hex()}"

@@ -9,8 +9,8 @@ from typing import Any
 
 import attrs
 
-from fireworks_batch.connection.credentials import Account, own
-from fireworks_batch.connection.transport import Transport
+from fireworks_batch.connection.api import Api
+from fireworks_batch.connection.credentials import own
 from fireworks_batch.models.errors import ClientStateError, ConfigurationError, FireworksBatchError
 from fireworks_batch.models.names import JobRef
 from fireworks_batch.polling.followers import Interest
@@ -41,15 +41,14 @@ class Locator:
     the last one who asks has left.
     """
 
-    def __init__(self, transport: Transport, account: Account) -> None:
+    def __init__(self, api: Api) -> None:
         """Take what it asks with.
 
         Args:
-            transport: Sends.
-            account: Remembers.
+            api: Sends.
         """
-        self._transport = transport
-        self._account = account
+        self._api = api
+        self._account = api.account
         self._askers: set[_Asker] = set()
         self._task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -61,7 +60,7 @@ class Locator:
             ClientStateError: The client is closed, or belongs to another loop.
             ConfigurationError: The key sees no account, or several.
         """
-        self._transport.check()
+        self._api.session.ready()
         if self._account.id is not None:
             return self._account.id
         loop = asyncio.get_running_loop()
@@ -108,8 +107,10 @@ class Locator:
     async def _look_up(self) -> None:
         pause = min(one.pause for one in self._askers)
         try:
-            await self._transport.sleep_until(self._transport.gate_opens_at())
-            news: Any = await self._account.look_up(partial(self._transport.send_once, pause=pause))
+            await self._api.session.sleep_until(self._api.session.gate.opens_at)
+            news: Any = await self._account.look_up(
+                partial(self._api.transport.send_once, pause=pause)
+            )
         except (ClientStateError, ConfigurationError) as error:
             self._end(error)
         except FireworksBatchError as error:
@@ -121,7 +122,7 @@ class Locator:
 
     def _tell(self, news: str | Failure) -> None:
         """Tell all who are due, each of an error of their own; an id is for everybody."""
-        now = self._transport.now()
+        now = self._api.clock()
         for asker in self._askers:
             if isinstance(news, str):
                 _answer(asker, news)
@@ -142,16 +143,15 @@ def _answer(asker: _Asker, news: str | Failure) -> None:
 class Looks:
     """All looks of a client. Ends with `close`."""
 
-    def __init__(self, transport: Transport, account: Account, reader: JobReader) -> None:
+    def __init__(self, api: Api, reader: JobReader) -> None:
         """Take what looks are made with.
 
         Args:
-            transport: Sends.
-            account: Knows whose jobs they are.
+            api: Sends.
             reader: Reads what comes back.
         """
-        self._transport = transport
-        self._locator = Locator(transport, account)
+        self._api = api
+        self._locator = Locator(api)
         self._reader = reader
         self._pollers: dict[str, Poller] = {}
 
@@ -169,12 +169,12 @@ class Looks:
 
     def check(self) -> None:
         """Raise `ClientStateError` unless looks could be made now, on this loop."""
-        self._transport.check()
+        self._api.session.ready()
 
     def poller(self, account_id: str) -> Poller:
         """Return who looks at the jobs of an account."""
         if account_id not in self._pollers:
-            self._pollers[account_id] = Poller(account_id, self._transport, self._reader)
+            self._pollers[account_id] = Poller(account_id, self._api, self._reader)
         return self._pollers[account_id]
 
     async def locate(
@@ -184,7 +184,7 @@ class Looks:
         found = await self._locator.locate(due=due, deadline=deadline, pause=pause)
         if isinstance(found, Failure):
             return found
-        return JobRef(found, job_id, self._transport.base_url)
+        return JobRef(found, job_id, self._api.base_url)
 
     def close(self) -> None:
         """End all looks with `ClientStateError`."""

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import attrs
 
+from fireworks_batch.connection.api import Api
 from fireworks_batch.connection.repeats import is_429
-from fireworks_batch.connection.transport import Transport
 from fireworks_batch.models.errors import (
     AccountSuspendedError,
     APIStatusError,
@@ -141,7 +141,7 @@ class PageRound:
         subjects: Mapping[str, Subject],
         approach: Approach,
         teller: Teller,
-        transport: Transport,
+        api: Api,
         reader: JobReader,
         account_id: str,
     ) -> None:
@@ -155,7 +155,7 @@ class PageRound:
             subjects: All jobs that somebody looks at, by resource name: a page shows others too.
             approach: How to ask, and what is learned about that.
             teller: Tells those who wait for a job.
-            transport: Sends.
+            api: Sends.
             reader: Reads what comes back.
             account_id: Whose listing it is.
         """
@@ -163,7 +163,7 @@ class PageRound:
         self._subjects = subjects
         self._approach = approach
         self._teller = teller
-        self._transport = transport
+        self._api = api
         self._reader = reader
         self._account_id = account_id
         self._wanted = {subject.name: subject for subject in wanted}
@@ -254,13 +254,13 @@ class PageRound:
         wait, pause = _WAIT * self._least_pause, self._pause
         for attempt in range(1 if self._approach.is_doubted else _ATTEMPTS):
             if attempt:
-                await self._transport.sleep_until(self._transport.now() + wait)
+                await self._api.session.sleep_until(self._api.clock() + wait)
                 wait *= 2
                 if self.failure is not None and is_429(self.failure):
                     pause = min(2 * pause, self._longest)
-            asked_at = max(self._asked_at, self._transport.now())
+            asked_at = max(self._asked_at, self._api.clock())
             try:
-                answer = await self._transport.send_once(request, pause=pause)
+                answer = await self._api.transport.send_once(request, pause=pause)
                 sheet = self._compared(answer.body)
             except (ClientStateError, ConfigurationError):
                 raise
@@ -268,7 +268,7 @@ class PageRound:
                 self.failure = error
             else:
                 self.failure, self._approach.is_doubted = None, False
-                moment = self._reader.moment(answer, self._transport.now())
+                moment = self._reader.moment(answer, self._api.clock())
                 return _Read(sheet, asked_at, moment)
             verdict = self._verdict(self.failure, query, token)
             has_hung = isinstance(self.failure, RequestTimeoutError)  # others wait all the while

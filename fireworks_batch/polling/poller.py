@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from fireworks_batch.connection.transport import Transport
+from fireworks_batch.connection.api import Api
 from fireworks_batch.models.errors import ClientStateError, ConfigurationError, FireworksBatchError
 from fireworks_batch.models.names import JobRef
 from fireworks_batch.polling.approach import Approach, print_of
@@ -60,18 +60,18 @@ class Poller:
     turn of the loop when the last one who looks has left.
     """
 
-    def __init__(self, account_id: str, transport: Transport, reader: JobReader) -> None:
+    def __init__(self, account_id: str, api: Api, reader: JobReader) -> None:
         """Take what looks are made with.
 
         Args:
             account_id: Whose jobs they are.
-            transport: Sends.
+            api: Sends.
             reader: Reads what comes back.
         """
         self._account_id = account_id
-        self._transport = transport
+        self._api = api
         self._reader = reader
-        self._teller = Teller(self._end, transport.now)
+        self._teller = Teller(self._end, api.clock)
         self._agenda: Agenda[Interest] = Agenda()
         self._subjects: dict[str, Subject] = {}
         self._wakening: asyncio.Handle | None = None
@@ -101,7 +101,7 @@ class Poller:
         Raises:
             ClientStateError: The client is closed, or belongs to another loop.
         """
-        self._transport.check()
+        self._api.session.ready()
         memo = follower.memo
         subject = self._subjects.get(str(ref))
         if subject is None:
@@ -109,7 +109,7 @@ class Poller:
             self._subjects[subject.name] = subject
         follower.memo = subject
         future = asyncio.get_running_loop().create_future()
-        interest = Interest(subject, follower, future, self._transport.now())
+        interest = Interest(subject, follower, future, self._api.clock())
         subject.interests.append(interest)
         self._agenda.add(interest)
         self._waken()
@@ -189,7 +189,7 @@ class Poller:
             self._timer.cancel()
             self._timer = None
         try:
-            self._reached = max(self._reached, moment, self._transport.now())
+            self._reached = max(self._reached, moment, self._api.clock())
             again_at = self._begin(self._reached)
         except Exception as bug:  # noqa: BLE001 - handed on to everybody
             self._break(bug)
@@ -207,7 +207,7 @@ class Poller:
             for interest in self._agenda.expired(now):
                 self._teller.tell(interest, cut, now)
             deadline = self._agenda.first_deadline()
-        opens_at = self._transport.gate_opens_at()
+        opens_at = self._api.session.gate.opens_at
         again_at = opens_at if opens_at > now else self._begin_looks(now)
         return min(again_at, deadline)
 
@@ -299,7 +299,7 @@ class Poller:
             subjects=self._subjects,
             approach=self._approach,
             teller=self._teller,
-            transport=self._transport,
+            api=self._api,
             reader=self._reader,
             account_id=self._account_id,
         )
@@ -339,7 +339,7 @@ class Poller:
         """
         subjects = [one for one in left if one.interests and not one.is_for_get]
         pause = min((one.follower.pause for job in subjects for one in job.interests), default=0.0)
-        for subject in subjects[: turn(self._transport.spacing(), pause)]:
+        for subject in subjects[: turn(self._api.session.gate.spacing, pause)]:
             subject.is_for_get = True
             self._for_get.append(subject)
 
@@ -367,7 +367,7 @@ class Poller:
         """Ask for a job, unless it is, or enough are."""
         if subject.asked_at is not None:
             return True
-        if self._gets >= lanes(self._transport.spacing()):
+        if self._gets >= lanes(self._api.session.gate.spacing):
             return False
         subject.asked_at = now
         self._gets += 1
@@ -396,7 +396,7 @@ class Poller:
         """Ask for a whole job; an error returned is not about the job and ends the looks."""
         request = get_job(self._account_id, subject.ref.job_id)
         try:
-            answer = await self._transport.send_once(request, pause=self._pause())
+            answer = await self._api.transport.send_once(request, pause=self._pause())
             value = parse_json(answer.body)
             job, problems = self._reader.read(value)
             refuse_another(job, subject.ref.job_id)
@@ -406,4 +406,4 @@ class Poller:
             return failure_of(error)
         subject.take(job, problems, print_of(value))
         subject.fetched()
-        return self._reader.moment(answer, self._transport.now())
+        return self._reader.moment(answer, self._api.clock())

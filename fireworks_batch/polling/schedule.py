@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Final, Generic, Protocol, TypeVar
 
-from fireworks_batch.connection.pace import LANES, TURN
-
 __all__ = [
     "PAGE_SIZE",
     "PAGE_WORTH",
@@ -54,6 +52,12 @@ def turn(spacing: float, seconds: float) -> int:
     """
     return max(lanes(spacing), int(min(TURN, seconds / 2 / spacing if spacing else TURN)))
 
+
+# GETs under way at once, where no rate says otherwise.
+LANES: Final = 10
+
+# GETs made one by one before a page gets its turn, where no rate says otherwise.
+TURN: Final = 100
 
 PAGE_SIZE: Final = 200
 """Jobs on a page: the server's most."""

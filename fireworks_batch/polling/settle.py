@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 
 import attrs
 
-from fireworks_batch.connection.transport import Transport
+from fireworks_batch.connection.api import Api
 from fireworks_batch.models.errors import (
     ClientStateError,
     ConfigurationError,
@@ -46,12 +46,12 @@ _T = TypeVar("_T")
 
 
 async def attempt(
-    transport: Transport, ask: Callable[[], Awaitable[_T]], *, due: float, deadline: float
+    api: Api, ask: Callable[[], Awaitable[_T]], *, due: float, deadline: float
 ) -> _T | Failure:
     """Ask once, when it is due and the gate is open; the deadline cuts whatever goes on.
 
     Args:
-        transport: Knows the gate, and sleeps.
+        api: Knows the gate, and sleeps.
         ask: Sends one request.
         due: It is asked no earlier than at this moment of the loop's clock.
         deadline: At this moment the attempt ends, with a `Failure` of kind CUT.
@@ -62,7 +62,7 @@ async def attempt(
     """
     try:
         async with asyncio.timeout_at(None if deadline == math.inf else deadline):
-            await transport.sleep_until(max(due, transport.gate_opens_at()))
+            await api.session.sleep_until(max(due, api.session.gate.opens_at))
             return await ask()
     except (ClientStateError, ConfigurationError):
         raise
@@ -104,18 +104,16 @@ class SettlingLook(Protocol[_T]):
         ...
 
 
-def looks(
-    transport: Transport, ask: Callable[[float], Awaitable[Sighting[_T]]]
-) -> SettlingLook[_T]:
+def looks(api: Api, ask: Callable[[float], Awaitable[Sighting[_T]]]) -> SettlingLook[_T]:
     """Return the look that asks once, when it is due.
 
     Args:
-        transport: Sleeps, and knows when the gate opens.
+        api: Sleeps, and knows when the gate opens.
         ask: Sends one request; its argument is the pause of `effects.Look`.
     """
 
     async def look(*, due: float, deadline: float, pause: float) -> Sighting[_T] | Failure:
-        return await attempt(transport, partial(ask, pause), due=due, deadline=deadline)
+        return await attempt(api, partial(ask, pause), due=due, deadline=deadline)
 
     return look
 

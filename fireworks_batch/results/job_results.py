@@ -1,17 +1,14 @@
 """The results of a job: its files downloaded, its rows streamed from disk, and a report."""
 
-from __future__ import annotations
-
 import enum
 import os
 import tempfile
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import (
-    TYPE_CHECKING,
     Any,
     Final,
     Generic,
@@ -22,20 +19,24 @@ from typing import (
     get_origin,
 )
 
-import attrs
-
 from fireworks_batch.connection.api import if_there
+from fireworks_batch.datasets.endpoints import Datasets
 from fireworks_batch.files.threads import off_loop
+from fireworks_batch.jobs.endpoints import Jobs
 from fireworks_batch.models.errors import ClientStateError, ConfigurationError, JobNotFinishedError
 from fireworks_batch.models.job import BatchInferenceJob, JobLike
+from fireworks_batch.results.reading import (
+    ExpectedIds,
+    InputIds,
+    Reading,
+    SpooledIds,
+    order_files,
+)
 from fireworks_batch.results.report import ResultRowsError, ResultsReport, make_report
 from fireworks_batch.results.rows import ResultRow
 from fireworks_batch.wire.codec import response_reader
 
-if TYPE_CHECKING:
-    from fireworks_batch.results.reading import ExpectedIds, Reading
-
-__all__ = ["Expected", "JobResults", "ResultsEffects", "check_expected", "read_decode"]
+__all__ = ["Expected", "JobResults", "check_expected", "read_decode"]
 
 
 _T = TypeVar("_T")
@@ -46,17 +47,6 @@ Expected: TypeAlias = Iterable[str] | os.PathLike[str]
 
 
 _SLICE: Final = 4096
-
-
-@attrs.frozen(kw_only=True)
-class ResultsEffects:
-    """What reading results needs of the world."""
-
-    get_job: Callable[[JobLike], Awaitable[BatchInferenceJob]]
-    """Fetches a job."""
-
-    download: Callable[[str, Path, bool], Awaitable[tuple[Path, ...]]]
-    """Downloads a dataset into a directory, with its lineage or alone; returns the files."""
 
 
 class _Phase(enum.Enum):
@@ -86,7 +76,8 @@ class JobResults(Generic[_T]):
     def __init__(
         self,
         job: JobLike,
-        effects: ResultsEffects,
+        jobs: Jobs,
+        datasets: Datasets,
         *,
         expected: Expected | None,
         decode: Callable[[Any], _T] | None,
@@ -94,7 +85,8 @@ class JobResults(Generic[_T]):
     ) -> None:
         """Take what to read; nothing happens before it is entered."""
         self._asked = job
-        self._effects = effects
+        self._jobs = jobs
+        self._datasets = datasets
         self._expecting = expected
         self._decode = decode
         self._lineage = lineage
@@ -165,7 +157,7 @@ class JobResults(Generic[_T]):
         job = self._asked
         # One without an output dataset may just have been fetched without it, by a read mask.
         if not (isinstance(job, BatchInferenceJob) and job.is_terminal and job.output_dataset_id):
-            job = await self._effects.get_job(job)
+            job = await self._jobs.get(job)
         has_ended = job.lifecycle is not None and job.lifecycle.end_time is not None
         if not job.is_terminal and (job.state.is_known or not has_ended):
             raise JobNotFinishedError(
@@ -187,19 +179,15 @@ class JobResults(Generic[_T]):
             return ()
         directory = Path(self._directory.name, "files")
         paths = await if_there(
-            self._effects.download(job.output_dataset_id, directory, self._lineage)
+            self._datasets.download(job.output_dataset_id, directory, lineage=self._lineage)
         )
         if paths is None:
             return ()  # a job that failed validation names a dataset that is never made (seen live)
-        from fireworks_batch.results.reading import order_files
-
         return order_files(paths, job.output_dataset_id.rpartition("/")[2])
 
     async def _expect(self, expected: Expected | None) -> ExpectedIds | None:
         if expected is None or self._directory is None:
             return None
-        from fireworks_batch.results.reading import InputIds, SpooledIds
-
         if isinstance(expected, str | os.PathLike):
             return await off_loop(InputIds, Path(expected))
         spooled = SpooledIds(Path(self._directory.name, "expected"))
@@ -226,8 +214,6 @@ class JobResults(Generic[_T]):
         A generator, as a coroutine for each row would cost a tenth of the time. Nothing is open
         at its yields, and leaving the results closes it.
         """
-        from fireworks_batch.results.reading import Reading
-
         self._phase = _Phase.READING
         reading = Reading(paths, self._decode, lineage=self._lineage)
         add_id = reading.ids.append

@@ -14,10 +14,12 @@ from typing import Final, TypeVar
 
 import attrs
 
-from fireworks_batch.connection.api import if_there
-from fireworks_batch.connection.repeats import Persistence
+from fireworks_batch.connection.api import Api, if_there
+from fireworks_batch.connection.repeats import StepRepeats, repeat
+from fireworks_batch.datasets.endpoints import Datasets
 from fireworks_batch.files.part_file import check_targets
 from fireworks_batch.files.threads import all_of, off_loop
+from fireworks_batch.jobs.endpoints import Jobs
 from fireworks_batch.models.errors import (
     APIStatusError,
     ClientStateError,
@@ -41,7 +43,6 @@ from fireworks_batch.runs.request_rows import RowRules
 from fireworks_batch.runs.requests import Prepared, Requests, look_at, workspace
 from fireworks_batch.runs.rest import Resending, Work, open_rest
 from fireworks_batch.runs.result import BatchResult, write_lines
-from fireworks_batch.runs.services import Services
 from fireworks_batch.runs.shards import (
     Ended,
     Shard,
@@ -70,26 +71,24 @@ _ANY_NUMBER: Final = 1_000_000
 class Run:
     """A run, or one of its halves; for one use."""
 
-    def __init__(self, services: Services, options: RunOptions) -> None:
-        """Take what it needs, and what was asked for."""
-        self._services = services
+    def __init__(self, api: Api, jobs: Jobs, datasets: Datasets, options: RunOptions) -> None:
+        """Take what it works with, and what was asked for."""
+        self._api = api
+        self._jobs = jobs
+        self._datasets = datasets
         self._options = options
         self._board = ProgressBoard(options.on_progress)
-        self._abort = Abort(services.jobs.delete if options.on_abort == "delete" else None)
+        self._abort = Abort(jobs.delete if options.on_abort == "delete" else None)
         self._submitter = Submitter(
-            services.jobs,
-            services.datasets,
-            services.upload,
+            api,
+            jobs,
+            datasets,
             partial(open_rest, self._collector),
-            wall=services.wall,
             pause=self._grace,
             on_job=self._begin,
             on_refusal=self._forget,
         )
-        self._policy = options.poll or services.poll
-        self._persistence = Persistence(
-            policy=self._policy, clock=services.clock, sleep_until=services.sleep_until
-        )
+        self._policy = options.poll or api.poll
         self._in_flight = asyncio.Semaphore(options.max_in_flight or _ANY_NUMBER)
         self._sent: list[ShardSubmission] = []
         self._gone: list[FireworksBatchError] = []
@@ -100,7 +99,7 @@ class Run:
         """Make sure that the server has all jobs: see `BatchClient.submit`."""
         async with self._abort.guard(), workspace() as directory:
             prepared = await self._prepare(requests, template.rules, directory)
-            terms = self._terms(template, await self._services.resolve())
+            terms = self._terms(template, await self._api.account_id())
             sent = await all_of(
                 partial(self._submitter.submit, file, terms) for file in prepared.shards
             )
@@ -153,15 +152,23 @@ class Run:
     def _check_refs(self, submission: Submission) -> None:
         """Refuse jobs of another host, or account; that may not be known yet."""
         for ref in submission.refs:
-            self._services.jobs.ref(ref)
+            self._jobs.ref(ref)
 
     async def _account_id(self) -> str:
-        return await self._persistence.do("looking up the account", self._services.resolve)
+        return await self._persist("looking up the account", self._api.account_id)
+
+    async def _persist(self, what: str, step: Callable[[], Awaitable[_T]]) -> _T:
+        """Do a step until it succeeds, is refused, or has failed for the budget's time."""
+        return await repeat(
+            step,
+            StepRepeats(what, self._policy),
+            clock=self._api.clock,
+            sleep_until=self._api.session.sleep_until,
+        )
 
     async def _grace(self) -> None:
         """Sleep until what is still not found is not there."""
-        services = self._services
-        await services.sleep_until(services.clock() + self._policy.not_found_grace)
+        await self._api.session.sleep_until(self._api.clock() + self._policy.not_found_grace)
 
     async def _check_targets(self, requests: Requests | None) -> None:
         targets = [self._options.output, self._options.errors]
@@ -174,8 +181,8 @@ class Run:
         index = await off_loop(ResultIndex, path, undo=ResultIndex.close)
         try:
             yield Collector(
-                self._services.jobs,
-                self._services.datasets,
+                self._jobs,
+                self._datasets,
                 index,
                 directory,
                 pause=self._grace,
@@ -226,7 +233,7 @@ class Run:
     ) -> Submission:
         return Submission(
             account_id=terms.key.account_id,
-            base_url=self._services.base_url,
+            base_url=self._api.base_url,
             name=template.name,
             model=template.model,
             has_system_prompt=template.rules.has_system_prompt,
@@ -261,7 +268,7 @@ class Run:
     async def _run_shard(self, collector: Collector, shard: Shard, terms: JobTerms) -> None:
         async with self._in_flight:
             shard.is_under_way = False
-            sent = shard.sent = await self._persistence.do(
+            sent = shard.sent = await self._persist(
                 "submitting a job", partial(self._submitter.submit, shard.file, terms)
             )
             shard.is_under_way = True
@@ -280,18 +287,18 @@ class Run:
         attempt: int = 0,
     ) -> list[Ended]:
         """Wait for a job's end, and fetch what it has done."""
-        ref = JobRef(await self._account_id(), submitted.job_id, self._services.base_url)
+        ref = JobRef(await self._account_id(), submitted.job_id, self._api.base_url)
         if job is None or not job.is_terminal:
             self._board.begin(ref.job_id)
             job = await self._wait(ref)
         self._abort.end(job.id)
         self._board.see(job)
         fetch = partial(collector.fetch, submitted, job, shard=shard, attempt=attempt)
-        return await self._persistence.do(f"fetching the results of job {job.id!r}", fetch)
+        return await self._persist(f"fetching the results of job {job.id!r}", fetch)
 
     async def _wait(self, ref: JobRef) -> BatchInferenceJob:
         options, on_loss = self._options, partial(self._board.lose, ref.job_id)
-        wait = self._services.jobs._wait(  # noqa: SLF001 - our own
+        wait = self._jobs._wait(  # noqa: SLF001 - our own
             ref, options.timeout, options.poll, on_loss=on_loss
         )
         try:
@@ -372,7 +379,7 @@ class Run:
 
         async def delete(dataset_id: str) -> None:
             try:
-                await if_there(self._services.datasets.delete(dataset_id))
+                await if_there(self._datasets.delete(dataset_id))
             except FireworksBatchError as error:
                 _log.warning("dataset %r could not be deleted: %s", dataset_id, error)
                 left.append(dataset_id)

@@ -13,13 +13,12 @@ from typing import Any, Protocol
 
 import attrs
 
-from fireworks_batch.connection.api import if_there
+from fireworks_batch.connection.api import Api, if_there
 from fireworks_batch.datasets.endpoints import Datasets
-from fireworks_batch.datasets.source import Source
-from fireworks_batch.datasets.upload import UploadTerms
+from fireworks_batch.datasets.upload import Upload, UploadTerms
 from fireworks_batch.files.threads import off_loop
 from fireworks_batch.jobs.endpoints import Jobs
-from fireworks_batch.models.dataset import Dataset, Limits
+from fireworks_batch.models.dataset import Limits
 from fireworks_batch.models.errors import (
     APIStatusError,
     BadRequestError,
@@ -105,12 +104,11 @@ class Submitter:
 
     def __init__(
         self,
+        api: Api,
         jobs: Jobs,
         datasets: Datasets,
-        upload: Callable[[Source, UploadTerms], Awaitable[Dataset]],
         rest: OpenRest,
         *,
-        wall: Callable[[], datetime],
         pause: Callable[[], Awaitable[object]],
         on_job: OnJob,
         on_refusal: Callable[[str], None],
@@ -118,20 +116,18 @@ class Submitter:
         """Take what it needs.
 
         Args:
+            api: Where uploads go.
             jobs: The account's jobs.
             datasets: The account's datasets.
-            upload: Uploads a dataset on terms, and waits until it is READY.
             rest: Opens the rows that jobs before have not answered.
-            wall: Returns the time of day, aware, in UTC.
             pause: Sleeps for the time after which what is still not found is not there.
             on_job: Told of each job that is about to be created, or is there.
             on_refusal: Called with the id of one that was not created after all.
         """
+        self._api = api
         self._jobs = jobs
         self._datasets = datasets
-        self._upload_on_terms = upload
         self._rest = rest
-        self._wall = wall
         self._pause = pause
         self._on_job = on_job
         self._on_refusal = on_refusal
@@ -228,7 +224,7 @@ class Submitter:
             self._on_job(job.id, is_there=True)
             _log.info("job %r is there and %s: adopted", job.id, job.state)
             return ShardSubmission(submitted=submitted, job=job)
-        adopted = AdoptedJob(job_id=job.id, state=job.state, age=_age(job, self._wall()))
+        adopted = AdoptedJob(job_id=job.id, state=job.state, age=_age(job, self._api.wall()))
         _log.warning(
             "job %r had ended before this call (%s, %s): adopted, not run again; for another run "
             "of the same rows use another name=%s",
@@ -303,7 +299,7 @@ class Submitter:
                 on_progress=None,
                 sha256=shard.sha256,
             )
-            await self._upload_on_terms(shard.path, terms)
+            await Upload(self._api, terms).run(shard.path)
         return dataset_id
 
 

@@ -37,6 +37,7 @@ __all__ = [
     "is_rate_limit",
     "is_refusal",
     "is_transient",
+    "is_transient_at_storage",
     "read_accounts",
     "read_page",
     "read_refusal",
@@ -247,6 +248,14 @@ def is_transient(error: FireworksBatchError) -> bool:
     if isinstance(error, APIStatusError):
         return error.status in TRANSIENT or not error.from_api
     return isinstance(error, TransportError | ResponseDecodeError)
+
+
+def is_transient_at_storage(error: FireworksBatchError) -> bool:
+    """Whether another attempt, by a fresh signed URL, may do better."""
+    if not isinstance(error, APIStatusError):
+        return isinstance(error, TransportError)
+    says_expired = "expired" in f"{error.code} {error.message}".lower()
+    return error.status in TRANSIENT or (error.status in {400, 401, 403} and says_expired)
 
 
 def is_refusal(error: FireworksBatchError) -> bool:

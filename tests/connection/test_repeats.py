@@ -3,7 +3,7 @@
 import pytest
 
 from fireworks_batch import BadRequestError, PollPolicy, ServerError, TransportError
-from fireworks_batch.connection.repeats import Persistence
+from fireworks_batch.connection.repeats import StepRepeats, repeat
 
 POLICY = PollPolicy(initial_interval=10, growth=2, max_interval=30, failure_budget=100)
 
@@ -25,9 +25,14 @@ def clock():
 
 
 @pytest.fixture
-def persistence(clock):
-    """Persistence by that clock."""
-    return Persistence(policy=POLICY, clock=clock, sleep_until=clock.sleep_until)
+def persist(clock):
+    """Does a step by that clock, as a run does."""
+
+    async def persisted(what, step):
+        repeats = StepRepeats(what, POLICY)
+        return await repeat(step, repeats, clock=clock, sleep_until=clock.sleep_until)
+
+    return persisted
 
 
 def failing(clock, times, error):
@@ -43,29 +48,29 @@ def failing(clock, times, error):
     return step, moments
 
 
-async def test_outage_is_outlasted(persistence, clock, caplog):
+async def test_outage_is_outlasted(persist, clock, caplog):
     """The interval grows as that of looks does, each failure is logged, and the result returned."""
     step, moments = failing(clock, 4, TransportError("reset"))
 
-    assert "done" == await persistence.do("uploading", step)
+    assert "done" == await persist("uploading", step)
     assert [0, 10, 30, 60, 90] == moments
     assert "uploading failed, and is tried again in 10.0 s: reset" in caplog.messages
 
 
-async def test_outage_beyond_the_budget_is_raised(persistence, clock):
+async def test_outage_beyond_the_budget_is_raised(persist, clock):
     """The last error comes through as it is, when the budget is spent."""
     step, moments = failing(clock, 100, ServerError("down", status=503))
 
     with pytest.raises(ServerError):
-        await persistence.do("uploading", step)
+        await persist("uploading", step)
     assert [0, 10, 30, 60, 90, 120] == moments
 
 
 @pytest.mark.parametrize("error", [BadRequestError("no", status=400), ZeroDivisionError()])
-async def test_refusal_is_final(persistence, clock, error):
+async def test_refusal_is_final(persist, clock, error):
     """What the API itself refuses, and what is no error of ours, is not tried again."""
     step, moments = failing(clock, 100, error)
 
     with pytest.raises(type(error)):
-        await persistence.do("uploading", step)
+        await persist("uploading", step)
     assert [0] == moments

@@ -168,7 +168,7 @@ async def whole(stream) -> bytes:
 
 async def ask(client, method, url, **options):
     """The JSON that a transfer is answered with."""
-    async with client._transport.stream(method, url, **options) as stream:
+    async with client._api.transport.stream(method, url, **options) as stream:
         assert stream.status == 200
         return json.loads(await whole(stream))
 
@@ -272,7 +272,7 @@ async def test_a_url_that_cannot_be_used_is_an_error(server, url):
 async def test_an_answer_may_come_before_the_body_is_out(server):
     """A refusal is read, and the rest of the body is not sent; nobody goes on sending."""
     async with make(server, max_connections=1) as client:
-        transport = client._transport
+        transport = client._api.transport
         async with transport.stream(
             "PUT", f"{server.storage}/refuse", data=pieces(10_000, 0.001)
         ) as stream:
@@ -321,7 +321,7 @@ async def test_a_transfer_has_no_limit_but_on_standing_still(server):
         seen = await ask(client, "PUT", f"{server.storage}/echo", data=pieces(12, pause=50))
         assert seen["bytes"] == 12_000
         assert now() - began >= 600
-        async with client._transport.stream("GET", f"{server.storage}/trickle") as stream:
+        async with client._api.transport.stream("GET", f"{server.storage}/trickle") as stream:
             assert await whole(stream) == b" " * 5
 
 
@@ -409,7 +409,7 @@ async def test_a_body_is_never_sent_twice():
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as raw:
         url = f"http://127.0.0.1:{raw.sockets[0].getsockname()[1]}"
         async with make(SimpleNamespace(url=url), transfer_timeout=2) as client:
-            async with client._transport.stream("GET", f"{url}/a") as stream:
+            async with client._api.transport.stream("GET", f"{url}/a") as stream:
                 assert stream.status == 200
                 assert await stream.read() == b""
             with pytest.raises(fb.TransportError):
@@ -426,7 +426,7 @@ async def test_a_body_is_never_sent_twice():
 async def test_a_transfer_holds_its_place_to_its_end(server):
     """A call waits for it, and goes on after it."""
     async with make(server, max_connections=1) as client:
-        async with client._transport.stream("GET", f"{server.storage}/echo"):
+        async with client._api.transport.stream("GET", f"{server.storage}/echo"):
             call = asyncio.create_task(ask(client, "GET", f"{server.url}/echo"))
             await asyncio.sleep(0.05)
             assert not call.done()
@@ -453,7 +453,7 @@ async def test_a_429_of_the_api_closes_the_gate_for_all_but_storage(server, path
     """For what the server asks, or else for the retry policy's first delay."""
     async with make(server, retry=RetryPolicy(initial_delay=5)) as client:
         began = now()
-        async with client._transport.stream("GET", f"{server.url}/{path}") as stream:
+        async with client._api.transport.stream("GET", f"{server.url}/{path}") as stream:
             assert stream.status == 429
         await ask(client, "GET", f"{server.storage}/echo")
         assert now() - began < 1
@@ -466,7 +466,7 @@ async def test_a_429_of_the_storage_closes_nothing(server):
     """It says nothing of the account."""
     async with make(server) as client:
         began = now()
-        async with client._transport.stream("GET", f"{server.storage}/busy") as stream:
+        async with client._api.transport.stream("GET", f"{server.storage}/busy") as stream:
             assert stream.status == 429
         await ask(client, "GET", f"{server.url}/echo")
         assert now() - began < 1

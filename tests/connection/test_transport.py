@@ -13,7 +13,8 @@ from yarl import URL
 
 import fireworks_batch as fb
 from fireworks_batch import BatchClient, RetryPolicy
-from fireworks_batch.connection.repeats import Repeats
+from fireworks_batch.connection.pace import Gate
+from fireworks_batch.connection.repeats import CallRepeats
 from fireworks_batch.wire.requests import Request
 
 BASE = "https://api.example"
@@ -148,7 +149,7 @@ async def test_neither_netrc_nor_cookies_are_sent(odd_server, monkeypatch, tmp_p
         assert job.display_name == "Bearer fw_key, no cookie"
         storage = odd_server.url.replace("127.0.0.1", "localhost")
         (tmp_path / "netrc").write_text("machine localhost login me password secret\n")
-        async with client._transport.stream("GET", f"{storage}/auth") as stream:
+        async with client._api.transport.stream("GET", f"{storage}/auth") as stream:
             assert await stream.read() == b"none"
 
 
@@ -179,10 +180,10 @@ def test_attempts_without_delay_are_as_many_as_one_likes():
     """A doubled nothing is nothing."""
     request = Request(method="GET", path="/v1/accounts", repeatable=True)
     eager = RetryPolicy(max_attempts=1100, initial_delay=0)
-    repeats = Repeats(request, eager, lambda: 0.5)
-    assert {0.0} == {repeats.wait_after(fb.TransportError("reset")) for _ in range(1099)}
+    repeats = CallRepeats(request, eager, Gate(), lambda: 0.5)
+    assert {7.0} == {repeats.again_at(fb.TransportError("reset"), now=7.0) for _ in range(1099)}
     with pytest.raises(fb.TransportError):
-        repeats.wait_after(fb.TransportError("reset"))
+        repeats.again_at(fb.TransportError("reset"), now=7.0)
 
 
 async def test_attempts_are_counted(emulator, client):
@@ -387,7 +388,7 @@ async def test_closing_wakes_those_who_wait(odd_server, borrowed):
 async def test_closing_wakes_those_in_line_behind_a_transfer(odd_server):
     """Whose place is not free before its block ends, whenever that is."""
     client = make(base_url=odd_server.url, max_connections=1)
-    async with client._transport.stream("GET", f"{odd_server.url}/trickle"):
+    async with client._api.transport.stream("GET", f"{odd_server.url}/trickle"):
         tasks = [asyncio.create_task(client.jobs.get("slow")) for _ in range(3)]
         await asyncio.sleep(0.01)
         await client.aclose()
@@ -399,7 +400,7 @@ async def test_a_closed_client_reads_no_further(odd_server):
     """A transfer through a borrowed session, which stays open, ends all the same."""
     async with aiohttp.ClientSession() as session:
         client = make(base_url=odd_server.url, session=session)
-        async with client._transport.stream("GET", f"{odd_server.url}/trickle") as stream:
+        async with client._api.transport.stream("GET", f"{odd_server.url}/trickle") as stream:
             assert await stream.read()
             await client.aclose()
             with pytest.raises(fb.ClientStateError, match="the client is closed"):

@@ -12,12 +12,12 @@ from fireworks_batch.datasets.ranges import (
     Held,
     StartOver,
     Take,
-    is_worth_repeating,
     read_answer,
     request_headers,
     size_of,
 )
 from fireworks_batch.models.errors import APIStatusError
+from fireworks_batch.wire.answers import is_transient_at_storage
 
 MD5 = hashlib.md5(b"content", usedforsecurity=False).digest()
 HASH = base64.b64encode(MD5).decode()
@@ -181,4 +181,4 @@ def test_what_a_fresh_url_may_cure_is_repeated(status, code, message, again):
     """An expired one, and what the storage itself fails with."""
     error = APIStatusError("no", status=status, code=code, reason=message)
 
-    assert is_worth_repeating(error) is again
+    assert is_transient_at_storage(error) is again

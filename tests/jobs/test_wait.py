@@ -667,7 +667,9 @@ async def test_cancellation_lands_while_connecting(emulator):
             assert cancelled.cancelled()
         assert now() - moment < 0.05
         assert not leftovers()
-        async with client._transport.stream("GET", f"{emulator.base_url}/v1/accounts") as stream:
+        async with client._api.transport.stream(
+            "GET", f"{emulator.base_url}/v1/accounts"
+        ) as stream:
             assert stream.status
 
 
@@ -767,10 +769,10 @@ async def test_500_waits_share_one_client(emulator):
                 for number in range(500)
             ]
         assert all(task.result().is_success for task in tasks)
-        session = client._transport._session
+        session = client._api.session
         assert not session._sleepers
         assert not session._limits
-        assert session._slots._value == 7
+        assert session._places._value == 7
     assert (7, 7) == (most, made)
     assert not leftovers()
 

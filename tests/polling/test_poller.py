@@ -610,7 +610,7 @@ def test_a_page_that_is_not_utf_8_is_unreadable():
         subjects={},
         approach=Approach(is_settled=True),
         teller=None,
-        transport=None,
+        api=None,
         reader=None,
         account_id="acme",
     )

@@ -188,14 +188,12 @@ async def test_nothing_but_the_time_ends_what_does_not_change():
 
 
 class Gate:
-    """The part of a transport that a look needs: it knows when it opens, and sleeps."""
+    """The part of an API that a look needs: a gate that opens, and a session that sleeps."""
 
     def __init__(self, opens_at: float):
+        self.session = self.gate = self
         self.opens_at = opens_at
         self.slept_until = []
-
-    def gate_opens_at(self):
-        return self.opens_at
 
     async def sleep_until(self, moment):
         self.slept_until.append(moment)

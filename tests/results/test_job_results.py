@@ -27,7 +27,6 @@ from fireworks_batch import (
 from fireworks_batch.results.id_sets import IdSet
 from fireworks_batch.results.job_results import (
     JobResults,
-    ResultsEffects,
     check_expected,
     read_decode,
 )
@@ -63,7 +62,7 @@ def lines(*values) -> bytes:
 
 
 class Server:
-    """Effects that give a job and files, and remember where these were put."""
+    """Jobs and datasets that give a job and files, and remember where these were put."""
 
     def __init__(self, files: dict[str, bytes] | Exception, answer: BatchInferenceJob):
         self.files = files
@@ -71,11 +70,11 @@ class Server:
         self.asked = []
         self.directory: Path | None = None
 
-    async def get_job(self, asked) -> BatchInferenceJob:
+    async def get(self, asked) -> BatchInferenceJob:
         self.asked.append(asked)
         return self.answer
 
-    async def download(self, dataset: str, directory: Path, lineage):
+    async def download(self, dataset: str, directory: Path, *, lineage):
         self.directory = directory
         self.asked.append((dataset, lineage))
         if isinstance(self.files, Exception):
@@ -99,7 +98,8 @@ def results(
     server = Server(files, answer or job())
     made = JobResults(
         asked or job(),
-        ResultsEffects(get_job=server.get_job, download=server.download),
+        server,
+        server,
         expected=check_expected(expected),
         decode=read_decode(decode),
         lineage=lineage,
@@ -599,12 +599,13 @@ async def test_cancelling_the_download_removes_the_files():
     made, server = results({"r": good("a")})
     reached = asyncio.Event()
 
-    async def hang(dataset, directory, lineage):
-        await server.download(dataset, directory, lineage)
-        reached.set()
-        await asyncio.Event().wait()
+    class Hanging:
+        async def download(self, dataset, directory, *, lineage):
+            await server.download(dataset, directory, lineage=lineage)
+            reached.set()
+            await asyncio.Event().wait()
 
-    made._effects = attrs.evolve(made._effects, download=hang)
+    made._datasets = Hanging()
     task = asyncio.ensure_future(made.__aenter__())
     await reached.wait()
     assert server.directory.exists()
