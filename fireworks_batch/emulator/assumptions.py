@@ -77,7 +77,7 @@ class Assumptions:
     """What the `status` of an EXPIRED job says. None was ever seen."""
 
     pending_at_expiry: Literal["expire", "stay"] = "expire"
-    """Whether a job still PENDING when its window ends expires, or stays PENDING."""
+    """Whether a job still PENDING when its time limit ends expires, or stays PENDING."""
 
     bare_ids: Literal["reject", "accept"] = "reject"
     """Whether a job's body may name a model, dataset or job by its bare id. Every known client

@@ -8,13 +8,10 @@ import contextlib
 import ipaddress
 import signal
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-from .assumptions import parse_assumptions
-from .server import Emulator
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from fireworks_batch.emulator.assumptions import parse_assumptions
+from fireworks_batch.emulator.server import Emulator
 
 _PROGRAM = "python -m fireworks_batch.emulator"
 

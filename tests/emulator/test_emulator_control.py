@@ -4,7 +4,7 @@ import pytest
 
 from fireworks_batch.emulator import RecordedRequest
 from fireworks_batch.emulator.clock import EmulatedClock
-from fireworks_batch.emulator.request_log import RequestLog, mask_credentials
+from fireworks_batch.emulator.http.request_log import RequestLog, mask_credentials
 
 JOBS = "/v1/accounts/acme/batchInferenceJobs"
 NO_KEY = {"Authorization": ""}

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fireworks_batch.emulator.control import ControlError
-from fireworks_batch.emulator.course import Course, Ticks, lay_out, leave
-from fireworks_batch.emulator.phases import DEFAULT_PHASES, Phase, bare_state, read_phases
-from fireworks_batch.emulator.progress import count_progress
+from fireworks_batch.emulator.jobs.course import Course, Ticks, lay_out, leave
+from fireworks_batch.emulator.jobs.job import count_progress
+from fireworks_batch.emulator.jobs.scripts import DEFAULT_PHASES, Phase, bare_state, read_phases
+from fireworks_batch.emulator.members import ControlError
 
 SECOND = 1_000_000
 DAY = 86_400 * SECOND

@@ -538,7 +538,7 @@ async def test_files_go_with_the_emulator(make_bench):
 
 def stored_directory(emulator) -> Path:
     """Give the directory that holds the contents."""
-    return emulator._world().bucket.files._directory
+    return emulator._world().datasets.bucket.files._directory
 
 
 @pytest.mark.parametrize(("position", "status"), [("for_ever", 200), ("30_days", 404)])

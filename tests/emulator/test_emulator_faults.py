@@ -2,20 +2,19 @@
 
 import asyncio
 import socket
-from random import Random
 
 import aiohttp
 import pytest
 
-from fireworks_batch.emulator.control import ControlError
-from fireworks_batch.emulator.faults import ACTIONS, Fault, FaultBook, read_fault
+from fireworks_batch.emulator.http.faults import ACTIONS, Fault, FaultBook, read_fault
+from fireworks_batch.emulator.members import ControlError
 
 JOBS = "/v1/accounts/acme/batchInferenceJobs"
 
 
 def strikes(*faults: Fault, requests: list[tuple[str, str]], seed: int = 0) -> list[str | None]:
     """Give the action that each request meets."""
-    book = FaultBook(Random(seed))
+    book = FaultBook(seed)
     for fault in faults:
         book.add(fault)
     struck = [book.strike(method, path) for method, path in requests]

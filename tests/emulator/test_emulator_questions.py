@@ -7,20 +7,20 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fireworks_batch.emulator.assumptions import Assumptions
-from fireworks_batch.emulator.filters import Term, read_filter
-from fireworks_batch.emulator.job_creation import (
-    DEFAULT_WINDOW,
-    is_resource_id,
+from fireworks_batch.emulator.http.messages import read_message, single_precision, snake_case
+from fireworks_batch.emulator.http.refusals import RefusalError
+from fireworks_batch.emulator.jobs.creation import (
+    DEFAULT_TIME_LIMIT,
     read_create,
-    read_window,
+    read_time_limit,
 )
-from fireworks_batch.emulator.job_listing import field_path
-from fireworks_batch.emulator.job_schema import JOB
-from fireworks_batch.emulator.masks import apply_mask, read_mask
-from fireworks_batch.emulator.ordering import OrderTerm, put_in_order, read_order
-from fireworks_batch.emulator.paging import ListQuestion, PageTokens, read_page_size
-from fireworks_batch.emulator.refusals import RefusalError
-from fireworks_batch.emulator.schema import read_message, single_precision, snake_case
+from fireworks_batch.emulator.jobs.schema import JOB
+from fireworks_batch.emulator.lists.filters import Term, read_filter
+from fireworks_batch.emulator.lists.listing import field_path
+from fireworks_batch.emulator.lists.masks import apply_mask, read_mask
+from fireworks_batch.emulator.lists.ordering import OrderTerm, put_in_order, read_order
+from fireworks_batch.emulator.lists.paging import ListQuestion, PageTokens, read_page_size
+from fireworks_batch.emulator.members import is_resource_id
 
 RULES = Assumptions()
 HOUR = 3600 * 1_000_000
@@ -105,7 +105,7 @@ def test_a_mask_into_a_null_message_shows_null():
 
 def job_path(name: str) -> tuple[str, ...]:
     """Read one path of a job's mask."""
-    return field_path(name, RULES)
+    return field_path(name, JOB, RULES)
 
 
 @pytest.mark.parametrize(
@@ -203,15 +203,15 @@ def test_anything_else_is_no_order(text):
 def test_the_name_of_the_creation_time_is_a_choice(position, refused):
     """With one name assumed, the other is refused."""
     rules = Assumptions(order_field_names=position)
-    assert field_path(position, rules) == ("createTime",)
-    assert refusal(field_path, refused, rules) == (f"invalid field: {refused!r}")
+    assert field_path(position, JOB, rules) == ("createTime",)
+    assert refusal(field_path, refused, JOB, rules) == (f"invalid field: {refused!r}")
 
 
 def test_items_are_put_in_order_by_all_terms_and_stay_put_when_equal():
     """Later terms decide among equals, and at last the old order."""
     items = [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}, {"a": 1, "b": "y", "c": 1}, {"a": 1, "b": "y"}]
     order = (OrderTerm(("a",), True), OrderTerm(("b",)))
-    assert put_in_order(items, order, lambda item: item) == [
+    assert put_in_order(items, order) == [
         items[1],
         items[0],
         items[2],
@@ -222,7 +222,7 @@ def test_items_are_put_in_order_by_all_terms_and_stay_put_when_equal():
 def test_null_comes_before_everything():
     """An unset time sorts first."""
     items = [{"t": "2026"}, {"t": None}, {}]
-    ordered = put_in_order(items, (OrderTerm(("t",)),), lambda item: item)
+    ordered = put_in_order(items, (OrderTerm(("t",)),))
     assert ordered == [{"t": None}, {}, {"t": "2026"}]
 
 
@@ -459,14 +459,14 @@ def test_a_broken_extra_body_may_be_accepted():
 def test_the_window_is_bounded(text, hours):
     """12 to 72 hours, 24 by default."""
     members = {} if text is None else {"maxJobDuration": text}
-    assert read_window(members, RULES) == hours * HOUR
-    assert text is not None or hours * HOUR == DEFAULT_WINDOW
+    assert read_time_limit(members, RULES) == hours * HOUR
+    assert text is not None or hours * HOUR == DEFAULT_TIME_LIMIT
 
 
 @pytest.mark.parametrize("text", ["24h", "86400", "1.0000000001s", "s", ""])
 def test_a_window_that_is_no_proto_duration_is_refused(text):
     """Only seconds with an `s`."""
-    message = refusal(read_window, {"maxJobDuration": text}, RULES)
+    message = refusal(read_time_limit, {"maxJobDuration": text}, RULES)
     assert message == f"proto: invalid google.protobuf.Duration value {text!r}"
 
 
@@ -476,11 +476,11 @@ def test_a_window_that_is_no_proto_duration_is_refused(text):
 def test_a_window_may_be_spelt_in_units(text, hours):
     """With the assumption, as one source shows it."""
     rules = Assumptions(duration_spelling="units")
-    assert read_window({"maxJobDuration": text}, rules) == hours * HOUR
+    assert read_time_limit({"maxJobDuration": text}, rules) == hours * HOUR
 
 
 def test_a_window_out_of_range_may_be_refused():
     """With the assumption, the bounds are a rule."""
     rules = Assumptions(max_duration_out_of_range="reject")
-    message = refusal(read_window, {"maxJobDuration": "1s"}, rules)
+    message = refusal(read_time_limit, {"maxJobDuration": "1s"}, rules)
     assert message == "max_job_duration must be between 12h and 72h, not 1s"

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from fireworks_batch.emulator import Assumptions, RowFailureError
-from fireworks_batch.emulator.responding import echo, failure_line
-from fireworks_batch.emulator.rows import InvalidRowError, Row, RowCheck, RowReader
-from fireworks_batch.emulator.work import shuffled
+from fireworks_batch.emulator.jobs.responder import echo, failure_line
+from fireworks_batch.emulator.jobs.rows import InvalidRowError, Row, RowCheck, RowReader
+from fireworks_batch.emulator.jobs.work import shuffled
 
 DEFAULT = Assumptions()
 HELLO = [{"role": "user", "content": "hello"}]

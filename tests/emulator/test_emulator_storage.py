@@ -11,7 +11,7 @@ import aiohttp
 import attrs
 import pytest
 
-from fireworks_batch.emulator.ranges import UnsatisfiableRangeError, read_range
+from fireworks_batch.emulator.datasets.storage import UnsatisfiableRangeError, read_range
 
 DATASETS = "/v1/accounts/acme/datasets"
 CONTENT = bytes(range(256)) * 40
@@ -247,7 +247,7 @@ async def test_an_upload_cut_by_the_client_leaves_nothing(bench):
     upload.cancel()
     await asyncio.wait([upload])
     assert not await is_uploaded(bench)
-    bucket = bench.emulator._world().bucket
+    bucket = bench.emulator._world().datasets.bucket
     while list(bucket.files._directory.iterdir()) if bucket.files._directory else ():
         await asyncio.sleep(0)
 
