@@ -1,13 +1,11 @@
 """Answer the calls about accounts and keys."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from fireworks_batch.emulator.http.answers import Answer, answer_json
 from fireworks_batch.emulator.http.messages import Field, Message
 from fireworks_batch.emulator.http.routing import Call, Router
-from fireworks_batch.emulator.lists.listing import Listing
+from fireworks_batch.emulator.lists.paging import Listing
 from fireworks_batch.emulator.setting import Setting
 
 ACCOUNT: Final = Message(

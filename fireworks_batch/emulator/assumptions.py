@@ -1,7 +1,5 @@
 """Name every unknown of the service's behaviour, with the positions it may take."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Literal, get_args, get_type_hints
 

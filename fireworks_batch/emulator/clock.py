@@ -1,7 +1,5 @@
 """Tell emulated time, in whole microseconds since the emulator's epoch; performs no I/O."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime

@@ -1,7 +1,5 @@
 """Run the emulator as a process: its base URL is the first line on stdout once it listens."""
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import contextlib

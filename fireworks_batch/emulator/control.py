@@ -9,8 +9,6 @@
 - `POST /_emulator/reset`: forget everything but the time
 """
 
-from __future__ import annotations
-
 import attrs
 import orjson
 

@@ -1,7 +1,5 @@
 """Run the emulator: a real HTTP server, with the control protocol as methods."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 import time

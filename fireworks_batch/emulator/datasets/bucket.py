@@ -1,7 +1,5 @@
 """Keep the stored objects of all accounts, and sign URLs for them."""
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """Keep one dataset and show it as the service would at any instant; performs no I/O."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Final
 

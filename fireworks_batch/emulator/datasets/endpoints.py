@@ -1,7 +1,5 @@
 """Answer the calls about datasets, but for their files."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Final, Protocol
@@ -20,9 +18,9 @@ from fireworks_batch.emulator.http.answers import Answer, answer_json
 from fireworks_batch.emulator.http.messages import read_message
 from fireworks_batch.emulator.http.refusals import RefusalError, invalid
 from fireworks_batch.emulator.http.routing import Call, Router
-from fireworks_batch.emulator.lists.listing import Listing
 from fireworks_batch.emulator.lists.masks import read_view
 from fireworks_batch.emulator.lists.ordering import OrderTerm
+from fireworks_batch.emulator.lists.paging import Listing
 from fireworks_batch.emulator.members import is_resource_id
 from fireworks_batch.emulator.setting import Setting
 

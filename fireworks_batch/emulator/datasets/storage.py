@@ -1,7 +1,5 @@
 """Answer signed URLs, as the storage does: another origin, without the API's key."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from datetime import datetime

@@ -1,7 +1,5 @@
 """Answer the calls that bring a dataset's files up and down."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
@@ -60,9 +58,7 @@ class DatasetTransfers:
         if (upload.request.content_length or 0) > self._most + _FORM_BYTES:
             return _too_large()
         try:
-            name, file = await upload.store_part(
-                "file", self._datasets.bucket.files, most=self._most
-            )
+            name, file = await upload.store_part(self._datasets.bucket.files, most=self._most)
         except TooLargeError:
             return _too_large()
         await self._find_empty(call)  # another upload may have been faster

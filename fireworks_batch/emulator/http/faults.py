@@ -1,7 +1,5 @@
 """Decide which request meets which fault, and what a fault answers; performs no I/O."""
 
-from __future__ import annotations
-
 import fnmatch
 import re
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """Say no in the four shapes that the real service uses."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from fireworks_batch.emulator.http.answers import Answer, answer_json

@@ -1,7 +1,5 @@
 """Remember every request, without its key; performs no I/O."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice

@@ -1,7 +1,5 @@
 """Find the endpoint for a method and a path; performs no I/O."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeAlias

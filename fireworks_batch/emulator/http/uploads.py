@@ -1,8 +1,5 @@
 """Take a large body in, bit by bit, into a file."""
 
-from __future__ import annotations
-
-import math
 from typing import Final
 
 import attrs
@@ -26,7 +23,7 @@ class Upload:
     request: web.BaseRequest
     entry: Entry
 
-    async def store(self, files: FileStore, *, most: float = math.inf) -> StoredFile:
+    async def store(self, files: FileStore, *, most: float) -> StoredFile:
         """Take the whole body in.
 
         Raises:
@@ -38,10 +35,8 @@ class Upload:
                 self.entry.body_bytes = writer.size
             return writer.finish()
 
-    async def store_part(
-        self, name: str, files: FileStore, *, most: float = math.inf
-    ) -> tuple[str, StoredFile]:
-        """Take one part of a form in; gives its file name as well.
+    async def store_part(self, files: FileStore, *, most: float) -> tuple[str, StoredFile]:
+        """Take the part `file` of a form in; gives its file name as well.
 
         Raises:
             RefusalError: The body is no form, or has no such part (400).
@@ -51,9 +46,9 @@ class Upload:
         if not self.request.content_type.startswith("multipart/"):
             raise invalid(f"request Content-Type isn't multipart/form-data: {self._type()}")
         async for part in await self.request.multipart():
-            if isinstance(part, BodyPartReader) and part.name == name:
+            if isinstance(part, BodyPartReader) and part.name == "file":
                 return part.filename or "", await _store_part(part, files, most)
-        raise invalid(f"no part {name!r} in the form")
+        raise invalid("no part 'file' in the form")
 
     def _type(self) -> str:
         return self.request.headers.get("Content-Type", "")

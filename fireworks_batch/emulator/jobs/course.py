@@ -1,7 +1,5 @@
 """Lay a job's phases out in emulated time and say which one shows; performs no I/O."""
 
-from __future__ import annotations
-
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Read a create request for a job, and refuse what the service refuses; performs no I/O."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Final
@@ -37,7 +35,7 @@ DEFAULT_TIME_LIMIT: Final = 24 * 3600 * SECOND
 """Documented: a job has 12 to 72 hours, 24 by default."""
 
 
-def read_job_id(text: str) -> str:
+def check_job_id(text: str) -> None:
     """Check an id for a new job.
 
     Raises:
@@ -48,7 +46,6 @@ def read_job_id(text: str) -> str:
             f"invalid batch_inference_job_id {text!r}: 1 to 63 lower-case letters, digits and"
             " hyphens, beginning with a letter and not ending with a hyphen"
         )
-    return text
 
 
 def read_create(body: bytes, account_id: str, rules: Assumptions) -> dict[str, object]:

@@ -1,7 +1,5 @@
 """Answer the calls about batch inference jobs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Final
 
@@ -13,8 +11,8 @@ from fireworks_batch.emulator.http.answers import Answer, answer_json
 from fireworks_batch.emulator.http.refusals import RefusalError, invalid
 from fireworks_batch.emulator.http.routing import Call, Router
 from fireworks_batch.emulator.jobs.creation import (
+    check_job_id,
     read_create,
-    read_job_id,
     read_time_limit,
 )
 from fireworks_batch.emulator.jobs.job import Job
@@ -76,7 +74,7 @@ class JobEndpoints:
         job_id = call.parameter("batchInferenceJobId") or self._setting.random_id("bij-")
         members = read_create(call.body, account_id, self._rules)
         time_limit = read_time_limit(members, self._rules)
-        read_job_id(job_id)
+        check_job_id(job_id)
         if self._jobs.find(account_id, job_id, self._clock.now()) is not None:
             raise RefusalError(
                 "ALREADY_EXISTS",

@@ -1,6 +1,8 @@
 """Answer the list call for jobs: which jobs, in which order, on which page; performs no I/O."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Final
 
 from fireworks_batch.emulator.assumptions import Assumptions
@@ -10,12 +12,12 @@ from fireworks_batch.emulator.http.routing import Call
 from fireworks_batch.emulator.jobs.job import Job
 from fireworks_batch.emulator.jobs.schema import JOB
 from fireworks_batch.emulator.jobs.scripts import PREFIX
-from fireworks_batch.emulator.jobs.store import jobs_after, jobs_before
 from fireworks_batch.emulator.lists.filters import Term
-from fireworks_batch.emulator.lists.listing import Listing
 from fireworks_batch.emulator.lists.ordering import OrderTerm
+from fireworks_batch.emulator.lists.paging import Listing
 from fireworks_batch.emulator.setting import Setting
 
+_SEQUENCE: Final = attrgetter("origin.sequence")
 _CREATION: Final = ("createTime",)
 _STATE: Final = ("state",)
 
@@ -44,10 +46,10 @@ def list_jobs(
     wanted = [job for job in jobs if listing.wants(job.show(now))] if listing.terms else jobs
     cursor = listing.cursor()
     if listing.order[0].is_descending:
-        rest = jobs_before(wanted, cursor) if cursor else wanted
+        rest = wanted[: bisect_left(wanted, cursor, key=_SEQUENCE)] if cursor else wanted
         page = rest[-listing.size :][::-1]
     else:
-        rest = jobs_after(wanted, cursor) if cursor else wanted
+        rest = wanted[bisect_right(wanted, cursor, key=_SEQUENCE) :]
         page = rest[: listing.size]
     return listing.page(
         [job.show(now) for job in page],

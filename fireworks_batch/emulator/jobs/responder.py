@@ -1,7 +1,5 @@
 """Make the answer to a row: by a responder, in the shapes of the output files."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeAlias

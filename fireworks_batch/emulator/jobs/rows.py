@@ -1,7 +1,5 @@
 """Judge the rows of an input dataset, and put a job's settings into them; performs no I/O."""
 
-from __future__ import annotations
-
 from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 from typing import Any, Final

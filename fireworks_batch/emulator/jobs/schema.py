@@ -1,7 +1,5 @@
 """Describe the batch inference job's members; performs no I/O."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from fireworks_batch.emulator.http.messages import Field, Message

@@ -1,7 +1,5 @@
 """Read the phases and scripts that a test gives to jobs; performs no I/O."""
 
-from __future__ import annotations
-
 import fnmatch
 import re
 from collections.abc import Callable, Mapping, Sequence

@@ -1,10 +1,6 @@
 """Keep the jobs of all accounts; performs no I/O."""
 
-from __future__ import annotations
-
-from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from operator import attrgetter
 
 from fireworks_batch.emulator.clock import Instant, microseconds
 from fireworks_batch.emulator.http.refusals import RefusalError
@@ -17,8 +13,6 @@ from fireworks_batch.emulator.jobs.scripts import (
 )
 from fireworks_batch.emulator.members import read_id
 from fireworks_batch.emulator.setting import Setting
-
-_SEQUENCE = attrgetter("origin.sequence")
 
 
 class JobStore:
@@ -155,13 +149,3 @@ def _default_members(account_id: str) -> dict[str, object]:
         "model": "accounts/fireworks/models/demo-8b",
         "inputDatasetId": f"accounts/{account_id}/datasets/input",
     }
-
-
-def jobs_after(jobs: Sequence[Job], sequence: int) -> Sequence[Job]:
-    """Give those of *jobs*, oldest first, that were made after *sequence*."""
-    return jobs[bisect_right(jobs, sequence, key=_SEQUENCE) :]
-
-
-def jobs_before(jobs: Sequence[Job], sequence: int) -> Sequence[Job]:
-    """Give those of *jobs*, oldest first, that were made before *sequence*."""
-    return jobs[: bisect_left(jobs, sequence, key=_SEQUENCE)]

@@ -1,7 +1,5 @@
 """Let jobs do the work that is due when a request comes, and put their output into datasets."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterable
 

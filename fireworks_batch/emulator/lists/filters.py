@@ -1,7 +1,5 @@
 """Read a filter, the small part of AIP-160 that people use; performs no I/O."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from typing import Final

@@ -1,7 +1,5 @@
 """Read a `readMask` and lay it over a resource; performs no I/O."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import TypeAlias

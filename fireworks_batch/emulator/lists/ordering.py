@@ -1,7 +1,5 @@
 """Put a list's items in the order that was asked for; performs no I/O."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 

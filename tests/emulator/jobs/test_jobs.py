@@ -554,6 +554,18 @@ async def test_jobs_made_or_deleted_meanwhile_do_not_disturb_the_pages(bench):
     assert await names(bench, pageSize="2", pageToken=token) == ["new"]
 
 
+async def test_a_token_of_another_account_is_refused(make_bench):
+    """A token holds for the account whose jobs were listed."""
+    async with make_bench(accounts=["acme", "globex"]) as bench:
+        await fill(bench, 4)
+        query = {"pageSize": "2"}
+        token = (await bench.api.get(JOBS, params=query)).json["nextPageToken"]
+        other = JOBS.replace("acme", "globex")
+        reply = await bench.api.get(other, params=query | {"pageToken": token})
+        message = "invalid page token: it belongs to other list parameters"
+        assert (reply.status, reply.json) == (400, refused(3, message))
+
+
 @pytest.mark.parametrize(
     "change",
     [{"pageSize": "3"}, {"filter": "model=m"}, {"orderBy": "name"}, {"readMask": "name"}],

@@ -16,10 +16,13 @@ from fireworks_batch.emulator.jobs.creation import (
 )
 from fireworks_batch.emulator.jobs.schema import JOB
 from fireworks_batch.emulator.lists.filters import Term, read_filter
-from fireworks_batch.emulator.lists.listing import field_path
 from fireworks_batch.emulator.lists.masks import apply_mask, read_mask
 from fireworks_batch.emulator.lists.ordering import OrderTerm, put_in_order, read_order
-from fireworks_batch.emulator.lists.paging import ListQuestion, PageTokens, read_page_size
+from fireworks_batch.emulator.lists.paging import (
+    PageTokens,
+    field_path,
+    read_page_size,
+)
 from fireworks_batch.emulator.members import is_resource_id
 
 RULES = Assumptions()
@@ -243,7 +246,7 @@ def test_a_page_size_that_is_none_is_refused(text):
     assert "page_size" in refusal(read_page_size, text)
 
 
-questions = st.builds(ListQuestion, **dict.fromkeys(["page_size", "filter"], st.text(max_size=9)))
+questions = st.lists(st.text(max_size=9), min_size=3, max_size=3)
 
 
 @given(cursor=st.integers(1, 2**40), asked=questions, other=questions, now=st.integers(0, 2**50))
@@ -251,11 +254,10 @@ def test_a_page_token_holds_for_its_own_question_only(cursor, asked, other, now)
     """A token gives its cursor back, and nothing to any other question."""
     assume(asked != other)
     tokens = PageTokens(b"secret")
-    token = tokens.write(cursor, asked.fingerprint("acme"), now)
-    assert tokens.read(token, asked.fingerprint("acme"), now) == cursor
-    for fingerprint in (other.fingerprint("acme"), asked.fingerprint("globex")):
-        message = refusal(tokens.read, token, fingerprint, now)
-        assert message == "invalid page token: it belongs to other list parameters"
+    token = tokens.write(cursor, asked, now)
+    assert tokens.read(token, asked, now) == cursor
+    message = refusal(tokens.read, token, other, now)
+    assert message == "invalid page token: it belongs to other list parameters"
 
 
 @pytest.mark.parametrize("token", ["1", "abc", "!!", "CAEQAhoE", "é", "=" * 9])
