@@ -20,7 +20,7 @@ _CHUNK: Final = 1024 * 1024
 
 @attrs.frozen
 class StoredFile:
-    """A content that changes no more."""
+    """A content that never changes."""
 
     path: Path
     size: int
@@ -117,13 +117,13 @@ class FileWriter:
 
 
 def file_chunks(path: Path) -> Iterator[bytes]:
-    """Read somebody else's file bit by bit."""
+    """Read a file that is not of the store, in chunks."""
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             yield chunk
 
 
 def remove(path: Path) -> None:
-    """Remove a file; one that somebody reads (on Windows) goes with its directory."""
+    """Remove a file; a file being read (on Windows) is removed with its directory."""
     with contextlib.suppress(OSError):
         path.unlink()

@@ -26,50 +26,53 @@ from fireworks_batch.emulator.world import World
 class Emulator:
     """A Fireworks control plane on this machine, for tests of code that waits.
 
-    Owns two listening sockets, of the API and of the storage, from `start` (or `async with`) to
-    `stop`. Jobs and datasets outlive a `stop`, which is an outage; the datasets end with the
-    `async with`. Their contents lie in a temporary directory, which goes with them, at the
-    latest when the process ends.
+    The emulator owns two listening sockets, one for the API and one for the storage, from
+    `start` (or `async with`) to `stop`. A `stop` is an outage: jobs and datasets are still there
+    after the next `start`. The end of the `async with` removes the datasets. Their files lie in
+    a temporary directory, which is removed with the datasets, or when the process ends.
 
     Args:
         host: The address to listen on.
 
-        port: The port to listen on; 0 takes a free one.
+        port: The port of the API, 0 to 65535; 0 takes a free port.
 
-        storage_port: The same for signed URLs, which have an origin of their own.
+        storage_port: The port of the storage, to which signed URLs lead, 0 to 65535; 0 takes a
+            free port.
 
-        api_key: The only key that opens it.
+        api_key: The only key that the emulator accepts.
 
         account_id: The account that the key belongs to.
 
         speed: Emulated seconds in one second of *clock*; above 0.
 
-        tick: How often the controller acts on a job, in emulated seconds, counted from the
-            job's creation; 0 is all the time. Seen live by one source: 60.
+        tick: The time between two actions of the controller on a job, in emulated seconds,
+            counted from the job's creation; 0 or more. With 0 the controller acts at every
+            moment. Seen live by one source: 60.
 
         seed: Determines everything that is random.
 
         clock: Gives seconds that never go back; the running loop's time if None.
 
-        epoch: The emulated time at the start, aware; the real time if None.
+        epoch: The emulated time at the first start, aware; the real time if None.
 
-        assume: Positions of switches of `Assumptions`, where they are not the defaults.
+        assume: The positions of those switches of `Assumptions` that are not at their defaults.
 
         requests_per_minute: How many requests the account may make in an emulated minute, 1 or
             more; None is no limit.
 
-        accounts: The accounts that the key opens and `GET /v1/accounts` lists; just
+        accounts: The accounts that the key opens and `GET /v1/accounts` lists; only
             *account_id* if None.
 
-        responder: Answers the rows of jobs whose input dataset is there, on the emulator's loop:
-            gets `custom_id` and the request's body (the job's parameters in it), and gives the
-            assistant's text or the whole response. A `RowFailureError`, raised or given, fails
-            the row; any other exception does so with code 500. May be async; who looks at the
-            job waits until the rows are answered that are due by then. By default the text of
-            the last message comes back.
+        responder: Answers the rows of jobs whose input dataset was uploaded. It runs on the
+            emulator's loop, and may be async. It gets `custom_id` and the request's body with
+            the job's parameters, and returns the assistant's text or the whole response. A
+            `RowFailureError`, raised or returned, fails the row; any other exception fails the
+            row with code 500. A poll of the job waits until the rows that are due by then are
+            answered. By default a row is answered with the text of its last message.
 
-        url_grace: Seconds of *clock* for which a signed URL is good in any case, 0 or more: where
-            emulated time runs fast, ten minutes are over before a client can use it.
+        url_grace: Seconds of *clock*, 0 or more, for which a signed URL is good at least. Where
+            emulated time runs fast, the ten minutes of a signed URL would be over before a
+            client could use the URL.
 
     Raises:
         ValueError: An argument is out of its range, or there is no such assumption.
@@ -146,9 +149,9 @@ class Emulator:
     def watched(cls, watch: Watch) -> Iterator[None]:
         """Let *watch* see every exchange of the emulators that are made within the `with`.
 
-        For a test suite that checks something of every test. *watch* is called on the
-        emulator's loop, once for each request, at its end. What it raises breaks the answer:
-        collect instead, and judge afterwards.
+        This is for a test suite that checks every answer. *watch* is called on the emulator's
+        loop, once for each request, at the end of the request. An exception of *watch* breaks
+        the answer: let *watch* collect the exchanges, and check them afterwards.
 
         Args:
             watch: Takes an `Exchange`.
@@ -176,10 +179,10 @@ class Emulator:
     async def start(self) -> None:
         """Listen.
 
-        After a `stop`, go on with the same jobs at the same port: an outage is over.
+        After a `stop`, the emulator goes on with the same jobs at the same ports.
 
         Raises:
-            RuntimeError: It listens already.
+            RuntimeError: The emulator is listening already.
 
             OSError: The address or port cannot be had.
         """
@@ -199,7 +202,7 @@ class Emulator:
         self._ports = (api, storage)
 
     async def stop(self) -> None:
-        """Close every connection and listen no more; what was remembered stays."""
+        """Close every connection and stop listening; jobs and datasets are kept."""
         ports, self._ports = self._ports, ()
         for port in ports:
             await port.stop()
@@ -227,7 +230,7 @@ class Emulator:
 
     @property
     def api_key(self) -> str:
-        """The key that opens it."""
+        """The key that the emulator accepts."""
         return self._api_key
 
     @property
@@ -256,11 +259,12 @@ class Emulator:
         fields: Mapping[str, object] | None = None,
         account_id: str | None = None,
     ) -> str:
-        """Make a job that goes through *phases*, or let one that is there do so from now on.
+        """Make a job that goes through *phases*, or let an existing job do so from now on.
 
-        What is not given stays as it is, or is the default of a new job. The first phase of a
-        job that is there already shows at once; the others wait for its ticks. Rows grow
-        through RUNNING; a job whose end is not COMPLETED processes half of them.
+        An argument that is None leaves the existing job as it is, and gives a new job the
+        default. The first phase of an existing job shows at once; the others wait for the job's
+        ticks. The row counters grow through RUNNING; a job whose outcome is not COMPLETED
+        processes half of its rows.
 
         Args:
             job_id: The last segment of its resource name.
@@ -268,18 +272,18 @@ class Emulator:
             phases: States' names (60 s each), mappings with `state`, `seconds` and
                 `waiting_on_capacity`, or `Phase` objects; the last one stays.
 
-            rows: How many requests its input has; 100 for a new job.
+            rows: How many rows its input has, 0 or more; 100 for a new job.
 
-            failed_rows: How many of *rows* fail; 0 for a new job.
+            failed_rows: How many of *rows* fail, 0 to *rows*; 0 for a new job.
 
-            status: The `code` and `message` of a job that ends badly.
+            status: The `code` and `message` of a job whose outcome is not COMPLETED.
 
-            time_limit_seconds: When it expires, in emulated seconds after its creation; a day for
-                a new job.
+            time_limit_seconds: The job's time limit: when it expires, in emulated seconds after
+                its creation, from 0.001 to 366 days; a day for a new job.
 
-            fields: Members of the wire to lay over the resource, known ones or not.
+            fields: Members of the wire to lay over the resource, known or unknown.
 
-            account_id: Whose job it is; the emulator's own account if not given.
+            account_id: The account of the job; the emulator's own account if None.
 
         Returns:
             The job's resource name.
@@ -312,24 +316,30 @@ class Emulator:
         time_limit_seconds: float | None = None,
         fields: Mapping[str, object] | None = None,
     ) -> None:
-        """Let jobs go by a script that a client creates later; the first that matches counts.
+        """Give a script to jobs that a client creates later; the first script that matches counts.
 
         Args:
             job: A glob over the job's id.
 
-            phases: As with `script_job`.
+            phases: States' names (60 s each), mappings with `state`, `seconds` and
+                `waiting_on_capacity`, or `Phase` objects; the last one stays. None is the
+                default course to COMPLETED.
 
-            times: For how many jobs, 1 or more; None is for all that come.
+            times: How many jobs get the script, 1 or more; None is all of them.
 
-            rows: As with `script_job`; of no effect where real rows are processed.
+            rows: How many rows the job's input has, 0 or more; if None, the count of the input
+                dataset, or 100. Of no effect where real rows are processed.
 
-            failed_rows: The same.
+            failed_rows: How many of the rows fail, 0 or more; 0 if None. Of no effect where real
+                rows are processed.
 
-            status: As with `script_job`.
+            status: The `code` and `message` of a job whose outcome is not COMPLETED.
 
-            time_limit_seconds: The same, whatever the client asks for.
+            time_limit_seconds: The job's time limit in emulated seconds after its creation, from
+                0.001 to 366 days; it overrules the client's `maxJobDuration`. If None, the
+                client's counts.
 
-            fields: The same.
+            fields: Members of the wire to lay over the resource, known or unknown.
 
         Raises:
             ValueError: A value cannot be used; the text names it.
@@ -356,17 +366,17 @@ class Emulator:
         fields: Mapping[str, object] | None = None,
         account_id: str | None = None,
     ) -> str:
-        """Put a dataset with its files there, ready at once, in place of one of the same id.
+        """Add a dataset with its files, ready at once; it replaces a dataset of the same id.
 
         Args:
             dataset_id: The last segment of its resource name.
 
-            files: The contents, or the files to copy them from, by name.
+            files: The content of each file, or the path to copy it from, by the file's name.
 
-            fields: Members of the wire that a client could set, such as `exampleCount` (else
-                the number of lines).
+            fields: Members of the wire that a client could set. Without `exampleCount`, the
+                number of lines that are not blank is used.
 
-            account_id: Whose dataset it is; the emulator's own account if not given.
+            account_id: The account of the dataset; the emulator's own account if None.
 
         Returns:
             The dataset's resource name.
@@ -389,18 +399,18 @@ class Emulator:
         *,
         account_id: str | None = None,
     ) -> None:
-        """Change a stored file, as if somebody had written it anew: another content and ETag.
+        """Replace the content of a stored file; the file gets another ETag.
 
         A download that is under way goes on with the old content.
 
         Args:
             dataset_id: The last segment of the dataset's resource name.
 
-            name: The file's base name; it need not be there yet.
+            name: The file's base name; a new name adds a file.
 
-            content: The new content, or the file to copy it from.
+            content: The new content, or the path to copy it from.
 
-            account_id: Whose dataset it is; the emulator's own account if not given.
+            account_id: The account of the dataset; the emulator's own account if None.
 
         Raises:
             ValueError: There is no such dataset; the text names it.
@@ -427,38 +437,40 @@ class Emulator:
         bytes: int | None = None,  # noqa: A002  # the control protocol's name
         seconds: float | None = None,
     ) -> None:
-        """Let something go wrong with the requests that match; the first fault that strikes wins.
+        """Make something go wrong with matching requests; the first fault that strikes counts.
 
         Args:
             action: What goes wrong. `status` answers *status*, *headers* and *body*; `html`
                 answers a front end's page, `garbage` bytes that are not JSON; `reset` resets
-                the connection, `drop_answer` does the work and then resets; `truncate` sends
-                part of the real body and closes; `hang` never answers; `delay` answers late
-                (and does the work also when the client has left).
+                the connection, `drop_answer` does the work and then resets the connection;
+                `truncate` sends part of the real body and closes; `hang` never answers; `delay`
+                answers late (and does the work also when the client has left).
 
-            method: The method that it is for; None is every method.
+            method: The method of the requests that match; None is every method.
 
             path: A glob over the path without its query; `*` does not stop at a slash. A file
                 in the storage has the path `/fireworks-{account}/dataset/{dataset}/{file}`.
 
-            times: How often it strikes, 1 or more; None is for ever.
+            times: How often the fault strikes, 1 or more; None is for ever.
 
-            after: How many matching requests get away first.
+            after: How many matching requests are spared first, 0 or more.
 
-            probability: How probable it is each time, in [0, 1]; a miss is not counted.
+            probability: The probability that the fault strikes a matching request, in [0, 1]; a
+                request that is spared does not count toward *times*.
 
-            status: 200 to 599; by default 503, of `html` 502, of `garbage` 200.
+            status: The HTTP status of `status`, `html` and `garbage`, 200 to 599; if None, 503
+                for `status`, 502 for `html`, 200 for `garbage`.
 
             headers: More headers of `status`, `html` and `garbage`.
 
             body: A text, or what is sent as JSON; the service's error object if None.
 
-            bytes: How much of the answer's body `truncate` lets through, at least one byte less
-                than all of it, 100 by default; how much of the request's body `reset` reads
-                first, 0 by default.
+            bytes: For `truncate`, how many bytes of the answer's body are sent, at most all but
+                one; 100 if None. For `reset`, how many bytes of the request's body are read
+                first; 0 if None.
 
-            seconds: Real seconds that `delay` waits (0.5 by default), or after which `hang`
-                closes the connection (never by default).
+            seconds: For `delay`, how many real seconds to wait; 0.5 if None. For `hang`, after
+                how many real seconds the connection is closed; never if None.
 
         Raises:
             ValueError: A value cannot be used; the text names it.
@@ -481,7 +493,7 @@ class Emulator:
         self._world().faults.add(read_fault(fault))
 
     def clear_faults(self) -> None:
-        """Take all faults down.
+        """Remove all faults.
 
         Raises:
             RuntimeError: The emulator was never started.
@@ -489,10 +501,11 @@ class Emulator:
         self._world().faults.clear()
 
     def requests(self, since: int = 0) -> list[RecordedRequest]:
-        """Give the requests that arrived, oldest first, those under way included.
+        """Return the requests that arrived, oldest first, those under way included.
 
         Args:
-            since: Only those after this number, from 1; the newest 100,000 are kept.
+            since: The number of the last request to leave out, 0 or more; requests are numbered
+                from 1, and the newest 100,000 are kept.
 
         Raises:
             RuntimeError: The emulator was never started.
@@ -500,7 +513,9 @@ class Emulator:
         return self._world().log.since(since)
 
     def reset(self) -> None:
-        """Forget jobs, datasets, faults and requests, and count these from 1 again; time goes on.
+        """Forget all jobs, datasets, faults and requests; number requests from 1 again.
+
+        Emulated time goes on.
 
         Raises:
             RuntimeError: The emulator was never started.
@@ -513,7 +528,7 @@ class Emulator:
         return self._known_world
 
     def _wake_world(self) -> World:
-        """Give the world, its clock going by the running loop unless another was given."""
+        """Return the world, with its clock on the running loop's time unless *clock* was given."""
         loop = asyncio.get_running_loop()
         tell = self._clock or loop.time
         if self._known_world is None:

@@ -53,7 +53,7 @@ class Setting:
         self._resets = 0
 
     def reset(self) -> None:
-        """Begin the random numbers anew, and let no signature be good any more."""
+        """Begin the random numbers anew, and make all earlier signatures invalid."""
         self._random = Random(self.seed)
         self._resets += 1
 

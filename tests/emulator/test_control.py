@@ -72,7 +72,7 @@ async def test_a_job_that_is_there_goes_on_by_a_new_script(bench):
 
 
 async def test_a_script_without_phases_leaves_the_course(bench):
-    """Rows and window change, the phases go on as they were."""
+    """Rows and time limit change, the phases go on as they were."""
     await bench.create()
     bench.clock.advance(100)
     bench.emulator.script_job("nightly", rows=7, time_limit_seconds=300)

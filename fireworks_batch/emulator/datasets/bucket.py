@@ -41,7 +41,7 @@ class Bucket:
     def put(self, path: str, file: StoredFile, now: Instant) -> None:
         """Keep a content under *path*, in place of what is there.
 
-        Whoever reads what is there already, as a job does, reads on if it is the same.
+        If the same content is there already, its file stays, so that a job can go on reading it.
         """
         there = self._objects.get(path)
         if there is not None and (there.file.size, there.file.md5) == (file.size, file.md5):

@@ -6,6 +6,10 @@ from typing import Final
 from fireworks_batch.emulator.clock import SECOND, EmulatedClock, Instant
 from fireworks_batch.emulator.http.messages import Field, Message
 
+READY_AFTER: Final = SECOND
+"""Emulated time from the end of an upload; live, about a second for small files."""
+
+_OK: Final = {"code": "OK", "message": ""}
 FORMATS: Final = frozenset({"FORMAT_UNSPECIFIED", "CHAT", "COMPLETION", "RL"})
 _STATUS: Final = Message(Field("code", kind="enum", zero="OK"), Field("message"))
 
@@ -62,12 +66,6 @@ NOTHING: Final = Message()
 SPLIT: Final = Message(Field("chunkSize", kind="int32", zero=0), Field("parent"))
 
 
-READY_AFTER: Final = SECOND
-"""From the end of an upload; live, about a second for small files."""
-
-_OK: Final = {"code": "OK", "message": ""}
-
-
 class Dataset:
     """A dataset: what it was given, its files, and when it is ready."""
 
@@ -110,7 +108,7 @@ class Dataset:
 
     @property
     def example_count(self) -> int:
-        """How many rows it was said to have: nobody checks."""
+        """How many rows the dataset has by its `exampleCount`, which is never checked."""
         return int(str(self._members.get("exampleCount", "0")))
 
     def key(self, file_name: str) -> str:

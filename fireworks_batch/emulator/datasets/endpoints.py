@@ -38,9 +38,11 @@ class Jobs(Protocol):
 
     async def catch_up_account(self, account_id: str) -> object:
         """Bring the work of an account's jobs, and its output, to the present."""
+        ...
 
     def is_using(self, dataset: Dataset) -> bool:
         """Whether a job that has not ended reads or writes *dataset*."""
+        ...
 
 
 class DatasetEndpoints:

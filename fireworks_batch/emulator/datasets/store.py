@@ -39,7 +39,7 @@ class DatasetStore:
 
     @property
     def signer(self) -> Signer:
-        """Signs URLs; those from before a reset are good no more."""
+        """Signs URLs; a reset makes all earlier URLs invalid."""
         setting = self._setting
         return Signer(setting.secret, setting.clock, grace=self._url_grace)
 
@@ -65,7 +65,7 @@ class DatasetStore:
         return dataset
 
     def add(self, dataset: Dataset) -> None:
-        """Keep a dataset; one of the same id goes with its files."""
+        """Keep a dataset; one of the same id is removed with its files."""
         known = self.find(dataset.account_id, dataset.dataset_id)
         if known is not None:
             self.delete(known)

@@ -79,7 +79,7 @@ class DatasetTransfers:
         )
 
     async def get_upload_endpoint(self, call: Call) -> Answer:
-        """Answer GetDatasetUploadEndpoint: these files, and no others any more."""
+        """Answer GetDatasetUploadEndpoint: from now on, these are the files to come."""
         dataset = await self._find_empty(call)
         sizes = read_message(GET_UPLOAD_ENDPOINT, call.body).get("filenameToSize")
         if not isinstance(sizes, Mapping) or not sizes:

@@ -26,7 +26,7 @@ class FileBody:
         return self.size
 
     def first(self, size: int) -> FileBody:
-        """Give no more than the first *size* bytes of it."""
+        """Give the first *size* bytes of the body, or all of a shorter one."""
         return attrs.evolve(self, size=min(size, self.size))
 
     def chunks(self) -> Generator[bytes, None, None]:
@@ -64,7 +64,7 @@ class BytesBody:
         return len(self.content)
 
     def first(self, size: int) -> BytesBody:
-        """Give no more than the first *size* bytes of it."""
+        """Give the first *size* bytes of the body, or all of a shorter one."""
         return BytesBody(self.content[:size])
 
     def chunks(self) -> Generator[bytes, None, None]:

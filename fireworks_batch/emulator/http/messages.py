@@ -83,7 +83,7 @@ def read_message(message: Message, body: bytes) -> dict[str, object]:
 
 
 def read_members_of(message: Message, value: object) -> dict[str, object]:
-    """Read a message that is no JSON text any more.
+    """Read a message from a mapping.
 
     Raises:
         RefusalError: A member is unknown or of the wrong type (400).

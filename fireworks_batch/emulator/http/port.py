@@ -33,9 +33,11 @@ class Site(Protocol):
 
     def streams(self, path: str) -> bool:
         """Whether a body sent to *path* may be too large to be read before the answer is made."""
+        ...
 
     async def answer(self, request: web.BaseRequest, entry: Entry) -> Answer:
         """Answer a request that no fault stops."""
+        ...
 
 
 class Port:
@@ -103,7 +105,7 @@ class Port:
         return int(runner.addresses[0][1])
 
     async def stop(self) -> None:
-        """Wake the requests that wait, close every connection, and listen no more."""
+        """Wake the requests that wait, close every connection, and stop listening."""
         runner, self._runner = self._runner, None
         if runner is None:
             return

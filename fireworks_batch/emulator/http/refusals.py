@@ -1,4 +1,4 @@
-"""Say no in the four shapes that the real service uses."""
+"""Refuse requests, in the shapes of the real service."""
 
 from typing import Final
 
@@ -62,7 +62,7 @@ _CODE_OF_STATUS: Final = {
 
 
 class RefusalError(Exception):
-    """A request that the service answers with a no."""
+    """A request that the service refuses."""
 
     def __init__(self, code: str, message: str, *, status: int | None = None) -> None:
         super().__init__(message)
@@ -86,7 +86,7 @@ def status_body(code: str, message: str) -> dict[str, object]:
 
 
 def body_for_status(status: int) -> dict[str, object]:
-    """Build an error object for an HTTP status that nobody explained."""
+    """Build an error object for an HTTP status without a code of its own."""
     code = _CODE_OF_STATUS.get(status, "UNKNOWN")
     return status_body(code, f"emulated {status}")
 

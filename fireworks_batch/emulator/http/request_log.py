@@ -25,7 +25,7 @@ class RecordedRequest:
     """The emulated time of its arrival, RFC 3339."""
 
     origin: str
-    """Where it came: `api`, or `storage` for a signed URL."""
+    """The port that it came to: `api`, or `storage` for a signed URL."""
 
     method: str
     """The HTTP method."""

@@ -35,7 +35,7 @@ class Call:
         return self.query.get(snake_case(name), "") if value is None else value
 
 
-Endpoint: TypeAlias = "Callable[[Call], Awaitable[Answer]]"
+Endpoint: TypeAlias = Callable[[Call], Awaitable[Answer]]
 
 
 class Router:

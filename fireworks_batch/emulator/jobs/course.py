@@ -166,7 +166,7 @@ def lay_out(
         expire: When the job's time limit ends.
 
         before: The course that the job leaves at *begin*: what it did stays done. An expiry
-            before *begin* is history and ends the new course no more.
+            before *begin* does not end the new course.
 
         does_pending_expire: Whether a job that is PENDING at *expire* expires as well.
     """

@@ -26,64 +26,6 @@ _OUTPUT_TOKENS: Final = 17
 _CACHED_TOKENS: Final = 20
 """Tokens of one row: of the size that tiny jobs showed."""
 
-
-def count_progress(
-    *, rows: int, failed_rows: int, share: float, is_total_known: bool
-) -> dict[str, int]:
-    """Give `jobProgress` when *share* of the rows is processed.
-
-    Every counter grows with *share*, none ever falls.
-
-    Args:
-        rows: How many rows the input has.
-
-        failed_rows: How many of them fail.
-
-        share: In [0, 1].
-
-        is_total_known: Whether the total is shown; seen live by one source, it is 0 early in
-            RUNNING.
-    """
-    processed = min(rows, int(rows * share + 1e-6))
-    failed = processed * failed_rows // rows if rows else 0
-    succeeded = processed - failed
-    total = rows if is_total_known else 0
-    return {
-        "percent": processed * 100 // total if total else 0,
-        "epoch": 0,
-        "totalInputRequests": total,
-        "totalProcessedRequests": processed,
-        "successfullyProcessedRequests": succeeded,
-        "failedRequests": failed,
-        "outputRows": succeeded,
-        "inputTokens": min(_INT32, succeeded * _INPUT_TOKENS),
-        "outputTokens": min(_INT32, succeeded * _OUTPUT_TOKENS),
-        "cachedInputTokenCount": min(_INT32, succeeded * _CACHED_TOKENS),
-    }
-
-
-def count_work(counters: Counters, *, total: int) -> dict[str, int]:
-    """Give `jobProgress` of rows that are really processed.
-
-    Args:
-        counters: What became of the rows so far.
-
-        total: How many there are, as the job says; 0 while it does not show.
-    """
-    return {
-        "percent": min(100, counters.processed * 100 // total) if total else 0,
-        "epoch": 0,
-        "totalInputRequests": total,
-        "totalProcessedRequests": counters.processed,
-        "successfullyProcessedRequests": counters.succeeded,
-        "failedRequests": counters.failed,
-        "outputRows": counters.succeeded,
-        "inputTokens": min(_INT32, counters.input_tokens),
-        "outputTokens": min(_INT32, counters.output_tokens),
-        "cachedInputTokenCount": min(_INT32, counters.cached_tokens),
-    }
-
-
 _CLEANING: Final = 60 * SECOND
 _SHOWS_STATUS: Final = frozenset({"FAILED", "CANCELLED", "EXPIRED", "EARLY_STOPPED", "PAUSED"})
 _OK: Final = {"code": "OK", "message": ""}
@@ -190,23 +132,23 @@ class Job:
         return self.gone is not None and now >= self.gone
 
     def fail_validation(self, status: Mapping[str, str], now: Instant) -> None:
-        """Fail for the input's sake, at the end of VALIDATING."""
+        """Fail at the end of VALIDATING, because of the input."""
         self._course = fail_validation(self._course, now)
         self._failure = status
         self._view_until = -1
 
     def end_as(self, state: str, status: Mapping[str, str], now: Instant) -> None:
-        """End otherwise than it was written."""
+        """End in another state than the script says."""
         self._course = end(self._course, state, now)
         self._failure = status
         self._view_until = -1
 
     def is_over(self, now: Instant) -> bool:
-        """Whether it is at its end, or on its way out."""
-        return self.gone is not None or self.is_at_end(now)
+        """Whether it has ended, or is being deleted."""
+        return self.gone is not None or self.has_ended(now)
 
-    def is_at_end(self, now: Instant) -> bool:
-        """Whether it changes no more."""
+    def has_ended(self, now: Instant) -> bool:
+        """Whether its state is terminal."""
         return self._leg(now).is_terminal
 
     def is_validated(self, now: Instant) -> bool:
@@ -339,7 +281,7 @@ class Job:
             started is not None and not (is_early and is_first_run)
         )
         if self.work is not None:
-            return count_work(self.work.counters, total=self.work.total if is_total_known else 0)
+            return show_counters(self.work.counters, total=self.work.total if is_total_known else 0)
         return count_progress(
             rows=self.script.rows,
             failed_rows=self.script.failed_rows,
@@ -361,3 +303,55 @@ class Job:
     def _placement(self) -> Mapping[str, object]:
         asked = self.origin.members.get("placement")
         return {**_NO_PLACEMENT, **asked} if isinstance(asked, Mapping) else _NO_PLACEMENT
+
+
+def count_progress(
+    *, rows: int, failed_rows: int, share: float, is_total_known: bool
+) -> dict[str, int]:
+    """Give `jobProgress` when *share* of the rows is processed.
+
+    Every counter grows with *share*, and none ever falls.
+
+    Args:
+        rows: How many rows the input has.
+
+        failed_rows: How many of the rows fail.
+
+        share: The share of the rows that is processed, in [0, 1].
+
+        is_total_known: Whether the total is shown; seen live by one source, it is 0 early in
+            RUNNING.
+    """
+    processed = min(rows, int(rows * share + 1e-6))
+    failed = processed * failed_rows // rows if rows else 0
+    succeeded = processed - failed
+    counters = Counters(
+        succeeded=succeeded,
+        failed=failed,
+        input_tokens=succeeded * _INPUT_TOKENS,
+        output_tokens=succeeded * _OUTPUT_TOKENS,
+        cached_tokens=succeeded * _CACHED_TOKENS,
+    )
+    return show_counters(counters, total=rows if is_total_known else 0)
+
+
+def show_counters(counters: Counters, *, total: int) -> dict[str, int]:
+    """Give `jobProgress`.
+
+    Args:
+        counters: How many rows were processed so far, and their tokens.
+
+        total: How many rows there are; 0 while the job does not show it.
+    """
+    return {
+        "percent": min(100, counters.processed * 100 // total) if total else 0,
+        "epoch": 0,
+        "totalInputRequests": total,
+        "totalProcessedRequests": counters.processed,
+        "successfullyProcessedRequests": counters.succeeded,
+        "failedRequests": counters.failed,
+        "outputRows": counters.succeeded,
+        "inputTokens": min(_INT32, counters.input_tokens),
+        "outputTokens": min(_INT32, counters.output_tokens),
+        "cachedInputTokenCount": min(_INT32, counters.cached_tokens),
+    }

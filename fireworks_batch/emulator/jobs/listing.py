@@ -27,8 +27,8 @@ def list_jobs(
 ) -> Mapping[str, object]:
     """Give the page of *jobs* (all there are, oldest first) that *call* asks for.
 
-    In the order of creation a page goes on after the last job of the page before it, whatever
-    was created or deleted meanwhile; in any other order it goes on at a number.
+    In the order of creation a page begins after the last job of the page before it, even if jobs
+    were created or deleted meanwhile; in any other order it begins at a position.
 
     Raises:
         RefusalError: A parameter cannot be used (400).

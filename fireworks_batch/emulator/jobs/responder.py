@@ -10,8 +10,8 @@ from fireworks_batch.emulator.assumptions import Assumptions
 from fireworks_batch.emulator.http.refusals import STATUSES
 from fireworks_batch.emulator.jobs.rows import RowFailureError
 
-Response: TypeAlias = "str | Mapping[str, Any] | RowFailureError"
-Responder: TypeAlias = "Callable[[str, dict[str, Any]], Response | Awaitable[Response]]"
+Response: TypeAlias = str | Mapping[str, Any] | RowFailureError
+Responder: TypeAlias = Callable[[str, dict[str, Any]], Response | Awaitable[Response]]
 """Gets `custom_id` and the request's body. Gives the assistant's text, or the whole response, or a
 `RowFailureError`, which it may also raise; any other exception fails the row with code 500."""
 

@@ -21,10 +21,13 @@ PREFIX: Final = "JOB_STATE_"
 TERMINAL: Final = frozenset(
     {"COMPLETED", "FAILED", "CANCELLED", "EXPIRED", "EARLY_STOPPED", "DELETED", "ARCHIVED"}
 )
-"""States after which a job changes no more."""
+"""The terminal states."""
 
 DEFAULT_SECONDS: Final = 60.0
-_STATE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_INT32: Final = 2**31 - 1
+_DAY: Final = 86_400 * SECOND
+_YEAR: Final = 366 * 86_400.0
+_STATE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 def bare_state(name: str) -> str:
@@ -40,15 +43,15 @@ class Phase:
     """Any state's name, with or without the `JOB_STATE_` prefix; kept without."""
 
     seconds: float | None = None
-    """Emulated seconds, 0 or more; a phase of 0 is skipped. 60 if not given. The last phase
-    stays whatever it says; a last RUNNING phase without it never finishes its rows."""
+    """Emulated seconds, 0 or more; 60 if None. A phase of 0 seconds is skipped. The last phase
+    stays for ever; a last RUNNING phase with None never finishes its rows."""
 
     waiting_on_capacity: bool = False
     """The job waits for capacity, and its counters stand still, while it is RUNNING."""
 
     @property
     def is_terminal(self) -> bool:
-        """Whether a job stays in this state."""
+        """Whether the state is terminal."""
         return self.state in TERMINAL
 
 
@@ -89,14 +92,9 @@ def _read_phase(field: str, value: object) -> Phase:
     )
 
 
-_INT32: Final = 2**31 - 1
-_DAY: Final = 86_400 * SECOND
-_YEAR: Final = 366 * 86_400.0
-
-
 @attrs.frozen
 class JobScript:
-    """What becomes of a job: its phases, rows and end."""
+    """What happens to a job: its phases, its rows and its outcome."""
 
     phases: tuple[Phase, ...] = DEFAULT_PHASES
     rows: int = 100
@@ -173,18 +171,18 @@ _READERS: Final[Mapping[str, Callable[[object], Any]]] = {
 
 @attrs.define
 class StandingScript:
-    """A script for jobs that are not there yet."""
+    """A script for jobs that are created later."""
 
     job: str
     """A glob over the job's id."""
 
     members: Mapping[str, object]
     times: int | None
-    """For how many jobs; None is for all that come."""
+    """How many jobs get the script; None is all of them."""
 
 
 class ScriptBook:
-    """Owns the scripts for jobs to come; the first that matches counts."""
+    """Owns the scripts for jobs that are created later; the first that matches counts."""
 
     def __init__(self) -> None:
         self._scripts: list[StandingScript] = []
@@ -198,7 +196,7 @@ class ScriptBook:
         self._scripts.clear()
 
     def take(self, job_id: str, base: JobScript) -> JobScript:
-        """Give the script of a new job: *base*, or one that is meant for it laid over."""
+        """Give the script of a new job: *base*, with the first matching script laid over it."""
         for script in self._scripts:
             if fnmatch.fnmatchcase(job_id, script.job):
                 self._use(script)
@@ -214,7 +212,7 @@ class ScriptBook:
 
 
 def read_standing_script(value: object) -> StandingScript:
-    """Check a script for jobs to come; null is not given, except for `times`.
+    """Check a script for jobs that are created later; null is not given, except for `times`.
 
     Raises:
         ControlError: A member is unknown or cannot be used.

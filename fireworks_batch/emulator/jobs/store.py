@@ -26,7 +26,7 @@ class JobStore:
 
     def __init__(self, setting: Setting, *, tick: float) -> None:
         self.scripts = ScriptBook()
-        """The scripts for jobs to come."""
+        """The scripts for jobs that are created later."""
 
         self._setting = setting
         self._tick = microseconds(tick)
@@ -47,7 +47,7 @@ class JobStore:
     def make(
         self, account_id: str, job_id: str, members: Mapping[str, object], script: JobScript
     ) -> Job:
-        """Make a job, now; one of the same id, which must be gone, is forgotten."""
+        """Make a job, now; an earlier job of this id must be gone, and is forgotten."""
         setting = self._setting
         setting.has_altered_jobs |= bool(script.fields)
         self._sequence += 1
@@ -69,7 +69,7 @@ class JobStore:
         return job
 
     def script(self, job_id: str, value: object) -> Job:
-        """Make a job by a script, or let one that is there go on by it.
+        """Make a job by a script, or let an existing job go on by the script.
 
         Args:
             job_id: The last segment of its resource name.
@@ -125,7 +125,7 @@ class JobStore:
         return self._listed[account_id]
 
     def forget_work(self) -> None:
-        """Let all jobs only say what they do from now on."""
+        """Take the work off all jobs: from now on they only show what their scripts say."""
         for jobs in self._jobs.values():
             for job in jobs.values():
                 job.work = None

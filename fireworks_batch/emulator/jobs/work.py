@@ -1,4 +1,4 @@
-"""Process a job's rows, as far as the job has come."""
+"""The rows of a job and the work on them: find, process, count, and write the output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from fireworks_batch.emulator.files import FileStore, FileWriter, StoredFile
 from fireworks_batch.emulator.jobs.responder import Responder, failure_line, respond, success_line
 from fireworks_batch.emulator.jobs.rows import InvalidRowError, RowCheck, RowFailureError, RowReader
 
-ReadLine: TypeAlias = "Callable[[int], bytes]"
+RESULTS: Final = "BIJOutputSet.jsonl"
+ERRORS: Final = "error-data"
+_UNFINISHED, _SUCCEEDED, _FAILED = range(3)
+
+ReadLine: TypeAlias = Callable[[int], bytes]
 SLICE: Final = 200
 """How many rows are handled before others have their turn on the loop."""
 
@@ -74,14 +78,9 @@ def _is_row(check: RowCheck, line: bytes, place: str) -> bool:
         ) from None
 
 
-RESULTS: Final = "BIJOutputSet.jsonl"
-ERRORS: Final = "error-data"
-_UNFINISHED, _SUCCEEDED, _FAILED = range(3)
-
-
 @attrs.define(slots=True)
 class Counters:
-    """What became of the rows so far."""
+    """How many rows were processed so far, and their tokens."""
 
     succeeded: int = 0
     failed: int = 0
@@ -107,7 +106,7 @@ class Counters:
 
 
 class Work:
-    """The rows of one job, in the order in which they are processed, and what came of them.
+    """The rows of one job, in the order in which they are processed, and their output.
 
     Args:
         source: The rows.
@@ -161,7 +160,7 @@ class Work:
         Raises:
             InvalidRowError: A row is bad, for which the job fails.
 
-            FileNotFoundError: A file is there no more.
+            FileNotFoundError: A file was removed.
         """
         before = self.before
         if before is not None and before.is_scanned:
@@ -181,7 +180,7 @@ class Work:
         """Process rows until *count* of them are done.
 
         Raises:
-            FileNotFoundError: A file is there no more.
+            FileNotFoundError: A file was removed.
         """
         if self._results is None or self._errors is None:
             self._results, self._errors = files.create(), files.create()

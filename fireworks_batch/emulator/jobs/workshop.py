@@ -102,7 +102,7 @@ class Workshop:
             self._end(job, work, now)
 
     def _end(self, job: Job, work: Work, now: Instant) -> None:
-        if not job.is_at_end(now) or work.is_finished:
+        if not job.has_ended(now) or work.is_finished:
             return
         if job.state(now) == "COMPLETED" and self._is_failure(work):
             message = f"{work.counters.failed} of {work.rows} requests failed"
@@ -149,4 +149,4 @@ def _is_due(job: Job, work: Work, now: Instant) -> bool:
         return False
     if not work.is_scanned or work.counters.processed < _target(job, work, now):
         return True
-    return job.is_at_end(now)
+    return job.has_ended(now)

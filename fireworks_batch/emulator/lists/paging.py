@@ -162,7 +162,7 @@ def read_page_size(text: str) -> int:
 
 
 class PageTokens:
-    """Makes page tokens, and refuses those that it did not make for the same question."""
+    """Makes page tokens, and refuses all others and those made for other parameters."""
 
     def __init__(self, secret: bytes, *, expire: bool = False) -> None:
         self._secret = secret

@@ -104,8 +104,8 @@ def test_a_tick_is_never_more_than_a_period_away(origin, instant, period):
     assert not period or (ticks.next(instant) - origin) % period == 0
 
 
-def test_a_window_that_ends_before_the_phases_do_expires_the_job():
-    """Without a terminal phase before the window's end, the job is EXPIRED from then on."""
+def test_a_time_limit_that_ends_before_the_phases_do_expires_the_job():
+    """Without a terminal phase before it ends, the job is EXPIRED from then on."""
     laid = course(Phase("VALIDATING", 60), Phase("RUNNING", 1000), expire=130 * SECOND)
     assert [state(laid, at) for at in (129, 131, 180, 10_000)] == [
         "RUNNING",
@@ -115,15 +115,15 @@ def test_a_window_that_ends_before_the_phases_do_expires_the_job():
     ]
 
 
-def test_a_terminal_phase_at_the_very_end_of_the_window_wins():
-    """A job that completes just when its window ends has completed."""
+def test_a_terminal_phase_at_the_very_end_of_the_time_limit_wins():
+    """A job that completes just when its time limit ends has completed."""
     laid = course(Phase("RUNNING", 120), Phase("COMPLETED"), expire=120 * SECOND)
     assert state(laid, 10_000) == "COMPLETED"
 
 
 @pytest.mark.parametrize(("does_expire", "expected"), [(True, "EXPIRED"), (False, "PENDING")])
 def test_whether_a_pending_job_expires_is_a_choice(does_expire, expected):
-    """A job pending at the window's end expires or stays."""
+    """A job pending at the end of the time limit expires or stays."""
     laid = course(Phase("PENDING"), expire=60 * SECOND, does_pending_expire=does_expire)
     assert state(laid, 3600) == expected
 
@@ -135,7 +135,7 @@ def test_a_pending_job_that_stays_does_not_keep_a_running_one_from_expiring():
 
 
 def test_an_expiry_before_a_new_course_is_history():
-    """A job that is scripted after its window does what its script says."""
+    """A job that is scripted after its time limit does what its script says."""
     laid = course(Phase("COMPLETED"), begin=200 * SECOND, expire=100 * SECOND)
     assert state(laid, 200) == "COMPLETED"
 
@@ -215,7 +215,7 @@ def test_an_expired_job_has_done_a_part():
 
 
 def test_a_run_without_end_does_half_of_its_rows_until_it_expires():
-    """A last RUNNING phase without seconds is paced over twice the window."""
+    """A last RUNNING phase without seconds is paced over twice the time limit."""
     assert course(Phase("RUNNING")).processed_share(2 * DAY) == 0.5
 
 

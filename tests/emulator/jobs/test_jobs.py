@@ -106,7 +106,7 @@ async def test_snake_case_is_accepted_too(bench):
         ("50000.5s", "50000.500s", "2026-09-14T22:53:20.500000Z"),
     ],
 )
-async def test_the_window_is_bounded_and_shown(bench, given, shown, expires):
+async def test_the_time_limit_is_bounded_and_shown(bench, given, shown, expires):
     """The duration comes back bounded, and the job expires then."""
     await bench.create(maxJobDuration=given)
     job = await bench.job()
@@ -322,7 +322,7 @@ async def test_a_failure_has_a_status_of_its_own(bench, first, code):
     assert (await bench.job())["status"]["code"] == code
 
 
-async def test_a_job_whose_window_passes_expires_with_what_it_has(bench):
+async def test_a_job_whose_time_limit_passes_expires_with_what_it_has(bench):
     """EXPIRED with partial counters, an end time, and a status that says so."""
     bench.emulator.script_job(
         "nightly", phases=[{"state": "RUNNING", "seconds": 1200}], rows=10, time_limit_seconds=290

@@ -408,7 +408,7 @@ async def test_a_job_that_ends_early_leaves_what_it_has(bench, state):
     assert (len(set(results)), errors) == (5, {})
 
 
-async def test_a_window_cuts_the_rows_off(bench):
+async def test_a_time_limit_cuts_the_rows_off(bench):
     """What was done by then is there."""
     bench.emulator.script_jobs(phases=[*RUNNING, "COMPLETED"], time_limit_seconds=240)
     await begin(bench)

@@ -458,7 +458,7 @@ def test_a_broken_extra_body_may_be_accepted():
         ("50000.500000000s", 50000.5 / 3600),
     ],
 )
-def test_the_window_is_bounded(text, hours):
+def test_the_time_limit_is_bounded(text, hours):
     """12 to 72 hours, 24 by default."""
     members = {} if text is None else {"maxJobDuration": text}
     assert read_time_limit(members, RULES) == hours * HOUR
@@ -466,7 +466,7 @@ def test_the_window_is_bounded(text, hours):
 
 
 @pytest.mark.parametrize("text", ["24h", "86400", "1.0000000001s", "s", ""])
-def test_a_window_that_is_no_proto_duration_is_refused(text):
+def test_a_time_limit_that_is_no_proto_duration_is_refused(text):
     """Only seconds with an `s`."""
     message = refusal(read_time_limit, {"maxJobDuration": text}, RULES)
     assert message == f"proto: invalid google.protobuf.Duration value {text!r}"
@@ -475,13 +475,13 @@ def test_a_window_that_is_no_proto_duration_is_refused(text):
 @pytest.mark.parametrize(
     ("text", "hours"), [("24h", 24), ("13h30m", 13.5), ("86400s", 24), ("2880m", 48)]
 )
-def test_a_window_may_be_spelt_in_units(text, hours):
+def test_a_time_limit_may_be_spelt_in_units(text, hours):
     """With the assumption, as one source shows it."""
     rules = Assumptions(duration_spelling="units")
     assert read_time_limit({"maxJobDuration": text}, rules) == hours * HOUR
 
 
-def test_a_window_out_of_range_may_be_refused():
+def test_a_time_limit_out_of_range_may_be_refused():
     """With the assumption, the bounds are a rule."""
     rules = Assumptions(max_duration_out_of_range="reject")
     message = refusal(read_time_limit, {"maxJobDuration": "1s"}, rules)
