@@ -1,10 +1,9 @@
 """A Fireworks control plane on this machine, for tests of code that waits."""
 
-from .assumptions import Assumptions
-from .phases import Phase
-from .request_log import RecordedRequest
-from .rows import RowFailureError
-from .server import Emulator
-from .watching import Exchange
+from fireworks_batch.emulator.assumptions import Assumptions
+from fireworks_batch.emulator.http.request_log import Exchange, RecordedRequest
+from fireworks_batch.emulator.jobs.rows import RowFailureError
+from fireworks_batch.emulator.jobs.scripts import Phase
+from fireworks_batch.emulator.server import Emulator
 
 __all__ = ["Assumptions", "Emulator", "Exchange", "Phase", "RecordedRequest", "RowFailureError"]

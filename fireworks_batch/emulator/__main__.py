@@ -2,6 +2,6 @@
 
 import sys
 
-from .command import main
+from fireworks_batch.emulator.command import main
 
 sys.exit(main())

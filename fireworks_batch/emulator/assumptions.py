@@ -1,7 +1,5 @@
 """Name every unknown of the service's behaviour, with the positions it may take."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Literal, get_args, get_type_hints
 
@@ -10,7 +8,7 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class Assumptions:
-    """What the emulator takes for true where nobody has seen the real service's behaviour.
+    """What the emulator assumes where the behaviour of the real service was never seen.
 
     Each field is a switch; its type lists the positions. A test that passes under every
     position of a switch does not depend on that unknown.
@@ -43,8 +41,8 @@ class Assumptions:
     """How the last page says so: `nextPageToken` is `""` or not there. Both are documented."""
 
     masked_answer: Literal["emit_unpopulated", "populated_only"] = "emit_unpopulated"
-    """What an answer shows outside its `readMask`: empty members (as the gateway does for
-    whatever is not set), or nothing."""
+    """What an answer shows outside its `readMask`: empty members (as the gateway shows
+    members that are not set), or nothing."""
 
     mask_support: Literal["yes", "ignore", "refuse"] = "yes"
     """Whether a `readMask` is obeyed, ignored, or answered with 400."""
@@ -64,7 +62,7 @@ class Assumptions:
 
     duration_spelling: Literal["seconds", "units"] = "seconds"
     """Whether a `maxJobDuration` is spelt in seconds only (`86400s`, as protobuf's JSON has it),
-    or also in units (`24h`, `1h30m`), which one source shows and nobody has proven."""
+    or also in units (`24h`, `1h30m`), which one source shows without proof."""
 
     foreign_model: Literal["accept", "refuse"] = "accept"
     """What becomes of a job of a model that is neither the vendor's nor the account's own: it is
@@ -77,7 +75,7 @@ class Assumptions:
     """What the `status` of an EXPIRED job says. None was ever seen."""
 
     pending_at_expiry: Literal["expire", "stay"] = "expire"
-    """Whether a job still PENDING when its window ends expires, or stays PENDING."""
+    """Whether a job still PENDING when its time limit ends expires, or stays PENDING."""
 
     bare_ids: Literal["reject", "accept"] = "reject"
     """Whether a job's body may name a model, dataset or job by its bare id. Every known client

@@ -1,13 +1,9 @@
 """Tell emulated time, in whole microseconds since the emulator's epoch; performs no I/O."""
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import TYPE_CHECKING, TypeAlias
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import TypeAlias
 
 Instant: TypeAlias = int
 """Emulated microseconds since the epoch: integers, so that a tick is exact."""

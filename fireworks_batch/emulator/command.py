@@ -1,6 +1,4 @@
-"""Run the emulator as a process: its base URL is the first line on stdout once it listens."""
-
-from __future__ import annotations
+"""The command that runs the emulator: the base URL is its first line on stdout."""
 
 import argparse
 import asyncio
@@ -8,13 +6,10 @@ import contextlib
 import ipaddress
 import signal
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-from .assumptions import parse_assumptions
-from .server import Emulator
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from fireworks_batch.emulator.assumptions import parse_assumptions
+from fireworks_batch.emulator.server import Emulator
 
 _PROGRAM = "python -m fireworks_batch.emulator"
 
@@ -24,17 +19,17 @@ def main(argv: Sequence[str] | None = None, *, program: str = _PROGRAM) -> int:
 
     Args:
         argv: The arguments; those of the process if None.
-        program: What the command is called in its own words.
+        program: The name of the command in its help and messages.
 
     Returns:
-        The exit code: 0 after a signal, 1 if the address cannot be had.
+        The exit code: 0 after a signal, 1 if the emulator cannot listen.
     """
     parser = _parser(program)
     options = parser.parse_args(argv)
     if not options.allow_remote and not is_loopback(options.host):
         parser.error(
-            f"{options.host} is not a loopback address: everybody who reaches it could use"
-            " the emulator; say --allow-remote if that is meant"
+            f"{options.host} is not a loopback address: other machines could use the emulator;"
+            " allow that with --allow-remote"
         )
     try:
         emulator = _emulator(options)
@@ -68,7 +63,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "--port", type=int, default=0, help="port to listen on; by default a free one"
     )
     parser.add_argument(
-        "--storage-port", type=int, default=0, help="port for signed URLs; the same"
+        "--storage-port", type=int, default=0, help="port of the storage; by default a free one"
     )
     parser.add_argument("--api-key", default="fw_emulator", help="the only key (%(default)s)")
     parser.add_argument("--account", default="acme", help="the key's account (%(default)s)")
@@ -86,8 +81,8 @@ def _parser(program: str) -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="position of a switch for what nobody knows of the service; a wrong name lists them "
-        "all; may be repeated",
+        help="position of a switch for an unknown of the service; a wrong name lists all switches; "
+        "may be repeated",
     )
     parser.add_argument(
         "--requests-per-minute",
@@ -98,9 +93,11 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "--url-grace",
         type=float,
         default=30.0,
-        help="seconds for which a signed URL is good in any case (%(default)s)",
+        help="real seconds for which a signed URL is good at least (%(default)s)",
     )
-    parser.add_argument("--allow-remote", action="store_true", help="let other machines reach it")
+    parser.add_argument(
+        "--allow-remote", action="store_true", help="let other machines use the emulator"
+    )
     return parser
 
 

@@ -1,77 +1,108 @@
-"""Check what the control protocol is given, member by member; performs no I/O."""
+"""Answer the control protocol, by which a test in another process has the powers of `Emulator`.
 
-from __future__ import annotations
+- `POST /_emulator/faults`: a fault or a list of them; `DELETE` takes all down
+- `POST /_emulator/jobs/{job}`: make a job by a script, or let one go on by it
+- `POST /_emulator/scripts`: a script for jobs that are created later: `{"job": glob, ...}`
+- `POST /_emulator/datasets/{dataset}`: `{"files": {name: text}, "fields": {...}}`, ready at once
+- `PUT /_emulator/datasets/{dataset}/{file}`: the body is the file's new content
+- `GET /_emulator/requests?since=n`: the request log
+- `POST /_emulator/reset`: forget everything but the time
+"""
 
-import math
-from collections.abc import Collection, Mapping
+import attrs
+import orjson
 
-
-class ControlError(ValueError):
-    """A member of a control request that cannot be used."""
-
-    def __init__(self, field: str, value: object, wanted: str) -> None:
-        super().__init__(field, value, wanted)
-        self.field = field
-        self.value = value
-        self.wanted = wanted
-
-    def within(self, place: str) -> ControlError:
-        """Give the same error for a member of a larger whole."""
-        return ControlError(f"{place}.{self.field}", self.value, self.wanted)
-
-    def __str__(self) -> str:
-        return f"{self.field}: {self.value!r} is not {self.wanted}"
+from fireworks_batch.emulator.http.answers import Answer, answer_json
+from fireworks_batch.emulator.http.faults import Fault, read_fault
+from fireworks_batch.emulator.http.request_log import RecordedRequest
+from fireworks_batch.emulator.http.routing import Call, Router
+from fireworks_batch.emulator.jobs.scripts import read_standing_script
+from fireworks_batch.emulator.members import ControlError, read_count
+from fireworks_batch.emulator.world import World
 
 
-def read_members(prefix: str, value: object, known: Collection[str]) -> Mapping[str, object]:
-    """Check that *value* is an object with no member but the *known* ones."""
-    if not isinstance(value, Mapping):
-        raise ControlError(prefix or "body", value, "an object")
-    for name in value:
-        if name not in known:
-            field = f"{prefix}.{name}" if prefix else str(name)
-            raise ControlError(field, value[name], f"known here; known: {', '.join(known)}")
-    return value
+class ControlEndpoints:
+    """The calls under `/_emulator/`: no key, no faults, not in the request log."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def add_to(self, router: Router) -> None:
+        """Add the routes."""
+        router.add("POST", "/_emulator/faults", self.add_faults)
+        router.add("DELETE", "/_emulator/faults", self.clear_faults)
+        router.add("POST", "/_emulator/jobs/{job}", self.script_job)
+        router.add("POST", "/_emulator/scripts", self.script_jobs)
+        router.add("POST", "/_emulator/datasets/{dataset}", self.add_dataset)
+        router.add("PUT", "/_emulator/datasets/{dataset}/{file}", self.replace_file)
+        router.add("GET", "/_emulator/requests", self.list_requests)
+        router.add("POST", "/_emulator/reset", self.reset)
+
+    async def add_faults(self, call: Call) -> Answer:
+        """Set up one fault or a list of them: all, or none if one cannot be used."""
+        value = _read_json(call.body)
+        faults = _read_faults(value) if isinstance(value, list) else [read_fault(value)]
+        for fault in faults:
+            self._world.faults.add(fault)
+        return answer_json({"added": len(faults)})
+
+    async def clear_faults(self, _: Call) -> Answer:
+        """Take all faults down."""
+        self._world.faults.clear()
+        return answer_json({})
+
+    async def script_job(self, call: Call) -> Answer:
+        """Make a job by a script, or let one go on by it; answers with the resource."""
+        job = self._world.jobs.script(call.places["job"], _read_json(call.body or b"{}"))
+        return answer_json(job.show(await self._world.workshop.catch_up([job])))
+
+    async def script_jobs(self, call: Call) -> Answer:
+        """Let the next created jobs whose ids match `job`, a glob, go by a script."""
+        self._world.jobs.scripts.add(read_standing_script(_read_json(call.body)))
+        return answer_json({})
+
+    async def add_dataset(self, call: Call) -> Answer:
+        """Put a dataset there: `{"files": {name: text}, "fields": {...}}`; gives the resource."""
+        dataset = self._world.datasets.add_described(call.places["dataset"], _read_json(call.body))
+        return answer_json(dataset.show(self._world.clock.now()))
+
+    async def replace_file(self, call: Call) -> Answer:
+        """Change a stored file: the body is its content."""
+        value = {"content": call.body, "account_id": call.query.get("account_id")}
+        self._world.datasets.replace_file(call.places["dataset"], call.places["file"], value)
+        return answer_json({})
+
+    async def list_requests(self, call: Call) -> Answer:
+        """Give the requests after number `since`."""
+        text = call.query.get("since", "0")
+        since = read_count("since", int(text) if text.isdecimal() else text)
+        records = self._world.log.since(since)
+        return answer_json({"requests": [_request_json(record) for record in records]})
+
+    async def reset(self, _: Call) -> Answer:
+        """Forget jobs, datasets, faults and requests."""
+        self._world.reset()
+        return answer_json({})
 
 
-def read_number(field: str, value: object, *, least: float = 0.0, most: float = math.inf) -> float:
-    """Check a finite number in [*least*, *most*]."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        number = float(value)
-        if math.isfinite(number) and least <= number <= most:
-            return number
-    raise ControlError(field, value, f"a number {_bounds(least, most)}")
+def _read_faults(values: list[object]) -> list[Fault]:
+    faults: list[Fault] = []
+    for index, value in enumerate(values):
+        try:
+            faults.append(read_fault(value))
+        except ControlError as error:
+            raise error.within(f"[{index}]") from None
+    return faults
 
 
-def read_count(field: str, value: object, *, least: int = 0, most: float = math.inf) -> int:
-    """Check a whole number in [*least*, *most*]."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        is_whole = isinstance(value, int) or value.is_integer()
-        if is_whole and least <= value <= most:
-            return int(value)
-    raise ControlError(field, value, f"a whole number {_bounds(least, most)}")
+def _request_json(record: RecordedRequest) -> dict[str, object]:
+    members: dict[str, object] = attrs.asdict(record, recurse=False)
+    members["headers"] = dict(record.headers)
+    return members
 
 
-def read_text(field: str, value: object) -> str:
-    """Check a text that is not empty."""
-    if isinstance(value, str) and value:
-        return value
-    raise ControlError(field, value, "a text")
-
-
-def read_flag(field: str, value: object) -> bool:
-    """Check a truth value."""
-    if isinstance(value, bool):
-        return value
-    raise ControlError(field, value, "true or false")
-
-
-def read_choice(field: str, value: object, choices: Collection[str]) -> str:
-    """Check one of *choices*."""
-    if isinstance(value, str) and value in choices:
-        return value
-    raise ControlError(field, value, f"one of {', '.join(choices)}")
-
-
-def _bounds(least: float, most: float) -> str:
-    return f"of {least:g} or more" if most == math.inf else f"from {least:g} to {most:g}"
+def _read_json(body: bytes) -> object:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise ControlError("body", body[:100].decode(errors="replace"), "JSON") from None

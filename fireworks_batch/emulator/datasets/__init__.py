@@ -1,0 +1,1 @@
+"""The datasets, their files, and the storage behind signed URLs."""

@@ -1,0 +1,129 @@
+"""Keep contents on disk, written once and read as often as wanted."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Final, Self
+
+import attrs
+
+_CHUNK: Final = 1024 * 1024
+
+
+@attrs.frozen
+class StoredFile:
+    """A content that never changes."""
+
+    path: Path
+    size: int
+    md5: str
+    """Its hash, in base64."""
+
+    generation: int
+    """Its number among all contents; a changed object has another one."""
+
+    @property
+    def etag(self) -> str:
+        """The entity tag, with its quotes."""
+        return f'"{self.generation:x}-{self.md5}"'
+
+    def lines(self) -> Iterator[bytes]:
+        """Give its lines, with their ends."""
+        with self.path.open("rb") as file:
+            yield from file
+
+
+class FileStore:
+    """Owns a temporary directory, made when it is needed and removed with the store."""
+
+    def __init__(self) -> None:
+        self._directory: Path | None = None
+        self._count = 0
+
+    def create(self) -> FileWriter:
+        """Begin a new content."""
+        if self._directory is None:
+            self._directory = Path(tempfile.mkdtemp(prefix="fireworks-emulator-"))
+            weakref.finalize(self, shutil.rmtree, self._directory, ignore_errors=True)
+        self._count += 1
+        return FileWriter(self._directory / str(self._count), self._count)
+
+    def store(self, chunks: Iterable[bytes]) -> StoredFile:
+        """Keep a content that is here already."""
+        with self.create() as writer:
+            for chunk in chunks:
+                writer.write(chunk)
+            return writer.finish()
+
+    def clear(self) -> None:
+        """Remove everything."""
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
+            self._directory = None
+
+
+class FileWriter:
+    """Writes one content; what was not finished at the end of the `with` is removed."""
+
+    def __init__(self, path: Path, generation: int) -> None:
+        self._path = path
+        self._generation = generation
+        self._file: BinaryIO | None = path.open("wb")
+        self._hash = hashlib.md5(usedforsecurity=False)
+        self._is_finished = False
+        self.size = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.pause()
+        if not self._is_finished:
+            remove(self._path)
+
+    def write(self, chunk: bytes) -> None:
+        """Add to the content, on the loop: the system takes it into its cache in microseconds."""
+        if self._file is None:
+            self._file = self._path.open("ab")
+        self._file.write(chunk)
+        self._hash.update(chunk)
+        self.size += len(chunk)
+
+    def pause(self) -> None:
+        """Close the file until more is written."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def finish(self) -> StoredFile:
+        """Give the whole content."""
+        self.pause()
+        self._is_finished = True
+        md5 = base64.b64encode(self._hash.digest()).decode()
+        return StoredFile(self._path, self.size, md5, self._generation)
+
+
+def file_chunks(path: Path) -> Iterator[bytes]:
+    """Read a file that is not of the store, in chunks."""
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            yield chunk
+
+
+def remove(path: Path) -> None:
+    """Remove a file; a file being read (on Windows) is removed with its directory."""
+    with contextlib.suppress(OSError):
+        path.unlink()

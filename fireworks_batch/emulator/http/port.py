@@ -1,0 +1,285 @@
+"""Listen on one port: log each request, let its fault strike, and send the answer."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import Sequence
+from functools import partial
+from typing import Final, Protocol
+
+from aiohttp import web
+
+from fireworks_batch.emulator.http.answers import Answer, FileBody, answer_json
+from fireworks_batch.emulator.http.faults import Fault, FaultBook
+from fireworks_batch.emulator.http.refusals import RefusalError
+from fireworks_batch.emulator.http.request_log import Entry, Exchange, RequestLog, Watch
+from fireworks_batch.emulator.http.routing import Call, Router
+from fireworks_batch.emulator.members import ControlError
+from fireworks_batch.emulator.setting import Setting
+
+CONTROL_PREFIX: Final = "/_emulator/"
+_HARMLESS: Final = frozenset({None, "delay", "drop_answer", "truncate"})
+"""Faults that leave the answer as it was meant."""
+
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
+
+
+class Site(Protocol):
+    """What answers the requests of a port."""
+
+    origin: str
+    """What the request log calls the port."""
+
+    def streams(self, path: str) -> bool:
+        """Whether a body sent to *path* may be too large to be read before the answer is made."""
+        ...
+
+    async def answer(self, request: web.BaseRequest, entry: Entry) -> Answer:
+        """Answer a request that no fault stops."""
+        ...
+
+
+class Port:
+    """Owns a listening socket, its connections, and the requests that wait, until `stop`.
+
+    Args:
+        setting: What all rooms of the emulator share.
+
+        log: Where the requests are written down.
+
+        faults: What goes wrong with them.
+
+        site: Answers the requests.
+
+        watches: See each request and its answer.
+
+        control: The routes of the control protocol, whose requests are not logged and meet no
+            fault; None if this port has none.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        log: RequestLog,
+        faults: FaultBook,
+        site: Site,
+        *,
+        watches: Sequence[Watch],
+        control: Router | None = None,
+    ) -> None:
+        self._setting = setting
+        self._log = log
+        self._faults = faults
+        self._site = site
+        self._watches = watches
+        self._control = control
+        self._runner: web.ServerRunner | None = None
+        self._stopping = asyncio.Event()
+        self._delayed: set[asyncio.Task[Answer]] = set()
+
+    async def start(self, host: str, number: int) -> int:
+        """Listen.
+
+        Returns:
+            The number of the port, which the system chose if *number* is 0.
+
+        Raises:
+            OSError: The address or port cannot be had.
+        """
+        make_request = partial(web.BaseRequest, loop=asyncio.get_running_loop(), client_max_size=0)
+        server = web.Server(
+            self._handle,
+            request_factory=make_request,
+            handler_cancellation=True,
+            access_log=None,
+        )
+        runner = web.ServerRunner(server, shutdown_timeout=0.1)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, host, number).start()
+        except BaseException:
+            await runner.cleanup()
+            raise
+        self._runner = runner
+        return int(runner.addresses[0][1])
+
+    async def stop(self) -> None:
+        """Wake the requests that wait, close every connection, and stop listening."""
+        runner, self._runner = self._runner, None
+        if runner is None:
+            return
+        # A connection just accepted gets its handler in the loop's next turns, and only with a
+        # handler is it closed.
+        for _ in range(5):
+            await asyncio.sleep(0)
+        await self._wake()
+        for connection in runner.server.connections if runner.server else ():
+            connection.force_close()  # a request under way is cut off
+        await runner.cleanup()
+
+    async def _wake(self) -> None:
+        """Wake the requests that wait, and end the work for clients that have left."""
+        self._stopping.set()
+        delayed = list(self._delayed)
+        for task in delayed:
+            task.cancel()
+        if delayed:
+            await asyncio.wait(delayed)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Handle one request: what aiohttp's server calls."""
+        if self._control is not None and request.path.startswith(CONTROL_PREFIX):
+            return await self._send(request, await _answer_control(self._control, request))
+        entry = self._log.open(
+            origin=self._site.origin,
+            method=request.method,
+            path=request.path,
+            query=request.query,
+            headers=request.headers,
+            body_bytes=request.content_length or 0,
+        )
+        fault = self._faults.strike(request.method, request.path)
+        try:
+            if fault is None:
+                return await self._send(request, await self._ask(request, entry))
+            entry.fault = fault.action
+            return await self._suffer(fault, request, entry)
+        finally:
+            self._tell(entry)
+
+    async def _ask(self, request: web.BaseRequest, entry: Entry) -> Answer:
+        try:
+            answer = await self._site.answer(request, entry)
+        except RefusalError as error:
+            answer = error.answer()
+        entry.status = answer.status
+        entry.answer = answer
+        return answer
+
+    def _tell(self, entry: Entry) -> None:
+        answer, entry.answer = entry.answer, None
+        for watch in self._watches:
+            exchange = Exchange(
+                request=self._log.record(entry),
+                body=answer.body if answer and isinstance(answer.body, bytes) else None,
+                is_genuine=not self._setting.has_altered_jobs and entry.fault in _HARMLESS,
+            )
+            watch(exchange)
+
+    async def _suffer(
+        self, fault: Fault, request: web.BaseRequest, entry: Entry
+    ) -> web.StreamResponse:
+        match fault.action:
+            case "status" | "html" | "garbage":
+                answer = fault.answer()
+                entry.status = answer.status
+                return await self._send(request, answer)
+            case "hang":
+                await self._wait(fault.seconds)
+            case "drop_answer":
+                await self._ask(request, entry)
+                entry.status = None
+            case "delay":
+                return await self._send(request, await self._ask_late(fault, request, entry))
+            case "truncate":
+                return await self._send_part(request, await self._ask(request, entry), fault.bytes)
+            case _:  # reset
+                entry.body_bytes = await _read_part(request, fault.bytes)
+        return _reset_connection(request)
+
+    async def _ask_late(self, fault: Fault, request: web.BaseRequest, entry: Entry) -> Answer:
+        """Answer after a while, and do the work also for a client that has left meanwhile."""
+        if self._site.streams(request.path):
+            await self._wait(fault.seconds)
+            return await self._ask(request, entry)
+        await request.read()
+
+        async def work() -> Answer:
+            await self._wait(fault.seconds)
+            return await self._ask(request, entry)
+
+        task = asyncio.create_task(work())
+        self._delayed.add(task)
+        task.add_done_callback(self._delayed.discard)
+        return await asyncio.shield(task)
+
+    async def _wait(self, seconds: float | None) -> None:
+        """Wait *seconds* of the loop's time, less if the emulator stops."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
+    async def _send(self, request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
+        headers = self._headers(answer)
+        if isinstance(answer.body, bytes):
+            return web.Response(body=answer.body, status=answer.status, headers=headers)
+        response = web.StreamResponse(status=answer.status, headers=headers)
+        if isinstance(answer.body, FileBody):
+            response.content_length = len(answer.body)
+        await response.prepare(request)
+        with contextlib.closing(answer.body.chunks()) as chunks:
+            for chunk in chunks:
+                await response.write(chunk)
+        return response
+
+    async def _send_part(
+        self, request: web.BaseRequest, answer: Answer, size: int
+    ) -> web.StreamResponse:
+        """Promise the whole body, send at most *size* bytes of it, and close."""
+        body = answer.source
+        response = web.StreamResponse(status=answer.status, headers=self._headers(answer))
+        response.content_length = len(body)
+        response.force_close()
+        await response.prepare(request)
+        part = body.first(max(0, min(size, len(body) - 1)))
+        with contextlib.closing(part.chunks()) as chunks:
+            for chunk in chunks:
+                await response.write(chunk)
+        return response
+
+    def _headers(self, answer: Answer) -> dict[str, str]:
+        clock = self._setting.clock
+        return {
+            "Content-Type": answer.content_type,
+            "Date": clock.http_date(clock.now()),
+            **answer.headers,
+        }
+
+
+def http_origin(host: str, port: int) -> str:
+    """Give the address of a port, without a path."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def _answer_control(router: Router, request: web.BaseRequest) -> Answer:
+    try:
+        endpoint, places = router.find(request.method, request.path)
+        return await endpoint(Call(request.query, await request.read(), places))
+    except ControlError as error:
+        body = {"field": error.field, "value": error.value, "message": str(error)}
+        return answer_json({"error": body}, status=400)
+    except RefusalError as error:
+        return error.answer()
+
+
+async def _read_part(request: web.BaseRequest, size: int) -> int:
+    """Read *size* bytes of the body; give how many there were, if fewer."""
+    left = size
+    while left > 0 and (chunk := await request.content.read(left)):
+        left -= len(chunk)
+    return size - left
+
+
+def _reset_connection(request: web.BaseRequest) -> web.Response:
+    """Reset the connection; the response is for the server's book-keeping and goes nowhere."""
+    transport = request.transport
+    if transport is not None:
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        if isinstance(transport, asyncio.WriteTransport):
+            transport.abort()
+    response = web.Response()
+    response.force_close()
+    return response

@@ -1,0 +1,97 @@
+"""Refuse requests, in the shapes of the real service."""
+
+from typing import Final
+
+from fireworks_batch.emulator.http.answers import Answer, answer_json
+
+CODES: Final = {
+    "OK": 0,
+    "CANCELLED": 1,
+    "UNKNOWN": 2,
+    "INVALID_ARGUMENT": 3,
+    "DEADLINE_EXCEEDED": 4,
+    "NOT_FOUND": 5,
+    "ALREADY_EXISTS": 6,
+    "PERMISSION_DENIED": 7,
+    "RESOURCE_EXHAUSTED": 8,
+    "FAILED_PRECONDITION": 9,
+    "ABORTED": 10,
+    "OUT_OF_RANGE": 11,
+    "UNIMPLEMENTED": 12,
+    "INTERNAL": 13,
+    "UNAVAILABLE": 14,
+    "DATA_LOSS": 15,
+    "UNAUTHENTICATED": 16,
+}
+
+STATUSES: Final = {
+    "CANCELLED": 499,
+    "UNKNOWN": 500,
+    "INVALID_ARGUMENT": 400,
+    "DEADLINE_EXCEEDED": 504,
+    "NOT_FOUND": 404,
+    "ALREADY_EXISTS": 409,
+    "PERMISSION_DENIED": 403,
+    "RESOURCE_EXHAUSTED": 429,
+    "FAILED_PRECONDITION": 400,
+    "ABORTED": 409,
+    "OUT_OF_RANGE": 400,
+    "UNIMPLEMENTED": 501,
+    "INTERNAL": 500,
+    "UNAVAILABLE": 503,
+    "DATA_LOSS": 500,
+    "UNAUTHENTICATED": 401,
+}
+"""Documented: each code's HTTP status."""
+
+_CODE_OF_STATUS: Final = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    405: "UNIMPLEMENTED",
+    409: "ALREADY_EXISTS",
+    412: "FAILED_PRECONDITION",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+
+
+class RefusalError(Exception):
+    """A request that the service refuses."""
+
+    def __init__(self, code: str, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.status = STATUSES[code] if status is None else status
+
+    def answer(self) -> Answer:
+        """Give the refusal as JSON of the gRPC gateway."""
+        return answer_json(status_body(self.code, self.message), status=self.status)
+
+
+def invalid(message: str) -> RefusalError:
+    """Refuse an argument (400, code 3)."""
+    return RefusalError("INVALID_ARGUMENT", message)
+
+
+def status_body(code: str, message: str) -> dict[str, object]:
+    """Build the gRPC gateway's error object, as seen live by one source."""
+    return {"code": CODES[code], "message": message, "details": []}
+
+
+def body_for_status(status: int) -> dict[str, object]:
+    """Build an error object for an HTTP status without a code of its own."""
+    code = _CODE_OF_STATUS.get(status, "UNKNOWN")
+    return status_body(code, f"emulated {status}")
+
+
+def edge_refusal(status: int, message: str, request_id: str) -> Answer:
+    """Refuse at the edge, in the envelope seen live by one source for a bad key."""
+    error = {"message": message, "param": None, "code": "UNAUTHORIZED", "type": "error"}
+    return answer_json({"error": error, "request_id": request_id}, status=status)

@@ -1,0 +1,1 @@
+"""The batch inference jobs, their scripts, and the work on their rows."""

@@ -1,0 +1,225 @@
+"""Read the phases and scripts that a test gives to jobs; performs no I/O."""
+
+import fnmatch
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+
+from fireworks_batch.emulator.clock import SECOND, Instant, microseconds
+from fireworks_batch.emulator.members import (
+    ControlError,
+    read_count,
+    read_flag,
+    read_members,
+    read_number,
+    read_text,
+)
+
+PREFIX: Final = "JOB_STATE_"
+TERMINAL: Final = frozenset(
+    {"COMPLETED", "FAILED", "CANCELLED", "EXPIRED", "EARLY_STOPPED", "DELETED", "ARCHIVED"}
+)
+"""The terminal states."""
+
+DEFAULT_SECONDS: Final = 60.0
+_INT32: Final = 2**31 - 1
+_DAY: Final = 86_400 * SECOND
+_YEAR: Final = 366 * 86_400.0
+_STATE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
+def bare_state(name: str) -> str:
+    """Take the wire's prefix off a state's name, if it is there."""
+    return name.removeprefix(PREFIX)
+
+
+@attrs.frozen
+class Phase:
+    """One phase of a job's script."""
+
+    state: str = attrs.field(converter=bare_state)
+    """Any state's name, with or without the `JOB_STATE_` prefix; kept without."""
+
+    seconds: float | None = None
+    """Emulated seconds, 0 or more; 60 if None. A phase of 0 seconds is skipped. The last phase
+    stays for ever; a last RUNNING phase with None never finishes its rows."""
+
+    waiting_on_capacity: bool = False
+    """The job waits for capacity, and its counters stand still, while it is RUNNING."""
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the state is terminal."""
+        return self.state in TERMINAL
+
+
+DEFAULT_PHASES: Final = (
+    Phase("VALIDATING", 60.0),
+    Phase("PENDING", 60.0),
+    Phase("CREATING", 60.0),
+    Phase("RUNNING", 300.0),
+    Phase("COMPLETED"),
+)
+"""The flow seen live by one source, at about its pace."""
+
+
+def read_phases(value: object) -> tuple[Phase, ...]:
+    """Check phases given as state names, mappings or `Phase` objects.
+
+    Raises:
+        ControlError: A phase, or one member of it, is not usable.
+    """
+    if isinstance(value, str) or not isinstance(value, Sequence) or not value:
+        raise ControlError("phases", value, "a list of at least one phase")
+    return tuple(_read_phase(f"phases[{index}]", item) for index, item in enumerate(value))
+
+
+def _read_phase(field: str, value: object) -> Phase:
+    if isinstance(value, Phase):
+        value = attrs.asdict(value)
+    if isinstance(value, str):
+        value = {"state": value}
+    members = read_members(field, value, ("state", "seconds", "waiting_on_capacity"))
+    state, seconds = members.get("state"), members.get("seconds")
+    if not isinstance(state, str) or not _STATE.fullmatch(bare_state(state)):
+        raise ControlError(f"{field}.state", state, "a state's name")
+    return Phase(
+        state,
+        None if seconds is None else read_number(f"{field}.seconds", seconds),
+        read_flag(f"{field}.waiting_on_capacity", members.get("waiting_on_capacity", False)),
+    )
+
+
+@attrs.frozen
+class JobScript:
+    """What happens to a job: its phases, its rows and its outcome."""
+
+    phases: tuple[Phase, ...] = DEFAULT_PHASES
+    rows: int = 100
+    failed_rows: int = 0
+    status: Mapping[str, str] | None = None
+    time_limit: Instant = _DAY
+    """How long after its creation it expires."""
+
+    fields: Mapping[str, object] = attrs.field(factory=dict)
+
+
+def read_script_members(
+    value: object, *, more: Sequence[str] = ("account_id",)
+) -> dict[str, object]:
+    """Check that *value* is an object with the members of a script; null is not given.
+
+    Args:
+        value: The script.
+
+        more: Members that it may have beside those of every script.
+
+    Raises:
+        ControlError: It is not.
+    """
+    members = read_members("", value, (*more, *_READERS))
+    return {name: item for name, item in members.items() if item is not None}
+
+
+def read_script(members: Mapping[str, object], base: JobScript) -> JobScript:
+    """Check the members of a script and lay them over *base*.
+
+    Raises:
+        ControlError: A member cannot be used.
+    """
+    given: dict[str, Any] = {
+        _TARGETS.get(name, name): read(members[name])
+        for name, read in _READERS.items()
+        if name in members
+    }
+    script = attrs.evolve(base, **given)
+    if script.failed_rows > script.rows:
+        raise ControlError("failed_rows", script.failed_rows, f"at most rows, {script.rows}")
+    return script
+
+
+def _read_status(value: object) -> Mapping[str, str]:
+    members = read_members("status", value, ("code", "message"))
+    message = members.get("message", "")
+    if not isinstance(message, str):
+        raise ControlError("status.message", message, "a text")
+    return {"code": read_text("status.code", members.get("code", "INTERNAL")), "message": message}
+
+
+def _read_fields(value: object) -> Mapping[str, object]:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise ControlError("fields", value, "an object")
+    return dict(value)
+
+
+def _read_time_limit(value: object) -> Instant:
+    return microseconds(read_number("time_limit_seconds", value, least=0.001, most=_YEAR))
+
+
+_TARGETS: Final = {"time_limit_seconds": "time_limit"}
+_READERS: Final[Mapping[str, Callable[[object], Any]]] = {
+    "phases": read_phases,
+    "rows": lambda value: read_count("rows", value, most=_INT32),
+    "failed_rows": lambda value: read_count("failed_rows", value, most=_INT32),
+    "status": _read_status,
+    "time_limit_seconds": _read_time_limit,
+    "fields": _read_fields,
+}
+
+
+@attrs.define
+class StandingScript:
+    """A script for jobs that are created later."""
+
+    job: str
+    """A glob over the job's id."""
+
+    members: Mapping[str, object]
+    times: int | None
+    """How many jobs get the script; None is all of them."""
+
+
+class ScriptBook:
+    """Owns the scripts for jobs that are created later; the first that matches counts."""
+
+    def __init__(self) -> None:
+        self._scripts: list[StandingScript] = []
+
+    def add(self, script: StandingScript) -> None:
+        """Keep a script, after those that are there."""
+        self._scripts.append(script)
+
+    def clear(self) -> None:
+        """Forget all scripts."""
+        self._scripts.clear()
+
+    def take(self, job_id: str, base: JobScript) -> JobScript:
+        """Give the script of a new job: *base*, with the first matching script laid over it."""
+        for script in self._scripts:
+            if fnmatch.fnmatchcase(job_id, script.job):
+                self._use(script)
+                failed = int(str(script.members.get("failed_rows", 0)))
+                return read_script(script.members, attrs.evolve(base, rows=max(base.rows, failed)))
+        return base
+
+    def _use(self, script: StandingScript) -> None:
+        if script.times is not None:
+            script.times -= 1
+            if not script.times:
+                self._scripts.remove(script)
+
+
+def read_standing_script(value: object) -> StandingScript:
+    """Check a script for jobs that are created later; null is not given, except for `times`.
+
+    Raises:
+        ControlError: A member is unknown or cannot be used.
+    """
+    members = read_script_members(value, more=("job", "times"))
+    is_endless = isinstance(value, dict) and "times" in value and value["times"] is None
+    job = read_text("job", members.pop("job", "*"))
+    times = read_count("times", members.pop("times", 1), least=1)
+    read_script(members, JobScript())
+    return StandingScript(job, members, None if is_endless else times)

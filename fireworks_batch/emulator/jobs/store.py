@@ -1,0 +1,151 @@
+"""Keep the jobs of all accounts; performs no I/O."""
+
+from collections.abc import Mapping, Sequence
+
+from fireworks_batch.emulator.clock import Instant, microseconds
+from fireworks_batch.emulator.http.refusals import RefusalError
+from fireworks_batch.emulator.jobs.job import Job, JobOrigin
+from fireworks_batch.emulator.jobs.scripts import (
+    JobScript,
+    ScriptBook,
+    read_script,
+    read_script_members,
+)
+from fireworks_batch.emulator.members import read_id
+from fireworks_batch.emulator.setting import Setting
+
+
+class JobStore:
+    """Owns the jobs, by account and id, in the order of their creation, and their scripts.
+
+    Args:
+        setting: What all rooms of the emulator share.
+
+        tick: How often the controller acts on a job, in emulated seconds, 0 or more.
+    """
+
+    def __init__(self, setting: Setting, *, tick: float) -> None:
+        self.scripts = ScriptBook()
+        """The scripts for jobs that are created later."""
+
+        self._setting = setting
+        self._tick = microseconds(tick)
+        self._keeps_tombstones = setting.rules.deleted_job == "tombstone"
+        self._jobs: dict[str, dict[str, Job]] = {}
+        self._leaving: list[Job] = []
+        self._listed: dict[str, list[Job]] = {}
+        self._sequence = 0
+
+    def reset(self) -> None:
+        """Forget all jobs and scripts, and count from 1 again."""
+        self.scripts.clear()
+        self._jobs.clear()
+        self._leaving.clear()
+        self._listed.clear()
+        self._sequence = 0
+
+    def make(
+        self, account_id: str, job_id: str, members: Mapping[str, object], script: JobScript
+    ) -> Job:
+        """Make a job, now; an earlier job of this id must be gone, and is forgotten."""
+        setting = self._setting
+        setting.has_altered_jobs |= bool(script.fields)
+        self._sequence += 1
+        origin = JobOrigin(
+            account_id=account_id,
+            job_id=job_id,
+            sequence=self._sequence,
+            created=setting.clock.now(),
+            nanoseconds=setting.nanoseconds(),
+            members=members,
+            output_dataset_id=str(members.get("outputDatasetId", ""))
+            or f"accounts/{account_id}/datasets/{setting.random_id('bij-')}",
+        )
+        job = Job(origin, script, clock=setting.clock, tick=self._tick, rules=setting.rules)
+        jobs = self._jobs.setdefault(account_id, {})
+        jobs.pop(job_id, None)
+        jobs[job_id] = job
+        self._listed.pop(account_id, None)
+        return job
+
+    def script(self, job_id: str, value: object) -> Job:
+        """Make a job by a script, or let an existing job go on by the script.
+
+        Args:
+            job_id: The last segment of its resource name.
+
+            value: The script, as the control protocol has it, with an `account_id`.
+
+        Raises:
+            ControlError: The id or a member of the script cannot be used.
+        """
+        read_id("job id", job_id)
+        members = read_script_members(value)
+        account_id = self._setting.read_account(members)
+        now = self._setting.clock.now()
+        job = self.find(account_id, job_id, now)
+        if job is None or job.gone is not None:
+            return self.make(
+                account_id, job_id, _default_members(account_id), read_script(members, JobScript())
+            )
+        script = read_script(members, job.script)
+        self._setting.has_altered_jobs |= bool(script.fields)
+        job.follow(script, now, is_restarted="phases" in members)
+        return job
+
+    def find(self, account_id: str, job_id: str, now: Instant) -> Job | None:
+        """Give a job, None if there is none or it is gone."""
+        job = self._jobs.get(account_id, {}).get(job_id)
+        if job is None or (job.is_gone(now) and not self._keeps_tombstones):
+            return None
+        return job
+
+    def get(self, account_id: str, job_id: str, now: Instant) -> Job:
+        """Give a job.
+
+        Raises:
+            RefusalError: There is none (404).
+        """
+        job = self.find(account_id, job_id, now)
+        if job is None:
+            raise RefusalError("NOT_FOUND", "resource not found")
+        return job
+
+    def delete(self, job: Job, now: Instant) -> None:
+        """Delete a job."""
+        job.delete(now)
+        self._leaving.append(job)
+
+    def listed(self, account_id: str, now: Instant) -> Sequence[Job]:
+        """Give an account's jobs that are not gone, oldest first; not to be changed."""
+        self._forget_gone(now)
+        if account_id not in self._listed:
+            jobs = self._jobs.get(account_id, {}).values()
+            self._listed[account_id] = [job for job in jobs if not job.is_gone(now)]
+        return self._listed[account_id]
+
+    def forget_work(self) -> None:
+        """Take the work off all jobs: from now on they only show what their scripts say."""
+        for jobs in self._jobs.values():
+            for job in jobs.values():
+                job.work = None
+
+    def _forget_gone(self, now: Instant) -> None:
+        gone = [job for job in self._leaving if job.is_gone(now)]
+        for job in gone:
+            self._leaving.remove(job)
+            self._listed.pop(job.origin.account_id, None)
+            if not self._keeps_tombstones:
+                self._forget(job)
+
+    def _forget(self, job: Job) -> None:
+        jobs = self._jobs[job.origin.account_id]
+        if jobs.get(job.origin.job_id) is job:
+            del jobs[job.origin.job_id]
+
+
+def _default_members(account_id: str) -> dict[str, object]:
+    return {
+        "model": "accounts/fireworks/models/demo-8b",
+        "inputDatasetId": f"accounts/{account_id}/datasets/input",
+    }

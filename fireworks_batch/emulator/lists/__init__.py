@@ -1,0 +1,1 @@
+"""What a list call asks for: filters, masks, orders and pages."""

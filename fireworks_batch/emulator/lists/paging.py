@@ -1,0 +1,197 @@
+"""Answer a list call: cut the page that its parameters ask for; performs no I/O."""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+import orjson
+
+from fireworks_batch.emulator.assumptions import Assumptions
+from fireworks_batch.emulator.clock import SECOND, Instant
+from fireworks_batch.emulator.http.messages import Message
+from fireworks_batch.emulator.http.refusals import invalid
+from fireworks_batch.emulator.http.routing import Call
+from fireworks_batch.emulator.lists.filters import read_filter
+from fireworks_batch.emulator.lists.masks import member_path, read_view
+from fireworks_batch.emulator.lists.ordering import OrderTerm, put_in_order, read_order
+from fireworks_batch.emulator.setting import Setting
+
+DEFAULT_PAGE_SIZE: Final = 50
+MAX_PAGE_SIZE: Final = 200
+_TOKEN_LIFETIME: Final = 3600 * SECOND
+_SIGNATURE_BYTES: Final = 9
+_TIMES: Final = {
+    "created_time": "createTime",
+    "createdTime": "createTime",
+    "updated_time": "updateTime",
+    "updatedTime": "updateTime",
+}
+_FIELD_TIMES: Final = frozenset({"create_time", "createTime", "update_time", "updateTime"})
+
+
+def field_path(name: str, message: Message, rules: Assumptions) -> tuple[str, ...]:
+    """Resolve the name of a field in `orderBy` or `filter`.
+
+    Raises:
+        RefusalError: There is no such field (400).
+    """
+    if name in _TIMES and rules.order_field_names != "create_time":
+        return (_TIMES[name],)
+    if name in _FIELD_TIMES and rules.order_field_names == "created_time":
+        raise invalid(f"invalid field: {name!r}")
+    return member_path(name, message, what="field")
+
+
+class Listing:
+    """Reads the parameters of one list call, and cuts the page that they ask for.
+
+    Args:
+        setting: What all rooms of the emulator share.
+
+        call: The call.
+
+        message: What the items are.
+
+        collection: The answer's member that holds them.
+
+        default_order: The order without `orderBy`; none keeps the order of the items.
+
+    Raises:
+        RefusalError: A parameter cannot be used (400).
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        call: Call,
+        message: Message,
+        *,
+        collection: str,
+        default_order: Sequence[OrderTerm] = (),
+    ) -> None:
+        size, text, order, mask = (
+            call.parameter(name) for name in ("pageSize", "filter", "orderBy", "readMask")
+        )
+        self._rules = setting.rules
+        self._message = message
+        self._collection = collection
+        self._now = setting.clock.now
+        self._tokens = PageTokens(setting.secret, expire=self._rules.page_tokens == "expiring")
+        self._token = call.parameter("pageToken")
+        place = f"{call.places.get('account')}/{collection}"
+        self._fingerprint = [place, size, text, order, mask]
+        self.size = read_page_size(size)
+        """How many items a page has at most."""
+
+        self._view = read_view(mask, message, self._rules)
+        self.terms = read_filter(text, self._path) if text.strip() else ()
+        """What the items must have."""
+
+        self.order = read_order(order, self._path) or default_order
+        """What the items are ordered by."""
+
+    def answer(self, items: Iterable[Mapping[str, object]]) -> dict[str, object]:
+        """Give the page of *items* (all there are) as the answer's body.
+
+        Raises:
+            RefusalError: The page token cannot be used (400).
+        """
+        ordered = put_in_order(filter(self.wants, items), self.order)
+        start = self.cursor()
+        end = start + self.size
+        is_last = end >= len(ordered)
+        return self.page(ordered[start:end], total=len(ordered), cursor=0 if is_last else end)
+
+    def wants(self, item: Mapping[str, object]) -> bool:
+        """Whether the filter lets *item* through."""
+        return all(term.is_met_by(item) for term in self.terms)
+
+    def cursor(self) -> int:
+        """Give the cursor of the page before this one; 0 for the first page.
+
+        Raises:
+            RefusalError: The page token is foreign, expired, or of another question (400).
+        """
+        if not self._token:
+            return 0
+        return self._tokens.read(self._token, self._fingerprint, self._now())
+
+    def page(
+        self, items: Iterable[Mapping[str, object]], *, total: int, cursor: int
+    ) -> dict[str, object]:
+        """Give a page as the answer's body.
+
+        Args:
+            items: The items of the page.
+
+            total: How many items all pages have.
+
+            cursor: Where the next page begins; 0 on the last page.
+        """
+        token = self._tokens.write(cursor, self._fingerprint, self._now()) if cursor else ""
+        body: dict[str, object] = {
+            self._collection: [self._view.show(item) for item in items],
+            "nextPageToken": token,
+            "totalSize": total,
+        }
+        if not token and self._rules.end_of_pages == "no_token":
+            del body["nextPageToken"]
+        return body
+
+    def _path(self, name: str) -> tuple[str, ...]:
+        return field_path(name, self._message, self._rules)
+
+
+def read_page_size(text: str) -> int:
+    """Read a page size: 50 if not given or 0, at most 200 (both documented).
+
+    Raises:
+        RefusalError: It is no whole number, or negative (400).
+    """
+    if not text:
+        return DEFAULT_PAGE_SIZE
+    try:
+        size = int(text)
+    except ValueError:
+        raise invalid(f"parsing field page_size: invalid int32 {text!r}") from None
+    if size < 0:
+        raise invalid(f"page_size must not be negative: {size}")
+    return min(size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+
+
+class PageTokens:
+    """Makes page tokens, and refuses all others and those made for other parameters."""
+
+    def __init__(self, secret: bytes, *, expire: bool = False) -> None:
+        self._secret = secret
+        self._expire = expire
+
+    def write(self, cursor: int, fingerprint: list[str], now: Instant) -> str:
+        """Give the token that goes on after *cursor*."""
+        body = orjson.dumps([cursor, now])
+        token = self._sign(body, fingerprint) + body
+        return base64.urlsafe_b64encode(token).decode().rstrip("=")
+
+    def read(self, token: str, fingerprint: list[str], now: Instant) -> int:
+        """Give the cursor in *token*.
+
+        Raises:
+            RefusalError: The token is foreign, expired, or belongs to another question (400).
+        """
+        try:
+            raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        except (binascii.Error, ValueError):
+            raise invalid("invalid page token") from None
+        signature, body = raw[:_SIGNATURE_BYTES], raw[_SIGNATURE_BYTES:]
+        if signature != self._sign(body, fingerprint):
+            raise invalid("invalid page token: it belongs to other list parameters")
+        cursor, written = orjson.loads(body)
+        if self._expire and now - written > _TOKEN_LIFETIME:
+            raise invalid("invalid page token: it has expired")
+        return int(cursor)
+
+    def _sign(self, body: bytes, fingerprint: list[str]) -> bytes:
+        text = orjson.dumps(fingerprint) + body
+        return hashlib.blake2b(text, key=self._secret, digest_size=_SIGNATURE_BYTES).digest()

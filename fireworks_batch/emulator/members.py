@@ -1,0 +1,92 @@
+"""Check ids, and what the control protocol is given, member by member; performs no I/O."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Mapping
+from typing import Final
+
+_ID: Final = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
+
+def is_resource_id(text: str) -> bool:
+    """Whether *text* follows the documented rule for ids."""
+    return _ID.fullmatch(text) is not None
+
+
+class ControlError(ValueError):
+    """A member of a control request that cannot be used."""
+
+    def __init__(self, field: str, value: object, wanted: str) -> None:
+        super().__init__(field, value, wanted)
+        self.field = field
+        self.value = value
+        self.wanted = wanted
+
+    def within(self, place: str) -> ControlError:
+        """Give the same error for a member of a larger whole."""
+        return ControlError(f"{place}.{self.field}", self.value, self.wanted)
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.value!r} is not {self.wanted}"
+
+
+def read_members(prefix: str, value: object, known: Collection[str]) -> Mapping[str, object]:
+    """Check that *value* is an object with no member but the *known* ones."""
+    if not isinstance(value, Mapping):
+        raise ControlError(prefix or "body", value, "an object")
+    for name in value:
+        if name not in known:
+            field = f"{prefix}.{name}" if prefix else str(name)
+            raise ControlError(field, value[name], f"known here; known: {', '.join(known)}")
+    return value
+
+
+def read_id(field: str, text: str) -> None:
+    """Check an id of a job or dataset."""
+    if not is_resource_id(text):
+        raise ControlError(field, text, "an id: a-z, 0-9 and -, a letter first")
+
+
+def read_number(field: str, value: object, *, least: float = 0.0, most: float = math.inf) -> float:
+    """Check a finite number in [*least*, *most*]."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        number = float(value)
+        if math.isfinite(number) and least <= number <= most:
+            return number
+    raise ControlError(field, value, f"a number {_bounds(least, most)}")
+
+
+def read_count(field: str, value: object, *, least: int = 0, most: float = math.inf) -> int:
+    """Check a whole number in [*least*, *most*]."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        is_whole = isinstance(value, int) or value.is_integer()
+        if is_whole and least <= value <= most:
+            return int(value)
+    raise ControlError(field, value, f"a whole number {_bounds(least, most)}")
+
+
+def read_text(field: str, value: object) -> str:
+    """Check a text that is not empty."""
+    if isinstance(value, str) and value:
+        return value
+    raise ControlError(field, value, "a text")
+
+
+def read_flag(field: str, value: object) -> bool:
+    """Check a truth value."""
+    if isinstance(value, bool):
+        return value
+    raise ControlError(field, value, "true or false")
+
+
+def read_choice(field: str, value: object, choices: Collection[str]) -> str:
+    """Check one of *choices*."""
+    if isinstance(value, str) and value in choices:
+        return value
+    raise ControlError(field, value, f"one of {', '.join(choices)}")
+
+
+def _bounds(least: float, most: float) -> str:
+    return f"of {least:g} or more" if most == math.inf else f"from {least:g} to {most:g}"

@@ -1,0 +1,88 @@
+"""Hold what all rooms of one emulator share: the time, the rules, the accounts and chance."""
+
+import string
+from collections.abc import Mapping
+from random import Random
+from typing import Final
+from uuid import UUID
+
+from fireworks_batch.emulator.assumptions import Assumptions
+from fireworks_batch.emulator.clock import EmulatedClock
+from fireworks_batch.emulator.members import read_choice
+
+_LETTERS: Final = string.ascii_lowercase + string.digits
+
+
+class Setting:
+    """The time, the rules, the accounts and the random numbers of one emulator.
+
+    Args:
+        clock: The emulated time.
+
+        rules: The positions of the switches.
+
+        api_key: The only key that is accepted.
+
+        account_id: The account that the key belongs to.
+
+        accounts: The accounts that the key opens.
+
+        seed: Determines everything that is random.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: EmulatedClock,
+        rules: Assumptions,
+        api_key: str,
+        account_id: str,
+        accounts: tuple[str, ...],
+        seed: int,
+    ) -> None:
+        self.clock = clock
+        self.rules = rules
+        self.api_key = api_key
+        self.account_id = account_id
+        self.accounts = accounts
+        self.seed = seed
+        self.has_altered_jobs = False
+        """Whether a script ever laid `fields` over a job."""
+
+        self._random = Random(seed)
+        self._resets = 0
+
+    def reset(self) -> None:
+        """Begin the random numbers anew, and make all earlier signatures invalid."""
+        self._random = Random(self.seed)
+        self._resets += 1
+
+    @property
+    def secret(self) -> bytes:
+        """The key of all signatures, until the next reset."""
+        return f"{self.seed}/{self._resets}".encode()
+
+    def random_id(self, prefix: str) -> str:
+        """Make up an id as the service does: *prefix* and eight letters or digits."""
+        return prefix + "".join(self._random.choices(_LETTERS, k=8))
+
+    def request_id(self) -> str:
+        """Make up the id of a request."""
+        return str(UUID(int=self._random.getrandbits(128), version=4))
+
+    def nanoseconds(self) -> int:
+        """Make up the last three digits of a time that has nine."""
+        return self._random.randrange(1, 1000)
+
+    def has_account(self, account_id: str) -> bool:
+        """Whether the key opens this account."""
+        return account_id == self.account_id or account_id in self.accounts
+
+    def read_account(self, members: Mapping[str, object]) -> str:
+        """Give the account that a control request is about; the emulator's own if none is named.
+
+        Raises:
+            ControlError: The key does not open this account.
+        """
+        given = members.get("account_id") or self.account_id
+        return read_choice("account_id", given, (self.account_id, *self.accounts))
