@@ -41,7 +41,8 @@ async def measure(share: float) -> list[Row]:
         await script(session, base_url)
         gets = await measure_gets(session, base_url, int(90 * share) + 10, rounds)
         body = await bare_body(session, base_url)
-    return [*gets, await measure_decoding(body, rounds), await measure_imports(int(27 * share) + 3)]
+    decoding = await measure_decoding(body, rounds)
+    return [*gets, decoding, *await measure_imports(int(27 * share) + 3)]
 
 
 # --- GET ----------------------------------------------------------------------------------------
@@ -140,21 +141,25 @@ def look(body: bytes, number: int) -> bytes:
 # --- Import -------------------------------------------------------------------------------------
 
 
-async def measure_imports(rounds: int) -> Row:
+async def measure_imports(rounds: int) -> list[Row]:
     """Compare the CPU time of fresh processes that import this library, or aiohttp alone."""
     # As pip does with what it installs; a checkout may never have been compiled.
     compileall.compile_dir(Path(fireworks_batch.__file__).parent, quiet=1)
-    names = ("fireworks_batch", "aiohttp")
-    samples = await interleave({name: import_of(name) for name in names}, rounds)
-    return by_least("import / import aiohttp", 1.4, *(samples[name] for name in names))
+    package, client = "import fireworks_batch", "from fireworks_batch import BatchClient"
+    bare = "import aiohttp"
+    samples = await interleave({each: cpu_of_run(each) for each in (package, client, bare)}, rounds)
+    return [
+        by_least(f"{package} / aiohttp", 0.1, samples[package], samples[bare]),
+        by_least(f"{client} / aiohttp", 1.8, samples[client], samples[bare]),
+    ]
 
 
-def import_of(name: str) -> Callable[[], Awaitable[float]]:
+def cpu_of_run(program: str) -> Callable[[], Awaitable[float]]:
     """Return a sampler of one fresh process."""
 
     async def sample() -> float:
         began = cpu_of_children()
-        subprocess.run([sys.executable, "-c", f"import {name}"], check=True)
+        subprocess.run([sys.executable, "-c", program], check=True)
         return cpu_of_children() - began
 
     return sample

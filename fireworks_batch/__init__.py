@@ -1,96 +1,118 @@
-"""Async client for Fireworks AI batch inference: from requests to results, once, to the end."""
+"""Async client for Fireworks AI batch inference: from requests to results, once, to the end.
 
-from fireworks_batch.client import BatchClient
-from fireworks_batch.connection.api import Listing
-from fireworks_batch.connection.credentials import ApiKey
-from fireworks_batch.datasets.endpoints import Datasets
-from fireworks_batch.jobs.endpoints import Jobs
-from fireworks_batch.jobs.fleet import JobFleet, JobOutcomes
-from fireworks_batch.jobs.wait import JobWait
-from fireworks_batch.models.dataset import Dataset, DatasetLike, Limits
-from fireworks_batch.models.errors import (
-    AccountSuspendedError,
-    APIStatusError,
-    AuthenticationError,
-    BadRequestError,
-    ClientStateError,
-    ConfigurationError,
-    ConflictError,
-    DatasetConflictError,
-    FireworksBatchError,
-    InputRowsError,
-    JobCancelledError,
-    JobConflictError,
-    JobExpiredError,
-    JobFailedError,
-    JobGoneError,
-    JobNotFinishedError,
-    JobOutcomeError,
-    JobStalledError,
-    JobStoppedError,
-    LocalFileError,
-    NotFoundError,
-    PermissionDeniedError,
-    PollFailureError,
-    RateLimitError,
-    RequestTimeoutError,
-    ResponseDecodeError,
-    RowProblem,
-    ServerError,
-    TransportError,
-    UnknownStateError,
-    WaitError,
-    WaitTimeoutError,
-)
-from fireworks_batch.models.job import (
-    BatchInferenceJob,
-    InferenceParameters,
-    JobLike,
-    JobProgress,
-    Lifecycle,
-    Placement,
-    Status,
-    to_dict,
-)
-from fireworks_batch.models.names import JobRef
-from fireworks_batch.models.policies import JOB_TIME_LIMIT, PollPolicy, RetryPolicy
-from fireworks_batch.models.snapshot import FleetProgress, JobOutcome, JobSnapshot
-from fireworks_batch.models.states import (
-    DatasetFormat,
-    DatasetState,
-    EncryptionState,
-    JobPhase,
-    JobState,
-    MultiRegion,
-    Precision,
-    StatusCode,
-)
-from fireworks_batch.results.job_results import JobResults
-from fireworks_batch.results.report import (
-    AdoptedJob,
-    JobReport,
-    ResultRowsError,
-    ResultsReport,
-    RunReport,
-)
-from fireworks_batch.results.rows import ResultRow, RowError
-from fireworks_batch.runs.progress import CheckReport, JobPlan, RunProgress, RunStage
-from fireworks_batch.runs.requests import Requests
-from fireworks_batch.runs.result import BatchResult
-from fireworks_batch.runs.submission import Submission, SubmittedJob
-from fireworks_batch.version import __version__
+The table of contents. A public name is imported when it is first used, so that
+``import fireworks_batch`` costs next to nothing. A new name is added in three places: to the
+imports for type checkers, to ``_HOMES`` and to ``__all__``; a test compares them.
+"""
+
+# Type checkers take the condition for true by its name; importing it from typing costs time.
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from fireworks_batch import emulator as emulator
+    from fireworks_batch import pytest_plugin as pytest_plugin
+    from fireworks_batch import typing as typing
+    from fireworks_batch.client import BatchClient
+    from fireworks_batch.models.dataset import (
+        Dataset,
+        Limits,
+    )
+    from fireworks_batch.models.errors import (
+        AccountSuspendedError,
+        APIStatusError,
+        AuthenticationError,
+        BadRequestError,
+        ClientStateError,
+        ConfigurationError,
+        ConflictError,
+        DatasetConflictError,
+        FireworksBatchError,
+        InputRowsError,
+        JobCancelledError,
+        JobConflictError,
+        JobExpiredError,
+        JobFailedError,
+        JobGoneError,
+        JobNotFinishedError,
+        JobOutcomeError,
+        JobStalledError,
+        JobStoppedError,
+        LocalFileError,
+        NotFoundError,
+        PermissionDeniedError,
+        PollFailureError,
+        RateLimitError,
+        RequestTimeoutError,
+        ResponseDecodeError,
+        RowProblem,
+        ServerError,
+        TransportError,
+        UnknownStateError,
+        WaitError,
+        WaitTimeoutError,
+    )
+    from fireworks_batch.models.job import (
+        BatchInferenceJob,
+        InferenceParameters,
+        JobProgress,
+        Lifecycle,
+        Placement,
+        Status,
+        to_dict,
+    )
+    from fireworks_batch.models.names import JobRef
+    from fireworks_batch.models.policies import (
+        JOB_TIME_LIMIT,
+        PollPolicy,
+        RetryPolicy,
+    )
+    from fireworks_batch.models.snapshot import (
+        FleetProgress,
+        JobOutcome,
+        JobSnapshot,
+    )
+    from fireworks_batch.models.states import (
+        DatasetFormat,
+        DatasetState,
+        EncryptionState,
+        JobPhase,
+        JobState,
+        MultiRegion,
+        Precision,
+        StatusCode,
+    )
+    from fireworks_batch.results.report import (
+        AdoptedJob,
+        JobReport,
+        ResultRowsError,
+        ResultsReport,
+        RunReport,
+    )
+    from fireworks_batch.results.rows import (
+        ResultRow,
+        RowError,
+    )
+    from fireworks_batch.runs.progress import (
+        CheckReport,
+        JobPlan,
+        RunProgress,
+        RunStage,
+    )
+    from fireworks_batch.runs.submission import (
+        Submission,
+        SubmittedJob,
+    )
+    from fireworks_batch.version import __version__
 
 __all__ = [
     "JOB_TIME_LIMIT",
     "APIStatusError",
     "AccountSuspendedError",
     "AdoptedJob",
-    "ApiKey",
     "AuthenticationError",
     "BadRequestError",
     "BatchClient",
     "BatchInferenceJob",
-    "BatchResult",
     "CheckReport",
     "ClientStateError",
     "ConfigurationError",
@@ -98,9 +120,7 @@ __all__ = [
     "Dataset",
     "DatasetConflictError",
     "DatasetFormat",
-    "DatasetLike",
     "DatasetState",
-    "Datasets",
     "EncryptionState",
     "FireworksBatchError",
     "FleetProgress",
@@ -110,28 +130,21 @@ __all__ = [
     "JobConflictError",
     "JobExpiredError",
     "JobFailedError",
-    "JobFleet",
     "JobGoneError",
-    "JobLike",
     "JobNotFinishedError",
     "JobOutcome",
     "JobOutcomeError",
-    "JobOutcomes",
     "JobPhase",
     "JobPlan",
     "JobProgress",
     "JobRef",
     "JobReport",
-    "JobResults",
     "JobSnapshot",
     "JobStalledError",
     "JobState",
     "JobStoppedError",
-    "JobWait",
-    "Jobs",
     "Lifecycle",
     "Limits",
-    "Listing",
     "LocalFileError",
     "MultiRegion",
     "NotFoundError",
@@ -142,7 +155,6 @@ __all__ = [
     "Precision",
     "RateLimitError",
     "RequestTimeoutError",
-    "Requests",
     "ResponseDecodeError",
     "ResultRow",
     "ResultRowsError",
@@ -165,3 +177,98 @@ __all__ = [
     "__version__",
     "to_dict",
 ]
+
+# The module of each public name.
+_HOMES = {
+    "JOB_TIME_LIMIT": "models.policies",
+    "APIStatusError": "models.errors",
+    "AccountSuspendedError": "models.errors",
+    "AdoptedJob": "results.report",
+    "AuthenticationError": "models.errors",
+    "BadRequestError": "models.errors",
+    "BatchClient": "client",
+    "BatchInferenceJob": "models.job",
+    "CheckReport": "runs.progress",
+    "ClientStateError": "models.errors",
+    "ConfigurationError": "models.errors",
+    "ConflictError": "models.errors",
+    "Dataset": "models.dataset",
+    "DatasetConflictError": "models.errors",
+    "DatasetFormat": "models.states",
+    "DatasetState": "models.states",
+    "EncryptionState": "models.states",
+    "FireworksBatchError": "models.errors",
+    "FleetProgress": "models.snapshot",
+    "InferenceParameters": "models.job",
+    "InputRowsError": "models.errors",
+    "JobCancelledError": "models.errors",
+    "JobConflictError": "models.errors",
+    "JobExpiredError": "models.errors",
+    "JobFailedError": "models.errors",
+    "JobGoneError": "models.errors",
+    "JobNotFinishedError": "models.errors",
+    "JobOutcome": "models.snapshot",
+    "JobOutcomeError": "models.errors",
+    "JobPhase": "models.states",
+    "JobPlan": "runs.progress",
+    "JobProgress": "models.job",
+    "JobRef": "models.names",
+    "JobReport": "results.report",
+    "JobSnapshot": "models.snapshot",
+    "JobStalledError": "models.errors",
+    "JobState": "models.states",
+    "JobStoppedError": "models.errors",
+    "Lifecycle": "models.job",
+    "Limits": "models.dataset",
+    "LocalFileError": "models.errors",
+    "MultiRegion": "models.states",
+    "NotFoundError": "models.errors",
+    "PermissionDeniedError": "models.errors",
+    "Placement": "models.job",
+    "PollFailureError": "models.errors",
+    "PollPolicy": "models.policies",
+    "Precision": "models.states",
+    "RateLimitError": "models.errors",
+    "RequestTimeoutError": "models.errors",
+    "ResponseDecodeError": "models.errors",
+    "ResultRow": "results.rows",
+    "ResultRowsError": "results.report",
+    "ResultsReport": "results.report",
+    "RetryPolicy": "models.policies",
+    "RowError": "results.rows",
+    "RowProblem": "models.errors",
+    "RunProgress": "runs.progress",
+    "RunReport": "results.report",
+    "RunStage": "runs.progress",
+    "ServerError": "models.errors",
+    "Status": "models.job",
+    "StatusCode": "models.states",
+    "Submission": "runs.submission",
+    "SubmittedJob": "runs.submission",
+    "TransportError": "models.errors",
+    "UnknownStateError": "models.errors",
+    "WaitError": "models.errors",
+    "WaitTimeoutError": "models.errors",
+    "__version__": "version",
+    "to_dict": "models.job",
+}
+
+# Public modules that are imported when they are first used.
+_MODULES = ("emulator", "pytest_plugin", "typing")
+
+if not TYPE_CHECKING:  # So that type checkers refuse a misspelt name.
+    from importlib import import_module
+
+    def __getattr__(name: str) -> object:
+        """Import a public name, or a public module, and keep it."""
+        if name in _MODULES:
+            return import_module(f"{__name__}.{name}")
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        """List the public names alone."""
+        return __all__

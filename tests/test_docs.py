@@ -16,10 +16,12 @@ README = DOCS.parent / "README.md"
 PAGES = sorted(path.name for path in DOCS.glob("*.md"))
 
 
-@pytest.mark.parametrize("name", sorted({*fireworks_batch.__all__} - {"__version__"}))
+@pytest.mark.parametrize(
+    "name", sorted({*fireworks_batch.__all__, *fireworks_batch.typing.__all__} - {"__version__"})
+)
 def test_every_public_name_is_in_the_reference(name):
     """Or, for an error, on the errors' page."""
-    value = getattr(fireworks_batch, name)
+    value = getattr(fireworks_batch, name, None)
     is_error = isinstance(value, type) and issubclass(value, FireworksBatchError)
     page = (DOCS / ("errors.md" if is_error else "reference.md")).read_text(encoding="utf-8")
 

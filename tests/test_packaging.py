@@ -79,10 +79,18 @@ def test_every_requirement_has_a_lower_bound():
 
 
 def test_import_leaves_out_what_only_some_need():
-    """Importing the package imports neither its emulator, nor its command line, nor a test tool."""
+    """The client needs neither the emulator, nor the command line, nor a test tool."""
     left_out = {"fireworks_batch.emulator", "fireworks_batch.cli", "typer", "rich", "pytest"}
 
+    modules = modules_after("from fireworks_batch import BatchClient")
+
+    assert "fireworks_batch.client" in modules
+    assert modules & left_out == set()
+
+
+def test_import_of_the_package_imports_nothing_else_of_it():
+    """Each public name is imported when it is first used, and aiohttp and attrs with it."""
     modules = modules_after("import fireworks_batch")
 
-    assert "fireworks_batch" in modules
-    assert modules & left_out == set()
+    assert [name for name in modules if name.startswith("fireworks_batch")] == ["fireworks_batch"]
+    assert modules & {"aiohttp", "attr", "attrs", "asyncio"} == set()

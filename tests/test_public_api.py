@@ -4,8 +4,8 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import subprocess
 import sys
-import types
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,9 +15,37 @@ import pytest
 import fireworks_batch
 from fireworks_batch import FireworksBatchError
 
-EXPORTED = {name: getattr(fireworks_batch, name) for name in fireworks_batch.__all__}
+EXPORTED = {
+    name: getattr(module, name)
+    for module in (fireworks_batch, fireworks_batch.typing)
+    for name in module.__all__
+}
 CLASSES = {name: value for name, value in EXPORTED.items() if isinstance(value, type)}
 PACKAGE = Path(fireworks_batch.__file__).parent
+# The public import paths. A change here is one that users must be told of.
+PATHS = {
+    "fireworks_batch": """
+        JOB_TIME_LIMIT APIStatusError AccountSuspendedError AdoptedJob AuthenticationError
+        BadRequestError BatchClient BatchInferenceJob CheckReport ClientStateError
+        ConfigurationError ConflictError Dataset DatasetConflictError DatasetFormat DatasetState
+        EncryptionState FireworksBatchError FleetProgress InferenceParameters InputRowsError
+        JobCancelledError JobConflictError JobExpiredError JobFailedError JobGoneError
+        JobNotFinishedError JobOutcome JobOutcomeError JobPhase JobPlan JobProgress JobRef
+        JobReport JobSnapshot JobStalledError JobState JobStoppedError Lifecycle Limits
+        LocalFileError MultiRegion NotFoundError PermissionDeniedError Placement PollFailureError
+        PollPolicy Precision RateLimitError RequestTimeoutError ResponseDecodeError ResultRow
+        ResultRowsError ResultsReport RetryPolicy RowError RowProblem RunProgress RunReport
+        RunStage ServerError Status StatusCode Submission SubmittedJob TransportError
+        UnknownStateError WaitError WaitTimeoutError __version__ to_dict
+    """,
+    "fireworks_batch.typing": """
+        ApiKey BatchResult DatasetLike Datasets JobFleet JobLike JobOutcomes JobResults JobWait
+        Jobs Listing Requests
+    """,
+    "fireworks_batch.emulator": """
+        Assumptions Emulator Exchange Phase RecordedRequest RowFailureError
+    """,
+}
 # Modules whose classes are read by everybody, exported or not.
 PURE = [
     "connection.pace",
@@ -80,27 +108,73 @@ def bare_fields(module: str) -> list[str]:
 
 def test_all_is_sorted():
     """`__all__` has constants, classes and the rest, each sorted, and nothing twice."""
-    assert sorted(EXPORTED, key=order) == fireworks_batch.__all__
+    for module in (fireworks_batch, fireworks_batch.typing):
+        assert sorted({*module.__all__}, key=order) == module.__all__
 
 
-def test_all_is_everything_public():
-    """Each public name of the package but its modules is in `__all__`, and nothing is missing."""
-    public = {
-        name
-        for name, value in vars(fireworks_batch).items()
-        if not name.startswith("_") and not isinstance(value, types.ModuleType)
-    }
-
-    assert public | {"__version__"} == {*fireworks_batch.__all__}
-
-
-def test_package_is_a_table_of_contents():
-    """`__init__` holds imports and `__all__`, and nothing that is computed when asked for."""
+def imports_for_checkers() -> list[ast.ImportFrom]:
+    """The imports of the package's `if TYPE_CHECKING:`."""
     tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
-    allowed = ast.ImportFrom | ast.Expr | ast.Assign
+    (block,) = [
+        node.body
+        for node in tree.body
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name)
+    ]
+    assert all(isinstance(node, ast.ImportFrom) for node in block)
+    return block
 
-    assert [type(node) for node in tree.body if not isinstance(node, allowed)] == []
-    assert not hasattr(fireworks_batch, "__getattr__")
+
+def test_public_import_paths():
+    """What users write after `from` and `import` stays."""
+    for module, names in PATHS.items():
+        assert sorted(importlib.import_module(module).__all__, key=order) == names.split()
+
+
+def test_the_tables_agree():
+    """The map, the imports for type checkers and `__all__` have the same names and modules."""
+    homes = {
+        alias.name: node.module.removeprefix("fireworks_batch.")
+        for node in imports_for_checkers()
+        for alias in node.names
+    }
+    modules = [name for name, home in homes.items() if home == "fireworks_batch"]
+
+    assert modules == [*fireworks_batch._MODULES]
+    assert homes == fireworks_batch._HOMES | dict.fromkeys(modules, "fireworks_batch")
+    assert [*fireworks_batch._HOMES] == fireworks_batch.__all__
+
+
+def test_each_public_name_is_defined_in_the_module_of_the_map():
+    """No name of the map is misspelt, and none has the map name a module that only imports it."""
+    for name, home in fireworks_batch._HOMES.items():
+        value = getattr(fireworks_batch, name)
+        module = importlib.import_module(f"fireworks_batch.{home}")
+
+        assert value is getattr(module, name)
+        assert getattr(value, "__module__", module.__name__) == module.__name__
+
+
+def test_misspelt_name_is_refused():
+    """A name that is not public is refused as by any module, a private class's name too."""
+    with pytest.raises(AttributeError, match="'fireworks_batch' has no attribute 'BatchClent'"):
+        _ = fireworks_batch.BatchClent
+    with pytest.raises(ImportError, match="cannot import name 'Codec'"):
+        exec("from fireworks_batch import Codec")  # noqa: S102
+
+
+def test_dir_shows_the_public_names_alone():
+    """`dir()`, and completion in a shell, list what `__all__` names."""
+    assert sorted(fireworks_batch.__all__) == dir(fireworks_batch)
+
+
+@pytest.mark.parametrize("module", ["emulator", "pytest_plugin", "typing"])
+def test_public_modules_are_attributes(module):
+    """`import fireworks_batch` is enough to use a public module."""
+    program = f"import fireworks_batch; print(fireworks_batch.{module}.__name__)"
+    command = [sys.executable, "-I", "-c", program]
+    ended = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+
+    assert ended.stdout.strip() == f"fireworks_batch.{module}"
 
 
 def test_star_import_gives_all():
@@ -108,7 +182,7 @@ def test_star_import_gives_all():
     namespace: dict[str, object] = {}
     exec("from fireworks_batch import *", namespace)  # noqa: S102
 
-    assert {*fireworks_batch.__all__} <= {*namespace}
+    assert {*fireworks_batch.__all__} == {*namespace} - {"__builtins__"}
 
 
 def test_every_error_has_the_one_base():

@@ -56,21 +56,10 @@ from fireworks_batch import (
 )
 from fireworks_batch.models.errors import APIStatusError
 
-# What is exported and no value: what owns a session or a wait, types, and functions.
+EXPORTED = {name: getattr(fireworks_batch, name) for name in fireworks_batch.__all__}
+# What is exported and no value: the client, which owns a session, and functions.
 NO_VALUES = {
-    "ApiKey",
     "BatchClient",
-    "BatchResult",
-    "DatasetLike",
-    "Datasets",
-    "JobOutcomes",
-    "JobFleet",
-    "JobLike",
-    "JobResults",
-    "JobWait",
-    "Jobs",
-    "Listing",
-    "Requests",
     "__version__",
     "to_dict",
 }
@@ -231,7 +220,7 @@ def make_error(cls: type[FireworksBatchError]) -> FireworksBatchError:
 
 ERRORS = {
     name: make_error(value)
-    for name, value in vars(fireworks_batch).items()
+    for name, value in EXPORTED.items()
     if isinstance(value, type) and issubclass(value, FireworksBatchError)
 }
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)

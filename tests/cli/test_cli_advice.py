@@ -32,7 +32,7 @@ REF = JobRef("acme", "nightly", "https://api.fireworks.ai")
 LOST = "the last look failed: boo"
 LIBRARY = [
     value
-    for value in vars(fireworks_batch).values()
+    for value in (getattr(fireworks_batch, name) for name in fireworks_batch.__all__)
     if isinstance(value, type) and issubclass(value, FireworksBatchError)
 ]
 

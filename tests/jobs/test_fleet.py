@@ -11,7 +11,6 @@ from fireworks_batch import (
     BatchClient,
     ClientStateError,
     ConfigurationError,
-    JobFleet,
     JobOutcome,
     JobPhase,
     JobProgress,
@@ -23,6 +22,7 @@ from fireworks_batch import (
 )
 from fireworks_batch.models.job import BatchInferenceJob
 from fireworks_batch.models.snapshot import FleetProgress, add_up
+from fireworks_batch.typing import JobFleet
 
 STEADY = PollPolicy(initial_interval=60, max_interval=60)
 

@@ -14,22 +14,18 @@ from fireworks_batch import (
     JOB_TIME_LIMIT,
     BatchClient,
     BatchInferenceJob,
-    BatchResult,
     CheckReport,
     Dataset,
     FireworksBatchError,
     FleetProgress,
     InputRowsError,
     JobFailedError,
-    JobFleet,
     JobOutcome,
     JobPhase,
     JobProgress,
     JobRef,
-    JobResults,
     JobSnapshot,
     JobState,
-    JobWait,
     Lifecycle,
     Limits,
     LocalFileError,
@@ -48,6 +44,20 @@ from fireworks_batch import (
     WaitError,
     WaitTimeoutError,
     to_dict,
+)
+from fireworks_batch.typing import (
+    ApiKey,
+    BatchResult,
+    DatasetLike,
+    Datasets,
+    JobFleet,
+    JobLike,
+    JobOutcomes,
+    JobResults,
+    Jobs,
+    JobWait,
+    Listing,
+    Requests,
 )
 
 
@@ -80,6 +90,20 @@ async def read(client: BatchClient) -> None:
     assert_type(ref, JobRef)
     await client.jobs.get(JobRef.from_json(ref.to_json()))
     assert_type(client.account_id, str | None)
+
+
+async def annotated(
+    client: BatchClient, job: JobLike, dataset: DatasetLike, requests: Requests, key: ApiKey
+) -> None:
+    """What a user's own function may be given, and what the client gives."""
+    assert_type(client.jobs, Jobs)
+    assert_type(client.datasets, Datasets)
+    assert_type(client.jobs.list(), Listing[BatchInferenceJob])
+    assert_type(client.datasets.list(), Listing[Dataset])
+    assert_type(client.jobs.as_completed([job]), JobOutcomes)
+    BatchClient(api_key=key)
+    await client.datasets.get(dataset)
+    await client.run(requests, model="m")
 
 
 async def pieces() -> AsyncIterator[bytes]:

@@ -1,0 +1,28 @@
+"""Names for annotations: what arguments may be, and what only the client makes."""
+
+from fireworks_batch.connection.api import Listing
+from fireworks_batch.connection.credentials import ApiKey
+from fireworks_batch.datasets.endpoints import Datasets
+from fireworks_batch.jobs.endpoints import Jobs
+from fireworks_batch.jobs.fleet import JobFleet, JobOutcomes
+from fireworks_batch.jobs.wait import JobWait
+from fireworks_batch.models.dataset import DatasetLike
+from fireworks_batch.models.job import JobLike
+from fireworks_batch.results.job_results import JobResults
+from fireworks_batch.runs.requests import Requests
+from fireworks_batch.runs.result import BatchResult
+
+__all__ = [
+    "ApiKey",
+    "BatchResult",
+    "DatasetLike",
+    "Datasets",
+    "JobFleet",
+    "JobLike",
+    "JobOutcomes",
+    "JobResults",
+    "JobWait",
+    "Jobs",
+    "Listing",
+    "Requests",
+]
