@@ -17,22 +17,14 @@ import aiohttp
 
 from fireworks_batch.connection.api import Api
 from fireworks_batch.connection.configuration import (
+    ClientOptions,
     Environment,
-    check_headers,
-    check_positive,
-    check_proxy,
-    check_rate,
-    check_session,
-    check_ssl,
-    check_traces,
-    check_type,
-    check_whole,
     read_base_url,
     read_identity,
     read_time_scale,
 )
 from fireworks_batch.connection.credentials import Account, ApiKey, KeySource, hidden
-from fireworks_batch.connection.session import Session, SessionOptions
+from fireworks_batch.connection.session import Session
 from fireworks_batch.connection.transport import Transport
 from fireworks_batch.datasets.endpoints import Datasets
 from fireworks_batch.jobs.endpoints import Jobs
@@ -168,33 +160,35 @@ class BatchClient:
             _log.info("FIREWORKS_BATCH_TIME_SCALE: default durations are multiplied by %g", scale)
         identity = read_identity(api_key, account_id, environ=environ, home=_home())
         draw = random.Random().random
-        options = SessionOptions(
+        options = ClientOptions(
             base_url=read_base_url(
                 base_url, environ=environ, allow_insecure_http=allow_insecure_http
             ),
-            user_agent=_USER_AGENT,
-            headers=check_headers(headers),
-            session=check_session(session),
-            retry=check_type("retry", retry, RetryPolicy) or scaled(RetryPolicy(), scale),
-            request_timeout=check_positive("request_timeout", request_timeout),
-            connect_timeout=check_positive("connect_timeout", connect_timeout),
-            transfer_timeout=check_positive("transfer_timeout", transfer_timeout),
-            max_connections=check_whole("max_connections", max_connections),
-            max_requests_per_minute=check_rate(max_requests_per_minute),
-            max_body_bytes=check_whole("max_body_bytes", max_body_bytes),
-            proxy=check_proxy(proxy),
-            ssl=check_ssl(ssl),
-            trace_configs=check_traces(trace_configs, session),
+            headers=headers,
+            session=session,
+            poll=scaled(PollPolicy(), scale) if poll is None else poll,
+            retry=scaled(RetryPolicy(), scale) if retry is None else retry,
+            request_timeout=request_timeout,
+            connect_timeout=connect_timeout,
+            transfer_timeout=transfer_timeout,
+            max_connections=max_connections,
+            max_requests_per_minute=max_requests_per_minute,
+            max_body_bytes=max_body_bytes,
+            proxy=proxy,
+            ssl=True if ssl is None else ssl,
+            trace_configs=trace_configs,
         )
         keys = KeySource(identity.api_key)
         http = Session(options, keys.scrub)
         self._api = Api(
             base_url=options.base_url,
             session=http,
-            transport=Transport(http, options, keys=keys, draw=draw, wall=_wall),
+            transport=Transport(
+                http, options, keys=keys, user_agent=_USER_AGENT, draw=draw, wall=_wall
+            ),
             account=Account(identity.account_id),
             codec=Codec(_tell_unknown),
-            poll=check_type("poll", poll, PollPolicy) or scaled(PollPolicy(), scale),
+            poll=options.poll,
             time_scale=scale,
             clock=_clock,
             wall=_wall,
@@ -337,9 +331,8 @@ class BatchClient:
             InputRowsError: The file is damaged. Bad rows are in the report.
         """
         rules = RowRules(model=model, has_system_prompt=bool(system_prompt))
-        options = RunOptions(on_bad_row="skip", limits=_given(limits))
-        check_whole("max_problems", max_problems)
-        return await check_requests(requests, rules, options, most_problems=max_problems)
+        options = RunOptions(on_bad_row="skip", limits=_given(limits), max_problems=max_problems)
+        return await check_requests(requests, rules, options)
 
     async def submit(
         self,

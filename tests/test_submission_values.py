@@ -184,7 +184,7 @@ def test_progress_is_told_on_one_line():
         ("on_previous", True, "on_previous must be 'adopt' or 'new', not True"),
         ("on_abort", "", "on_abort must be 'leave' or 'delete', not ''"),
         ("cleanup", None, "cleanup must be 'keep' or 'datasets', not None"),
-        ("output", 5, "output and errors must be paths, not 5"),
+        ("output", 5, "output must be a path, not 5"),
         ("max_in_flight", 0, "max_in_flight must be a whole number of at least 1, not 0"),
         ("retry_rows", -1, "retry_rows must be a whole number of at least 0, not -1"),
         ("retry_rows", True, "retry_rows must be a whole number of at least 0, not True"),

@@ -1,15 +1,13 @@
 """What all resources of a client share: the line to the API, and what is read and written on it."""
 
 import logging
-import re
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
-from typing import Any, Final, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import attrs
 
-from fireworks_batch.connection.configuration import check_text
 from fireworks_batch.connection.credentials import Account
 from fireworks_batch.connection.session import Session
 from fireworks_batch.connection.transport import Transport
@@ -31,13 +29,12 @@ from fireworks_batch.models.policies import PollPolicy, is_number
 from fireworks_batch.models.snapshot import LONGEST_WINDOW, WINDOW_SLACK
 from fireworks_batch.wire.answers import read_page
 from fireworks_batch.wire.codec import Codec, parse_json
-from fireworks_batch.wire.requests import ListQuery, Request
+from fireworks_batch.wire.requests import Request
 
-__all__ = ["Api", "Listing", "check_policy", "check_timeout", "if_there", "list_query"]
+__all__ = ["Api", "Listing", "check_policy", "check_timeout", "if_there"]
 
 _log = logging.getLogger("fireworks_batch.http")
 _T = TypeVar("_T")
-_SURROGATE: Final = re.compile(r"[\ud800-\udfff]").search
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -241,32 +238,6 @@ class Listing(AsyncIterator[_T], Generic[_T]):
                 if error.partial is not None:
                     found.append(error.partial)
         return found
-
-
-def list_query(
-    filter_: str | None, order_by: str | None, page_size: int, read_mask: str
-) -> ListQuery:
-    """Return the checked question of a listing.
-
-    Args:
-        filter_: As given by the caller.
-        order_by: As given by the caller.
-        page_size: 1 to 200; the server would quietly take 200 for more.
-        read_mask: The wire's paths.
-
-    Raises:
-        ConfigurationError: An argument is malformed.
-    """
-    for name, text in (("filter", filter_), ("order_by", order_by)):
-        if _SURROGATE(check_text(name, text)):
-            raise ConfigurationError(f"{name} {text!r} holds what UTF-8 cannot spell")
-    if type(page_size) is not int or not 1 <= page_size <= 200:
-        raise ConfigurationError(
-            f"page_size must be a whole number from 1 to 200, not {page_size!r}"
-        )
-    return ListQuery(
-        page_size=page_size, filter=filter_ or "", order_by=order_by or "", read_mask=read_mask
-    )
 
 
 def check_timeout(timeout: Any) -> float | None:

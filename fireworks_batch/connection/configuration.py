@@ -1,6 +1,5 @@
 """Where settings come from: arguments, then the environment, then the vendor's auth.ini."""
 
-import inspect
 import ipaddress
 import math
 import re
@@ -18,25 +17,16 @@ from yarl import URL
 from fireworks_batch.connection.credentials import ApiKey, Secret
 from fireworks_batch.models.errors import ConfigurationError
 from fireworks_batch.models.names import check_id
-from fireworks_batch.models.policies import is_number
+from fireworks_batch.models.policies import PollPolicy, RetryPolicy
+from fireworks_batch.models.validators import instance_of, number, whole_number
 
 __all__ = [
+    "ClientOptions",
     "Environment",
     "Identity",
     "Proxies",
     "check_base_url",
-    "check_headers",
-    "check_positive",
-    "check_proxy",
-    "check_rate",
-    "check_session",
     "check_several",
-    "check_ssl",
-    "check_teller",
-    "check_text",
-    "check_traces",
-    "check_type",
-    "check_whole",
     "is_proxy_url",
     "read_base_url",
     "read_identity",
@@ -168,47 +158,6 @@ _NOT_IN_HEADER: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]").sea
 _OUR_HEADERS: Final = frozenset({"content-length", "content-type", "transfer-encoding"})
 
 
-def check_positive(name: str, value: Any) -> float:
-    """Return a finite number above 0 as a float."""
-    if is_number(value) and value > 0:
-        return float(value)
-    raise ConfigurationError(f"{name} must be a number above 0, not {value!r}")
-
-
-def check_rate(max_requests_per_minute: Any) -> float | None:
-    """Return None, or a finite number above 0 as a float."""
-    if max_requests_per_minute is None:
-        return None
-    return check_positive("max_requests_per_minute", max_requests_per_minute)
-
-
-def check_whole(name: str, value: Any, *, least: int = 1) -> int:
-    """Return a whole number that is not too small."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= least:
-        return value
-    raise ConfigurationError(f"{name} must be a whole number of at least {least}, not {value!r}")
-
-
-def check_teller(name: str, value: Any) -> None:
-    """Refuse what cannot be called with news, or would have to be awaited then."""
-    if value is not None and (not callable(value) or inspect.iscoroutinefunction(value)):
-        raise ConfigurationError(f"{name} must be a plain function, not {value!r}")
-
-
-def check_text(name: str, value: Any) -> str:
-    """Return a string; an empty one for None."""
-    if value is None or isinstance(value, str):
-        return value or ""
-    raise ConfigurationError(f"{name} must be a string, not {value!r}")
-
-
-def check_type(name: str, value: Any, wanted: type[Any]) -> Any:
-    """Return None, or a value of the wanted type."""
-    if value is None or isinstance(value, wanted):
-        return value
-    raise ConfigurationError(f"{name} must be a {wanted.__name__}, not {value!r}")
-
-
 def check_several(name: str, values: Any) -> list[Any]:
     """Return the members of an iterable; a string is one thing, not its characters."""
     if isinstance(values, Iterable) and not isinstance(values, str | bytes):
@@ -219,15 +168,21 @@ def check_several(name: str, values: Any) -> list[Any]:
     )
 
 
-def check_headers(headers: Any) -> dict[str, str]:
-    """Return headers that can be sent beside our own."""
+def _several_headers(headers: Any) -> Any:
+    """Convert a mapping, or None; anything else is left to the validator."""
     try:
-        checked: dict[Any, Any] = dict(headers or {})
+        return dict(headers or {})
     except (TypeError, ValueError):
+        return headers
+
+
+def _headers(_: object, __: "attrs.Attribute[Any]", headers: Any) -> None:
+    """Take headers that can be sent beside our own."""
+    if not isinstance(headers, dict):
         raise ConfigurationError(
             f"headers must map strings to strings, not be {type(headers).__name__}"
-        ) from None
-    for name, value in checked.items():
+        )
+    for name, value in headers.items():
         if not (isinstance(name, str) and isinstance(value, str)):
             raise ConfigurationError(f"headers must map strings to strings, not {name!r}")
         if not _HEADER_NAME(name):
@@ -238,33 +193,10 @@ def check_headers(headers: Any) -> dict[str, str]:
             raise ConfigurationError("headers must not set Authorization: use api_key=")
         if name.lower() in _OUR_HEADERS:
             raise ConfigurationError(f"headers must not set {name}: each request has its own")
-    return checked
 
 
-def check_traces(
-    trace_configs: Any, session: aiohttp.ClientSession | None
-) -> tuple[aiohttp.TraceConfig, ...]:
-    """Return tracing hooks, which only a session of our own takes."""
-    is_sequence = isinstance(trace_configs, Sequence)
-    if not is_sequence or not all(
-        isinstance(trace, aiohttp.TraceConfig) for trace in trace_configs
-    ):
-        raise ConfigurationError(
-            f"trace_configs must be a sequence of aiohttp.TraceConfig, not {trace_configs!r}"
-        )
-    if trace_configs and session is not None:
-        raise ConfigurationError(
-            "trace_configs are for the client's own session: give them to the session that you lend"
-        )
-    return tuple(trace_configs)
-
-
-def check_session(session: Any) -> aiohttp.ClientSession | None:
-    """Return None, or a session that adds nothing harmful to what we send."""
-    if session is None:
-        return None
-    if not isinstance(session, aiohttp.ClientSession):
-        raise ConfigurationError(f"session must be an aiohttp.ClientSession, not {session!r}")
+def _session(_: object, __: "attrs.Attribute[Any]", session: aiohttp.ClientSession) -> None:
+    """Take a session that adds nothing harmful to what we send."""
     if session.trust_env:
         raise ConfigurationError(
             "a borrowed session must not have trust_env=True: with a netrc file it sends other "
@@ -276,25 +208,64 @@ def check_session(session: Any) -> aiohttp.ClientSession | None:
         )
     if not session.auto_decompress:
         raise ConfigurationError("a borrowed session must not have auto_decompress=False")
-    return session
 
 
-def check_proxy(proxy: Any) -> str | bool | None:
-    """Return the URL of a proxy, False, or None."""
-    if proxy is None or proxy is False:
-        return proxy
-    if isinstance(proxy, str) and is_proxy_url(proxy):
-        return proxy
+def _traces(options: "ClientOptions", _: "attrs.Attribute[Any]", traces: Any) -> None:
+    """Take tracing hooks, which only a session of our own takes."""
+    if not isinstance(traces, Sequence) or not all(
+        isinstance(trace, aiohttp.TraceConfig) for trace in traces
+    ):
+        raise ConfigurationError(
+            f"trace_configs must be a sequence of aiohttp.TraceConfig, not {traces!r}"
+        )
+    if traces and options.session is not None:
+        raise ConfigurationError(
+            "trace_configs are for the client's own session: give them to the session that you lend"
+        )
+
+
+def _proxy(_: object, __: "attrs.Attribute[Any]", proxy: Any) -> None:
+    """Take the URL of a proxy, False, or None; a text that is refused may hold a password."""
+    if proxy is None or proxy is False or (isinstance(proxy, str) and is_proxy_url(proxy)):
+        return
     raise ConfigurationError("proxy must be an http(s) URL, False, or None for the environment's")
 
 
-def check_ssl(ssl: Any) -> ssl_module.SSLContext | aiohttp.Fingerprint | bool:
-    """Return what aiohttp takes as ssl; True by default."""
-    if ssl is None:
-        return True
-    if isinstance(ssl, ssl_module.SSLContext | aiohttp.Fingerprint | bool):
-        return ssl
-    raise ConfigurationError(f"ssl must be an SSLContext, a Fingerprint or a bool, not {ssl!r}")
+@attrs.frozen(kw_only=True)
+class ClientOptions:
+    """How a client talks; `BatchClient` documents each of them.
+
+    Raises:
+        ConfigurationError: A value is malformed.
+    """
+
+    base_url: str
+    headers: dict[str, str] = attrs.field(
+        repr=False, converter=_several_headers, validator=_headers
+    )
+    session: aiohttp.ClientSession | None = attrs.field(
+        validator=attrs.validators.optional(
+            [instance_of(aiohttp.ClientSession, "an aiohttp.ClientSession"), _session]
+        )
+    )
+    poll: PollPolicy = attrs.field(validator=instance_of(PollPolicy))
+    retry: RetryPolicy = attrs.field(validator=instance_of(RetryPolicy))
+    request_timeout: float = attrs.field(validator=number(above=0))
+    connect_timeout: float = attrs.field(validator=number(above=0))
+    transfer_timeout: float = attrs.field(validator=number(above=0))
+    max_connections: int = attrs.field(validator=whole_number())
+    max_requests_per_minute: float | None = attrs.field(
+        validator=attrs.validators.optional(number(above=0))
+    )
+    max_body_bytes: int = attrs.field(validator=whole_number())
+    proxy: str | bool | None = attrs.field(repr=False, validator=_proxy)
+    ssl: ssl_module.SSLContext | aiohttp.Fingerprint | bool = attrs.field(
+        validator=instance_of(
+            (ssl_module.SSLContext, aiohttp.Fingerprint, bool),
+            "an SSLContext, a Fingerprint or a bool",
+        )
+    )
+    trace_configs: Sequence[aiohttp.TraceConfig] = attrs.field(validator=_traces)
 
 
 _DEFAULT_URL: Final = "https://api.fireworks.ai"

@@ -7,24 +7,21 @@ headers of the request, and so the key, in their repr and in the locals of their
 import asyncio
 import os
 import re
-import ssl as ssl_module
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, TypeVar
 
 import aiohttp
-import attrs
 from yarl import URL
 
-from fireworks_batch.connection.configuration import Proxies
+from fireworks_batch.connection.configuration import ClientOptions, Proxies
 from fireworks_batch.connection.pace import Gate
 from fireworks_batch.connection.streams import Body, Stream
 from fireworks_batch.models.errors import ClientStateError, RequestTimeoutError, TransportError
-from fireworks_batch.models.policies import RetryPolicy
 from fireworks_batch.wire.answers import Answer
 
-__all__ = ["Session", "SessionOptions"]
+__all__ = ["Session"]
 
 # A wait polls once a minute at least: keep its connection, and its TLS handshake, until then.
 _KEEP_ALIVE: Final = 75.0
@@ -34,26 +31,6 @@ _USER: Final = re.compile(r"(\w://)[^/\s'\"@]+@").sub
 _QUERY: Final = re.compile(r"(\w://[^\s'\"?]*)\?[^\s'\"]*").sub
 
 _T = TypeVar("_T")
-
-
-@attrs.frozen(kw_only=True)
-class SessionOptions:
-    """How a client talks; `BatchClient` documents each of them."""
-
-    base_url: str
-    user_agent: str
-    headers: Mapping[str, str] = attrs.field(repr=False)
-    session: aiohttp.ClientSession | None
-    retry: RetryPolicy
-    request_timeout: float
-    connect_timeout: float
-    transfer_timeout: float
-    max_connections: int
-    max_requests_per_minute: float | None
-    max_body_bytes: int
-    proxy: str | bool | None = attrs.field(repr=False)
-    ssl: ssl_module.SSLContext | aiohttp.Fingerprint | bool
-    trace_configs: Sequence[aiohttp.TraceConfig]
 
 
 class Session:
@@ -66,7 +43,7 @@ class Session:
     borrowed, and ends with `aclose`.
     """
 
-    def __init__(self, options: SessionOptions, scrub: Callable[[str], str]) -> None:
+    def __init__(self, options: ClientOptions, scrub: Callable[[str], str]) -> None:
         """Make it; nothing is opened before the first request.
 
         Args:

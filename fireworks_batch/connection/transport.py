@@ -10,9 +10,10 @@ from typing import Any, Final, TypeVar
 
 from yarl import URL
 
+from fireworks_batch.connection.configuration import ClientOptions
 from fireworks_batch.connection.credentials import KeySource
 from fireworks_batch.connection.repeats import CallRepeats, is_429, repeat
-from fireworks_batch.connection.session import Session, SessionOptions
+from fireworks_batch.connection.session import Session
 from fireworks_batch.connection.streams import Body, Stream
 from fireworks_batch.models.errors import APIStatusError, TransportError
 from fireworks_batch.wire.answers import Answer, read_refusal, redirect_reason, retry_after
@@ -33,9 +34,10 @@ class Transport:
     def __init__(
         self,
         session: Session,
-        options: SessionOptions,
+        options: ClientOptions,
         *,
         keys: KeySource,
+        user_agent: str,
         draw: Callable[[], float],
         wall: Callable[[], datetime],
     ) -> None:
@@ -45,16 +47,18 @@ class Transport:
             session: What it sends with.
             options: How to talk.
             keys: Knows the API key.
+            user_agent: Who asks.
             draw: Returns a random number from 0 up to 1, for jitter.
             wall: Returns the time of day, aware, for a Retry-After that is a date.
         """
         self._session = session
         self._options = options
         self._keys = keys
+        self._user_agent = user_agent
         self._draw = draw
         self._wall = wall
         self._base = URL(options.base_url)
-        accepts = {"User-Agent": options.user_agent, "Accept": "application/json"}
+        accepts = {"User-Agent": user_agent, "Accept": "application/json"}
         self._fixed_headers = _overlaid(accepts, options.headers)
 
     # --- Calls ----------------------------------------------------------------------------------
@@ -218,7 +222,7 @@ class Transport:
 
         async def sent_headers() -> Mapping[str, str]:
             if not is_ours:
-                return _overlaid({"User-Agent": self._options.user_agent}, given)
+                return _overlaid({"User-Agent": self._user_agent}, given)
             bearer = await self._keys.bearer()
             return {**_overlaid(self._fixed_headers, given), "Authorization": bearer}
 

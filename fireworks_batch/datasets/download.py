@@ -29,11 +29,12 @@ from fireworks_batch.models.errors import (
     ResponseDecodeError,
     TransportError,
 )
+from fireworks_batch.models.validators import is_path, path, plain_function
 from fireworks_batch.wire.answers import read_signed_urls, url_of
 from fireworks_batch.wire.codec import parse_json
 from fireworks_batch.wire.requests import Request, get_download_urls
 
-__all__ = ["Progress", "Tally", "download", "local_names"]
+__all__ = ["DownloadOptions", "Progress", "Tally", "download", "local_names"]
 
 
 # What means something to a file system: separators of all systems, control characters, drives and
@@ -159,14 +160,22 @@ class Tally:
 _log = logging.getLogger("fireworks_batch.http")
 
 
+@attrs.frozen(kw_only=True)
+class DownloadOptions:
+    """What a download was asked for."""
+
+    directory: Path = attrs.field(converter=path, validator=is_path)
+    """Where to; made if it is not there."""
+
+    lineage: bool
+    """Whether all datasets of the continuation chain are wanted, each in a folder."""
+
+    on_progress: Progress | None = attrs.field(validator=attrs.validators.optional(plain_function))
+    """Is told bytes done and bytes in all."""
+
+
 async def download(
-    api: Api,
-    account_id: str,
-    dataset_id: str,
-    directory: Path,
-    *,
-    lineage: bool = False,
-    on_progress: Progress | None = None,
+    api: Api, account_id: str, dataset_id: str, options: DownloadOptions
 ) -> tuple[Path, ...]:
     """Download all files of a dataset, one after the other, each verified and named when whole.
 
@@ -174,9 +183,7 @@ async def download(
         api: Sends.
         account_id: The account's id.
         dataset_id: The dataset's id.
-        directory: Where to; made if it is not there.
-        lineage: Whether all datasets of the continuation chain are wanted, each in a folder.
-        on_progress: Is told bytes done and bytes in all.
+        options: Where to, and what of it.
 
     Returns:
         The files, sorted.
@@ -185,20 +192,21 @@ async def download(
         FireworksBatchError: See ``Datasets.download``.
     """
     transport = api.transport
-    ask = get_download_urls(account_id, dataset_id, lineage=lineage)
+    ask = get_download_urls(account_id, dataset_id, lineage=options.lineage)
     urls = _SignedURLs(transport, ask)
     known = await urls.known()
-    names = local_names(known, dataset_id=dataset_id, lineage=lineage)
+    names = local_names(known, dataset_id=dataset_id, lineage=options.lineage)
     if not names:
         _log.warning("dataset %r has no files", dataset_id)
+    directory = options.directory
     paths = {key: directory.joinpath(*parts) for key, parts in names.items()}
-    tally = Tally(on_progress)
-    if on_progress is not None:
+    tally = Tally(options.on_progress)
+    if options.on_progress is not None:
         await _measure(transport, known, tally)
     await make_directory(directory)
-    for key, path in sorted(paths.items()):
-        await make_directory(path.parent)
-        async with PartFile(path) as part:
+    for key, target in sorted(paths.items()):
+        await make_directory(target.parent)
+        async with PartFile(target) as part:
             try:
                 await _FileDownload(transport, urls, key, part, tally).run()
             except NotFoundError as exc:

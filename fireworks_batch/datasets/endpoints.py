@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from fireworks_batch.connection.api import Api, Listing, list_query
-from fireworks_batch.connection.configuration import check_teller, check_text, check_whole
-from fireworks_batch.datasets.download import Progress, download
+import attrs
+
+from fireworks_batch.connection.api import Api, Listing
+from fireworks_batch.datasets.download import DownloadOptions, Progress, download
 from fireworks_batch.datasets.source import Source
-from fireworks_batch.datasets.upload import Upload, UploadTerms
+from fireworks_batch.datasets.upload import Upload, UploadOptions
 from fireworks_batch.models.dataset import Dataset, DatasetLike, Limits
 from fireworks_batch.models.errors import (
     APIStatusError,
-    ConfigurationError,
     ConflictError,
     DatasetConflictError,
     NotFoundError,
@@ -21,8 +21,10 @@ from fireworks_batch.models.errors import (
 )
 from fireworks_batch.models.names import DatasetName, check_new_id
 from fireworks_batch.models.states import DatasetFormat, DatasetState
+from fireworks_batch.models.validators import text, whole_number
 from fireworks_batch.wire.codec import mask_paths
 from fireworks_batch.wire.requests import (
+    ListQuery,
     create_dataset,
     delete_dataset,
     get_dataset,
@@ -33,6 +35,30 @@ __all__ = ["Datasets"]
 
 
 _LIMITS: Final = Limits()
+
+
+def _new_id(_: object, __: "attrs.Attribute[Any]", value: Any) -> None:
+    check_new_id("dataset id", value)
+
+
+_optional_text: Final = attrs.validators.optional(text)
+
+
+@attrs.frozen(kw_only=True)
+class CreateOptions:
+    """What `Datasets.create` was asked for."""
+
+    dataset_id: str = attrs.field(validator=_new_id)
+    example_count: int = attrs.field(validator=whole_number())
+    display_name: str | None = attrs.field(validator=_optional_text)
+    format: DatasetFormat | str | None = attrs.field(validator=_optional_text)
+
+    def body(self) -> dict[str, Any]:
+        """Return the dataset as the wire spells it."""
+        body: dict[str, Any] = {"userUploaded": {}, "exampleCount": str(self.example_count)}
+        body |= {"displayName": self.display_name} if self.display_name else {}
+        body |= {"format": DatasetFormat(self.format).wire} if self.format else {}
+        return body
 
 
 class Datasets:
@@ -95,7 +121,12 @@ class Datasets:
             ResponseDecodeError: A page cannot be read, or the pages go in a circle.
         """
         # https://docs.fireworks.ai/api-reference/list-datasets
-        query = list_query(filter, order_by, page_size, mask_paths(read_mask))
+        query = ListQuery(
+            page_size=page_size,
+            filter=filter,
+            order_by=order_by,
+            read_mask=mask_paths(read_mask),
+        )
 
         def read(item: Any) -> Dataset:
             return self._api.codec.structure(item, Dataset, required=("name",))
@@ -138,15 +169,14 @@ class Datasets:
             ResponseDecodeError: The answer cannot be read; the dataset may be there.
         """
         # https://docs.fireworks.ai/api-reference/create-dataset
-        check_new_id("dataset id", dataset_id)
-        check_whole("example_count", example_count)
-        check_text("display_name", display_name)
-        check_text("format", format)
-        body: dict[str, Any] = {"userUploaded": {}, "exampleCount": str(example_count)}
-        body |= {"displayName": display_name} if display_name else {}
-        body |= {"format": DatasetFormat(format).wire} if format else {}
+        options = CreateOptions(
+            dataset_id=dataset_id,
+            example_count=example_count,
+            display_name=display_name,
+            format=format,
+        )
         account_id = await self._api.account_id()
-        request = create_dataset(account_id, dataset_id, body)
+        request = create_dataset(account_id, dataset_id, options.body())
         try:
             answer = await self._api.transport.send(request)
         except (APIStatusError, TransportError) as error:
@@ -242,16 +272,10 @@ class Datasets:
             ClientStateError: The client is closed, or belongs to another loop.
         """
         # https://docs.fireworks.ai/api-reference/upload-dataset-files
-        if dataset_id is not None:
-            check_new_id("dataset id", dataset_id)
-        if not isinstance(limits, Limits):
-            raise ConfigurationError(f"limits must be a Limits, not {limits!r}")
-        check_teller("on_progress", on_progress)
-
-        terms = UploadTerms(
+        options = UploadOptions(
             dataset_id=dataset_id, reuse=reuse, limits=limits, on_progress=on_progress
         )
-        return await Upload(self._api, terms).run(source)
+        return await Upload(self._api, options).run(source)
 
     async def download(
         self,
@@ -296,24 +320,9 @@ class Datasets:
         """
         # https://docs.fireworks.ai/api-reference/get-dataset-download-endpoint
         name = self._api.dataset_name(dataset)
-        target = _check_directory(directory)
-        check_teller("on_progress", on_progress)
+        options = DownloadOptions(directory=directory, lineage=lineage, on_progress=on_progress)
         account_id = await self._account_of(name)
-        return await download(
-            self._api,
-            account_id,
-            name.dataset_id,
-            target,
-            lineage=lineage,
-            on_progress=on_progress,
-        )
+        return await download(self._api, account_id, name.dataset_id, options)
 
     async def _account_of(self, name: DatasetName) -> str:
         return name.account_id or await self._api.account_id()
-
-
-def _check_directory(directory: Any) -> Path:
-    path = os.fspath(directory) if isinstance(directory, str | os.PathLike) else None
-    if isinstance(path, str) and path and "\0" not in path:
-        return Path(path)
-    raise ConfigurationError(f"directory must be a path, not {directory!r}")

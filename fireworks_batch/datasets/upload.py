@@ -4,7 +4,7 @@ import logging
 import secrets
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -30,7 +30,9 @@ from fireworks_batch.models.errors import (
     ResponseDecodeError,
     TransportError,
 )
+from fireworks_batch.models.names import check_new_id
 from fireworks_batch.models.states import StatusCode
+from fireworks_batch.models.validators import instance_of, plain_function
 from fireworks_batch.polling.settle import Settling, Sighting, looks
 from fireworks_batch.wire.answers import read_signed_urls, url_of
 from fireworks_batch.wire.codec import parse_json
@@ -43,7 +45,7 @@ from fireworks_batch.wire.requests import (
     validate_upload,
 )
 
-__all__ = ["Upload", "UploadTerms"]
+__all__ = ["Upload", "UploadOptions"]
 
 
 _log = logging.getLogger("fireworks_batch.http")
@@ -61,20 +63,24 @@ _UNRELATED: Final = frozenset({401, 402, 403, 404, 429})
 _ALREADY: Final = "already uploaded"
 
 
+def _new_id(_: object, __: "attrs.Attribute[Any]", value: Any) -> None:
+    check_new_id("dataset id", value)
+
+
 @attrs.frozen(kw_only=True)
-class UploadTerms:
+class UploadOptions:
     """What an upload was asked for."""
 
-    dataset_id: str | None
+    dataset_id: str | None = attrs.field(validator=attrs.validators.optional(_new_id))
     """The id to upload under; None for one that derives from the content."""
 
     reuse: bool
     """Whether a READY dataset of that id will do."""
 
-    limits: Limits
+    limits: Limits = attrs.field(validator=instance_of(Limits))
     """How large it may be, and from which size on it goes to storage."""
 
-    on_progress: Progress | None
+    on_progress: Progress | None = attrs.field(validator=attrs.validators.optional(plain_function))
     """Is told bytes sent and bytes in all."""
 
     sha256: str | None = None
@@ -84,10 +90,10 @@ class UploadTerms:
 class Upload:
     """One upload, from the source to READY."""
 
-    def __init__(self, api: Api, terms: UploadTerms) -> None:
+    def __init__(self, api: Api, options: UploadOptions) -> None:
         """Take the API to upload to, and what was asked for."""
         self._api = api
-        self._terms = terms
+        self._options = options
         self._account_id = ""
         self._lost = 0  # attempts to finish it whose outcome is unknown
 
@@ -101,8 +107,8 @@ class Upload:
         async with opened(source) as file:
             found = await self._find_given(file)
             survey = await file.survey()
-            check_digest(survey, self._terms.sha256, file.name)
-            check_survey(survey, self._terms.limits, file.name)
+            check_digest(survey, self._options.sha256, file.name)
+            check_survey(survey, self._options.limits, file.name)
             claim = self._claim(file, survey)
             dataset = found or await self._create(claim, survey)
             if next_step(claim, dataset) is Step.DONE:
@@ -115,7 +121,7 @@ class Upload:
 
     async def _find_given(self, file: SourceFile) -> Dataset | None:
         """Look up a given id, so that a conflict shows before a large file was read."""
-        dataset_id = self._terms.dataset_id
+        dataset_id = self._options.dataset_id
         if dataset_id is None:
             return None
         found = await self._find(dataset_id)
@@ -124,11 +130,11 @@ class Upload:
         return found
 
     def _claim(self, file: SourceFile, survey: Survey | None) -> Claim:
-        given = self._terms.dataset_id
+        given = self._options.dataset_id
         return Claim(
             dataset_id=given or (content_id(survey) if survey else ""),
             is_content_id=given is None,
-            reuse=self._terms.reuse,
+            reuse=self._options.reuse,
             source=file.name,
             rows=survey.rows if survey else None,
         )
@@ -159,11 +165,11 @@ class Upload:
     # --- Sending --------------------------------------------------------------------------------
 
     async def _send(self, file: SourceFile, survey: Survey, claim: Claim) -> None:
-        tally = Tally(self._terms.on_progress)
+        tally = Tally(self._options.on_progress)
         tally.expect(file.name, survey.size)
         tell = partial(tally.set, file.name)
         try:
-            is_small = survey.size <= self._terms.limits.max_upload_bytes
+            is_small = survey.size <= self._options.limits.max_upload_bytes
             if not (is_small and await self._post(file, survey, claim, tell)):
                 name = storage_name(file.base_name, claim)
                 await self._put(Content(file, survey, tell=tell), claim, name)

@@ -14,7 +14,6 @@ from fireworks_batch.connection.api import (
     check_policy,
     check_timeout,
     if_there,
-    list_query,
 )
 from fireworks_batch.connection.configuration import check_several
 from fireworks_batch.jobs.fleet import JobFleet, JobOutcomes
@@ -31,7 +30,7 @@ from fireworks_batch.polling.access import Looks
 from fireworks_batch.polling.observation import refuse_another
 from fireworks_batch.polling.settle import Settling, Sighting, looks
 from fireworks_batch.wire.codec import mask_paths
-from fireworks_batch.wire.requests import delete_job, get_job, list_jobs
+from fireworks_batch.wire.requests import ListQuery, delete_job, get_job, list_jobs
 
 __all__ = ["Jobs", "WaitMethods", "wait_until_gone"]
 
@@ -294,7 +293,7 @@ class Jobs(WaitMethods):
         """
         # https://docs.fireworks.ai/api-reference/list-batch-inference-jobs
         mask = mask_paths(read_mask)
-        query = list_query(filter, order_by, page_size, mask)
+        query = ListQuery(page_size=page_size, filter=filter, order_by=order_by, read_mask=mask)
 
         def read(item: Any) -> BatchInferenceJob:
             return self._api.codec.structure(item, BatchInferenceJob, required=_required(mask))

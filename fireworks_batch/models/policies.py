@@ -19,6 +19,7 @@ __all__ = [
     "RetryPolicy",
     "is_number",
     "scaled",
+    "timeout",
     "whole_number",
 ]
 
@@ -178,3 +179,12 @@ def scaled(policy: _Policy, factor: float) -> _Policy:
         if field.metadata.get("duration") and (value := getattr(policy, field.name)) is not None
     }
     return attrs.evolve(policy, **durations)
+
+
+def timeout(_: object, __: "attrs.Attribute[Any]", value: Any) -> None:
+    """Take seconds above 0, `JOB_TIME_LIMIT`, or None for no limit: a validator."""
+    if value is None or isinstance(value, JobTimeLimit) or (is_number(value) and value > 0):
+        return
+    raise ConfigurationError(
+        f"timeout must be a number of seconds above 0, JOB_TIME_LIMIT or None, not {value!r}"
+    )

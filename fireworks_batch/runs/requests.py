@@ -271,14 +271,10 @@ def _as_dict(value: object) -> dict[Any, Any]:
     raise TypeError(f"{type(value).__name__} is no JSON value")
 
 
-async def check_requests(
-    requests: Requests, rules: RowRules, options: RunOptions, *, most_problems: int
-) -> CheckReport:
+async def check_requests(requests: Requests, rules: RowRules, options: RunOptions) -> CheckReport:
     """Look at requests, and send nothing: see `BatchClient.check`."""
     async with workspace() as directory:
-        prepared = await look_at(
-            requests, rules, options, directory, write=False, most_problems=most_problems
-        )
+        prepared = await look_at(requests, rules, options, directory, write=False)
     plans = [
         JobPlan(
             rows=shard.rows,
@@ -305,9 +301,9 @@ async def look_at(
     directory: Path,
     *,
     write: bool = True,
-    most_problems: int = 100,
 ) -> Prepared:
     """Look at requests of any form, with bad mappings among the bad rows."""
+    most_problems = options.max_problems
     spooled = await spool(requests, directory / "requests.jsonl", most_problems=most_problems)
     prepared = await prepare(
         ScanTerms(

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,13 +10,19 @@ from typing import Any, Final
 
 import attrs
 
-from fireworks_batch.connection.api import check_policy, check_timeout
-from fireworks_batch.connection.configuration import check_teller, check_whole
 from fireworks_batch.jobs.creation import body_of
 from fireworks_batch.jobs.draft import draft_job
 from fireworks_batch.models.dataset import Limits
 from fireworks_batch.models.errors import ConfigurationError
-from fireworks_batch.models.policies import JOB_TIME_LIMIT, JobTimeLimit, PollPolicy
+from fireworks_batch.models.policies import JOB_TIME_LIMIT, JobTimeLimit, PollPolicy, timeout
+from fireworks_batch.models.validators import (
+    instance_of,
+    is_path,
+    one_of,
+    path,
+    plain_function,
+    whole_number,
+)
 from fireworks_batch.runs.generations import OnPrevious
 from fireworks_batch.runs.progress import RunProgress
 from fireworks_batch.runs.request_rows import RowRules
@@ -34,94 +39,60 @@ __all__ = [
 ]
 
 
-def _one_of(*choices: str) -> Callable[[Any, "attrs.Attribute[Any]", Any], None]:
-    def validate(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-        if value not in choices:
-            names = " or ".join(repr(choice) for choice in choices)
-            raise ConfigurationError(f"{attribute.name} must be {names}, not {value!r}")
-
-    return validate
-
-
-def _at_least(least: int) -> Callable[[Any, "attrs.Attribute[Any]", Any], None]:
-    def validate(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-        check_whole(attribute.name, value, least=least)
-
-    return validate
-
-
-def _limits(_: object, __: "attrs.Attribute[Any]", value: Any) -> None:
-    if not isinstance(value, Limits):
-        raise ConfigurationError(f"limits must be a Limits, not {value!r}")
-
-
-def _teller(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-    check_teller(attribute.name, value)
-
-
-def _timeout(_: object, __: "attrs.Attribute[Any]", value: Any) -> None:
-    if not isinstance(value, JobTimeLimit):
-        check_timeout(value)
-
-
-def _poll(_: object, __: "attrs.Attribute[Any]", value: Any) -> None:
-    check_policy(value)
-
-
-def _path(value: Any) -> Path | None:
-    if value is None:
-        return None
-    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
-    if isinstance(path, str) and path and "\0" not in path:
-        return Path(path)
-    raise ConfigurationError(f"output and errors must be paths, not {value!r}")
-
-
 @attrs.frozen(kw_only=True)
 class RunOptions:
     """How a run is made, besides what its jobs are like."""
 
-    limits: Limits = attrs.field(factory=Limits, validator=_limits)
+    limits: Limits = attrs.field(factory=Limits, validator=instance_of(Limits))
     """What one job takes."""
 
-    on_bad_row: str = attrs.field(default="raise", validator=_one_of("raise", "skip"))
+    on_bad_row: str = attrs.field(default="raise", validator=one_of("raise", "skip"))
     """Whether a bad row ends it or is left out."""
 
     on_previous: str = attrs.field(
-        default=OnPrevious.ADOPT.value, validator=_one_of(*(each.value for each in OnPrevious))
+        default=OnPrevious.ADOPT.value, validator=one_of(*(each.value for each in OnPrevious))
     )
     """What becomes of jobs that ended badly before."""
 
-    output: Path | None = attrs.field(default=None, converter=_path)
+    output: Path | None = attrs.field(
+        default=None, converter=path, validator=attrs.validators.optional(is_path)
+    )
     """Where the rows that succeeded are written."""
 
-    errors: Path | None = attrs.field(default=None, converter=_path)
+    errors: Path | None = attrs.field(
+        default=None, converter=path, validator=attrs.validators.optional(is_path)
+    )
     """Where the rows that failed are written."""
 
     max_in_flight: int | None = attrs.field(
-        default=None, validator=attrs.validators.optional(_at_least(1))
+        default=None, validator=attrs.validators.optional(whole_number())
     )
     """Jobs that run at a time; None: all of them."""
 
     on_progress: Callable[[RunProgress], object] | None = attrs.field(
-        default=None, validator=_teller
+        default=None, validator=attrs.validators.optional(plain_function)
     )
     """Is told how far the whole is."""
 
-    retry_rows: int = attrs.field(default=0, validator=_at_least(0))
+    retry_rows: int = attrs.field(default=0, validator=whole_number(least=0))
     """How often rows that failed, or are missing, are sent again."""
 
-    on_abort: str = attrs.field(default="leave", validator=_one_of("leave", "delete"))
+    on_abort: str = attrs.field(default="leave", validator=one_of("leave", "delete"))
     """What becomes of jobs when the run is given up."""
 
-    cleanup: str = attrs.field(default="keep", validator=_one_of("keep", "datasets"))
+    cleanup: str = attrs.field(default="keep", validator=one_of("keep", "datasets"))
     """Whether input datasets are deleted when all results are here."""
 
-    timeout: float | JobTimeLimit | None = attrs.field(default=JOB_TIME_LIMIT, validator=_timeout)
+    timeout: float | JobTimeLimit | None = attrs.field(default=JOB_TIME_LIMIT, validator=timeout)
     """How long each job is waited for."""
 
-    poll: PollPolicy | None = attrs.field(default=None, validator=_poll)
+    poll: PollPolicy | None = attrs.field(
+        default=None, validator=attrs.validators.optional(instance_of(PollPolicy))
+    )
     """When jobs are looked at."""
+
+    max_problems: int = attrs.field(default=100, validator=whole_number())
+    """Bad rows to name; all are counted."""
 
     @property
     def skips_bad_rows(self) -> bool:

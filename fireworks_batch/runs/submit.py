@@ -15,7 +15,7 @@ import attrs
 
 from fireworks_batch.connection.api import Api, if_there
 from fireworks_batch.datasets.endpoints import Datasets
-from fireworks_batch.datasets.upload import Upload, UploadTerms
+from fireworks_batch.datasets.upload import Upload, UploadOptions
 from fireworks_batch.files.threads import off_loop
 from fireworks_batch.jobs.endpoints import Jobs
 from fireworks_batch.models.dataset import Limits
@@ -292,14 +292,14 @@ class Submitter:
             await off_loop(shard.check_unchanged)
             # The id says what the content is, so nothing else may become READY under it, not even
             # if this process is killed in the middle.
-            terms = UploadTerms(
+            options = UploadOptions(
                 dataset_id=dataset_id,
                 reuse=True,
                 limits=run.limits,
                 on_progress=None,
                 sha256=shard.sha256,
             )
-            await Upload(self._api, terms).run(shard.path)
+            await Upload(self._api, options).run(shard.path)
         return dataset_id
 
 

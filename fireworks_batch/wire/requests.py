@@ -12,6 +12,7 @@ import attrs
 import orjson
 
 from fireworks_batch.models.errors import ConfigurationError
+from fireworks_batch.models.validators import text, whole_number
 
 __all__ = [
     "ListQuery",
@@ -55,18 +56,26 @@ class Request:
         return f"{self.method} {self.path}"
 
 
+def _given(value: str | None) -> str:
+    return "" if value is None else value
+
+
 @attrs.frozen(kw_only=True)
 class ListQuery:
-    """What to list, and how: the same for all pages of one listing."""
+    """What to list, and how: the same for all pages of one listing.
 
-    page_size: int = 200
-    """Items a page; 200 is the server's most."""
+    Raises:
+        ConfigurationError: A member is malformed.
+    """
 
-    filter: str = ""
-    """An AIP-160 expression; everything if empty."""
+    page_size: int = attrs.field(default=200, validator=whole_number(least=1, most=200))
+    """Items a page, 1 to 200; the server would quietly take 200 for more."""
 
-    order_by: str = ""
-    """Fields to sort by; the server's own order if empty."""
+    filter: str = attrs.field(default="", converter=_given, validator=text)
+    """An AIP-160 expression; everything if empty or None."""
+
+    order_by: str = attrs.field(default="", converter=_given, validator=text)
+    """Fields to sort by; the server's own order if empty or None."""
 
     read_mask: str = ""
     """The wire's paths of members to return; all if empty."""

@@ -1796,9 +1796,9 @@ async def test_requests_are_not_overwritten_by_another_name(
 @pytest.mark.parametrize(
     ("name", "error", "text"),
     [
-        ("a\0b", ConfigurationError, "must be paths"),
-        ("", ConfigurationError, "must be paths"),
-        (b"bytes", ConfigurationError, "must be paths"),
+        ("a\0b", ConfigurationError, "must be a path"),
+        ("", ConfigurationError, "must be a path"),
+        (b"bytes", ConfigurationError, "must be a path"),
         ("x" * 300, LocalFileError, "File name too long"),
         ("requests.jsonl/out", LocalFileError, "Not a directory"),
         ("loop", LocalFileError, "symbolic links"),

@@ -1,0 +1,153 @@
+"""What the value of an option may be: the one way to validate an argument.
+
+The options of a call stand together in a frozen attrs class, and each field names what it takes by
+a validator of this module. All of them raise `ConfigurationError` with the option, the value and
+what would be right. Performs no I/O.
+"""
+
+import inspect
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import attrs
+
+from fireworks_batch.models.errors import ConfigurationError
+
+__all__ = [
+    "Validator",
+    "instance_of",
+    "is_path",
+    "number",
+    "one_of",
+    "path",
+    "plain_function",
+    "text",
+    "whole_number",
+]
+
+Validator: TypeAlias = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+
+_MODELS: Final = f"{__name__.rpartition('.')[0]}."
+
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]").search
+
+
+def _name(instance: object, attribute: "attrs.Attribute[Any]") -> str:
+    """Return what the caller knows the option as.
+
+    A class of `models` is one that the caller has made, and is named too. Any other class stands
+    for the arguments of a call.
+    """
+    cls = type(instance)
+    is_made_by_caller = cls.__module__.startswith(_MODELS)
+    return f"{cls.__name__}.{attribute.name}" if is_made_by_caller else attribute.name
+
+
+def _refuse(instance: object, attribute: "attrs.Attribute[Any]", wanted: str, value: Any) -> None:
+    raise ConfigurationError(f"{_name(instance, attribute)} must be {wanted}, not {value!r}")
+
+
+def number(
+    *, least: float | None = None, above: float | None = None, most: float | None = None
+) -> Validator:
+    """Take finite numbers, and no truth values.
+
+    Args:
+        least: The smallest number.
+        above: What the number must be above, in place of *least*.
+        most: The largest number.
+    """
+    bounds = [
+        f"{word} {bound:g}"
+        for word, bound in (("above", above), ("at least", least), ("at most", most))
+        if bound is not None
+    ]
+    wanted = f"a number {' and '.join(bounds)}"
+
+    def validate(instance: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+        is_real = isinstance(value, int | float) and not isinstance(value, bool)
+        if (
+            not is_real
+            or not abs(value) <= sys.float_info.max
+            or (above is not None and value <= above)
+            or (least is not None and value < least)
+            or (most is not None and value > most)
+        ):
+            _refuse(instance, attribute, wanted, value)
+
+    return validate
+
+
+def whole_number(*, least: int = 1, most: int | None = None) -> Validator:
+    """Take whole numbers from *least* to *most*, and no truth values."""
+    wanted = (
+        f"a whole number of at least {least}"
+        if most is None
+        else f"a whole number from {least} to {most}"
+    )
+
+    def validate(instance: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        if not is_whole or value < least or (most is not None and value > most):
+            _refuse(instance, attribute, wanted, value)
+
+    return validate
+
+
+def text(instance: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    """Take strings that UTF-8 can spell."""
+    if not isinstance(value, str):
+        _refuse(instance, attribute, "a string", value)
+    if _SURROGATE(value):
+        raise ConfigurationError(
+            f"{_name(instance, attribute)} {value!r} holds what UTF-8 cannot spell"
+        )
+
+
+def one_of(*choices: str) -> Validator:
+    """Take one of some strings."""
+    wanted = " or ".join(map(repr, choices))
+
+    def validate(instance: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+        if value not in choices:
+            _refuse(instance, attribute, wanted, value)
+
+    return validate
+
+
+def instance_of(cls: type[Any] | tuple[type[Any], ...], wanted: str = "") -> Validator:
+    """Take instances of a class.
+
+    Args:
+        cls: The class, or several.
+        wanted: What the error says; by default ``a``, and the name of the class.
+    """
+    words = wanted or f"a {getattr(cls, '__name__', cls)}"
+
+    def validate(instance: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+        if not isinstance(value, cls):
+            _refuse(instance, attribute, words, value)
+
+    return validate
+
+
+def plain_function(instance: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    """Take what can be called with news, and need not be awaited then."""
+    if not callable(value) or inspect.iscoroutinefunction(value):
+        _refuse(instance, attribute, "a plain function", value)
+
+
+def path(value: Any) -> Any:
+    """Convert what names a file or directory to a `Path`, and leave the rest to a validator."""
+    found = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if isinstance(found, str) and found and "\0" not in found:
+        return Path(found)
+    return value
+
+
+is_path: Final = instance_of(Path, "a path")
+"""Take paths that `path` has converted."""
