@@ -13,7 +13,7 @@ import attrs
 import orjson
 
 from fireworks_batch.models.dataset import Dataset
-from fireworks_batch.models.errors import ConfigurationError
+from fireworks_batch.models.errors import ConfigurationError, shown
 from fireworks_batch.models.job import BatchInferenceJob, InferenceParameters, Placement
 from fireworks_batch.models.names import (
     JobName,
@@ -201,7 +201,7 @@ def differences(draft: BatchInferenceJob, found: BatchInferenceJob) -> tuple[str
         One text for each member that differs, in the order of the model's fields.
     """
     return tuple(
-        f"{name} is {_shown(there)}, not {_shown(sent)}"
+        f"{name} is {shown(there)}, not {shown(sent)}"
         for name, sent in _said(draft)
         if not _is_same(name, sent, there := _member(found, name), draft.account_id)
         and not (found.placement is None and name.startswith("placement."))
@@ -299,8 +299,3 @@ _NORMAL: Final[dict[str, Callable[[Any, str], Any]]] = {
     # The server fills in an object without members (seen live).
     "inference_parameters.extra_body": lambda value, _: _strict(json.loads(value or "{}")),
 }
-
-
-def _shown(value: Any) -> str:
-    text = repr(str(value)) if isinstance(value, str) else repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -40,7 +40,8 @@ All of them survive pickle, copy and deepcopy with what they carry. Performs no 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from reprlib import Repr
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -84,6 +85,7 @@ __all__ = [
     "UnknownStateError",
     "WaitError",
     "WaitTimeoutError",
+    "shown",
 ]
 
 
@@ -333,10 +335,17 @@ class RowProblem:
     """What is wrong, and what would be right."""
 
     def __str__(self) -> str:
-        named = "" if self.custom_id is None else f" (custom_id {_shown(self.custom_id)})"
+        named = "" if self.custom_id is None else f" (custom_id {shown(self.custom_id)})"
         return f"line {self.line}{named}: {self.reason}"
 
 
-def _shown(value: object) -> str:
-    text = repr(value)
+_SHOW: Final = Repr()
+
+
+_SHOW.maxstring = _SHOW.maxother = 80
+
+
+def shown(value: object) -> str:
+    """Return a value as an error's text shows it: at most 80 characters, however large it is."""
+    text = _SHOW.repr(str(value) if isinstance(value, str) else value)
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -9,9 +9,9 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
-from reprlib import Repr
 from typing import Any, Final, TypeAlias
 
+from fireworks_batch.models.errors import shown
 from fireworks_batch.models.states import OpenEnum
 
 __all__ = [
@@ -23,10 +23,9 @@ __all__ = [
     "read_bool",
     "read_float",
     "read_int",
-    "read_seconds",
     "read_string",
     "read_strings",
-    "shown",
+    "seconds_reader",
     "time_reader",
     "write_seconds",
     "write_time",
@@ -57,18 +56,6 @@ _INTEGER: Final = re.compile(r"-?\d{1,20}", re.ASCII).fullmatch
 
 # What orjson reads as an integer; beyond that it reads a float.
 _INT64: Final = range(-(2**63), 2**64)
-
-
-_SHOW: Final = Repr()
-
-
-_SHOW.maxstring = _SHOW.maxother = 80
-
-
-def shown(value: object) -> str:
-    """Show a value in an error, at most a line of it, however large or deep it is."""
-    text = _SHOW.repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def camel(name: str) -> str:
@@ -116,13 +103,6 @@ def read_float(value: Any, _: Any) -> float:
     raise TypeError(f"expected a number, not {shown(value)}")
 
 
-def read_seconds(value: Any, _: Any) -> float:
-    """Read a protobuf duration."""
-    if type(value) is not str or not _DURATION(value):
-        raise TypeError(f"expected a duration like '86400s', not {shown(value)}")
-    return float(value[:-1])
-
-
 def read_strings(value: Any, _: Any) -> tuple[str, ...]:
     """Read a list of strings."""
     if type(value) is not list:
@@ -134,22 +114,37 @@ def read_strings(value: Any, _: Any) -> tuple[str, ...]:
 
 
 def time_reader() -> Reader:
-    """Return a reader that remembers: a polled job says most of its times again and again."""
-    parse = lru_cache(maxsize=1024)(_parse_time)
+    """Return a reader of RFC 3339 times of any zone, as aware moments in UTC."""
+    return _spelling_reader("a time like '2026-09-14T09:00:01Z'", _parse_time)
 
-    def read(value: Any, _: Any) -> datetime:
-        if type(value) is str:
-            return parse(value)
-        raise TypeError(f"expected a time like '2026-09-14T09:00:01Z', not {shown(value)}")
+
+def _parse_time(text: str) -> datetime | None:
+    if not _TIMESTAMP(text) and not _TIMESTAMP(text := text.upper()):
+        return None
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+
+
+def seconds_reader() -> Reader:
+    """Return a reader of protobuf durations, as seconds."""
+    return _spelling_reader("a duration like '86400s'", _parse_seconds)
+
+
+def _parse_seconds(text: str) -> float | None:
+    return float(text[:-1]) if _DURATION(text) else None
+
+
+def _spelling_reader(wanted: str, parse: Callable[[str], Any]) -> Reader:
+    """Return a reader of strings that remembers: each poll of a job shows most of them again."""
+    parse = lru_cache(maxsize=1024)(parse)
+
+    def read(value: Any, _: Any) -> Any:
+        found = parse(value) if type(value) is str else None
+        if found is None:
+            raise TypeError(f"expected {wanted}, not {shown(value)}")
+        return found
 
     return read
-
-
-def _parse_time(text: str) -> datetime:
-    if _TIMESTAMP(text) or _TIMESTAMP(text := text.upper()):
-        moment = datetime.fromisoformat(text)
-        return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
-    raise TypeError(f"expected a time like '2026-09-14T09:00:01Z', not {shown(text)}")
 
 
 def enum_reader(cls: type[OpenEnum], on_unknown: Notice) -> Reader:
