@@ -15,7 +15,7 @@ from fireworks_batch.models.errors import ConfigurationError, NotFoundError, Res
 from fireworks_batch.models.job import BatchInferenceJob, JobLike
 from fireworks_batch.models.names import JobName, JobRef, parse_job_name
 from fireworks_batch.models.policies import PollPolicy, is_number
-from fireworks_batch.models.snapshot import LONGEST_WINDOW, WINDOW_SLACK
+from fireworks_batch.models.snapshot import EXPIRY_GRACE, LONGEST_TIME_LIMIT
 from fireworks_batch.wire.answers import Answer, read_page
 from fireworks_batch.wire.codec import parse_json
 from fireworks_batch.wire.requests import ListQuery, Request
@@ -169,7 +169,7 @@ class WaitDefaults:
     @property
     def longest_window(self) -> float:
         """Seconds that a wait may last before a job has said what its window is."""
-        return (LONGEST_WINDOW + WINDOW_SLACK) * self.time_scale
+        return (LONGEST_TIME_LIMIT + EXPIRY_GRACE) * self.time_scale
 
 
 def check_timeout(timeout: Any) -> float | None:

@@ -1,4 +1,4 @@
-"""The settings of waiting and of repeating: frozen, validated at birth, derived with evolve.
+"""The settings of polling and of repeating: frozen, validated when made, derived with evolve.
 
 All durations are seconds, as floats. Performs no I/O.
 """
@@ -30,7 +30,7 @@ _DURATION = {"duration": True}
 
 
 def _number(least: float, most: float = math.inf, *, above: bool = False) -> _Validator:
-    """Accept finite numbers from ``least`` (or above it) to ``most``."""
+    """Return a validator of finite numbers from ``least``, or above ``least``, to ``most``."""
     wanted = f"above {least:g}" if above else f"at least {least:g}"
     if most < math.inf:
         wanted += f" and at most {most:g}"
@@ -46,10 +46,10 @@ def _number(least: float, most: float = math.inf, *, above: bool = False) -> _Va
 
 
 def whole_number(policy: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-    """Accept whole numbers of at least 1: a validator for a field of attrs.
+    """Validate a field of attrs: accept whole numbers of at least 1.
 
     Raises:
-        ConfigurationError: It is none.
+        ConfigurationError: The value is no such number.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigurationError(
@@ -59,7 +59,7 @@ def whole_number(policy: object, attribute: "attrs.Attribute[Any]", value: Any) 
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a finite number; a truth value is none."""
+    """Whether a value is a finite number; True and False are no numbers."""
     is_real = isinstance(value, int | float) and not isinstance(value, bool)
     return is_real and abs(value) <= sys.float_info.max
 
@@ -73,48 +73,49 @@ _OPTIONAL_DURATION = attrs.validators.optional(_number(0, above=True))
 
 @attrs.frozen(kw_only=True)
 class PollPolicy:
-    """When a wait looks at its job again, and when it gives up looking.
+    """How often a wait polls its job, and when it gives up.
 
-    Values are clamped to each other, never refused for their order: an ``initial_interval`` above
-    ``max_interval`` means ``max_interval``, a ``min_interval`` above ``initial_interval`` means
-    that. The server moves a job about once a minute, so looking more often than every 10 to 15
-    seconds gains nothing.
+    Intervals are clamped to each other, never refused for their order: ``max_interval`` stands in
+    for a larger ``initial_interval``, and ``min_interval`` for a smaller one. The server moves a
+    job about once a minute, so polling more often than every 10 to 15 seconds gains nothing.
 
     Raises:
         ConfigurationError: A value is no number or out of its range.
     """
 
     initial_interval: float = _duration(15.0, _number(0, above=True))
-    """Seconds to the next look after a change; above 0."""
+    """Seconds from a poll that shows a change to the next poll; above 0."""
 
     min_interval: float = _duration(1.0, _number(0))
-    """Least seconds between the end of one look and the start of the next; 0 or more."""
+    """Least seconds from the end of one poll to the start of the next; 0 or more."""
 
     max_interval: float = _duration(60.0, _number(0, above=True))
-    """Most seconds between two looks, before jitter; above 0."""
+    """Most seconds between two polls, before jitter; above 0."""
 
     growth: float = attrs.field(default=1.5, validator=_number(1, 100))
-    """Factor on the interval after each look that shows nothing new; 1 to 100."""
+    """Factor on the interval after each poll that shows no change; 1 to 100."""
 
     jitter: float = attrs.field(default=0.1, validator=_number(0, 0.9))
     """Largest share of the interval that is randomly added or taken; 0 to 0.9."""
 
     failure_budget: float = _duration(3600.0, _number(0))
-    """Seconds for which looks may fail in a row, with at least five of them; 0 or more."""
+    """Seconds for which polls may fail in a row, and at least five polls; 0 or more."""
 
     not_found_grace: float = _duration(30.0, _number(0))
-    """Seconds for which a job that was never seen may be "not found"; 0 or more."""
+    """Seconds for which the server may not find a job that no poll has found yet; 0 or more."""
 
     unknown_state_budget: float | None = _duration(None, _OPTIONAL_DURATION)
-    """Seconds in states that nobody has heard of before the wait ends; None: no limit."""
+    """Seconds in states that this release does not know before the wait ends, above 0; None: no
+    limit."""
 
     stall_after: float | None = _duration(None, _OPTIONAL_DURATION)
-    """Seconds without any visible change before the wait for a job ends; None: no limit."""
+    """Seconds without any visible change before the wait for a job ends, above 0; None: no
+    limit."""
 
 
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
-    """How one plain call is repeated. A wait's looks are single attempts: see `PollPolicy`.
+    """How one plain call is repeated. A poll is a single attempt: see `PollPolicy`.
 
     Raises:
         ConfigurationError: A value is no number or out of its range.
@@ -124,7 +125,7 @@ class RetryPolicy:
     """Requests that one call may send, rate limits not counted; 1 or more."""
 
     initial_delay: float = _duration(0.5, _number(0))
-    """Seconds before the first repeat; doubled for each further one; 0 or more."""
+    """Seconds before the first repeat, doubled for each further repeat; 0 or more."""
 
     max_delay: float = _duration(8.0, _number(0))
     """Most seconds before a repeat, before jitter; 0 or more."""
@@ -157,7 +158,7 @@ class JobTimeLimit:
 
 
 JOB_TIME_LIMIT = JobTimeLimit()
-"""The default timeout of a wait: the job's own window, and an hour."""
+"""The default timeout of a wait: the job's own time limit, and an hour."""
 
 
 _Policy = TypeVar("_Policy", PollPolicy, RetryPolicy)

@@ -244,17 +244,18 @@ def _message_writer(
     return make_dict_unstructure_fn(cls, converter, _cattrs_omit_if_default=True, **overrides)
 
 
-# --- Read masks -------------------------------------------------------------------------------
+# --- Read masks ---------------------------------------------------------------------------------
 
 
 def mask_paths(fields: Iterable[str]) -> str:
     """Return the wire's read mask for snake_case paths, always with ``name``.
 
     Args:
-        fields: Paths as in ``["state", "job_progress.percent"]``; none at all means everything.
+        fields: Paths as in ``["state", "job_progress.percent"]``; no path, or ``"*"``, means all
+            members.
 
     Raises:
-        ConfigurationError: A path is empty, or no path.
+        ConfigurationError: A path is malformed, or ``fields`` is one string.
     """
     if isinstance(fields, str):
         raise ConfigurationError(f"read_mask is a list of paths; give [{fields!r}]")
@@ -272,21 +273,22 @@ def _path(field: object) -> str:
     )
 
 
-# --- The user's own types ---------------------------------------------------------------------
+# --- The user's own types -----------------------------------------------------------------------
 
 
 def response_reader(wanted: Any) -> Callable[[Any], Any]:
-    """Return a function that makes a value of the user's type of a row's response.
+    """Return a function that makes a value of the user's type from a row's response.
 
-    Members keep their names, and those that a class does not have are passed over. Strings,
-    numbers and truth values are read as those of the API's own answers: null is no string,
-    ``"false"`` is no truth value.
+    The members have the same names in the response and in the type. Members that the type does not
+    have are passed over. Strings, numbers and truth values are read as strictly as in the API's own
+    answers: null is no string, ``"false"`` is no truth value.
 
     Args:
-        wanted: An attrs class, a dataclass, a TypedDict, or what else cattrs structures.
+        wanted: An attrs class, a dataclass, a TypedDict, or another type that cattrs structures.
 
     Returns:
-        A function that raises ResponseDecodeError, with the paths of what does not fit.
+        A function that takes the response, and raises ResponseDecodeError with the path of each
+        member that does not fit the type.
 
     Raises:
         ConfigurationError: cattrs does not know how to make the type.
@@ -297,7 +299,7 @@ def response_reader(wanted: Any) -> Callable[[Any], Any]:
     def read(response: Any) -> Any:
         try:
             return structure(response, wanted)
-        except Exception:  # noqa: BLE001, S110 - whatever it is, it is found again, with a path
+        except Exception:  # noqa: BLE001, S110 - the slow converter finds it again, with a path
             pass
         try:
             return slow.structure(response, wanted)

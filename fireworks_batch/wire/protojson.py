@@ -1,8 +1,8 @@
 """How the wire spells single values: protojson's strings, numbers, times, durations, enumerations.
 
-A reader takes a JSON value, and the type that cattrs hands to each hook. It refuses what it
-cannot read with one of `UNREADABLE`, whose text says what would be right. Absent and null are no
-values: the model's default stands in for both, before any reader. Performs no I/O.
+A reader takes a JSON value, and the type that cattrs hands to each hook. It refuses a value that
+it cannot read with one of `UNREADABLE`, whose text names what was expected. A reader is never given
+null: the codec puts the model's default in its place. Performs no I/O.
 """
 
 import re
@@ -54,7 +54,7 @@ _DURATION: Final = re.compile(r"-?\d{1,12}(?:\.\d{1,9})?s", re.ASCII).fullmatch
 _INTEGER: Final = re.compile(r"-?\d{1,20}", re.ASCII).fullmatch
 
 
-# What orjson reads as an integer; beyond that it reads a float.
+# The numbers that orjson reads as integers; it reads any other number as a float.
 _INT64: Final = range(-(2**63), 2**64)
 
 
@@ -68,7 +68,7 @@ def camel(name: str) -> str:
 
 
 def read_string(value: Any, _: Any) -> str:
-    """Read a string, and nothing that merely could be one."""
+    """Read a string; nothing else is converted to one."""
     if type(value) is str:
         return value
     raise TypeError(f"expected a string, not {shown(value)}")
@@ -152,7 +152,7 @@ def enum_reader(cls: type[OpenEnum], on_unknown: Notice) -> Reader:
 
     Args:
         cls: The enumeration.
-        on_unknown: Called once for each value that is not published, of the first hundred.
+        on_unknown: Called once for each of the first hundred values that are not published.
     """
     known = {member.wire: member for member in cls}
     zero = next(iter(cls))
@@ -169,7 +169,7 @@ def enum_reader(cls: type[OpenEnum], on_unknown: Notice) -> Reader:
             return zero
         if type(value) is not str and type(value) is not int:
             raise TypeError(f"expected the name of a {cls.__name__}, not {shown(value)}")
-        # A number is how protojson spells a value that the server's own gateway does not know.
+        # protojson spells a value as a number if the server's own gateway does not know its name.
         member = cls(str(value))
         if not member.is_known and member.wire not in told and len(told) < 100:
             told.add(member.wire)
@@ -188,7 +188,7 @@ def write_time(moment: datetime) -> str:
 
 
 def write_seconds(seconds: float | None) -> str | None:
-    """Return the spelling of a protobuf duration; None for none."""
+    """Return the spelling of a protobuf duration; None for None."""
     if seconds is None:
         return None
     return f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"
