@@ -169,7 +169,7 @@ def test_the_time_scale_multiplies_default_policies_only(monkeypatch, caplog):
         api.poll.max_interval,
         api.poll.failure_budget,
     )
-    assert api.longest_window == 73 * 3600 / 2
+    assert api.longest_timeout == 73 * 3600 / 2
     assert "default durations are multiplied by 0.5" in caplog.text
     own = BatchClient(api_key=KEY, poll=PollPolicy(), retry=RetryPolicy())
     assert own._api.poll == PollPolicy()

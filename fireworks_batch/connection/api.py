@@ -25,8 +25,9 @@ from fireworks_batch.models.names import (
     parse_dataset_name,
     parse_job_name,
 )
-from fireworks_batch.models.policies import PollPolicy, is_number
-from fireworks_batch.models.snapshot import LONGEST_WINDOW, WINDOW_SLACK
+from fireworks_batch.models.policies import PollPolicy
+from fireworks_batch.models.snapshot import EXPIRY_GRACE, LONGEST_TIME_LIMIT
+from fireworks_batch.models.validators import is_finite
 from fireworks_batch.wire.answers import read_page
 from fireworks_batch.wire.codec import Codec, parse_json
 from fireworks_batch.wire.requests import Request
@@ -148,9 +149,9 @@ class Api:
     # --- Waits ----------------------------------------------------------------------------------
 
     @property
-    def longest_window(self) -> float:
+    def longest_timeout(self) -> float:
         """Seconds that a wait may last before a job has said what its time limit is."""
-        return (LONGEST_WINDOW + WINDOW_SLACK) * self.time_scale
+        return (LONGEST_TIME_LIMIT + EXPIRY_GRACE) * self.time_scale
 
 
 async def if_there(asking: Awaitable[_T]) -> _T | None:
@@ -244,7 +245,7 @@ def check_timeout(timeout: Any) -> float | None:
     """Return the seconds of a timeout; None for no limit."""
     if timeout is None:
         return None
-    if is_number(timeout) and timeout > 0:
+    if is_finite(timeout) and timeout > 0:
         return float(timeout)
     raise ConfigurationError(
         f"timeout must be a number of seconds above 0, JOB_TIME_LIMIT or None, not {timeout!r}"

@@ -13,7 +13,7 @@ import attrs
 import orjson
 
 from fireworks_batch.models.dataset import Dataset
-from fireworks_batch.models.errors import ConfigurationError
+from fireworks_batch.models.errors import ConfigurationError, shown
 from fireworks_batch.models.job import BatchInferenceJob, InferenceParameters, Placement
 from fireworks_batch.models.names import (
     JobName,
@@ -24,8 +24,8 @@ from fireworks_batch.models.names import (
     parse_dataset_name,
     parse_job_name,
 )
-from fireworks_batch.models.policies import is_number
 from fireworks_batch.models.states import Precision
+from fireworks_batch.models.validators import is_finite
 
 __all__ = ["differences", "draft_job"]
 
@@ -117,7 +117,7 @@ def _text(name: str, value: object) -> str:
 def _duration(value: Any) -> float | None:
     if value is None:
         return None
-    if is_number(value) and 0 < value < 1e9:
+    if is_finite(value) and 0 < value < 1e9:
         return float(value)
     raise ConfigurationError(
         f"max_job_duration must be a number of seconds above 0, not {value!r}; "
@@ -201,7 +201,7 @@ def differences(draft: BatchInferenceJob, found: BatchInferenceJob) -> tuple[str
         One text for each member that differs, in the order of the model's fields.
     """
     return tuple(
-        f"{name} is {_shown(there)}, not {_shown(sent)}"
+        f"{name} is {shown(there)}, not {shown(sent)}"
         for name, sent in _said(draft)
         if not _is_same(name, sent, there := _member(found, name), draft.account_id)
         and not (found.placement is None and name.startswith("placement."))
@@ -299,8 +299,3 @@ _NORMAL: Final[dict[str, Callable[[Any, str], Any]]] = {
     # The server fills in an object without members (seen live).
     "inference_parameters.extra_body": lambda value, _: _strict(json.loads(value or "{}")),
 }
-
-
-def _shown(value: Any) -> str:
-    text = repr(str(value)) if isinstance(value, str) else repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

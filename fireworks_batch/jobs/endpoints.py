@@ -187,7 +187,7 @@ class WaitMethods:
         terms = WaitTerms(
             job="",
             policy=check_policy(poll) or self._api.poll,
-            timeout=self._api.longest_window
+            timeout=self._api.longest_timeout
             if isinstance(timeout, JobTimeLimit)
             else check_timeout(timeout),
             follows_window=isinstance(timeout, JobTimeLimit),

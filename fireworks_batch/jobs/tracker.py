@@ -26,12 +26,12 @@ from fireworks_batch.models.policies import PollPolicy
 from fireworks_batch.models.snapshot import (
     History,
     JobSnapshot,
+    expiry,
     percent_done,
     schedule_fingerprint,
     seconds_left,
+    seconds_to_expiry,
     visible_fingerprint,
-    window_end,
-    window_left,
 )
 from fireworks_batch.models.states import JobPhase
 from fireworks_batch.polling.machine import (
@@ -385,7 +385,7 @@ class Tracker:
 
     def _made_steady(self) -> Steady:
         self._steady = Steady(self._terms.policy, self._settled())
-        self._window_end = None if self.job is None else window_end(self.job)
+        self._window_end = None if self.job is None else expiry(self.job)
         return self._steady
 
     def _settle(self) -> None:
@@ -418,7 +418,7 @@ class Tracker:
 
     def _event(self, seen: Observation) -> Seen:
         job = seen.job
-        window = window_left(job, seen.server_now)
+        window = seconds_to_expiry(job, seen.server_now)
         return Seen(
             schedule=schedule_fingerprint(job),
             visible=visible_fingerprint(job),

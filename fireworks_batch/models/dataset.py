@@ -8,8 +8,8 @@ import attrs
 
 from fireworks_batch.models.job import Status
 from fireworks_batch.models.names import account_in
-from fireworks_batch.models.policies import whole_number
 from fireworks_batch.models.states import DatasetFormat, DatasetState, EncryptionState
+from fireworks_batch.models.validators import whole_number
 
 __all__ = ["Dataset", "DatasetLike", "Limits"]
 
@@ -19,37 +19,37 @@ _GIB = 1024**3
 
 @attrs.frozen(kw_only=True)
 class Limits:
-    """How much goes into one dataset, and from which size on it is uploaded in the other way.
+    """The largest dataset to make, and the largest file to upload through the API.
 
     Raises:
         ConfigurationError: A value is no whole number of at least 1.
     """
 
     max_rows: int | None = attrs.field(
-        default=None, validator=attrs.validators.optional(whole_number)
+        default=None, validator=attrs.validators.optional(whole_number())
     )
-    """Most rows of one dataset, 1 or more; None: the server names no limit."""
+    """Most rows of one dataset, 1 or more; None: no limit."""
 
-    max_bytes: int = attrs.field(default=80 * _GIB, validator=whole_number)
+    max_bytes: int = attrs.field(default=80 * _GIB, validator=whole_number())
     """Most bytes of one dataset, 1 or more; the server's limit is 80 GiB."""
 
-    max_upload_bytes: int = attrs.field(default=150_000_000, validator=whole_number)
-    """Most bytes that are sent through the API, 1 or more; larger files go to storage, by a signed
-    URL."""
+    max_upload_bytes: int = attrs.field(default=150_000_000, validator=whole_number())
+    """Most bytes of a file that is uploaded through the API, 1 or more; a larger file goes to
+    storage, by a signed URL."""
 
 
 @attrs.frozen(kw_only=True, repr=False)
 class Dataset:
     """A dataset, as the server described it at one moment.
 
-    What it was made of (``userUploaded`` and the like) stands in ``extra``.
+    The source of the dataset (``userUploaded`` and the like) stands in ``extra``.
     """
 
     name: str
     """The resource name, ``accounts/{account}/datasets/{id}``."""
 
     state: DatasetState = DatasetState.UNSPECIFIED
-    """UPLOADING, then READY; there is no failed state, see ``status``."""
+    """UPLOADING, then READY. There is no failed state; see ``status``."""
 
     display_name: str = ""
     """A name for people."""
@@ -64,28 +64,28 @@ class Dataset:
     """The e-mail address of the creator."""
 
     status: Status | None = None
-    """The server's word on the dataset's health."""
+    """The server's report of the dataset's health."""
 
     example_count: int = 0
-    """Rows, as its creator declared them: the server does not count (seen live)."""
+    """Rows, as the creator declared them: the server does not count them (seen live)."""
 
     estimated_token_count: int = 0
-    """The server's estimate of its tokens."""
+    """The server's estimate of the dataset's tokens."""
 
     average_turn_count: float = 0.0
     """The server's estimate of the turns of a row."""
 
     format: DatasetFormat = DatasetFormat.UNSPECIFIED
-    """What its rows are."""
+    """What the rows are."""
 
     external_url: str = ""
-    """Where it lies, if not with the vendor: ``gs://...``."""
+    """Where the files are, if they are not with the vendor: ``gs://...``."""
 
     source_job_name: str = ""
-    """The job that made it, where the server says so."""
+    """The resource name of the job that made the dataset; empty if the server names none."""
 
     encryption_state: EncryptionState = EncryptionState.UNSPECIFIED
-    """How it is encrypted."""
+    """How the dataset is encrypted."""
 
     extra: Mapping[str, Any] = attrs.field(factory=dict, eq=False)
     """Members of the answer that this release does not know, as they came."""
@@ -102,7 +102,7 @@ class Dataset:
 
     @property
     def is_ready(self) -> bool:
-        """Whether it is uploaded, whole, and can be used."""
+        """Whether the dataset is READY: uploaded in full, so that jobs can use it."""
         return self.state == DatasetState.READY
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Every error this library raises, each carrying what it knows.
+"""Every error this library raises.
 
 ::
 
@@ -8,7 +8,7 @@
     ├── LocalFileError (OSError)              a file here that cannot be read or written
     ├── TransportError                        no usable HTTP answer
     │   └── RequestTimeoutError (TimeoutError)
-    ├── APIStatusError                        an answer that says no
+    ├── APIStatusError                        an HTTP status other than success
     │   ├── BadRequestError                   400 and other refusals of what was sent
     │   ├── AuthenticationError               401, and 403 with code UNAUTHORIZED
     │   ├── PermissionDeniedError             403
@@ -16,31 +16,32 @@
     │   ├── ConflictError                     409
     │   ├── AccountSuspendedError             402, 412
     │   ├── RateLimitError                    429
-    │   └── ServerError                       5xx, and what a proxy says in the API's place
+    │   └── ServerError                       5xx, and answers of a proxy in the API's place
     ├── ResponseDecodeError                   a 2xx that cannot be read
     ├── WaitError                             the wait ended without a terminal state
-    │   ├── WaitTimeoutError (TimeoutError)   its time ran out
+    │   ├── WaitTimeoutError (TimeoutError)   the timeout of the wait passed
     │   ├── JobStalledError                   nothing visible changed for too long
-    │   ├── PollFailureError                  looks failed for too long
-    │   ├── JobGoneError                      the job was there, and is no more
-    │   └── UnknownStateError                 a state nobody has heard of, for too long
+    │   ├── PollFailureError                  polls failed for too long
+    │   ├── JobGoneError                      the job was deleted during the wait
+    │   └── UnknownStateError                 a state that is not published, for too long
     ├── JobOutcomeError                       raised by raise_for_outcome(), never by a wait
     │   ├── JobFailedError
     │   ├── JobCancelledError
     │   ├── JobExpiredError
     │   ├── JobStoppedError                   early stopped, deleted, archived
-    │   └── JobNotFinishedError               by client.results(), too
+    │   └── JobNotFinishedError               by client.results() too
     ├── JobConflictError                      the id is taken by a different job
     ├── DatasetConflictError                  the id is taken by a different dataset
-    ├── InputRowsError                        rows that the server would refuse, or has refused
-    └── ResultRowsError                       rows that failed, are missing or cannot be read
+    ├── InputRowsError                        input rows that the server refuses, or would refuse
+    └── ResultRowsError                       result rows that failed, are missing or cannot be read
 
-All of them survive pickle, copy and deepcopy with what they carry. Performs no I/O.
+All errors survive pickle, copy and deepcopy with their attributes. Performs no I/O.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from reprlib import Repr
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -84,6 +85,7 @@ __all__ = [
     "UnknownStateError",
     "WaitError",
     "WaitTimeoutError",
+    "shown",
 ]
 
 
@@ -91,7 +93,7 @@ class FireworksBatchError(Exception):
     """Base of every error of this library."""
 
     ref: JobRef | None = None
-    """The job concerned, where there is one: enough to come back to it."""
+    """The job that the error is about; None if the error is not about one job."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -107,7 +109,7 @@ def _restore(cls: type[FireworksBatchError], args: tuple[Any, ...]) -> Fireworks
     return error
 
 
-# --- Mistakes of the calling code -----------------------------------------------------------
+# --- Mistakes of the calling code ---------------------------------------------------------------
 
 
 class ConfigurationError(FireworksBatchError, ValueError):
@@ -118,13 +120,13 @@ class ClientStateError(FireworksBatchError, RuntimeError):
     """The client is closed, belongs to another event loop, or a wait is used twice."""
 
 
-# --- The machine here ---------------------------------------------------------------------------
+# --- Files of this machine ----------------------------------------------------------------------
 
 
 class LocalFileError(FireworksBatchError, OSError):
     """A file on this machine cannot be read or written: not there, no permission, disk full.
 
-    The text names it and the system's reason; ``errno`` is the system's number for that.
+    The text names the file and the system's reason; ``errno`` is the system's number of the reason.
     """
 
     def __init__(self, message: str, *, errno: int | None = None) -> None:
@@ -135,7 +137,7 @@ class LocalFileError(FireworksBatchError, OSError):
         return _restore, (type(self), self.args), {**self.__dict__, "errno": self.errno}
 
 
-# --- No answer, or one that says no ---------------------------------------------------------
+# --- No answer, or an answer that is no success -------------------------------------------------
 
 
 class TransportError(FireworksBatchError):
@@ -147,10 +149,10 @@ class RequestTimeoutError(TransportError, TimeoutError):
 
 
 class APIStatusError(FireworksBatchError):
-    """The server answered with a status that says no."""
+    """The server answered with an HTTP status other than success."""
 
     lost_before: int = 0
-    """Earlier attempts of the same call of which nobody knows whether they did their work."""
+    """Earlier attempts of the same call that got no answer; each may have done its work."""
 
     def __init__(
         self,
@@ -164,22 +166,22 @@ class APIStatusError(FireworksBatchError):
         from_api: bool = True,
     ) -> None:
         super().__init__(message)
-        self.status = status
+        self.status: int = status
         """The HTTP status."""
-        self.code = code
+        self.code: str = code
         """The API's own code (``"NOT_FOUND"``, ``"UNAUTHORIZED"``), or an empty string."""
-        self.message = reason or message
-        """What the server said, without our framing."""
-        self.request_id = request_id
-        """The server's id of the request, where it gave one."""
-        self.retry_after = retry_after
-        """Seconds that the server asked to wait, at most 3600; None if it did not."""
-        self.from_api = from_api
-        """Whether the API itself said this, in its own JSON, and not a proxy before it."""
+        self.message: str = reason or message
+        """The server's own text."""
+        self.request_id: str | None = request_id
+        """The server's id of the request; None if the answer has none."""
+        self.retry_after: float | None = retry_after
+        """Seconds that the server asks to wait, 0 to 3600; None if it asks for no wait."""
+        self.from_api: bool = from_api
+        """Whether the answer is the API's own JSON; False for an answer of a proxy before it."""
 
 
 class BadRequestError(APIStatusError):
-    """The server refuses what was sent (400, and other 4xx without a class of their own)."""
+    """The server refuses the request (400, and other 4xx without a class of their own)."""
 
 
 class AuthenticationError(APIStatusError):
@@ -207,21 +209,21 @@ class RateLimitError(APIStatusError):
 
 
 class ServerError(APIStatusError):
-    """The server, or a proxy before it, failed (5xx, 408, a redirect, a page that is not JSON)."""
+    """The server failed, or a proxy before it (5xx, 408, 425, a redirect)."""
 
 
 class ResponseDecodeError(FireworksBatchError):
-    """The server answered 2xx, with something that cannot be read."""
+    """The server answered with success (2xx), but its answer cannot be read."""
 
     def __init__(self, message: str, *, problems: Sequence[str] = (), partial: Any = None) -> None:
         super().__init__(message)
-        self.problems = tuple(problems)
-        """What could not be read, each with its path in the answer."""
-        self.partial = partial
-        """What could be read, the rest at defaults; None if nothing could."""
+        self.problems: tuple[str, ...] = tuple(problems)
+        """One text for each member that cannot be read, with its path in the answer."""
+        self.partial: Any = partial
+        """The model with all that can be read, the rest at defaults; None if that is too little."""
 
 
-# --- The wait ended before the job ----------------------------------------------------------
+# --- The wait ended before the job --------------------------------------------------------------
 
 
 class WaitError(FireworksBatchError):
@@ -237,14 +239,14 @@ class WaitError(FireworksBatchError):
     ) -> None:
         super().__init__(message)
         self.ref = ref
-        self.last_snapshot = last_snapshot
-        """The newest good observation of this wait; None if there was none."""
-        self.last_error = last_error
-        """What the newest lost look failed with; None if the last look was good."""
+        self.last_snapshot: JobSnapshot | None = last_snapshot
+        """The newest snapshot of this wait; None if no poll succeeded."""
+        self.last_error: FireworksBatchError | None = last_error
+        """The error of the last poll; None if that poll succeeded."""
 
 
 class WaitTimeoutError(WaitError, TimeoutError):
-    """The time given to the wait ran out."""
+    """The timeout of the wait passed."""
 
 
 class JobStalledError(WaitError):
@@ -252,18 +254,18 @@ class JobStalledError(WaitError):
 
 
 class PollFailureError(WaitError):
-    """Looks failed for longer than ``failure_budget``; ``last_error`` says with what."""
+    """Polls failed for longer than ``failure_budget``; ``last_error`` is the newest error."""
 
 
 class JobGoneError(WaitError):
-    """The job was there earlier in this wait and is no more: somebody deleted it."""
+    """The job was seen earlier in this wait, and does not exist any more: it was deleted."""
 
 
 class UnknownStateError(WaitError):
-    """The job is in a state this library has never heard of, and seems to have ended in it."""
+    """The job is in a state that this release does not know, and seems to have ended in it."""
 
 
-# --- What became of the job -----------------------------------------------------------------
+# --- The outcome of the job ---------------------------------------------------------------------
 
 
 class JobOutcomeError(FireworksBatchError):
@@ -271,8 +273,8 @@ class JobOutcomeError(FireworksBatchError):
 
     def __init__(self, message: str, *, job: BatchInferenceJob) -> None:
         super().__init__(message)
-        self.job = job
-        """The job; look at its ``status`` and at ``may_have_results``."""
+        self.job: BatchInferenceJob = job
+        """The job; see its ``status`` and ``may_have_results``."""
 
 
 class JobFailedError(JobOutcomeError):
@@ -284,7 +286,7 @@ class JobCancelledError(JobOutcomeError):
 
 
 class JobExpiredError(JobOutcomeError):
-    """The job's window passed; the rows it finished are saved, and billed."""
+    """The job's time limit passed; the rows that it finished are saved, and billed."""
 
 
 class JobStoppedError(JobOutcomeError):
@@ -295,48 +297,55 @@ class JobNotFinishedError(JobOutcomeError):
     """The job has not ended yet."""
 
 
-# --- Submitting and collecting --------------------------------------------------------------
+# --- Submitting and collecting ------------------------------------------------------------------
 
 
 class JobConflictError(FireworksBatchError):
-    """The job id is taken by a job that is not the one asked for, or another one was made."""
+    """The job id is taken by another job, or the server created another job than was asked for."""
 
 
 class DatasetConflictError(FireworksBatchError):
-    """The dataset id is taken by a dataset that is not the one asked for."""
+    """The dataset id is taken by another dataset."""
 
 
 class InputRowsError(FireworksBatchError):
-    """Rows of the input that the server would refuse, or has refused."""
+    """Input rows that the server would refuse, or has refused."""
 
     def __init__(
         self, message: str, *, problems: Sequence[RowProblem] = (), count: int | None = None
     ) -> None:
         super().__init__(message)
-        self.problems = tuple(problems)
-        """The first bad rows, each with its line, its id and what is wrong."""
-        self.count = len(self.problems) if count is None else count
-        """How many bad rows there are, also if not all of them are named."""
+        self.problems: tuple[RowProblem, ...] = tuple(problems)
+        """The first bad rows, each with its line, its id and the reason."""
+        self.count: int = len(self.problems) if count is None else count
+        """How many bad rows there are, those that ``problems`` leaves out included."""
 
 
 @attrs.frozen
 class RowProblem:
-    """A row of the input that the server would refuse."""
+    """An input row that the server would refuse."""
 
     line: int
-    """Where it stands in the input, from 1: the line, or the number of the mapping."""
+    """The number of the line or of the mapping in the input, from 1."""
 
     custom_id: str | None
-    """Its id, where it has one that can be read."""
+    """The row's id; None if it has no id that can be read."""
 
     reason: str
     """What is wrong, and what would be right."""
 
     def __str__(self) -> str:
-        named = "" if self.custom_id is None else f" (custom_id {_shown(self.custom_id)})"
+        named = "" if self.custom_id is None else f" (custom_id {shown(self.custom_id)})"
         return f"line {self.line}{named}: {self.reason}"
 
 
-def _shown(value: object) -> str:
-    text = repr(value)
+_SHOW: Final = Repr()
+
+
+_SHOW.maxstring = _SHOW.maxother = 80
+
+
+def shown(value: object) -> str:
+    """Return a value as an error's text shows it: at most 80 characters, however large it is."""
+    text = _SHOW.repr(str(value) if isinstance(value, str) else value)
     return text if len(text) <= 80 else f"{text[:77]}..."

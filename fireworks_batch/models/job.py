@@ -1,7 +1,7 @@
-"""The API's resources as frozen values: every field of a batch inference job, typed.
+"""A batch inference job as a frozen value, every field typed.
 
-An absent or null member is its proto3 zero if it is a scalar, and None if it is a message, a
-timestamp, a duration or an optional scalar. Performs no I/O.
+A field that the server leaves out, or sends as null, has its default: proto3's zero for a scalar;
+None for a message, a time, a duration and an optional scalar. Performs no I/O.
 """
 
 import json
@@ -66,7 +66,7 @@ def _regions(value: Iterable[str]) -> tuple[str, ...]:
 
 @attrs.frozen(kw_only=True)
 class Status:
-    """What the server says of a resource's health; ``OK`` while all is well."""
+    """The server's report of a resource's health; ``OK`` while nothing is wrong."""
 
     code: StatusCode = StatusCode.OK
     """The canonical code."""
@@ -80,7 +80,7 @@ class InferenceParameters:
     """Sampling defaults of the job's rows. None means that the server's default holds."""
 
     max_tokens: int | None = None
-    """Most tokens to generate for a response; one live source saw too large a value clamped."""
+    """Most tokens to generate for a response; the server clamps too large a value (seen live)."""
 
     temperature: float | None = None
     """Sampling temperature, usually between 0 and 2."""
@@ -92,10 +92,10 @@ class InferenceParameters:
     """Candidates for each row."""
 
     top_k: int | None = None
-    """Sample from the k likeliest tokens only."""
+    """Sample from this many of the likeliest tokens only."""
 
     extra_body: str | None = attrs.field(default=None, converter=_extra_body)
-    """Further request members as a string of JSON, merged into each row; a mapping is encoded."""
+    """Further members of each row's request: the JSON text of an object; a mapping is encoded."""
 
 
 @attrs.frozen(kw_only=True)
@@ -112,13 +112,13 @@ class JobProgress:
     """Rows declared when the input dataset was made; 0 early in RUNNING (seen live)."""
 
     total_processed_requests: int = 0
-    """Rows done, well or badly."""
+    """Rows processed, the failed ones included."""
 
     successfully_processed_requests: int = 0
-    """Rows done well."""
+    """Rows processed without an error."""
 
     failed_requests: int = 0
-    """Rows that failed; the job can be COMPLETED all the same."""
+    """Rows that failed; a job with failed rows can be COMPLETED."""
 
     output_rows: int = 0
     """Rows written to the output dataset."""
@@ -134,13 +134,13 @@ class JobProgress:
 
     @property
     def total(self) -> int:
-        """The rows of the job, as far as is known: never less than those processed."""
+        """The rows that the server has counted, and at least the processed rows."""
         return max(self.total_input_requests, self.total_processed_requests)
 
 
 @attrs.frozen(kw_only=True)
 class Lifecycle:
-    """When the job passed its milestones; None for those still ahead."""
+    """When the job passed its milestones; None for a milestone still ahead."""
 
     validated_time: datetime | None = None
     """The input passed validation."""
@@ -174,7 +174,7 @@ class BatchInferenceJob:
     """The resource name, ``accounts/{account}/batchInferenceJobs/{id}``."""
 
     state: JobState = JobState.UNSPECIFIED
-    """Where the job stands; see ``is_terminal``, ``is_success``, ``may_have_results``."""
+    """The state; see ``is_terminal``, ``is_success`` and ``may_have_results``."""
 
     display_name: str = ""
     """A name for people."""
@@ -186,13 +186,13 @@ class BatchInferenceJob:
     """When the record last changed, for whatever reason."""
 
     expire_time: datetime | None = None
-    """When the server gives the job up: creation and ``max_job_duration``, roughly."""
+    """When the job expires: about ``max_job_duration`` after its creation."""
 
     created_by: str = ""
     """The e-mail address of the creator."""
 
     status: Status | None = None
-    """The server's word on the job's health; the reason, for a FAILED one."""
+    """The server's report of the job's health; for a FAILED job, the reason."""
 
     model: str = ""
     """The model's resource name."""
@@ -201,23 +201,23 @@ class BatchInferenceJob:
     """The input dataset's resource name."""
 
     output_dataset_id: str = ""
-    """The output dataset's resource name, results and errors both; chosen by the server if not
-    given."""
+    """The resource name of the dataset with results and errors; the server chooses it if the
+    request does not."""
 
     inference_parameters: InferenceParameters | None = None
     """Sampling defaults of all rows."""
 
     precision: Precision = Precision.UNSPECIFIED
-    """The precision served with; the server resolves it."""
+    """The precision in which the model is served, as the server resolved it."""
 
     job_progress: JobProgress | None = None
-    """The counters; None in the answer to create."""
+    """The counters; None in the answer to the request that creates the job."""
 
     continued_from_job_name: str = ""
     """The job whose unfinished rows this one runs."""
 
     max_job_duration: Seconds | None = None
-    """The window asked for, in seconds; the server bounds it to 12 to 72 hours."""
+    """The job time limit asked for, in seconds; the server bounds it to 12 to 72 hours."""
 
     lifecycle: Lifecycle | None = None
     """When the job passed its milestones."""
@@ -226,10 +226,10 @@ class BatchInferenceJob:
     """Where the job may run."""
 
     system_prompt: str = ""
-    """Given to rows that have no leading system message."""
+    """The system message of rows that do not begin with one."""
 
     waiting_on_capacity: bool = False
-    """True while a RUNNING job waits to get its machines back."""
+    """Whether the job is RUNNING, but waits for its machines."""
 
     extra: Mapping[str, Any] = attrs.field(factory=dict, eq=False)
     """Members of the answer that this release does not know, as they came."""
@@ -246,30 +246,31 @@ class BatchInferenceJob:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the job can change no more."""
+        """Whether the state is terminal: a terminal state never changes again."""
         return self.state.is_terminal
 
     @property
     def is_success(self) -> bool:
         """Whether the job is COMPLETED.
 
-        Rows may have failed all the same: look at ``job_progress.failed_requests``.
+        A COMPLETED job can have failed rows: see ``job_progress.failed_requests``.
         """
         return self.state.is_success
 
     @property
     def may_have_results(self) -> bool:
-        """Whether there may be rows to read, which were paid for.
+        """Whether the output dataset may have rows to read.
 
-        True for a terminal job that names an output dataset, unless it FAILED before a row was
-        processed (the dataset of a job that failed validation does not exist, seen live).
+        True for a job in a terminal state that names an output dataset, unless the job FAILED
+        before a row was processed: the output dataset of a job that failed validation does not
+        exist (seen live).
         """
         failed_early = self.state == JobState.FAILED and not self._rows_processed
         return self.is_terminal and bool(self.output_dataset_id) and not failed_early
 
     @property
     def duration(self) -> float | None:
-        """Seconds from creation to the end; None while the job runs or where times are missing."""
+        """Seconds from creation to the end; None before the end, or if a time is missing."""
         if self.create_time is None or not self.is_terminal:
             return None
         ended = (self.lifecycle and self.lifecycle.end_time) or self.update_time
@@ -279,11 +280,11 @@ class BatchInferenceJob:
         """Return the job itself if it is COMPLETED.
 
         Raises:
-            JobFailedError: It FAILED; the text carries the server's reason.
-            JobCancelledError: It was CANCELLED.
-            JobExpiredError: Its window passed.
-            JobStoppedError: It was stopped early, deleted or archived.
-            JobNotFinishedError: It has not ended.
+            JobFailedError: The job FAILED; the text has the server's reason.
+            JobCancelledError: The job was CANCELLED.
+            JobExpiredError: The job's time limit passed.
+            JobStoppedError: The job was stopped early, deleted or archived.
+            JobNotFinishedError: The job has not ended.
         """
         if self.is_success:
             return self
@@ -292,14 +293,14 @@ class BatchInferenceJob:
                 f"job {self.id!r} has not ended: it is {self.state}", job=self
             )
         error = _OUTCOMES.get(self.state, JobStoppedError)
-        raise error(self._epitaph(), job=self)
+        raise error(self._outcome_text(), job=self)
 
     @property
     def _rows_processed(self) -> int:
         progress = self.job_progress
         return max(progress.total_processed_requests, progress.output_rows) if progress else 0
 
-    def _epitaph(self) -> str:
+    def _outcome_text(self) -> str:
         status = self.status or Status()
         said = f": {status.code}" if status != Status() else ""
         said += f": {status.message}" if status.message else ""

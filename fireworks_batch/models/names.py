@@ -1,4 +1,4 @@
-"""Resource names, and the reference by which a job is found again.
+"""Ids and resource names, and the reference by which a program finds a job again.
 
 Performs no I/O.
 """
@@ -38,11 +38,11 @@ def read_stored(text: str | bytes, what: str, *, version: int) -> dict[str, Any]
 
     Args:
         text: The JSON object.
-        what: What it should be, for the error's text: ``"job reference"``.
-        version: The one that can be read.
+        what: What was stored, for the error's text: ``"job reference"``.
+        version: The version that this release reads.
 
     Raises:
-        ConfigurationError: It is no JSON object, or of another version.
+        ConfigurationError: The text is no JSON object, or has another version.
     """
     try:
         members = json.loads(text)
@@ -58,8 +58,8 @@ def read_stored(text: str | bytes, what: str, *, version: int) -> dict[str, Any]
     return members
 
 
-# What could change the meaning of a path: separators, dot segments, a query, a custom verb
-# (":cancel"), an escape, white space, control characters, and what UTF-8 cannot spell.
+# All that could change the meaning of a path: separators, dot segments, a query, a custom verb
+# (":cancel"), an escape, white space, control characters, and lone surrogates.
 _UNSAFE: Final = re.compile(r"[/\\?#%:\s\x00-\x1f\x7f-\x9f\ud800-\udfff]|^\.{1,2}$")
 
 
@@ -77,14 +77,14 @@ _REF_VERSION: Final = 1
 
 
 def check_id(kind: str, value: object) -> str:
-    """Return an id that is safe to put into a path.
+    """Return an id if it is safe in the path of a URL.
 
     Args:
-        kind: What the id names, for the error's text.
+        kind: What the id names, for the error's text: ``"job id"``.
         value: The last segment of a resource name.
 
     Raises:
-        ConfigurationError: It is no string, empty, or could change the meaning of the path.
+        ConfigurationError: The id is no string, is empty, or could change the meaning of a path.
     """
     if not isinstance(value, str):
         raise ConfigurationError(f"{kind} must be a string, not {value!r}")
@@ -99,27 +99,27 @@ def check_id(kind: str, value: object) -> str:
 
 
 def check_new_id(kind: str, value: object) -> str:
-    """Return an id that the server accepts for a new resource.
+    """Return an id if the server accepts it for a new resource.
 
     Args:
-        kind: What the id names, for the error's text.
+        kind: What the id names, for the error's text: ``"job id"``.
         value: The id.
 
     Raises:
-        ConfigurationError: It is not 1 to 63 characters of a-z, 0-9 and hyphen, with a letter
+        ConfigurationError: The id is not 1 to 63 characters of a-z, 0-9 and hyphen, with a letter
             first and no hyphen last.
     """
     if isinstance(value, str) and _ID(value):
         return value
     raise ConfigurationError(
-        f"{kind} {value!r} cannot be given to something new: ids have 1 to 63 characters of a-z, "
+        f"{kind} {value!r} cannot be given to a new resource: ids have 1 to 63 characters of a-z, "
         "0-9 and '-', with a letter first and no '-' last, as in 'nightly-eval'"
     )
 
 
 @attrs.frozen
 class JobName:
-    """Where a job is: its id, and its account where the caller said so."""
+    """A job's id, and its account if the caller named one."""
 
     account_id: str | None
     """The account's id; None if only the job's id was given."""
@@ -130,7 +130,7 @@ class JobName:
 
 @attrs.frozen
 class DatasetName:
-    """Where a dataset is: its id, and its account where the caller said so."""
+    """A dataset's id, and its account if the caller named one."""
 
     account_id: str | None
     """The account's id; None if only the dataset's id was given."""
@@ -146,7 +146,7 @@ def parse_job_name(value: object) -> JobName:
         value: ``"nightly-eval"`` or ``"accounts/acme/batchInferenceJobs/nightly-eval"``.
 
     Raises:
-        ConfigurationError: It is neither.
+        ConfigurationError: The value is neither an id nor a job's resource name.
     """
     return JobName(*_parse(value, _JOBS, "job id", "a batch inference job", "nightly-eval"))
 
@@ -158,7 +158,7 @@ def parse_dataset_name(value: object) -> DatasetName:
         value: ``"reviews"`` or ``"accounts/acme/datasets/reviews"``.
 
     Raises:
-        ConfigurationError: It is neither.
+        ConfigurationError: The value is neither an id nor a dataset's resource name.
     """
     return DatasetName(*_parse(value, _DATASETS, "dataset id", "a dataset", "reviews"))
 
@@ -198,15 +198,15 @@ def account_in(name: str) -> str:
 
 
 def model_name(value: object) -> str:
-    """Return a model's resource name; a deployed model's becomes that of its model.
+    """Return a model's resource name; for the name of a deployed model, the name of its model.
 
     Args:
-        value: ``"accounts/fireworks/models/demo-8b"``. A bare id is refused: it could be the
-            vendor's model or the account's own, and a job of a model that is not there is not
-            refused by the server but stays PENDING.
+        value: ``"accounts/fireworks/models/demo-8b"``. A bare id is refused: the id could be of the
+            vendor's model or of the account's own, and the server does not refuse a job whose model
+            does not exist; such a job stays PENDING.
 
     Raises:
-        ConfigurationError: It is no such name.
+        ConfigurationError: The value is no such name.
     """
     match value.split("/") if isinstance(value, str) else None:
         case ["accounts", account_id, "models" | "deployedModels", model_id]:
@@ -235,12 +235,13 @@ def _is_text(_ref: object, attribute: "attrs.Attribute[str]", value: object) -> 
 
 @attrs.frozen(repr=False)
 class JobRef:
-    """All that is needed to find a job again, in another process too; holds no secret.
+    """All that a program needs to find a job again, in another process too; holds no secret.
 
     ``str()`` is the resource name.
 
     Raises:
-        ConfigurationError: An id is no string, empty, or could change the meaning of a path.
+        ConfigurationError: An id is no string, is empty, or could change the meaning of a path; or
+            ``base_url`` is no string, or is empty.
     """
 
     account_id: str = attrs.field(validator=_is_id)
@@ -250,7 +251,7 @@ class JobRef:
     """The last segment of the job's resource name."""
 
     base_url: str = attrs.field(validator=_is_text)
-    """The API that the job lives on, without ``/v1``."""
+    """The base URL of the API that has the job, without ``/v1``."""
 
     def __str__(self) -> str:
         return job_name(self.account_id, self.job_id)
@@ -270,7 +271,7 @@ class JobRef:
             text: The JSON object.
 
         Raises:
-            ConfigurationError: It is not such an object, or of a newer version.
+            ConfigurationError: The text is no such object, or has another version.
         """
         members = read_stored(text, "job reference", version=_REF_VERSION)
         stored: Any = {name: members.get(name) for name in ("account_id", "job_id", "base_url")}

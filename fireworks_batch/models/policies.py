@@ -1,139 +1,98 @@
-"""The settings of waiting and of repeating: frozen, validated at birth, derived with evolve.
+"""The settings of polling and of repeating: frozen, validated when made, derived with evolve.
 
 All durations are seconds, as floats. Performs no I/O.
 """
 
-import math
-import sys
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 
 from fireworks_batch.models.errors import ConfigurationError
+from fireworks_batch.models.validators import is_finite, number, whole_number
 
 __all__ = [
     "JOB_TIME_LIMIT",
     "JobTimeLimit",
     "PollPolicy",
     "RetryPolicy",
-    "is_number",
     "scaled",
     "timeout",
-    "whole_number",
 ]
 
 
-_Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
-
-
-_DURATION = {"duration": True}
-
-
-def _number(least: float, most: float = math.inf, *, above: bool = False) -> _Validator:
-    """Accept finite numbers from ``least`` (or above it) to ``most``."""
-    wanted = f"above {least:g}" if above else f"at least {least:g}"
-    if most < math.inf:
-        wanted += f" and at most {most:g}"
-
-    def validate(policy: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-        if is_number(value) and least <= value <= most and not (above and value == least):
-            return
-        raise ConfigurationError(
-            f"{type(policy).__name__}.{attribute.name} must be a number {wanted}, not {value!r}"
-        )
-
-    return validate
-
-
-def whole_number(policy: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-    """Accept whole numbers of at least 1: a validator for a field of attrs.
-
-    Raises:
-        ConfigurationError: It is none.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigurationError(
-            f"{type(policy).__name__}.{attribute.name} must be a whole number of at least 1, "
-            f"not {value!r}"
-        )
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value is a finite number; a truth value is none."""
-    is_real = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_real and abs(value) <= sys.float_info.max
+_DURATION: Final = {"duration": True}
 
 
 def _duration(default: Any, *validators: Any) -> Any:
     return attrs.field(default=default, validator=validators, metadata=_DURATION)
 
 
-_OPTIONAL_DURATION = attrs.validators.optional(_number(0, above=True))
+_OPTIONAL_DURATION: Final = attrs.validators.optional(number(above=0))
 
 
 @attrs.frozen(kw_only=True)
 class PollPolicy:
-    """When a wait looks at its job again, and when it gives up looking.
+    """How often a wait polls its job, and when it gives up.
 
-    Values are clamped to each other, never refused for their order: an ``initial_interval`` above
-    ``max_interval`` means ``max_interval``, a ``min_interval`` above ``initial_interval`` means
-    that. The server moves a job about once a minute, so looking more often than every 10 to 15
-    seconds gains nothing.
+    Intervals are clamped to each other, never refused for their order: ``max_interval`` stands in
+    for a larger ``initial_interval``, and ``min_interval`` for a smaller one. The server moves a
+    job about once a minute, so polling more often than every 10 to 15 seconds gains nothing.
 
     Raises:
         ConfigurationError: A value is no number or out of its range.
     """
 
-    initial_interval: float = _duration(15.0, _number(0, above=True))
-    """Seconds to the next look after a change; above 0."""
+    initial_interval: float = _duration(15.0, number(above=0))
+    """Seconds from a poll that shows a change to the next poll; above 0."""
 
-    min_interval: float = _duration(1.0, _number(0))
-    """Least seconds between the end of one look and the start of the next; 0 or more."""
+    min_interval: float = _duration(1.0, number(least=0))
+    """Least seconds from the end of one poll to the start of the next; 0 or more."""
 
-    max_interval: float = _duration(60.0, _number(0, above=True))
-    """Most seconds between two looks, before jitter; above 0."""
+    max_interval: float = _duration(60.0, number(above=0))
+    """Most seconds between two polls, before jitter; above 0."""
 
-    growth: float = attrs.field(default=1.5, validator=_number(1, 100))
-    """Factor on the interval after each look that shows nothing new; 1 to 100."""
+    growth: float = attrs.field(default=1.5, validator=number(least=1, most=100))
+    """Factor on the interval after each poll that shows no change; 1 to 100."""
 
-    jitter: float = attrs.field(default=0.1, validator=_number(0, 0.9))
+    jitter: float = attrs.field(default=0.1, validator=number(least=0, most=0.9))
     """Largest share of the interval that is randomly added or taken; 0 to 0.9."""
 
-    failure_budget: float = _duration(3600.0, _number(0))
-    """Seconds for which looks may fail in a row, with at least five of them; 0 or more."""
+    failure_budget: float = _duration(3600.0, number(least=0))
+    """Seconds for which polls may fail in a row, and at least five polls; 0 or more."""
 
-    not_found_grace: float = _duration(30.0, _number(0))
-    """Seconds for which a job that was never seen may be "not found"; 0 or more."""
+    not_found_grace: float = _duration(30.0, number(least=0))
+    """Seconds for which the server may not find a job that no poll has found yet; 0 or more."""
 
     unknown_state_budget: float | None = _duration(None, _OPTIONAL_DURATION)
-    """Seconds in states that nobody has heard of before the wait ends; None: no limit."""
+    """Seconds in states that this release does not know before the wait ends, above 0; None: no
+    limit."""
 
     stall_after: float | None = _duration(None, _OPTIONAL_DURATION)
-    """Seconds without any visible change before the wait for a job ends; None: no limit."""
+    """Seconds without any visible change before the wait for a job ends, above 0; None: no
+    limit."""
 
 
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
-    """How one plain call is repeated. A wait's looks are single attempts: see `PollPolicy`.
+    """How one plain call is repeated. A poll is a single attempt: see `PollPolicy`.
 
     Raises:
         ConfigurationError: A value is no number or out of its range.
     """
 
-    max_attempts: int = attrs.field(default=4, validator=whole_number)
+    max_attempts: int = attrs.field(default=4, validator=whole_number())
     """Requests that one call may send, rate limits not counted; 1 or more."""
 
-    initial_delay: float = _duration(0.5, _number(0))
-    """Seconds before the first repeat; doubled for each further one; 0 or more."""
+    initial_delay: float = _duration(0.5, number(least=0))
+    """Seconds before the first repeat, doubled for each further repeat; 0 or more."""
 
-    max_delay: float = _duration(8.0, _number(0))
+    max_delay: float = _duration(8.0, number(least=0))
     """Most seconds before a repeat, before jitter; 0 or more."""
 
-    jitter: float = attrs.field(default=0.25, validator=_number(0, 0.9))
+    jitter: float = attrs.field(default=0.25, validator=number(least=0, most=0.9))
     """Largest share of the delay that is randomly added or taken; 0 to 0.9."""
 
-    rate_limit_budget: float = _duration(120.0, _number(0))
+    rate_limit_budget: float = _duration(120.0, number(least=0))
     """Seconds that one call may spend on rate limits; 0 or more."""
 
     @property
@@ -158,7 +117,7 @@ class JobTimeLimit:
 
 
 JOB_TIME_LIMIT = JobTimeLimit()
-"""The default timeout of a wait: the job's own window, and an hour."""
+"""The default timeout of a wait: the job's own time limit, and an hour."""
 
 
 _Policy = TypeVar("_Policy", PollPolicy, RetryPolicy)
@@ -183,7 +142,7 @@ def scaled(policy: _Policy, factor: float) -> _Policy:
 
 def timeout(_: object, __: "attrs.Attribute[Any]", value: Any) -> None:
     """Take seconds above 0, `JOB_TIME_LIMIT`, or None for no limit: a validator."""
-    if value is None or isinstance(value, JobTimeLimit) or (is_number(value) and value > 0):
+    if value is None or isinstance(value, JobTimeLimit) or (is_finite(value) and value > 0):
         return
     raise ConfigurationError(
         f"timeout must be a number of seconds above 0, JOB_TIME_LIMIT or None, not {value!r}"

@@ -1,4 +1,4 @@
-"""What a wait has seen: one observation of a job, and what a series of them says of its progress.
+"""Snapshots: the result of one successful poll, and the progress that a series of them shows.
 
 Performs no I/O.
 """
@@ -16,48 +16,49 @@ from fireworks_batch.models.names import JobRef
 from fireworks_batch.models.states import JobPhase, JobState
 
 __all__ = [
-    "LONGEST_WINDOW",
-    "WINDOW_SLACK",
+    "EXPIRY_GRACE",
+    "LONGEST_TIME_LIMIT",
     "FleetProgress",
     "History",
     "JobOutcome",
     "JobSnapshot",
     "add_up",
+    "expiry",
     "percent_done",
     "schedule_fingerprint",
     "seconds_left",
+    "seconds_to_expiry",
     "visible_fingerprint",
-    "window_end",
-    "window_left",
 ]
 
 
-# Seconds: the API gives a job at most this long, and cleans up after it.
-LONGEST_WINDOW: Final = 72 * 3600.0
+# Seconds: the longest time limit that the API gives a job.
+LONGEST_TIME_LIMIT: Final = 72 * 3600.0
 
 
-WINDOW_SLACK: Final = 3600.0
+# Seconds after its time limit in which the API still brings a job to a terminal state.
+EXPIRY_GRACE: Final = 3600.0
 
 
-# The counters move about once a minute: this many of their moves make a rate.
+# The counters move about once a minute: a rate is taken over this many of their moves.
 RATE_MOVES: Final = 6
 
 
 @attrs.frozen(kw_only=True, repr=False)
 class JobSnapshot:
-    """One good observation of a job."""
+    """The result of one successful poll of a job."""
 
     job: BatchInferenceJob
-    """The whole job, as observed."""
+    """The whole job, as the poll showed it."""
 
     previous_state: JobState | None
-    """The state at the observation before; None on the first."""
+    """The state in the snapshot before; None in the first snapshot."""
 
     changed: bool
-    """Whether anything visible differs from the observation before; True on the first."""
+    """Whether anything visible differs from the snapshot before; True in the first snapshot."""
 
     number: int
-    """Good observations of this wait so far, from 1."""
+    """The number of this snapshot in its wait, from 1."""
 
     observed_at: datetime
     """When the answer was read, aware, in UTC, by this machine's clock."""
@@ -72,23 +73,24 @@ class JobSnapshot:
     """Rows done of all rows, 0 to 100, at most 99.9 before COMPLETED; None if unknown."""
 
     rate: float | None
-    """Rows per second of late; None until the counters have moved under this wait's eyes."""
+    """Rows per second of late; None until the counters have moved during this wait."""
 
     eta: float | None
     """Seconds to the last row at that rate; None if unknown."""
 
     failures: int = 0
-    """Looks that were lost between the observation before and this one."""
+    """Failed polls between the snapshot before and this snapshot."""
 
     last_error: FireworksBatchError | None = attrs.field(default=None, eq=False)
-    """What the newest of them failed with; None if there was none."""
+    """The error of the newest of those failed polls; None if no poll failed."""
 
     problems: tuple[str, ...] = ()
-    """Members of the answer that could not be read, each with its path; they are at defaults."""
+    """One text for each member of the answer that cannot be read, with its path; the job has such a
+    member at its default."""
 
     error: FireworksBatchError | None = attrs.field(default=None, eq=False)
-    """Why this is the last one of a job that has not ended, among many jobs that are watched: what
-    the wait for it failed with. None on every other."""
+    """The error that ended the wait for one of many jobs before the job ended. None in every
+    snapshot but the last one of such a job."""
 
     def __repr__(self) -> str:
         percent = "" if self.percent is None else f" {self.percent:.1f}%"
@@ -99,41 +101,43 @@ class JobSnapshot:
 
 
 def schedule_fingerprint(job: BatchInferenceJob) -> Hashable:
-    """Return what starts the poll interval anew when it changes; never a counter."""
+    """Return the values whose change resets the poll interval; no counter is among them."""
     return job.state, job.waiting_on_capacity
 
 
 def visible_fingerprint(job: BatchInferenceJob) -> Hashable:
-    """Return what counts as a visible change; never ``update_time``."""
+    """Return the values whose change is a visible change; ``update_time`` is not among them."""
     return job.state, job.waiting_on_capacity, job.status, job.job_progress
 
 
-def window_left(job: BatchInferenceJob, server_now: datetime) -> float | None:
-    """Return the seconds after which it is no use to wait for the job any more.
-
-    Below 0 once they have passed; None if the job does not even say when it was created.
-
-    Args:
-        job: As it was seen.
-        server_now: The moment, by the server's own clock.
-    """
-    end = window_end(job)
-    return None if end is None else end - server_now.timestamp()
+# --- Expiry -------------------------------------------------------------------------------------
 
 
-def window_end(job: BatchInferenceJob) -> float | None:
-    """Return when it is no use to wait any more, in POSIX seconds of the server's clock.
+def expiry(job: BatchInferenceJob) -> float | None:
+    """Return the time after which the job cannot end any more, in POSIX seconds of the server.
 
-    That is an hour after its ``expire_time``; without one, after the longest window there is.
+    This is an hour after ``expire_time``. Without one, it is an hour after the longest time limit
+    from the job's creation; None if the time of creation is unknown too.
     """
     if job.expire_time is not None:
-        return job.expire_time.timestamp() + WINDOW_SLACK
+        return job.expire_time.timestamp() + EXPIRY_GRACE
     if job.create_time is not None:
-        return job.create_time.timestamp() + LONGEST_WINDOW + WINDOW_SLACK
+        return job.create_time.timestamp() + LONGEST_TIME_LIMIT + EXPIRY_GRACE
     return None
 
 
-# --- Arithmetic ---------------------------------------------------------------------------------
+def seconds_to_expiry(job: BatchInferenceJob, server_now: datetime) -> float | None:
+    """Return the seconds to the job's `expiry`: below 0 after it, None if it is unknown.
+
+    Args:
+        job: The job, as last seen.
+        server_now: The time of the server's own clock.
+    """
+    end = expiry(job)
+    return None if end is None else end - server_now.timestamp()
+
+
+# --- Progress -----------------------------------------------------------------------------------
 
 
 def percent_done(job: BatchInferenceJob) -> float | None:
@@ -151,11 +155,11 @@ def percent_done(job: BatchInferenceJob) -> float | None:
 
 
 def seconds_left(job: BatchInferenceJob, rate: float | None) -> float | None:
-    """Return the seconds to the last row at a rate; None if there is none to go by."""
+    """Return the seconds to the last row at a rate; None if they cannot be told."""
     progress = job.job_progress
     if job.is_terminal:
         return 0.0
-    # Before the server has counted its rows the total is only what was done so far.
+    # Before the server has counted the rows, the total is only the rows done so far.
     if progress is None or not rate or progress.total_input_requests <= 0:
         return None
     return (progress.total - progress.total_processed_requests) / rate
@@ -163,32 +167,32 @@ def seconds_left(job: BatchInferenceJob, rate: float | None) -> float | None:
 
 @attrs.frozen
 class History:
-    """What a wait remembers of the snapshots before: a few numbers, however long it lasts."""
+    """What a wait remembers of its snapshots: a few numbers, however long the wait lasts."""
 
     number: int = 0
-    """Good observations so far."""
+    """Snapshots so far."""
 
     state: JobState | None = None
-    """The newest one's state."""
+    """The state in the newest snapshot; None before the first."""
 
     moves: tuple[tuple[float, int], ...] = ()
-    """When the counter of rows was first seen at each of its newest values."""
+    """The newest values of the counter of rows, each with the time at which it was first seen."""
 
     def add(self, job: BatchInferenceJob, *, now: float) -> "History":
-        """Return the history with one more observation.
+        """Return the history with one more snapshot.
 
         Args:
-            job: What was observed.
-            now: When, on the monotonic clock.
+            job: The job that a poll has shown.
+            now: The time of the poll, in seconds of the monotonic clock.
         """
         return History(self.number + 1, job.state, self._moved(job, now))
 
     def repeat(self, times: int) -> "History":
-        """Return the history after so many more observations that showed the same."""
+        """Return the history with so many more snapshots that show no change."""
         return attrs.evolve(self, number=self.number + times)
 
     def rate(self, *, now: float) -> float | None:
-        """Return the rows per second over the newest moves; it sinks while none comes."""
+        """Return the rows per second over the newest moves; the rate sinks until the next move."""
         if len(self.moves) < 2:
             return None
         (since, first), (_, last) = self.moves[0], self.moves[-1]
@@ -213,16 +217,16 @@ class JobOutcome:
     """The job."""
 
     job: BatchInferenceJob | None = None
-    """The final job, whatever became of it; None if the wait failed."""
+    """The job in its terminal state, whichever that is; None if the wait failed."""
 
     error: FireworksBatchError | None = attrs.field(default=None, eq=False)
-    """Why no more can be known of it; None if it ended."""
+    """The error that ended the wait; None if the job ended."""
 
     def unwrap(self) -> BatchInferenceJob:
-        """Return the final job, or raise why there is none.
+        """Return the job in its terminal state, or raise the error of the wait.
 
         Raises:
-            FireworksBatchError: The wait failed; it is what `wait_until_terminal` raises.
+            FireworksBatchError: The wait failed, with an error that `wait_until_terminal` raises.
         """
         if self.error is not None:
             raise self.error
@@ -233,7 +237,7 @@ class JobOutcome:
 
 @attrs.frozen(kw_only=True)
 class FleetProgress:
-    """Where many jobs stand together, by what was last seen of each."""
+    """The progress of many jobs together, by the newest snapshot of each."""
 
     queued: int = 0
     """Jobs that wait for their turn: see `JobPhase`."""
@@ -245,7 +249,7 @@ class FleetProgress:
     """Jobs that write results, or are being cancelled."""
 
     paused: int = 0
-    """Jobs that somebody has to look after."""
+    """Jobs that stand still until a person acts."""
 
     leaving: int = 0
     """Jobs that are being deleted."""
@@ -257,16 +261,17 @@ class FleetProgress:
     """Jobs in states that this release does not know."""
 
     unseen: int = 0
-    """Jobs of which no good look was had so far."""
+    """Jobs without a snapshot so far."""
 
     failed: int = 0
-    """Waits that ended with an error; their jobs are counted by what was last seen of them too."""
+    """Waits that ended with an error; the job of such a wait is counted by its newest snapshot too.
+    """
 
     rows_total: int = 0
     """Rows of all jobs, as far as the server has counted them."""
 
     rows_done: int = 0
-    """Rows done, well or badly."""
+    """Rows processed, the failed ones included."""
 
     rows_failed: int = 0
     """Rows that failed."""
@@ -275,7 +280,7 @@ class FleetProgress:
     """Rows per second of late, of all jobs together; None until counters have moved."""
 
     eta: float | None = None
-    """Seconds to the last row of those counted, at that rate; None if unknown."""
+    """Seconds to the last row of ``rows_total`` at that rate; None if unknown."""
 
     @property
     def jobs(self) -> int:
@@ -285,10 +290,10 @@ class FleetProgress:
 
 
 def add_up(snapshots: Iterable[JobSnapshot | None], *, failed: int) -> FleetProgress:
-    """Return where jobs stand together.
+    """Return the progress of many jobs together.
 
     Args:
-        snapshots: The newest of each job; None for one that was never seen.
+        snapshots: The newest snapshot of each job; None for a job without one.
         failed: Waits that ended with an error.
     """
     newest = list(snapshots)

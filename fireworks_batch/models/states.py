@@ -1,4 +1,4 @@
-"""The server's words: open enumerations, and the one table of what each job state means.
+"""The server's enumerations, and the one table of what each job state means.
 
 Performs no I/O.
 """
@@ -23,9 +23,9 @@ __all__ = [
 class OpenEnum(enum.StrEnum):
     """A string enumeration that the server may extend at any time.
 
-    A value that nobody has published becomes a pseudo-member: it keeps its raw string, compares
-    equal to that string, survives pickle and copy, is not listed, and has ``is_known`` False.
-    Compare members with ``==``, not with ``is``.
+    A value that is not published becomes a pseudo-member. A pseudo-member keeps its raw string,
+    compares equal to that string, survives pickle and copy, is not listed, and has ``is_known``
+    False. Compare members with ``==``, not with ``is``.
     """
 
     __wire_prefix__: ClassVar[str] = ""
@@ -34,7 +34,7 @@ class OpenEnum(enum.StrEnum):
     """The value as the server spells it."""
 
     def __new__(cls, value: str, wire: str | None = None) -> Self:
-        """Make a published member: its bare name, and the wire's where that is irregular."""
+        """Make a published member of its bare name, and of the wire's name if that is irregular."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.wire = cls.__wire_prefix__ + value if wire is None else wire
@@ -74,28 +74,28 @@ def _pseudo_member(cls: type[_E], bare: str, wire: str) -> _E:
 
 
 class JobPhase(enum.StrEnum):
-    """What a job state means for somebody who waits."""
+    """What a job state means for a caller who waits for the job."""
 
     QUEUED = "queued"
-    """Accepted, no row processed yet."""
+    """The job is accepted; no row is processed yet."""
 
     RUNNING = "running"
     """Rows are being processed."""
 
     FINISHING = "finishing"
-    """On the way to a terminal state."""
+    """The job writes its results, or is being cancelled; a terminal state follows."""
 
     PAUSED = "paused"
-    """Stands still until somebody acts."""
+    """The job stands still until a person acts."""
 
     LEAVING = "leaving"
-    """Being deleted."""
+    """The job is being deleted."""
 
     TERMINAL = "terminal"
-    """Can change no more."""
+    """The state is terminal: it never changes again."""
 
     UNKNOWN = "unknown"
-    """Unspecified, or a state that this library has never heard of."""
+    """The state is unspecified, or this release does not know it."""
 
 
 class JobState(OpenEnum):
@@ -130,22 +130,22 @@ class JobState(OpenEnum):
 
     @property
     def phase(self) -> JobPhase:
-        """What the state means for somebody who waits."""
+        """What the state means for a caller who waits for the job."""
         return JOB_PHASES.get(self, JobPhase.UNKNOWN)
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the job can change no more."""
+        """Whether the state is terminal: a terminal state never changes again."""
         return self.phase is JobPhase.TERMINAL
 
     @property
     def is_success(self) -> bool:
-        """Whether the job is COMPLETED; single rows may have failed all the same."""
+        """Whether the state is COMPLETED; a COMPLETED job can have failed rows."""
         return self == JobState.COMPLETED
 
 
-# The published states; which are terminal is partly inferred: EARLY_STOPPED, DELETED and ARCHIVED
-# have no documented meaning for these jobs but can change no more.
+# The published states. That EARLY_STOPPED, DELETED and ARCHIVED are terminal is inferred: they have
+# no documented meaning for these jobs.
 JOB_PHASES: dict[JobState, JobPhase] = {
     JobState.UNSPECIFIED: JobPhase.UNKNOWN,
     JobState.VALIDATING: JobPhase.QUEUED,
@@ -171,7 +171,7 @@ JOB_PHASES: dict[JobState, JobPhase] = {
 
 
 class DatasetState(OpenEnum):
-    """The state of a dataset. There is no failed state; look at its status."""
+    """The state of a dataset. There is no failed state; see the dataset's ``status``."""
 
     UNSPECIFIED = "UNSPECIFIED", "STATE_UNSPECIFIED"
     UPLOADING = "UPLOADING"
@@ -188,7 +188,7 @@ class DatasetFormat(OpenEnum):
 
 
 class EncryptionState(OpenEnum):
-    """How a dataset is encrypted; uploads by signed URL to a CMEK one are refused by the vendor."""
+    """How a dataset is encrypted; the vendor refuses uploads by signed URL to a CMEK dataset."""
 
     __wire_prefix__ = "ENCRYPTION_STATE_"
 

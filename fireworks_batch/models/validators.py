@@ -20,6 +20,7 @@ from fireworks_batch.models.errors import ConfigurationError
 __all__ = [
     "Validator",
     "instance_of",
+    "is_finite",
     "is_path",
     "number",
     "one_of",
@@ -51,6 +52,12 @@ def _refuse(instance: object, attribute: "attrs.Attribute[Any]", wanted: str, va
     raise ConfigurationError(f"{_name(instance, attribute)} must be {wanted}, not {value!r}")
 
 
+def is_finite(value: Any) -> bool:
+    """Whether a value is a finite number; True and False are no numbers."""
+    is_real = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_real and abs(value) <= sys.float_info.max
+
+
 def number(
     *, least: float | None = None, above: float | None = None, most: float | None = None
 ) -> Validator:
@@ -69,10 +76,8 @@ def number(
     wanted = f"a number {' and '.join(bounds)}"
 
     def validate(instance: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-        is_real = isinstance(value, int | float) and not isinstance(value, bool)
         if (
-            not is_real
-            or not abs(value) <= sys.float_info.max
+            not is_finite(value)
             or (above is not None and value <= above)
             or (least is not None and value < least)
             or (most is not None and value > most)

@@ -10,12 +10,16 @@ from typing import Any, Final, Protocol
 
 import attrs
 
-from fireworks_batch.models.errors import APIStatusError, FireworksBatchError, ResponseDecodeError
+from fireworks_batch.models.errors import (
+    APIStatusError,
+    FireworksBatchError,
+    ResponseDecodeError,
+    shown,
+)
 from fireworks_batch.models.job import BatchInferenceJob
 from fireworks_batch.polling.machine import FailureKind
 from fireworks_batch.wire.answers import Answer, is_refusal, server_time
 from fireworks_batch.wire.codec import Codec
-from fireworks_batch.wire.protojson import shown
 
 __all__ = [
     "Failure",

@@ -13,7 +13,7 @@ from typing import Any, Final
 import attrs
 import orjson
 
-from fireworks_batch.models.errors import RowProblem, _shown
+from fireworks_batch.models.errors import RowProblem, shown
 
 __all__ = ["Row", "RowRules", "check_row", "plain_ids"]
 
@@ -127,15 +127,15 @@ def check_row(line: bytes, number: int, rules: RowRules) -> Row | RowProblem | N
 
 def _problem(row: Any, rules: RowRules) -> str | None:
     if not isinstance(row, dict):
-        return f"expected a JSON object, not {_shown(row)}"
+        return f"expected a JSON object, not {shown(row)}"
     absent = [member for member in ("custom_id", "body") if member not in row]
     if absent:
         return f"there is no {' and no '.join(absent)}"
     custom_id, body = row["custom_id"], row["body"]
     if not isinstance(custom_id, str) or not custom_id:
-        return f"custom_id must be a string that is not empty, not {_shown(custom_id)}"
+        return f"custom_id must be a string that is not empty, not {shown(custom_id)}"
     if not isinstance(body, dict):
-        return f"body must be an object, not {_shown(body)}"
+        return f"body must be an object, not {shown(body)}"
     return _problem_of_body(body, rules)
 
 
@@ -148,7 +148,7 @@ def _problem_of_body(body: dict[str, Any], rules: RowRules) -> str | None:
     if body.get("stream"):
         return "body has stream, which a batch cannot: leave it out"
     if not _is_same_model(body.get("model"), rules.model):
-        return f"body has model {_shown(body['model'])}, but the job's is {rules.model!r}"
+        return f"body has model {shown(body['model'])}, but the job's is {rules.model!r}"
     if "prompt_token_ids" in body:
         return _problem_of_tokens(body, rules)
     if "messages" not in body:
@@ -163,20 +163,20 @@ def _problem_of_tokens(body: dict[str, Any], rules: RowRules) -> str | None:
     if rules.has_system_prompt:
         return "body has prompt_token_ids, which cannot take the job's system_prompt"
     if not isinstance(tokens, list) or set(map(type, tokens)) != {int}:
-        return f"prompt_token_ids must be a list of whole numbers, not {_shown(tokens)}"
+        return f"prompt_token_ids must be a list of whole numbers, not {shown(tokens)}"
     return None
 
 
 def _problem_of_messages(messages: Any) -> str | None:
     if not isinstance(messages, list) or not messages:
-        return f"messages must be a list that is not empty, not {_shown(messages)}"
+        return f"messages must be a list that is not empty, not {shown(messages)}"
     for index, message in enumerate(messages):
         if not isinstance(message, dict):
-            return f"message {index} must be an object, not {_shown(message)}"
+            return f"message {index} must be an object, not {shown(message)}"
         role = message.get("role")
         if not isinstance(role, str) or role not in _ROLES:
             return (
-                f"message {index} has role {_shown(role)}; "
+                f"message {index} has role {shown(role)}; "
                 "the server takes system, user, assistant and tool"
             )
     return None

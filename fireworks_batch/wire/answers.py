@@ -49,54 +49,33 @@ __all__ = [
 ]
 
 
-# No usable answer in the server's own words: worth another look. 520 to 524 are a CDN's.
-TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504, *range(520, 525)})
-
-
-# The API's own, final refusals.
-_FINAL: Final = frozenset({400, 401, 402, 403, 404, 412})
-
-
-_LONGEST_RETRY_AFTER: Final = 3600.0
-
-
-_CODES: Final = tuple(StatusCode)
-
-
-_AUTH_CODES: Final = frozenset({"UNAUTHORIZED", "UNAUTHENTICATED"})
-
-
-_SECONDS: Final = re.compile(r"\d+(?:\.\d+)?", re.ASCII).fullmatch
-
-
 @attrs.frozen(kw_only=True)
 class Answer:
-    """What came back, whole."""
+    """A whole answer to one request."""
 
     status: int
     """The HTTP status."""
 
     headers: Mapping[str, str] = attrs.field(repr=False)
-    """Case-insensitive."""
+    """The headers; their names are case-insensitive."""
 
     body: bytes = attrs.field(repr=False)
-    """After decompression."""
+    """The body, decompressed."""
 
 
-# --- Answers ------------------------------------------------------------------------------------
+# --- Errors ---------------------------------------------------------------------------------------
 
 
 def read_refusal(
     request: Request, answer: Answer, *, now: datetime, scrub: Callable[[str], str] = str
 ) -> APIStatusError | None:
-    """Read an answer that says no; None if it says yes.
+    """Return the error that an answer stands for; None for an answer of success.
 
     Args:
-        request: What was asked.
+        request: The request that was answered.
         answer: The answer.
-        now: This machine's time, aware, for a Retry-After that is a date and an answer without
-            a Date.
-        scrub: Takes secrets out of a text that the server may have put them into.
+        now: This machine's time, aware; stands in for a missing Date of the answer.
+        scrub: Takes secrets out of a text of the server.
     """
     if 200 <= answer.status < 300:
         return None
@@ -133,6 +112,9 @@ _ADVICE: Final[dict[type[APIStatusError], str]] = {
 }
 
 
+_AUTH_CODES: Final = frozenset({"UNAUTHORIZED", "UNAUTHENTICATED"})
+
+
 def _error_class(status: int, code: str) -> type[APIStatusError]:
     if status == 403 and code in _AUTH_CODES:
         return AuthenticationError
@@ -142,7 +124,7 @@ def _error_class(status: int, code: str) -> type[APIStatusError]:
 
 @attrs.frozen
 class _Said:
-    """What an error answer says, whichever of the four shapes it has."""
+    """The facts of an error answer, whichever of the four shapes it has."""
 
     reason: str
     code: str = ""
@@ -156,19 +138,19 @@ def _read_error(answer: Answer) -> _Said:
     try:
         value = orjson.loads(answer.body)
     except ValueError:
-        return _read_page(answer.body)
-    return _read_json_error(value) or _read_page(answer.body)
+        return _read_text(answer.body)
+    return _read_json_error(value) or _read_text(answer.body)
 
 
 _SIGNED_ADVICE: Final = "storage answers a signed URL itself: is a proxy in between?"
 
 
 def redirect_reason(location: str, *, at_api: bool = True) -> str:
-    """Name a redirect's host only: the rest may hold anything.
+    """Describe a redirect by its host only: the rest of its location may hold a secret.
 
     Args:
-        location: Where to; may be empty.
-        at_api: Whether the API was asked, or a signed URL.
+        location: The header Location; may be empty.
+        at_api: Whether the request was sent to the API; False for a signed URL.
     """
     try:
         host = urlsplit(location).hostname or "another path"
@@ -179,7 +161,7 @@ def redirect_reason(location: str, *, at_api: bool = True) -> str:
 
 
 def _read_json_error(value: Any) -> _Said | None:
-    """Read the gateway's shape, or the edge's envelope."""
+    """Read the shape of the gateway, or the envelope of the edge."""
     match value:
         case {"error": {"message": str(reason), **rest}}:
             return _Said(reason, _code(rest.get("code")), _text(value.get("request_id")))
@@ -189,6 +171,9 @@ def _read_json_error(value: Any) -> _Said | None:
             return _Said(reason, _code(code))
         case _:
             return None
+
+
+_CODES: Final = tuple(StatusCode)
 
 
 def _code(value: object) -> str:
@@ -201,8 +186,8 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _read_page(body: bytes) -> _Said:
-    """Read HTML, storage's XML or plain text: a title or message, else the first words."""
+def _read_text(body: bytes) -> _Said:
+    """Read HTML, the XML of storage or plain text: a title or message, else the first words."""
     text = body[:4000].decode("utf-8", "replace")
     storage = re.search(r"<Code>(.*?)</Code>", text, re.DOTALL)
     title = re.search(r"<(title|Message)[^>]*>(.*?)</\1>", text, re.DOTALL | re.IGNORECASE)
@@ -212,12 +197,21 @@ def _read_page(body: bytes) -> _Said:
     return _Said(reason or "an answer without a text", code, from_api=False)
 
 
+# --- Retry-After and Date -------------------------------------------------------------------------
+
+
+_LONGEST_RETRY_AFTER: Final = 3600.0
+
+
+_SECONDS: Final = re.compile(r"\d+(?:\.\d+)?", re.ASCII).fullmatch
+
+
 def retry_after(headers: Mapping[str, str], *, now: datetime) -> float | None:
-    """Return the seconds that the server asks to wait, from 0 to 3600; None if it does not.
+    """Return the seconds that the server asks to wait, 0 to 3600; None if it asks for no wait.
 
     Args:
-        headers: Case-insensitive. A date is taken relative to the answer's own Date.
-        now: Stands in for a missing Date.
+        headers: Case-insensitive. A wait until a date counts from the Date of the answer.
+        now: This machine's time, aware; stands in for a missing Date.
     """
     text = headers.get("retry-after", "").strip()
     if _SECONDS(text):
@@ -230,7 +224,7 @@ def retry_after(headers: Mapping[str, str], *, now: datetime) -> float | None:
 
 
 def server_time(headers: Mapping[str, str]) -> datetime | None:
-    """Return the answer's Date, aware, in UTC; None if there is none that can be read."""
+    """Return the Date of an answer, aware, in UTC; None if it is missing or cannot be read."""
     return _http_date(headers.get("date", ""))
 
 
@@ -243,8 +237,19 @@ def _http_date(text: str) -> datetime | None:
         return None
 
 
+# --- What an error means --------------------------------------------------------------------------
+
+
+# Statuses that do not show what became of the request, or that may pass. 520 to 524 are a CDN's.
+TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504, *range(520, 525)})
+
+
+# Statuses with which the API refuses a request for good.
+_FINAL: Final = frozenset({400, 401, 402, 403, 404, 412})
+
+
 def is_transient(error: FireworksBatchError) -> bool:
-    """Whether another attempt may do better: no usable answer, or not the API's final word."""
+    """Whether another attempt may succeed: no usable answer, or an answer that is not final."""
     if isinstance(error, APIStatusError):
         return error.status in TRANSIENT or not error.from_api
     return isinstance(error, TransportError | ResponseDecodeError)
@@ -259,22 +264,25 @@ def is_transient_at_storage(error: FireworksBatchError) -> bool:
 
 
 def is_refusal(error: FireworksBatchError) -> bool:
-    """Whether the API itself refuses, for good, in its own JSON."""
+    """Whether the API refuses the request for good, in its own JSON."""
     return isinstance(error, APIStatusError) and error.from_api and error.status in _FINAL
 
 
 def is_rate_limit(error: FireworksBatchError) -> bool:
-    """Whether the error only says to wait: 429, or 503 with a Retry-After."""
+    """Whether the error only asks to wait: 429, or 503 with a Retry-After."""
     return isinstance(error, APIStatusError) and (
         error.status == 429 or (error.status == 503 and error.retry_after is not None)
     )
+
+
+# --- Listings -------------------------------------------------------------------------------------
 
 
 def read_accounts(value: Any) -> list[str]:
     """Return the ids of the accounts in a listing, and "…" if there is another page.
 
     Raises:
-        ResponseDecodeError: It is no listing of accounts.
+        ResponseDecodeError: The value is no listing of accounts.
     """
     match value:
         case {"accounts": list(accounts), **rest}:
@@ -284,23 +292,22 @@ def read_accounts(value: Any) -> list[str]:
         case {}:
             return []
         case _:
-            problem = "expected an object with a list of accounts"
-            raise ResponseDecodeError(f"cannot read the accounts: {problem}", problems=[problem])
+            raise _unreadable("the accounts", "expected an object with a list of accounts")
 
 
 @attrs.frozen(kw_only=True)
 class Page:
-    """One page of a listing, its items as they came."""
+    """One page of a listing, with its items as they came."""
 
     items: tuple[Any, ...]
     """JSON values, one for each item."""
 
     next_page_token: str
-    """What the next page is asked for with; empty on the last one."""
+    """The token that asks for the next page; empty on the last page."""
 
 
 def read_page(value: Any, key: str) -> Page:
-    """Read a page.
+    """Read one page of a listing.
 
     Args:
         value: The answer's JSON value.
@@ -308,50 +315,50 @@ def read_page(value: Any, key: str) -> Page:
             all mean that there are none.
 
     Raises:
-        ResponseDecodeError: It is no page of such items.
+        ResponseDecodeError: The value is no page of such items.
     """
+    what = f"a page of {key}"
     if not isinstance(value, dict):
-        raise _unreadable(key, "expected an object")
+        raise _unreadable(what, "expected an object")
     items = value.get(key)
     if items is not None and not isinstance(items, list):
-        raise _unreadable(key, f"{key}: expected a list, not {type(items).__name__}")
+        raise _unreadable(what, f"{key}: expected a list, not {type(items).__name__}")
     # An absent and an empty token both end the list (documented).
     token = value.get("nextPageToken") or ""
     if not isinstance(token, str):
-        raise _unreadable(key, f"nextPageToken: expected a string, not {type(token).__name__}")
+        raise _unreadable(what, f"nextPageToken: expected a string, not {type(token).__name__}")
     return Page(items=tuple(items or ()), next_page_token=token)
 
 
-def _unreadable(key: str, problem: str) -> ResponseDecodeError:
-    return ResponseDecodeError(f"cannot read a page of {key}: {problem}", problems=[problem])
+# --- Signed URLs ----------------------------------------------------------------------------------
 
 
 def read_signed_urls(value: Any) -> dict[str, str]:
-    """Return the URLs by the names of the files.
+    """Return the signed URL of each file, by the name of the file.
 
     Args:
         value: The answer's JSON value.
 
     Raises:
-        ResponseDecodeError: It is no object of URLs.
+        ResponseDecodeError: The answer has no object of URLs.
     """
     urls = value.get("filenameToSignedUrls") or {} if isinstance(value, dict) else None
     if isinstance(urls, dict) and all(isinstance(url, str) and url for url in urls.values()):
         return urls
-    raise _signed_urls_unreadable("expected an object of URLs")
+    raise _unreadable("the signed URLs", "filenameToSignedUrls: expected an object of URLs")
 
 
 def url_of(urls: dict[str, str], name: str) -> str:
     """Return the URL of one file.
 
     Raises:
-        ResponseDecodeError: There is none of this name.
+        ResponseDecodeError: The file has no URL.
     """
     if name in urls:
         return urls[name]
-    raise _signed_urls_unreadable(f"there is no URL for {name!r}")
+    problem = f"filenameToSignedUrls: there is no URL for {name!r}"
+    raise _unreadable("the signed URLs", problem)
 
 
-def _signed_urls_unreadable(what: str) -> ResponseDecodeError:
-    problem = f"filenameToSignedUrls: {what}"
-    return ResponseDecodeError(f"cannot read the signed URLs: {problem}", problems=[problem])
+def _unreadable(what: str, problem: str) -> ResponseDecodeError:
+    return ResponseDecodeError(f"cannot read {what}: {problem}", problems=[problem])

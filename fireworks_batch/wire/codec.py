@@ -1,36 +1,25 @@
 """The codec: the wire's JSON to frozen models and back, the only user of cattrs.
 
-Reading is strict and eager. A body with a member of a wrong type is read once more, member by
-member, so that the error names each path as the wire spells it and carries what could be read.
-Performs no I/O.
+Reading is strict and eager. cattrs makes the reader of a message from the readers of its members.
+If a message cannot be read, the same readers read its members one by one, so that the error names
+the path of each bad member as the wire spells it, and carries what could be read. Performs no I/O.
 """
 
-import linecache
 import re
-import types
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from functools import cache, partial
 from operator import eq
-from typing import (
-    Any,
-    Final,
-    NoReturn,
-    TypeAlias,
-    TypeVar,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from types import NoneType
+from typing import Any, Final, NoReturn, TypeVar, get_args
 
 import attrs
 import orjson
 from cattrs import Converter, transform_error
-from cattrs.gen import make_dict_unstructure_fn, override
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 from cattrs.v import format_exception
 
-from fireworks_batch.models.errors import ConfigurationError, ResponseDecodeError
+from fireworks_batch.models.errors import ConfigurationError, ResponseDecodeError, shown
 from fireworks_batch.models.job import Seconds
 from fireworks_batch.models.states import OpenEnum
 from fireworks_batch.wire.protojson import (
@@ -42,207 +31,25 @@ from fireworks_batch.wire.protojson import (
     read_bool,
     read_float,
     read_int,
-    read_seconds,
     read_string,
     read_strings,
-    shown,
+    seconds_reader,
     time_reader,
     write_seconds,
     write_time,
 )
 
-__all__ = [
-    "EXTRA",
-    "Codec",
-    "Member",
-    "ReaderOf",
-    "mask_paths",
-    "members",
-    "message_reader",
-    "parse_json",
-    "response_reader",
-    "salvage",
-]
+__all__ = ["Codec", "mask_paths", "parse_json", "response_reader"]
 
 
 _T = TypeVar("_T")
-
-
-ReaderOf: TypeAlias = Callable[[Any], Reader]
-"""Returns the reader of a type: cattrs' registry of hooks."""
-
-
-EXTRA: Final = "extra"
-"""The field that keeps members which the model does not know; no member itself."""
-
-
-@attrs.frozen
-class Member:
-    """One member of a message."""
-
-    name: str
-    """The model's field."""
-
-    key: str
-    """The wire's name."""
-
-    wanted: Any
-    """The type of a value."""
-
-    zero: Any
-    """What stands for an absent or null one."""
-
-
-@cache
-def members(cls: type[attrs.AttrsInstance]) -> tuple[Member, ...]:
-    """Return a model's members, in the order of its fields."""
-    hints = get_type_hints(cls, include_extras=True)
-    return tuple(
-        Member(
-            name=field.name,
-            key=camel(field.name),
-            wanted=_without_none(hints[field.name]),
-            zero="" if field.default is attrs.NOTHING else field.default,
-        )
-        for field in attrs.fields(cls)
-        if field.name != EXTRA
-    )
-
-
-def _without_none(wanted: Any) -> Any:
-    if get_origin(wanted) in {Union, types.UnionType}:
-        (wanted,) = (arg for arg in get_args(wanted) if arg is not types.NoneType)
-    return wanted
-
-
-@cache
-def _thawed(cls: type[attrs.AttrsInstance]) -> type[Any]:
-    """Return a subclass that is not frozen, to fill a model's slots one by one.
-
-    It adds no slot, so that Python lets a filled instance become one of the class itself.
-    """
-    # Both, or assignments would go through a slower slot of the type.
-    natural = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
-    return type(cls.__name__, (cls,), {"__slots__": (), **natural})
-
-
-# --- At once ------------------------------------------------------------------------------------
-
-# The loop over the members is unrolled, there is no call for a value that has its type already, and
-# none of __init__. Nothing is lost by that: of what __init__ adds, defaults are given here, and
-# converters have nothing to convert.
-_HEAD: Final = """\
-def read(value, _):
-    if type(value) is not dict:
-        raise TypeError(f"expected an object, not {shown(value)}")
-    model = new(thawed)
-    get = value.get
-"""
-
-
-_MEMBER: Final = """\
-    item = get({key!r})
-    if type(item) is not type_{name}:
-        item = zero_{name} if item is None else read_{name}(item, type_{name})
-    model.{name} = item
-"""
-
-
-_REST: Final = """\
-    model.extra = {} if keys.issuperset(value) else unknown(value, keys)
-"""
-
-
-_TAIL: Final = """\
-    model.__class__ = cls
-    return model
-"""
-
-
-def message_reader(cls: type[attrs.AttrsInstance], reader_of: ReaderOf) -> Reader:
-    """Return a reader of JSON objects, which refuses without a path.
-
-    Args:
-        cls: The model's class.
-        reader_of: Gives the readers of its members.
-    """
-    scope: dict[str, Any] = {
-        "cls": cls,
-        "thawed": _thawed(cls),
-        "new": object.__new__,
-        "shown": shown,
-        "unknown": _unknown,
-        "keys": frozenset(member.key for member in members(cls)),
-    }
-    for member in members(cls):
-        scope[f"type_{member.name}"] = member.wanted
-        scope[f"zero_{member.name}"] = member.zero
-        scope[f"read_{member.name}"] = reader_of(member.wanted)
-    exec(_code(cls), scope)  # noqa: S102 - made of the templates above and a class's own names
-    reader: Reader = scope["read"]
-    return reader
-
-
-@cache
-def _code(cls: type[attrs.AttrsInstance]) -> types.CodeType:
-    """Compile a class's reader, once for all clients, with its source where tracebacks find it."""
-    fields = [_MEMBER.format(key=member.key, name=member.name) for member in members(cls)]
-    source = "".join([_HEAD, *fields, _REST if _keeps_extra(cls) else "", _TAIL])
-    filename = f"<reader of {cls.__module__}.{cls.__qualname__}>"
-    linecache.cache[filename] = len(source), None, source.splitlines(keepends=True), filename
-    return compile(source, filename, "exec")
-
-
-def _keeps_extra(cls: type[attrs.AttrsInstance]) -> bool:
-    return EXTRA in attrs.fields_dict(cls)
-
-
-def _unknown(value: Mapping[str, Any], keys: Container[str]) -> dict[str, Any]:
-    return {key: item for key, item in value.items() if key not in keys}
-
-
-# --- Member by member ---------------------------------------------------------------------------
-
-
-def salvage(
-    value: Mapping[str, Any], cls: type[attrs.AttrsInstance], reader_of: ReaderOf, path: str = ""
-) -> tuple[Any, list[str]]:
-    """Read what can be read, the rest at defaults.
-
-    Args:
-        value: A JSON object.
-        cls: The model's class.
-        reader_of: Gives the readers of its members.
-        path: Where the object stands, with a point at the end.
-
-    Returns:
-        A model, and what is wrong with the members that could not be read, each by its path.
-    """
-    model = object.__new__(_thawed(cls))
-    problems: list[str] = []
-    for member in members(cls):
-        found, at = value.get(member.key), path + member.key
-        item = member.zero
-        if isinstance(found, dict) and attrs.has(member.wanted):
-            item, deeper = salvage(found, member.wanted, reader_of, f"{at}.")
-            problems += deeper
-        elif found is not None:
-            try:
-                item = reader_of(member.wanted)(found, member.wanted)
-            except UNREADABLE as exc:
-                problems.append(f"{at}: {exc}")
-        setattr(model, member.name, item)
-    if _keeps_extra(cls):
-        model.extra = _unknown(value, {member.key for member in members(cls)})
-    model.__class__ = cls
-    return model, problems
 
 
 def parse_json(body: bytes) -> Any:
     """Return a body's JSON value.
 
     Raises:
-        ResponseDecodeError: It is not JSON.
+        ResponseDecodeError: The body is not JSON.
     """
     try:
         return orjson.loads(body)
@@ -252,22 +59,22 @@ def parse_json(body: bytes) -> Any:
     raise ResponseDecodeError(problem, problems=[problem])
 
 
-# --- The codec --------------------------------------------------------------------------------
+# --- The codec ----------------------------------------------------------------------------------
 
 
 class Codec:
-    """Reads and writes the API's messages. Making one builds its hooks: one for each client."""
+    """Reads and writes the API's messages; each client has its own."""
 
     def __init__(self, on_unknown: Notice = lambda _: None) -> None:
-        """Build the hooks; those of a message when it is first met.
+        """Build the hooks. Those of a message are built when the first such message is met.
 
         Args:
             on_unknown: Called once for each enumeration value that is not published.
         """
         self._converter = _converter(on_unknown)
-        self._reader_of: ReaderOf = cache(self._converter.get_structure_hook)
+        self._reader_of: Callable[[Any], Reader] = cache(self._converter.get_structure_hook)
 
-    def structure(self, value: Any, cls: type[_T], *, required: Iterable[str] = ()) -> _T:
+    def structure(self, value: Any, cls: type[_T], *, required: Collection[str] = ()) -> _T:
         """Make a model of a JSON value.
 
         Args:
@@ -276,22 +83,27 @@ class Codec:
             required: The wire's names of members that must be there and not be empty.
 
         Raises:
-            ResponseDecodeError: A member is of a wrong type, or a required one is missing; each
-                stands in ``problems`` with its path, and what could be read is ``partial`` (None
-                if the value is no object, or a required member is not readable).
+            ResponseDecodeError: A member is of a wrong type, or a required member is missing. Each
+                one stands in ``problems`` with its path. What could be read is ``partial``: None
+                if the value is no object, or if a required member cannot be read.
         """
-        missing = _missing(value, required)
-        if not missing:
-            try:
-                model: _T = self._reader_of(cls)(value, cls)
-            except UNREADABLE:
-                pass
-            else:
-                return model
-        # Raised outside the except: the cause would say the same without a path.
-        raise self._refusal(value, cls, required, missing)
+        model: _T | None = None
+        problems: list[str] = []
+        try:
+            model = self._reader_of(cls)(value, cls)
+        except TypeError as exc:  # The value is no object.
+            problems, required = [str(exc)], ()
+        except ResponseDecodeError as exc:
+            model, problems = exc.partial, [*exc.problems]
+        missing = [f"{key}: missing or empty" for key in required if value.get(key) in _EMPTY]
+        problems = missing + problems
+        if model is not None and not problems:
+            return model
+        # Raised outside the except: the cause would say the same without what is required.
+        is_usable = {*required}.isdisjoint(problem.partition(":")[0] for problem in problems)
+        raise _refusal(cls, problems, model if is_usable else None)
 
-    def decode(self, body: bytes, cls: type[_T], *, required: Iterable[str] = ()) -> _T:
+    def decode(self, body: bytes, cls: type[_T], *, required: Collection[str] = ()) -> _T:
         """Make a model of a body: `parse_json`, then `structure`."""
         return self.structure(parse_json(body), cls, required=required)
 
@@ -300,32 +112,16 @@ class Codec:
         value: dict[str, Any] = self._converter.unstructure(model)
         return value
 
-    def _refusal(
-        self, value: Any, cls: type[Any], required: Iterable[str], missing: list[str]
-    ) -> ResponseDecodeError:
-        what = cls.__name__
-        if not isinstance(value, dict):
-            problem = f"expected an object, not {shown(value)}"
-            return ResponseDecodeError(f"cannot read a {what}: {problem}", problems=[problem])
-        rest, problems = salvage(value, cls, self._reader_of)
-        problems = [f"{key}: missing or empty" for key in missing] + problems
-        is_usable = not any(
-            problem.startswith(f"{key}:") for problem in problems for key in required
-        )
-        return ResponseDecodeError(
-            f"cannot read a {what}: {'; '.join(problems)}",
-            problems=problems,
-            partial=rest if is_usable else None,
-        )
-
-
-def _missing(value: Any, required: Iterable[str]) -> list[str]:
-    if not isinstance(value, dict):
-        return []
-    return [key for key in required if value.get(key) in _EMPTY]
-
 
 _EMPTY: Final = (None, "")
+
+
+def _refusal(cls: type[Any], problems: list[str], model: Any) -> ResponseDecodeError:
+    text = f"cannot read a {cls.__name__}: {'; '.join(problems)}"
+    return ResponseDecodeError(text, problems=problems, partial=model)
+
+
+# --- Messages -----------------------------------------------------------------------------------
 
 
 def _converter(on_unknown: Notice) -> Converter:
@@ -335,16 +131,12 @@ def _converter(on_unknown: Notice) -> Converter:
     converter.register_structure_hook(datetime, time_reader())
     for enumeration in OpenEnum.__subclasses__():
         converter.register_structure_hook(enumeration, enum_reader(enumeration, on_unknown))
-    converter.register_structure_hook_func(partial(eq, Seconds), read_seconds)
+    converter.register_structure_hook_func(partial(eq, Seconds), seconds_reader())
     converter.register_structure_hook_func(partial(eq, tuple[str, ...]), read_strings)
-    converter.register_structure_hook_factory(
-        attrs.has, lambda cls: message_reader(cls, converter.get_structure_hook)
-    )
+    converter.register_structure_hook_factory(attrs.has, partial(_message_reader, converter))
     converter.register_unstructure_hook(datetime, write_time)
     converter.register_unstructure_hook(OpenEnum, lambda member: member.wire)
-    converter.register_unstructure_hook_factory(
-        attrs.has, lambda cls: _message_writer(converter, cls)
-    )
+    converter.register_unstructure_hook_factory(attrs.has, partial(_message_writer, converter))
     return converter
 
 
@@ -356,31 +148,114 @@ _SCALARS: Final[dict[type, Reader]] = {
 }
 
 
+_EXTRA: Final = "extra"
+"""The field that keeps the members of an object that the model does not know."""
+
+
+def _message_reader(converter: Converter, cls: type[attrs.AttrsInstance]) -> Reader:
+    """Return a reader of JSON objects.
+
+    The reader raises TypeError for a value that is no object, and ResponseDecodeError for an object
+    with members that cannot be read.
+    """
+    members = {field.name: _member(converter, field) for field in attrs.fields(cls)}
+    overrides: dict[str, Any] = {
+        name: override(rename=key, struct_hook=reader) for name, (key, reader) in members.items()
+    }
+    read_at_once = make_dict_structure_fn(cls, converter, **overrides)
+    known = frozenset(key for name, (key, _) in members.items() if name != _EXTRA)
+    keeps_extra = _EXTRA in members
+
+    def read(value: Any, _: Any) -> Any:
+        if type(value) is not dict:
+            raise TypeError(f"expected an object, not {shown(value)}")
+        if keeps_extra and not known.issuperset(value):
+            extra = {key: item for key, item in value.items() if key not in known}
+            value = {**value, _EXTRA: extra}
+        try:
+            return read_at_once(value, cls)
+        except (*UNREADABLE, KeyError, ResponseDecodeError):  # KeyError: there is no name.
+            pass
+        return _read_one_by_one(value, cls, members)
+
+    return read
+
+
+def _read_one_by_one(
+    value: dict[str, Any], cls: type[attrs.AttrsInstance], members: dict[str, tuple[str, Reader]]
+) -> Any:
+    found: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, (key, reader) in members.items():
+        try:
+            found[name] = reader(value.get(key), None)
+        except ResponseDecodeError as exc:
+            found[name] = exc.partial
+            problems += [f"{key}.{problem}" for problem in exc.problems]
+        except UNREADABLE as exc:
+            found[name] = reader(None, None)
+            problems.append(f"{key}: {exc}")
+    model = cls(**found)
+    if not problems:
+        return model
+    raise _refusal(cls, problems, model)
+
+
+def _member(converter: Converter, field: "attrs.Attribute[Any]") -> tuple[str, Reader]:
+    """Return a member's name on the wire, and its reader.
+
+    A null, like an absent member, is the field's default.
+    """
+    if field.name == _EXTRA:
+        return _EXTRA, _as_it_came
+    wanted = _without_none(field.type)
+    default = "" if field.default is attrs.NOTHING else field.default
+    reader = converter.get_structure_hook(wanted)
+
+    # One call for a value that has its type already, as most have.
+    def read(value: Any, _: Any) -> Any:
+        if type(value) is wanted:
+            return value
+        return default if value is None else reader(value, wanted)
+
+    return camel(field.name), read
+
+
+def _as_it_came(value: Any, _: Any) -> Any:
+    return {} if value is None else value
+
+
+def _without_none(wanted: Any) -> Any:
+    others = [arg for arg in get_args(wanted) if arg is not NoneType]
+    return others[0] if len(others) < len(get_args(wanted)) else wanted
+
+
 def _message_writer(
     converter: Converter, cls: type[attrs.AttrsInstance]
 ) -> Callable[[Any], dict[str, Any]]:
     overrides: dict[str, Any] = {
-        member.name: override(
-            rename=member.key, unstruct_hook=write_seconds if member.wanted == Seconds else None
+        field.name: override(
+            rename=camel(field.name),
+            omit=field.name == _EXTRA,
+            unstruct_hook=write_seconds if _without_none(field.type) == Seconds else None,
         )
-        for member in members(cls)
+        for field in attrs.fields(cls)
     }
-    if EXTRA in attrs.fields_dict(cls):
-        overrides[EXTRA] = override(omit=True)
     return make_dict_unstructure_fn(cls, converter, _cattrs_omit_if_default=True, **overrides)
 
 
-# --- Read masks -------------------------------------------------------------------------------
+# --- Read masks ---------------------------------------------------------------------------------
 
 
 def mask_paths(fields: Iterable[str]) -> str:
     """Return the wire's read mask for snake_case paths, always with ``name``.
 
     Args:
-        fields: Paths as in ``["state", "job_progress.percent"]``; none at all means everything.
+        fields: Paths as in ``["state", "job_progress.percent"]``; no path, or ``"*"``, means all
+            members.
 
     Raises:
-        ConfigurationError: A path is empty, or no path.
+        ConfigurationError: A path is malformed, or ``fields`` is one string.
     """
     if isinstance(fields, str):
         raise ConfigurationError(f"read_mask is a list of paths; give [{fields!r}]")
@@ -398,21 +273,22 @@ def _path(field: object) -> str:
     )
 
 
-# --- The user's own types ---------------------------------------------------------------------
+# --- The user's own types -----------------------------------------------------------------------
 
 
 def response_reader(wanted: Any) -> Callable[[Any], Any]:
-    """Return a function that makes a value of the user's type of a row's response.
+    """Return a function that makes a value of the user's type from a row's response.
 
-    Members keep their names, and those that a class does not have are passed over. Strings,
-    numbers and truth values are read as those of the API's own answers: null is no string,
-    ``"false"`` is no truth value.
+    The members have the same names in the response and in the type. Members that the type does not
+    have are passed over. Strings, numbers and truth values are read as strictly as in the API's own
+    answers: null is no string, ``"false"`` is no truth value.
 
     Args:
-        wanted: An attrs class, a dataclass, a TypedDict, or what else cattrs structures.
+        wanted: An attrs class, a dataclass, a TypedDict, or another type that cattrs structures.
 
     Returns:
-        A function that raises ResponseDecodeError, with the paths of what does not fit.
+        A function that takes the response, and raises ResponseDecodeError with the path of each
+        member that does not fit the type.
 
     Raises:
         ConfigurationError: cattrs does not know how to make the type.
@@ -423,7 +299,7 @@ def response_reader(wanted: Any) -> Callable[[Any], Any]:
     def read(response: Any) -> Any:
         try:
             return structure(response, wanted)
-        except Exception:  # noqa: BLE001, S110 - whatever it is, it is found again, with a path
+        except Exception:  # noqa: BLE001, S110 - the slow converter finds it again, with a path
             pass
         try:
             return slow.structure(response, wanted)

@@ -1,17 +1,17 @@
 """How the wire spells single values: protojson's strings, numbers, times, durations, enumerations.
 
-A reader takes a JSON value, and the type that cattrs hands to each hook. It refuses what it
-cannot read with one of `UNREADABLE`, whose text says what would be right. Absent and null are no
-values: the model's default stands in for both, before any reader. Performs no I/O.
+A reader takes a JSON value, and the type that cattrs hands to each hook. It refuses a value that
+it cannot read with one of `UNREADABLE`, whose text names what was expected. A reader is never given
+null: the codec puts the model's default in its place. Performs no I/O.
 """
 
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
-from reprlib import Repr
 from typing import Any, Final, TypeAlias
 
+from fireworks_batch.models.errors import shown
 from fireworks_batch.models.states import OpenEnum
 
 __all__ = [
@@ -23,10 +23,9 @@ __all__ = [
     "read_bool",
     "read_float",
     "read_int",
-    "read_seconds",
     "read_string",
     "read_strings",
-    "shown",
+    "seconds_reader",
     "time_reader",
     "write_seconds",
     "write_time",
@@ -55,20 +54,8 @@ _DURATION: Final = re.compile(r"-?\d{1,12}(?:\.\d{1,9})?s", re.ASCII).fullmatch
 _INTEGER: Final = re.compile(r"-?\d{1,20}", re.ASCII).fullmatch
 
 
-# What orjson reads as an integer; beyond that it reads a float.
+# The numbers that orjson reads as integers; it reads any other number as a float.
 _INT64: Final = range(-(2**63), 2**64)
-
-
-_SHOW: Final = Repr()
-
-
-_SHOW.maxstring = _SHOW.maxother = 80
-
-
-def shown(value: object) -> str:
-    """Show a value in an error, at most a line of it, however large or deep it is."""
-    text = _SHOW.repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def camel(name: str) -> str:
@@ -81,7 +68,7 @@ def camel(name: str) -> str:
 
 
 def read_string(value: Any, _: Any) -> str:
-    """Read a string, and nothing that merely could be one."""
+    """Read a string; nothing else is converted to one."""
     if type(value) is str:
         return value
     raise TypeError(f"expected a string, not {shown(value)}")
@@ -116,13 +103,6 @@ def read_float(value: Any, _: Any) -> float:
     raise TypeError(f"expected a number, not {shown(value)}")
 
 
-def read_seconds(value: Any, _: Any) -> float:
-    """Read a protobuf duration."""
-    if type(value) is not str or not _DURATION(value):
-        raise TypeError(f"expected a duration like '86400s', not {shown(value)}")
-    return float(value[:-1])
-
-
 def read_strings(value: Any, _: Any) -> tuple[str, ...]:
     """Read a list of strings."""
     if type(value) is not list:
@@ -134,22 +114,37 @@ def read_strings(value: Any, _: Any) -> tuple[str, ...]:
 
 
 def time_reader() -> Reader:
-    """Return a reader that remembers: a polled job says most of its times again and again."""
-    parse = lru_cache(maxsize=1024)(_parse_time)
+    """Return a reader of RFC 3339 times of any zone, as aware moments in UTC."""
+    return _spelling_reader("a time like '2026-09-14T09:00:01Z'", _parse_time)
 
-    def read(value: Any, _: Any) -> datetime:
-        if type(value) is str:
-            return parse(value)
-        raise TypeError(f"expected a time like '2026-09-14T09:00:01Z', not {shown(value)}")
+
+def _parse_time(text: str) -> datetime | None:
+    if not _TIMESTAMP(text) and not _TIMESTAMP(text := text.upper()):
+        return None
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+
+
+def seconds_reader() -> Reader:
+    """Return a reader of protobuf durations, as seconds."""
+    return _spelling_reader("a duration like '86400s'", _parse_seconds)
+
+
+def _parse_seconds(text: str) -> float | None:
+    return float(text[:-1]) if _DURATION(text) else None
+
+
+def _spelling_reader(wanted: str, parse: Callable[[str], Any]) -> Reader:
+    """Return a reader of strings that remembers: each poll of a job shows most of them again."""
+    parse = lru_cache(maxsize=1024)(parse)
+
+    def read(value: Any, _: Any) -> Any:
+        found = parse(value) if type(value) is str else None
+        if found is None:
+            raise TypeError(f"expected {wanted}, not {shown(value)}")
+        return found
 
     return read
-
-
-def _parse_time(text: str) -> datetime:
-    if _TIMESTAMP(text) or _TIMESTAMP(text := text.upper()):
-        moment = datetime.fromisoformat(text)
-        return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
-    raise TypeError(f"expected a time like '2026-09-14T09:00:01Z', not {shown(text)}")
 
 
 def enum_reader(cls: type[OpenEnum], on_unknown: Notice) -> Reader:
@@ -157,7 +152,7 @@ def enum_reader(cls: type[OpenEnum], on_unknown: Notice) -> Reader:
 
     Args:
         cls: The enumeration.
-        on_unknown: Called once for each value that is not published, of the first hundred.
+        on_unknown: Called once for each of the first hundred values that are not published.
     """
     known = {member.wire: member for member in cls}
     zero = next(iter(cls))
@@ -174,7 +169,7 @@ def enum_reader(cls: type[OpenEnum], on_unknown: Notice) -> Reader:
             return zero
         if type(value) is not str and type(value) is not int:
             raise TypeError(f"expected the name of a {cls.__name__}, not {shown(value)}")
-        # A number is how protojson spells a value that the server's own gateway does not know.
+        # protojson spells a value as a number if the server's own gateway does not know its name.
         member = cls(str(value))
         if not member.is_known and member.wire not in told and len(told) < 100:
             told.add(member.wire)
@@ -193,7 +188,7 @@ def write_time(moment: datetime) -> str:
 
 
 def write_seconds(seconds: float | None) -> str | None:
-    """Return the spelling of a protobuf duration; None for none."""
+    """Return the spelling of a protobuf duration; None for None."""
     if seconds is None:
         return None
     return f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"

@@ -1,4 +1,4 @@
-"""What is sent: each endpoint of the API as a function that returns a request, a plain value.
+"""Requests: each endpoint of the API as a function that returns a request, a plain value.
 
 Performs no I/O.
 """
@@ -35,7 +35,7 @@ __all__ = [
 
 @attrs.frozen(kw_only=True)
 class Request:
-    """One call of the API."""
+    """One request to the API."""
 
     method: str
     """The HTTP method."""
@@ -47,10 +47,10 @@ class Request:
     """The encoded query, without the question mark."""
 
     body: bytes | None = None
-    """JSON to send."""
+    """The JSON to send; None for a request without a body."""
 
     repeatable: bool = False
-    """Whether sending it twice does no more than sending it once."""
+    """Whether the request can be sent twice with the effect of sending it once."""
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -78,7 +78,7 @@ class ListQuery:
     """Fields to sort by; the server's own order if empty or None."""
 
     read_mask: str = ""
-    """The wire's paths of members to return; all if empty."""
+    """The wire's paths of the members to return; empty for all members."""
 
     def encoded(self, page_token: str) -> str:
         """Return the URL's query for one page."""
@@ -104,17 +104,17 @@ def list_accounts() -> Request:
 
 
 def get_job(account_id: str, job_id: str, mask: str = "") -> Request:
-    """Ask for one job, or for those members of it that a read mask of the wire's names."""
+    """Ask for one job, or for the members of one job that a read mask names."""
     return _get(_job(account_id, job_id), mask)
 
 
 def list_jobs(account_id: str, query: ListQuery, page_token: str = "") -> Request:
-    """Ask for one page of the account's jobs; the first one if there is no token."""
+    """Ask for one page of the account's jobs, the first page without a token."""
     return _list(_jobs(account_id), query, page_token)
 
 
 def create_job(account_id: str, job_id: str, body: Mapping[str, Any]) -> Request:
-    """Create a job under an id of our own: sent twice, it meets the job that it made."""
+    """Create a job under an id of our own, so that a second request meets the job of the first."""
     query = urlencode({"batchInferenceJobId": job_id})
     return _post(_jobs(account_id), body, query=query, repeatable=True)
 
@@ -128,12 +128,12 @@ def delete_job(account_id: str, job_id: str) -> Request:
 
 
 def get_dataset(account_id: str, dataset_id: str, mask: str = "") -> Request:
-    """Ask for one dataset, or for those members of it that a read mask of the wire's names."""
+    """Ask for one dataset, or for the members of one dataset that a read mask names."""
     return _get(_dataset(account_id, dataset_id), mask)
 
 
 def list_datasets(account_id: str, query: ListQuery, page_token: str = "") -> Request:
-    """Ask for one page of the account's datasets; the first one if there is no token."""
+    """Ask for one page of the account's datasets, the first page without a token."""
     return _list(_datasets(account_id), query, page_token)
 
 
@@ -154,7 +154,7 @@ def upload_path(account_id: str, dataset_id: str) -> str:
 
 
 def get_upload_urls(account_id: str, dataset_id: str, sizes: Mapping[str, int]) -> Request:
-    """Ask for signed URLs to upload files to; each such call replaces the dataset's set of files.
+    """Ask for signed URLs to upload files to; each such request replaces the dataset's files.
 
     Args:
         account_id: The account's id.
@@ -166,14 +166,14 @@ def get_upload_urls(account_id: str, dataset_id: str, sizes: Mapping[str, int]) 
 
 
 def validate_upload(account_id: str, dataset_id: str) -> Request:
-    """Say that all files are uploaded."""
+    """Tell the server that all files are uploaded."""
     return _post(f"{_dataset(account_id, dataset_id)}:validateUpload", {}, repeatable=True)
 
 
 def get_download_urls(account_id: str, dataset_id: str, *, lineage: bool = False) -> Request:
     """Ask for signed URLs of a dataset's files, or of all datasets of its continuation chain.
 
-    It must have no body: the server's front end refuses a GET with one (seen live).
+    The request must have no body: the server's front end refuses a GET with a body (seen live).
     """
     return Request(
         method="GET",
@@ -183,7 +183,7 @@ def get_download_urls(account_id: str, dataset_id: str, *, lineage: bool = False
     )
 
 
-# --- Their parts --------------------------------------------------------------------------------
+# --- Parts of requests --------------------------------------------------------------------------
 
 
 def _get(path: str, mask: str) -> Request:
@@ -199,14 +199,14 @@ def _post(path: str, body: Mapping[str, Any], *, query: str = "", repeatable: bo
     try:
         encoded = orjson.dumps(body)
     except orjson.JSONEncodeError as exc:
-        # A lone surrogate, say, or an integer of more than 64 bits.
+        # For example a lone surrogate, or an integer of more than 64 bits.
         raise ConfigurationError(
             f"POST {path} cannot be sent as JSON: {exc}: {body!r:.300}"
         ) from None
     return Request(method="POST", path=path, query=query, body=encoded, repeatable=repeatable)
 
 
-@lru_cache  # the same few names, again and again
+@lru_cache  # A program has few names.
 def _segment(name: str) -> str:
     return quote(name, safe="")
 

@@ -105,7 +105,7 @@ async def test_a_taken_id_is_a_conflict(client):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"dataset_id": "9"}, "dataset id '9' cannot be given to something new: ids have 1 to 63"),
+        ({"dataset_id": "9"}, "dataset id '9' cannot be given to a new resource: ids have 1 to 63"),
         ({"example_count": 0}, "example_count must be a whole number of at least 1, not 0"),
         ({"example_count": "3"}, "example_count must be a whole number of at least 1, not '3'"),
         ({"display_name": 5}, "display_name must be a string, not 5"),

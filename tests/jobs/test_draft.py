@@ -111,7 +111,7 @@ def test_what_is_malformed_is_named(options, text):
 @pytest.mark.parametrize("job_id", ["", "9a", "A", "a-", "a_b", "a" * 64, None])
 def test_an_id_follows_the_servers_rule(job_id):
     """An id that the server would refuse is refused here."""
-    with pytest.raises(ConfigurationError, match="cannot be given to something new: ids have 1 to"):
+    with pytest.raises(ConfigurationError, match="cannot be given to a new resource: ids have"):
         draft_job("acme", job_id, model=MODEL, input_dataset="in")
 
 

@@ -1,12 +1,22 @@
-"""A dataset, as it is read and as it shows itself."""
+"""A dataset, as it is read and as it shows itself; how large a dataset may be."""
 
 import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+import attrs
 import pytest
 
-from fireworks_batch import Dataset, DatasetFormat, DatasetState, EncryptionState, Status, to_dict
+from fireworks_batch import (
+    ConfigurationError,
+    Dataset,
+    DatasetFormat,
+    DatasetState,
+    EncryptionState,
+    Limits,
+    Status,
+    to_dict,
+)
 from fireworks_batch.models.errors import ResponseDecodeError
 from fireworks_batch.wire.codec import Codec
 
@@ -54,7 +64,7 @@ def test_a_member_of_a_wrong_type_is_named(member, value, problem):
     ("state", "is_ready"), [("READY", True), ("UPLOADING", False), ("NEW", False)]
 )
 def test_only_a_ready_dataset_is_ready(state, is_ready):
-    """A state that nobody has heard of is not taken for READY."""
+    """A state that is not published is not taken for READY."""
     assert is_ready is Dataset(name="x", state=DatasetState(state)).is_ready
 
 
@@ -75,3 +85,25 @@ def test_it_shows_itself_on_one_line():
 
     assert repr(dataset) == "<Dataset 'in' READY, 3 rows>"
     assert to_dict(dataset)["state"] == "READY"
+
+
+# --- Limits --------------------------------------------------------------------------------------
+
+
+def test_defaults_are_those_promised():
+    """80 GiB, 150 MB, and no limit of rows."""
+    assert attrs.asdict(Limits()) == {
+        "max_rows": None,
+        "max_bytes": 80 * 1024**3,
+        "max_upload_bytes": 150_000_000,
+    }
+
+
+@pytest.mark.parametrize("name", ["max_rows", "max_bytes", "max_upload_bytes"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, "10", True])
+def test_a_limit_is_a_whole_number(name, value):
+    """Of at least 1; the error names the setting and the value."""
+    with pytest.raises(ConfigurationError, match=f"Limits.{name} must be a whole number") as no:
+        Limits(**{name: value})
+    assert repr(value) in str(no.value)
+    assert getattr(Limits(**{name: 1}), name) == 1

@@ -98,7 +98,7 @@ def test_what_is_no_finite_number_is_refused(cls, name, value):
 
 
 def test_number_that_no_float_can_hold_is_refused():
-    """A whole number beyond the floats is refused at birth, not when a look is planned."""
+    """A whole number beyond the floats is refused at birth, not when a poll is planned."""
     with pytest.raises(ConfigurationError, match=r"PollPolicy\.initial_interval must be a number"):
         PollPolicy(initial_interval=10**400)
 

@@ -16,8 +16,8 @@ from fireworks_batch.models.snapshot import (
     percent_done,
     schedule_fingerprint,
     seconds_left,
+    seconds_to_expiry,
     visible_fingerprint,
-    window_left,
 )
 from fireworks_batch.models.states import JobState, StatusCode
 
@@ -38,10 +38,10 @@ def job(
     )
 
 
-def observed(*looks: tuple[float, int | None], state: str = "RUNNING") -> History:
-    """The history of looks, each a moment and its counter of rows."""
+def observed(*polls: tuple[float, int | None], state: str = "RUNNING") -> History:
+    """The history of polls, each a moment and its counter of rows."""
     history = History()
-    for now, processed in looks:
+    for now, processed in polls:
         history = history.add(job(processed, 1000, state), now=now)
     return history
 
@@ -109,7 +109,7 @@ def test_percent_is_bounded(state, progress):
 
 
 @pytest.mark.parametrize(
-    ("looks", "now", "rate"),
+    ("polls", "now", "rate"),
     [
         ([], 0, None),
         ([(0, 5)], 10, None),
@@ -124,9 +124,9 @@ def test_percent_is_bounded(state, progress):
         ([(5, 0), (5, 10)], 5, None),
     ],
 )
-def test_rate_is_rows_over_time_between_moves(looks, now, rate):
+def test_rate_is_rows_over_time_between_moves(polls, now, rate):
     """The rate runs from the first move seen to now; it needs two, and sinks while none comes."""
-    assert rate == observed(*looks).rate(now=now)
+    assert rate == observed(*polls).rate(now=now)
 
 
 def test_rate_forgets_old_moves():
@@ -166,18 +166,18 @@ def test_only_a_running_job_moves(state):
 
 
 def test_history_counts_and_remembers_the_state():
-    """A history knows how many good looks there were, and the newest state."""
+    """A history knows how many snapshots there were, and the newest state."""
     history = History().add(job(state="PENDING"), now=0).add(job(), now=1)
 
     assert (history.number, history.state) == (2, JobState.RUNNING)
     assert (History().number, History().state) == (0, None)
 
 
-@given(looks=st.lists(st.tuples(st.floats(0, 100), st.none() | st.integers(0, 10**9))))
-def test_rate_is_never_negative(looks):
+@given(polls=st.lists(st.tuples(st.floats(0, 100), st.none() | st.integers(0, 10**9))))
+def test_rate_is_never_negative(polls):
     """Any course of counters gives no rate or one of 0 and above."""
     now, history = 0.0, History()
-    for after, processed in looks:
+    for after, processed in polls:
         now += after
         history = history.add(job(processed, 10**9), now=now)
         rate = history.rate(now=now)
@@ -228,16 +228,16 @@ def test_time_left_is_rows_left_at_the_rate(found, rate, left):
         ({"expire_time": datetime.max.replace(tzinfo=UTC)}, ...),
     ],
 )
-def test_window_is_by_the_server_s_clock_and_an_hour(members, left):
-    """The window ends an hour after expire_time, else 73 h after creation; below 0 when past."""
-    found = window_left(job(**members), NOW)
+def test_expiry_is_by_the_server_s_clock_and_an_hour(members, left):
+    """A job expires an hour after expire_time, else 73 h after creation; below 0 when past."""
+    found = seconds_to_expiry(job(**members), NOW)
 
     assert left in {found, ...}
 
 
-def test_window_shrinks_as_the_server_s_clock_goes():
+def test_expiry_comes_nearer_as_the_server_s_clock_goes():
     """A job that its server does not end has less and less time left, so that no wait hangs."""
-    found = [window_left(job(expire_time=NOW), NOW + n * HOUR) for n in range(4)]
+    found = [seconds_to_expiry(job(expire_time=NOW), NOW + n * HOUR) for n in range(4)]
 
     assert found == [3600, 0, -3600, -7200]
 
@@ -258,7 +258,7 @@ COUNTERS = [field.name for field in attrs.fields(JobProgress)]
         {"extra": {"x": 1}},
     ],
 )
-def test_what_nobody_watches_is_no_change(changes):
+def test_what_is_not_watched_is_no_change(changes):
     """Neither fingerprint has update_time, nor anything but the state, the status and counters."""
     other = attrs.evolve(WHOLE, **changes)
 
@@ -277,7 +277,7 @@ def test_what_nobody_watches_is_no_change(changes):
     ],
 )
 def test_counters_and_status_are_visible_only(changes):
-    """Each counter and the status is a visible change, and none starts the schedule anew."""
+    """Each counter and the status is a visible change, and none resets the poll interval."""
     other = attrs.evolve(WHOLE, **changes)
 
     assert schedule_fingerprint(WHOLE) == schedule_fingerprint(other)
@@ -293,7 +293,7 @@ def test_counters_and_status_are_visible_only(changes):
     ],
 )
 def test_state_and_capacity_are_in_both(changes):
-    """The state and waiting for capacity start the schedule anew, and are visible."""
+    """The state and waiting for capacity reset the poll interval, and are visible."""
     other = attrs.evolve(WHOLE, **changes)
 
     assert schedule_fingerprint(WHOLE) != schedule_fingerprint(other)

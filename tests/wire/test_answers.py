@@ -10,12 +10,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fireworks_batch.connection.configuration import check_base_url
 from fireworks_batch.models import errors
-from fireworks_batch.models.errors import APIStatusError, ConfigurationError
+from fireworks_batch.models.errors import APIStatusError, ResponseDecodeError
 from fireworks_batch.wire import answers as http
 from fireworks_batch.wire import requests as calls
-from fireworks_batch.wire.answers import Answer
+from fireworks_batch.wire.answers import Answer, Page, read_page, read_signed_urls, url_of
 
 NOW = datetime(2026, 9, 14, 9, 0, 0, tzinfo=UTC)
 REQUEST = calls.get_job("acme", "nightly")
@@ -84,7 +83,7 @@ def test_accounts_are_read_from_their_names(value, ids):
 @pytest.mark.parametrize("value", [None, [], "x", 5])
 def test_other_json_is_no_listing_of_accounts(value):
     """What is no object is refused as a listing."""
-    with pytest.raises(errors.ResponseDecodeError, match="cannot read the accounts: expected an"):
+    with pytest.raises(ResponseDecodeError, match="cannot read the accounts: expected an"):
         http.read_accounts(value)
 
 
@@ -499,7 +498,7 @@ FINAL = {400, 401, 402, 403, 404, 412}
 
 @pytest.mark.parametrize("status", range(300, 600))
 def test_status_from_the_api_is_transient_or_final_by_the_tables(status):
-    """In the API's own JSON a status is worth another look, or final, by one literal table each."""
+    """In the API's own JSON a status is transient, or final, by one literal table each."""
     error = errors.APIStatusError("x", status=status, from_api=True)
 
     assert (status in TRANSIENT) == http.is_transient(error)
@@ -508,7 +507,7 @@ def test_status_from_the_api_is_transient_or_final_by_the_tables(status):
 
 @pytest.mark.parametrize("status", range(300, 600))
 def test_what_a_proxy_says_is_never_final(status):
-    """Anything that is not the API speaking is worth another look, an HTML 403 too."""
+    """Anything that is not the API speaking is worth another attempt, an HTML 403 too."""
     error = errors.APIStatusError("x", status=status, from_api=False)
 
     assert http.is_transient(error)
@@ -520,7 +519,7 @@ def test_what_a_proxy_says_is_never_final(status):
     [
         (errors.TransportError("reset"), True),
         (errors.RequestTimeoutError("late"), True),
-        (errors.ResponseDecodeError("garbled"), True),
+        (ResponseDecodeError("garbled"), True),
         (errors.ConfigurationError("no key"), False),
         (errors.ClientStateError("closed"), False),
         (errors.WaitTimeoutError("late"), False),
@@ -528,7 +527,7 @@ def test_what_a_proxy_says_is_never_final(status):
     ],
 )
 def test_errors_without_a_status(error, expected):
-    """No usable answer is worth another look, a mistake of ours is not; neither is a refusal."""
+    """No usable answer is worth another attempt, a mistake of ours is not; neither is a refusal."""
     assert expected is http.is_transient(error)
     assert not http.is_refusal(error)
     assert not http.is_rate_limit(error)
@@ -554,144 +553,98 @@ def test_rate_limit_is_429_or_503_with_a_wait(status, after, expected):
     assert expected is http.is_rate_limit(error)
 
 
-# --- The base URL ---------------------------------------------------------------------------------
+# --- Pages of listings ----------------------------------------------------------------------------
+
+ITEMS = "batchInferenceJobs"
+
+
+def test_a_page_has_items_and_a_token():
+    """Both are read as they stand; a total, or anything else, is passed over."""
+    value = {ITEMS: [{"name": "a"}, 5], "nextPageToken": "CAE", "totalSize": 61}
+
+    assert read_page(value, ITEMS) == Page(items=({"name": "a"}, 5), next_page_token="CAE")
 
 
 @pytest.mark.parametrize(
-    ("text", "url"),
-    [
-        ("https://api.fireworks.ai", "https://api.fireworks.ai"),
-        ("https://api.fireworks.ai/", "https://api.fireworks.ai"),
-        ("https://api.fireworks.ai/v1", "https://api.fireworks.ai"),
-        ("https://api.fireworks.ai/v1/", "https://api.fireworks.ai"),
-        ("https://api.fireworks.ai//", "https://api.fireworks.ai"),
-        (" https://api.fireworks.ai\n", "https://api.fireworks.ai"),
-        ("HTTPS://api.fireworks.ai", "https://api.fireworks.ai"),
-        ("https://gateway.example/fireworks", "https://gateway.example/fireworks"),
-        ("https://gateway.example/fireworks/v1", "https://gateway.example/fireworks"),
-        ("https://gateway.example/a/v1/b", "https://gateway.example/a/v1/b"),
-        ("https://gateway.example/dev1", "https://gateway.example/dev1"),
-        ("https://gateway.example:8443/x/", "https://gateway.example:8443/x"),
-        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
-        ("http://127.9.9.9", "http://127.9.9.9"),
-        ("http://localhost:1/v1", "http://localhost:1"),
-        ("http://LOCALHOST", "http://localhost"),
-        ("HTTPS://API.example/Prefix", "https://api.example/Prefix"),
-        ("http://[::1]:8080", "http://[::1]:8080"),
-    ],
+    "value", [{}, {ITEMS: None, "nextPageToken": None}, {ITEMS: [], "nextPageToken": ""}]
 )
-def test_base_url_is_put_into_shape(text, url):
-    """A path prefix is kept, a trailing slash and /v1 are dropped."""
-    assert url == check_base_url(text)
-    assert url == check_base_url(check_base_url(text))
+def test_an_empty_page_is_the_last(value):
+    """Absent, null and empty mean the same."""
+    assert read_page(value, ITEMS) == Page(items=(), next_page_token="")
 
 
 @pytest.mark.parametrize(
-    ("text", "right"),
+    ("value", "problem"),
     [
-        ("https://api.fireworks.ai/inference/v1", "https://api.fireworks.ai"),
-        ("https://api.fireworks.ai/inference/v1/", "https://api.fireworks.ai"),
-        ("https://api.fireworks.ai/inference", "https://api.fireworks.ai"),
-        ("https://gateway.example/x/inference/v1", "https://gateway.example/x"),
+        ([], "expected an object"),
+        ({ITEMS: {}}, f"{ITEMS}: expected a list, not dict"),
+        ({ITEMS: [], "nextPageToken": 5}, "nextPageToken: expected a string, not int"),
     ],
 )
-def test_inference_url_is_refused_with_the_right_one(text, right):
-    """The URL of the inference API, which people export, is refused, and the error corrects it."""
-    with pytest.raises(ConfigurationError) as caught:
-        check_base_url(text)
+def test_what_is_no_page_is_refused(value, problem):
+    """The error says what was expected, and where."""
+    with pytest.raises(ResponseDecodeError) as caught:
+        read_page(value, ITEMS)
 
-    assert str(caught.value) == (
-        f"base_url {text!r} is the inference URL; batch jobs live on {right!r}"
-    )
-    assert right == check_base_url(right)
+    assert f"cannot read a page of {ITEMS}: {problem}" == str(caught.value)
+    assert (problem,) == caught.value.problems
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "http://api.fireworks.ai",
-        "http://10.0.0.1",
-        "http://0.0.0.0:80",
-        "http://localhost.example",
-        "http://127.0.0.1.example",
-        "http://[::2]",
-    ],
+@given(
+    value=ANY_JSON
+    | st.fixed_dictionaries({}, optional={ITEMS: ANY_JSON, "nextPageToken": ANY_JSON})
 )
-def test_plain_http_is_refused_unless_meant(text):
-    """A key is not sent in the clear to another machine, unless the caller insists."""
-    with pytest.raises(ConfigurationError) as caught:
-        check_base_url(text)
-
-    assert str(caught.value) == (
-        f"base_url {text!r} would send the API key in the clear; use 'https://…', or pass "
-        "allow_insecure_http=True if that is meant"
-    )
-    assert text == check_base_url(text, allow_insecure_http=True)
-
-
-WANTED = "; it should look like 'https://api.fireworks.ai'"
-
-
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        (None, "base_url must be a string, not None"),
-        (b"https://x", "base_url must be a string, not b'https://x'"),
-        ("", "base_url '' is no http(s) URL"),
-        ("api.fireworks.ai", "base_url 'api.fireworks.ai' is no http(s) URL"),
-        ("ftp://x", "base_url 'ftp://x' is no http(s) URL"),
-        ("https://", "base_url 'https://' is no http(s) URL"),
-        ("https:///v1", "base_url 'https:///v1' is no http(s) URL"),
-        ("https://:443", "base_url 'https://:443' is no http(s) URL"),
-        ("https://x:0", "base_url 'https://x:0' is no http(s) URL"),
-        ("https://x/?a=1", "base_url 'https://x/?a=1' has a query or fragment"),
-        ("https://x/#a", "base_url 'https://x/#a' has a query or fragment"),
-        ("https://[::1", "base_url 'https://[::1' is no URL: Invalid IPv6 URL"),
-    ],
-)
-def test_what_is_no_base_url_is_refused(value, message):
-    """What is no plain http(s) URL is refused with the value and an example."""
-    with pytest.raises(ConfigurationError) as caught:
-        check_base_url(value)
-
-    assert f"{message}{WANTED}" == str(caught.value)
-
-
-@pytest.mark.parametrize("port", ["port", "99999", "-1", "1.5"])
-def test_bad_port_is_refused(port):
-    """A port that is none is refused with the reason."""
-    with pytest.raises(ConfigurationError, match=rf"base_url 'https://x:{port}' is no URL: "):
-        check_base_url(f"https://x:{port}")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "https://user:s3cret@x",
-        "https://s3cret@x",
-        "https://user:s3cret@x:port",
-        "https://user:s3cret@[::1",
-        "ftp://user:s3cret@x",
-        "https://user:s3cret@x/?a=1",
-        "http://user:s3cret@x",
-        "https://user:s3cret@x/inference/v1",
-    ],
-)
-def test_password_in_a_base_url_is_refused_and_not_shown(text):
-    """A URL with a user or password in it is refused by an error that does not repeat it."""
-    with pytest.raises(ConfigurationError) as caught:
-        check_base_url(text)
-
-    assert str(caught.value) == f"base_url has a user or password in it{WANTED}"
-
-
-@given(text=st.text() | st.from_regex(r"https?://[\[\]@:./?#v1a%\\ -]*"))
-def test_any_base_url_is_read_or_refused(text):
-    """Any text gives a URL that is stable, or a ConfigurationError."""
+def test_any_value_is_a_page_or_refused(value):
+    """No other exception comes out."""
     try:
-        url = check_base_url(text)
-    except ConfigurationError:
+        page = read_page(value, ITEMS)
+    except ResponseDecodeError:
         return
+    assert isinstance(page.next_page_token, str)
 
-    assert url.startswith(("http://", "https://"))
-    assert not url.endswith("/")
+
+# --- Signed URLs ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "urls"),
+    [
+        ({"filenameToSignedUrls": {"a": "https://x", "b": "https://y"}}, {"a": "https://x"}),
+        ({"filenameToSignedUrls": {}}, {}),
+        ({"filenameToSignedUrls": None}, {}),
+        ({}, {}),
+    ],
+)
+def test_signed_urls_are_read_by_the_names_of_files(value, urls):
+    """Each file's name has its URL; absent, null and empty mean that there are no files."""
+    found = read_signed_urls(value)
+
+    assert urls.items() <= found.items()
+    assert found == (value.get("filenameToSignedUrls") or {})
+
+
+@pytest.mark.parametrize("urls", [["https://x"], "https://x", 5, {"a": 5}, {"a": None}, {"a": ""}])
+def test_other_json_is_no_object_of_urls(urls):
+    """A value that is no object of URLs is refused by its path."""
+    with pytest.raises(ResponseDecodeError) as caught:
+        read_signed_urls({"filenameToSignedUrls": urls})
+
+    assert caught.value.problems == ("filenameToSignedUrls: expected an object of URLs",)
+    assert str(caught.value) == f"cannot read the signed URLs: {caught.value.problems[0]}"
+
+
+@pytest.mark.parametrize("value", [None, [], "x", 5])
+def test_answer_without_an_object_has_no_urls(value):
+    """An answer that is no object is refused like an answer without URLs."""
+    with pytest.raises(ResponseDecodeError, match="expected an object of URLs"):
+        read_signed_urls(value)
+
+
+def test_url_of_a_file_that_has_none_is_refused():
+    """A file has its own URL; the error names a file without one, and shows no URL."""
+    assert url_of({"a": "https://x"}, "a") == "https://x"
+    with pytest.raises(ResponseDecodeError) as caught:
+        url_of({"a": "https://x"}, "b")
+
+    assert caught.value.problems == ("filenameToSignedUrls: there is no URL for 'b'",)
+    assert "https" not in str(caught.value)
