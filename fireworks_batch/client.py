@@ -179,7 +179,7 @@ class BatchClient:
             trace_configs=trace_configs,
         )
         keys = KeySource(identity.api_key)
-        http = Session(options, keys.scrub)
+        http = Session(options, keys)
         self._api = Api(
             base_url=options.base_url,
             session=http,

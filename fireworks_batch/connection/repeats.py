@@ -1,13 +1,14 @@
-"""The one loop that repeats, and how long a call, a transfer or a step of a run may be repeated.
+"""The one loop that repeats, and how long a call, a transfer, or a step of a run is repeated.
 
 The only user of backoff, whose wait generators give the delays; its decorators read the wall clock
 and cut a Retry-After short.
 """
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator
 from itertools import repeat as endlessly
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from fireworks_batch.connection.pace import Gate
 from fireworks_batch.models.errors import (
@@ -20,7 +21,7 @@ from fireworks_batch.models.policies import PollPolicy, RetryPolicy
 from fireworks_batch.wire.answers import is_rate_limit, is_transient, is_transient_at_storage
 from fireworks_batch.wire.requests import Request
 
-__all__ = ["CallRepeats", "Repeats", "StepRepeats", "is_429", "repeat"]
+__all__ = ["CallRepeats", "StepRepeats", "is_429"]
 
 _run_log = logging.getLogger("fireworks_batch.run")
 _http_log = logging.getLogger("fireworks_batch.http")
@@ -28,42 +29,44 @@ _http_log = logging.getLogger("fireworks_batch.http")
 _T = TypeVar("_T")
 
 
-class Repeats(Protocol):
-    """Decides whether a failed attempt is repeated, and when."""
+class Repeats(ABC):
+    """Makes attempts until one succeeds, or is not to be repeated: the one loop that repeats."""
 
-    def again_at(self, error: FireworksBatchError, *, now: float) -> float:
+    def __init__(
+        self, clock: Callable[[], float], sleep_until: Callable[[float], Awaitable[object]]
+    ) -> None:
+        """Take the effects of the loop.
+
+        Args:
+            clock: Returns the monotonic time.
+            sleep_until: Sleeps until a moment of that clock.
+        """
+        self._clock = clock
+        self._sleep_until = sleep_until
+
+    async def run(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
+        """Return what the first attempt that succeeds returns.
+
+        Args:
+            attempt: Makes one attempt; may be called any number of times.
+
+        Raises:
+            FireworksBatchError: What the last attempt raised.
+        """
+        while True:
+            try:
+                return await attempt()
+            except FireworksBatchError as exc:
+                error = exc
+            # Outside the except: what is raised here has no other error as its context.
+            await self._sleep_until(self._again_at(error, self._clock()))
+
+    @abstractmethod
+    def _again_at(self, error: FireworksBatchError, now: float) -> float:
         """Return the moment of the next attempt, or raise the error."""
-        ...
 
 
-async def repeat(
-    attempt: Callable[[], Awaitable[_T]],
-    repeats: Repeats,
-    *,
-    clock: Callable[[], float],
-    sleep_until: Callable[[float], Awaitable[object]],
-) -> _T:
-    """Make attempts until one succeeds, or is not to be repeated.
-
-    Args:
-        attempt: Makes one; may be called any number of times.
-        repeats: Decides after each that failed.
-        clock: Returns the monotonic time.
-        sleep_until: Sleeps until a moment of that clock.
-
-    Raises:
-        FireworksBatchError: What the last attempt raised.
-    """
-    while True:
-        try:
-            return await attempt()
-        except FireworksBatchError as exc:
-            error = exc
-        # Outside the except: what is raised here has no other error as its context.
-        await sleep_until(repeats.again_at(error, now=clock()))
-
-
-class CallRepeats:
+class CallRepeats(Repeats):
     """How one call, or one transfer, is repeated: by attempts, and by seconds of rate limits."""
 
     def __init__(
@@ -71,8 +74,10 @@ class CallRepeats:
         request: Request,
         retry: RetryPolicy,
         gate: Gate,
-        draw: Callable[[], float],
         *,
+        clock: Callable[[], float],
+        sleep_until: Callable[[float], Awaitable[object]],
+        draw: Callable[[], float],
         at_storage: bool = False,
     ) -> None:
         """Begin a call.
@@ -81,10 +86,13 @@ class CallRepeats:
             request: What is sent.
             retry: How often, and for how many seconds, it is repeated.
             gate: What a 429 of the API closes for all other calls.
+            clock: Returns the monotonic time.
+            sleep_until: Sleeps until a moment of that clock.
             draw: Returns a random number from 0 up to 1, for jitter.
             at_storage: Whether storage answers: an expired URL is worth another attempt, by a
                 fresh one, and a 429 says nothing of the API.
         """
+        super().__init__(clock, sleep_until)
         self._request = request
         self._retry = retry
         self._gate = gate
@@ -95,19 +103,20 @@ class CallRepeats:
 
     def start_over(self) -> None:
         """Count from the beginning: the last attempt has brought something."""
-        retry = self._retry
-        self._attempts_left = retry.max_attempts - 1
-        self._budget = retry.rate_limit_budget
-        self._delays = _expo(retry.initial_delay, retry.max_delay)
-        self._limit_delays = _expo(retry.first_rate_limit_delay, retry.max_rate_limit_delay)
+        self._attempts_left = self._retry.max_attempts - 1
+        self._budget = self._retry.rate_limit_budget
+        self._delays: Iterator[float] | None = None
+        self._limit_delays: Iterator[float] | None = None
 
-    def spend_on_gate(self, now: float) -> None:
+    def spend_on_gate(self) -> None:
         """Charge the seconds that the gate is going to hold the call.
 
         Raises:
             RateLimitError: The call may not wait so long.
         """
-        hold = self._gate.hold(now)
+        hold = self._gate.opens_at - self._clock()
+        if hold <= 0:
+            return
         if hold > self._budget:
             raise RateLimitError(
                 f"{self._request}: not sent: the server asked this account to wait {hold:.1f} s "
@@ -117,8 +126,7 @@ class CallRepeats:
             )
         self._budget -= hold
 
-    def again_at(self, error: FireworksBatchError, *, now: float) -> float:
-        """Return the moment of the next attempt, or raise the error."""
+    def _again_at(self, error: FireworksBatchError, now: float) -> float:
         if not isinstance(error, APIStatusError | TransportError):
             raise error
         if isinstance(error, APIStatusError):
@@ -143,19 +151,27 @@ class CallRepeats:
             raise error
         self._attempts_left -= 1
         spread = 1 + self._retry.jitter * (2 * self._draw() - 1)
+        if self._delays is None:
+            self._delays = _expo(self._retry.initial_delay, self._retry.max_delay)
         return next(self._delays) * spread
 
     def _wait_for_limit(self, error: APIStatusError | TransportError) -> float:
         asked = error.retry_after if isinstance(error, APIStatusError) else None
-        wait = next(self._limit_delays) if asked is None else asked
+        wait = self._next_limit_delay() if asked is None else asked
         if wait >= self._budget:
             raise error
         # A hundredth at least, or a server that asks for nothing would be asked for ever.
         self._budget -= max(wait, self._retry.rate_limit_budget / 100)
         return wait
 
+    def _next_limit_delay(self) -> float:
+        if self._limit_delays is None:
+            retry = self._retry
+            self._limit_delays = _expo(retry.first_rate_limit_delay, retry.max_rate_limit_delay)
+        return next(self._limit_delays)
 
-class StepRepeats:
+
+class StepRepeats(Repeats):
     """How one step of a run is repeated: an outage does not end a run, as it ends no wait.
 
     Each step of a run finds what it did before, so that repeating the step does nothing twice. The
@@ -163,20 +179,29 @@ class StepRepeats:
     rules of waits: `PollPolicy.failure_budget`, and its intervals.
     """
 
-    def __init__(self, what: str, policy: PollPolicy) -> None:
+    def __init__(
+        self,
+        what: str,
+        policy: PollPolicy,
+        *,
+        clock: Callable[[], float],
+        sleep_until: Callable[[float], Awaitable[object]],
+    ) -> None:
         """Begin a step.
 
         Args:
-            what: What it does, for the log.
+            what: What the step does, for the log.
             policy: For how long it is repeated, and how often.
+            clock: Returns the monotonic time.
+            sleep_until: Sleeps until a moment of that clock.
         """
+        super().__init__(clock, sleep_until)
         self._what = what
         self._policy = policy
         self._interval = policy.initial_interval
         self._failed_at: float | None = None
 
-    def again_at(self, error: FireworksBatchError, *, now: float) -> float:
-        """Return the moment of the next attempt, or raise the error."""
+    def _again_at(self, error: FireworksBatchError, now: float) -> float:
         self._failed_at = now if self._failed_at is None else self._failed_at
         if not is_transient(error) or now - self._failed_at >= self._policy.failure_budget:
             raise error
@@ -187,14 +212,13 @@ class StepRepeats:
 
 
 def _expo(first: float, most: float) -> Iterator[float]:
-    """Yield delays that double; a generator, so that a call that is not repeated pays nothing."""
-    if not first:  # backoff would double it until it no longer fits into a float
-        yield from endlessly(0.0)
+    if not first:
+        return endlessly(0.0)  # backoff would double it until it no longer fits into a float
     import backoff  # slow to import, and few calls are ever repeated
 
     delays = backoff.expo(factor=first, max_value=most)
     next(delays)  # it yields nothing before it is asked for its first value
-    yield from delays
+    return delays
 
 
 def is_429(error: FireworksBatchError) -> bool:

@@ -16,10 +16,12 @@ import aiohttp
 from yarl import URL
 
 from fireworks_batch.connection.configuration import ClientOptions, Proxies
+from fireworks_batch.connection.credentials import KeySource
 from fireworks_batch.connection.pace import Gate
 from fireworks_batch.connection.streams import Body, Stream
 from fireworks_batch.models.errors import ClientStateError, RequestTimeoutError, TransportError
 from fireworks_batch.wire.answers import Answer
+from fireworks_batch.wire.requests import Request
 
 __all__ = ["Session"]
 
@@ -43,17 +45,17 @@ class Session:
     borrowed, and ends with `aclose`.
     """
 
-    def __init__(self, options: ClientOptions, scrub: Callable[[str], str]) -> None:
+    def __init__(self, options: ClientOptions, keys: KeySource) -> None:
         """Make it; nothing is opened before the first request.
 
         Args:
             options: How to talk.
-            scrub: Takes secrets out of the text of an error.
+            keys: Knows the API key.
         """
         self._options = options
-        self._scrub = scrub
+        self._keys = keys
         self._proxies = Proxies(setting=options.proxy)
-        self._proxies.proxy_for(URL(options.base_url))  # what is wrong with it is said at once
+        self._api_proxy = self._proxies.proxy_for(URL(options.base_url))
         connect = options.connect_timeout
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect, sock_connect=connect)
         rate = options.max_requests_per_minute
@@ -155,23 +157,13 @@ class Session:
 
     # --- Requests -------------------------------------------------------------------------------
 
-    async def fetch(
-        self,
-        what: str,
-        method: str,
-        url: URL,
-        *,
-        headers: Callable[[], Awaitable[Mapping[str, str]]],
-        data: bytes | None,
-    ) -> Answer:
-        """Send one request as soon as its turn comes, and read the whole answer.
+    async def fetch(self, request: Request, url: URL, *, headers: Mapping[str, str]) -> Answer:
+        """Send a call of the API as soon as its turn comes, and read the whole answer.
 
         Args:
-            what: Names the request in the text of an error.
-            method: The HTTP method.
-            url: Sent as it is.
-            headers: Makes the headers when the turn has come; it counts to the time limit.
-            data: The body.
+            request: What to send; it is named in the text of an error.
+            url: Where to, sent as it is.
+            headers: To send, besides the key.
 
         Returns:
             The answer, whatever its status.
@@ -185,29 +177,27 @@ class Session:
         await self._take_turn()
         try:
             return await self._limited(
-                what,
+                request,
                 "request_timeout",
-                partial(self._exchange, session, what, method, url, headers, data),
+                partial(self._exchange, session, request, url, headers),
             )
         finally:
             self._places.release()
 
     async def _exchange(
-        self,
-        session: aiohttp.ClientSession,
-        what: str,
-        method: str,
-        url: URL,
-        headers: Callable[[], Awaitable[Mapping[str, str]]],
-        data: bytes | None,
+        self, session: aiohttp.ClientSession, request: Request, url: URL, headers: Mapping[str, str]
     ) -> Answer:
-        async with self._open(session, method, url, await headers(), data) as response:
+        with_key = {**headers, "Authorization": await self._keys.bearer()}
+        opened = self._open(
+            session, request.method, url, with_key, request.body, proxy=self._api_proxy
+        )
+        async with opened as response:
             body, most = bytearray(), self._options.max_body_bytes
             while chunk := await response.content.readany():
                 body += chunk
                 if len(body) > most:
                     raise TransportError(
-                        f"{what}: the answer is larger than max_body_bytes ({most:,} bytes)"
+                        f"{request}: the answer is larger than max_body_bytes ({most:,} bytes)"
                     )
         return Answer(status=response.status, headers=response.headers, body=bytes(body))
 
@@ -218,9 +208,9 @@ class Session:
         method: str,
         url: URL,
         *,
-        headers: Callable[[], Awaitable[Mapping[str, str]]],
+        headers: Mapping[str, str],
         body: Body | None,
-        is_gated: bool,
+        at_api: bool,
     ) -> AsyncIterator[Stream]:
         """Send one request, and yield the answer, its body still to be read.
 
@@ -228,9 +218,10 @@ class Session:
             what: Names the request in the text of an error.
             method: The HTTP method.
             url: Sent as it is.
-            headers: Makes the headers when the turn has come.
+            headers: To send.
             body: What to send.
-            is_gated: Whether the request goes to the API, and so waits for the gate.
+            at_api: Whether the request goes to the API, and so carries the key and waits for the
+                gate.
 
         Raises:
             TransportError: There was no answer.
@@ -239,11 +230,13 @@ class Session:
             Exception: What the body raised while it was read, as it is.
         """
         session = self.ready()
-        await (self._take_turn() if is_gated else self._take_place())
+        await (self._take_turn() if at_api else self._take_place())
 
         async def begin() -> aiohttp.ClientResponse:
+            key = {"Authorization": await self._keys.bearer()} if at_api else {}
+            proxy = self._proxies.proxy_for(url)
             response: aiohttp.ClientResponse = await self._open(
-                session, method, url, await headers(), body
+                session, method, url, {**headers, **key}, body, proxy=proxy
             )
             return response
 
@@ -279,6 +272,8 @@ class Session:
         url: URL,
         headers: Mapping[str, str],
         data: bytes | Body | None,
+        *,
+        proxy: str | None,
     ) -> Any:
         """Begin a request, redirects not followed; await it, or enter it, for the answer."""
         return session.request(
@@ -288,7 +283,7 @@ class Session:
             data=data,
             allow_redirects=False,
             raise_for_status=False,
-            proxy=self._proxies.proxy_for(url),
+            proxy=proxy,
             ssl=self._options.ssl,
             timeout=self._timeout,
         )
@@ -297,22 +292,15 @@ class Session:
 
     async def _take_turn(self) -> None:
         """Take one of ``max_connections``, at a moment at which the gate lets a request pass."""
-        if not self.gate.spacing:
-            await self._pass_gate()
-            return
         # One at a time: a task that leaves the line, cancelled, leaves no gap in it.
         async with self._line:
-            await self._pass_gate()
-
-    async def _pass_gate(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await self.sleep_until(self.gate.passes_at)
-            await self._take_place()
-            # The gate may have closed while this request stood in line.
-            if self.gate.let_pass(loop.time()):
-                return
-            self._places.release()
+            loop = asyncio.get_running_loop()
+            while True:
+                await self._take_place()
+                if self.gate.let_pass(loop.time()):
+                    return
+                self._places.release()
+                await self.sleep_until(self.gate.passes_at)
 
     async def _take_place(self) -> None:
         """Stand in line for one of ``max_connections``.
@@ -355,7 +343,7 @@ class Session:
 
     async def _limited(
         self,
-        what: str,
+        what: object,
         limit_name: str,
         step: Callable[[], Awaitable[_T]],
         body: Body | None = None,
@@ -390,7 +378,7 @@ class Session:
             error = self._late(what, limit_name)
         # A name of a host that IDNA cannot spell is a UnicodeError.
         except (aiohttp.ClientError, OSError, EOFError, UnicodeError) as exc:
-            error = TransportError(self._scrub(f"{what}: {type(exc).__name__}: {_text(exc)}"))
+            error = TransportError(self._keys.scrub(f"{what}: {type(exc).__name__}: {_text(exc)}"))
         self._check_open()
         raise error
 
@@ -399,7 +387,7 @@ class Session:
         if limit in self._limits and not (limit.expired() or self.is_closed):
             limit.reschedule(asyncio.get_running_loop().time() + seconds)
 
-    def _late(self, what: str, limit_name: str) -> TransportError:
+    def _late(self, what: object, limit_name: str) -> TransportError:
         seconds: float = getattr(self._options, limit_name)
         return RequestTimeoutError(f"{what}: no whole answer within {limit_name} ({seconds:g} s)")
 

@@ -2,17 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from yarl import URL
 
 from fireworks_batch.connection.configuration import ClientOptions
 from fireworks_batch.connection.credentials import KeySource
-from fireworks_batch.connection.repeats import CallRepeats, is_429, repeat
+from fireworks_batch.connection.repeats import CallRepeats, is_429
 from fireworks_batch.connection.session import Session
 from fireworks_batch.connection.streams import Body, Stream
 from fireworks_batch.models.errors import APIStatusError, TransportError
@@ -24,8 +24,6 @@ __all__ = ["Transport"]
 _log = logging.getLogger("fireworks_batch.http")
 
 _LONGEST_REFUSAL: Final = 64 * 1024
-
-_T = TypeVar("_T")
 
 
 class Transport:
@@ -60,6 +58,7 @@ class Transport:
         self._base = URL(options.base_url)
         accepts = {"User-Agent": user_agent, "Accept": "application/json"}
         self._fixed_headers = _overlaid(accepts, options.headers)
+        self._json_headers = {**self._fixed_headers, "Content-Type": "application/json"}
 
     # --- Calls ----------------------------------------------------------------------------------
 
@@ -79,50 +78,34 @@ class Transport:
             ClientStateError: The client is closed, or belongs to another loop.
         """
         repeats = self.repeats(request)
-        return await self.repeat(repeats, partial(self.attempt, repeats, request))
+        return await repeats.run(partial(self.send_once, request, repeats=repeats))
 
-    async def attempt(self, repeats: CallRepeats, request: Request) -> Answer:
-        """Send a call once, as one attempt of several: see `send_once`.
-
-        Args:
-            repeats: What pays for the time at the gate.
-            request: What to send.
-
-        Raises:
-            RateLimitError: The gate stays closed for longer than the call may wait.
-        """
-        repeats.spend_on_gate(_now())
-        return await self.send_once(request)
-
-    async def send_once(self, request: Request, *, pause: float | None = None) -> Answer:
+    async def send_once(
+        self, request: Request, *, pause: float | None = None, repeats: CallRepeats | None = None
+    ) -> Answer:
         """Send a call once, as soon as the gate is open and a connection is free.
 
         Args:
             request: What to send.
             pause: Seconds for which a 429 without a Retry-After closes the gate; None: not at all.
+            repeats: What pays for the time at the gate, if this is one attempt of several.
 
         Returns:
             The 2xx answer.
 
         Raises:
             APIStatusError: The server says no.
+            RateLimitError: The gate stays closed for longer than *repeats* can pay for.
             TransportError: There was no usable answer.
             ClientStateError: The client is closed, or belongs to another loop.
         """
-        has_body = request.body is not None
-
-        async def headers() -> Mapping[str, str]:
-            kind = {"Content-Type": "application/json"} if has_body else {}
-            bearer = await self._keys.bearer()
-            return {**self._fixed_headers, **kind, "Authorization": bearer}
-
+        if repeats is not None:
+            repeats.spend_on_gate()
         url = f"{self._options.base_url}{request.path}"
         answer = await self._session.fetch(
-            str(request),
-            request.method,
+            request,
             URL(f"{url}?{request.query}" if request.query else url, encoded=True),
-            headers=headers,
-            data=request.body,
+            headers=self._fixed_headers if request.body is None else self._json_headers,
         )
         _log.debug("%s: %d, %d bytes", request, answer.status, len(answer.body))
         error = self._refusal(request, answer)
@@ -147,21 +130,14 @@ class Transport:
             at_storage: Whether storage answers: see `CallRepeats`.
         """
         return CallRepeats(
-            request, self._options.retry, self._session.gate, self._draw, at_storage=at_storage
+            request,
+            self._options.retry,
+            self._session.gate,
+            clock=_now,
+            sleep_until=self._session.sleep_until,
+            draw=self._draw,
+            at_storage=at_storage,
         )
-
-    async def repeat(self, repeats: CallRepeats, attempt: Callable[[], Awaitable[_T]]) -> _T:
-        """Make attempts until one succeeds, or the retry policy allows no more.
-
-        Args:
-            repeats: What they may cost.
-            attempt: Makes one; may be called any number of times.
-
-        Raises:
-            FireworksBatchError: What the last attempt raised.
-            ClientStateError: The client was closed.
-        """
-        return await repeat(attempt, repeats, clock=_now, sleep_until=self._session.sleep_until)
 
     # --- Transfers ------------------------------------------------------------------------------
 
@@ -218,21 +194,14 @@ class Transport:
         target = _target(method, url)
         what = f"{method} {target.origin()}{target.raw_path}"
         is_ours = not is_signed and target.origin() == self._base.origin()
-        given = headers or {}
-
-        async def sent_headers() -> Mapping[str, str]:
-            if not is_ours:
-                return _overlaid({"User-Agent": self._user_agent}, given)
-            bearer = await self._keys.bearer()
-            return {**_overlaid(self._fixed_headers, given), "Authorization": bearer}
-
+        ours = self._fixed_headers if is_ours else {"User-Agent": self._user_agent}
         async with self._session.stream(
             what,
             method,
             target,
-            headers=sent_headers,
+            headers=_overlaid(ours, headers or {}),
             body=None if data is None else Body(data),
-            is_gated=is_ours,
+            at_api=is_ours,
         ) as stream:
             self._heed(what, stream, is_ours=is_ours)
             yield stream

@@ -246,7 +246,7 @@ class _SignedURLs:
         """
         urls, self._fresh = self._fresh, None
         if urls is None:
-            answer = await self._transport.attempt(repeats, self._request)
+            answer = await self._transport.send_once(self._request, repeats=repeats)
             urls = read_signed_urls(parse_json(answer.body))
         return url_of(urls, key)
 
@@ -269,7 +269,7 @@ class _FileDownload:
         """Attempt it until it is whole: the policy counts attempts that brought nothing new."""
         name = Request(method="GET", path=f"file {self._key!r}", repeatable=True)
         repeats = self._transport.repeats(name, at_storage=True)
-        await self._transport.repeat(repeats, partial(self._attempt, repeats))
+        await repeats.run(partial(self._attempt, repeats))
 
     async def _attempt(self, repeats: CallRepeats) -> None:
         url = await self._urls.url_of(self._key, repeats)

@@ -207,8 +207,7 @@ class Upload:
                 raise
             return True
 
-        transport = self._api.transport
-        return await transport.repeat(transport.repeats(request), attempt)
+        return await self._api.transport.repeats(request).run(attempt)
 
     async def _put(self, content: Content, claim: Claim, name: str) -> None:
         """Send it to storage, each time to a fresh URL, and say that it is there."""
@@ -222,12 +221,12 @@ class Upload:
         repeats = transport.repeats(ask, at_storage=True)
 
         async def attempt() -> None:
-            answer = await transport.attempt(repeats, ask)
+            answer = await transport.send_once(ask, repeats=repeats)
             url = url_of(read_signed_urls(parse_json(answer.body)), name)
             request = Request(method="PUT", path=url.partition("?")[0], repeatable=True)
             await self._send_once(request, url, headers, content)
 
-        await transport.repeat(repeats, attempt)
+        await repeats.run(attempt)
         await transport.send(validate_upload(self._account_id, claim.dataset_id))
 
     async def _send_once(

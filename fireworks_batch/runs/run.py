@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 import attrs
 
 from fireworks_batch.connection.api import Api, if_there
-from fireworks_batch.connection.repeats import StepRepeats, repeat
+from fireworks_batch.connection.repeats import StepRepeats
 from fireworks_batch.datasets.endpoints import Datasets
 from fireworks_batch.files.part_file import check_targets
 from fireworks_batch.files.threads import all_of, off_loop
@@ -159,12 +159,13 @@ class Run:
 
     async def _persist(self, what: str, step: Callable[[], Awaitable[_T]]) -> _T:
         """Do a step until it succeeds, is refused, or has failed for the budget's time."""
-        return await repeat(
-            step,
-            StepRepeats(what, self._policy),
+        repeats = StepRepeats(
+            what,
+            self._policy,
             clock=self._api.clock,
             sleep_until=self._api.session.sleep_until,
         )
+        return await repeats.run(step)
 
     async def _grace(self) -> None:
         """Sleep until what is still not found is not there."""

@@ -3,7 +3,7 @@
 import pytest
 
 from fireworks_batch import BadRequestError, PollPolicy, ServerError, TransportError
-from fireworks_batch.connection.repeats import StepRepeats, repeat
+from fireworks_batch.connection.repeats import StepRepeats
 
 POLICY = PollPolicy(initial_interval=10, growth=2, max_interval=30, failure_budget=100)
 
@@ -29,8 +29,8 @@ def persist(clock):
     """Does a step by that clock, as a run does."""
 
     async def persisted(what, step):
-        repeats = StepRepeats(what, POLICY)
-        return await repeat(step, repeats, clock=clock, sleep_until=clock.sleep_until)
+        repeats = StepRepeats(what, POLICY, clock=clock, sleep_until=clock.sleep_until)
+        return await repeats.run(step)
 
     return persisted
 

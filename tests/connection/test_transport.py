@@ -176,14 +176,25 @@ async def test_a_get_is_repeated(emulator, client, action):
     assert job_gets(emulator) == 3
 
 
-def test_attempts_without_delay_are_as_many_as_one_likes():
+async def test_attempts_without_delay_are_as_many_as_one_likes():
     """A doubled nothing is nothing."""
     request = Request(method="GET", path="/v1/accounts", repeatable=True)
     eager = RetryPolicy(max_attempts=1100, initial_delay=0)
-    repeats = CallRepeats(request, eager, Gate(), lambda: 0.5)
-    assert {7.0} == {repeats.again_at(fb.TransportError("reset"), now=7.0) for _ in range(1099)}
+    moments, attempts = [], []
+
+    async def sleep_until(moment):
+        moments.append(moment)
+
+    async def attempt():
+        attempts.append(None)
+        raise fb.TransportError("reset")
+
+    repeats = CallRepeats(
+        request, eager, Gate(), clock=lambda: 7.0, sleep_until=sleep_until, draw=lambda: 0.5
+    )
     with pytest.raises(fb.TransportError):
-        repeats.again_at(fb.TransportError("reset"), now=7.0)
+        await repeats.run(attempt)
+    assert (len(attempts), set(moments)) == (1100, {7.0})
 
 
 async def test_attempts_are_counted(emulator, client):
