@@ -85,7 +85,7 @@ def test_a_change_is_a_line():
 
 
 def test_a_change_says_what_is_known():
-    """Nothing of rows, rate and end, where there is nothing to say; failed polls, if there were any."""
+    """Unknown rows, rates and times are left out; failed polls are counted."""
     job = BatchInferenceJob(name="accounts/acme/batchInferenceJobs/nightly", state="PENDING")
     bare = a_snapshot(job, percent=None, rate=None, eta=None, failures=2)
     assert change_line(bare) == "12:00:05Z nightly PENDING after 2 failed polls"
