@@ -1,5 +1,5 @@
 """Run the command line as ``python -m fireworks_batch.cli``."""
 
-from fireworks_batch_cli import main
+from fireworks_batch.cli import main
 
 main()

@@ -4,13 +4,14 @@ import re
 from typing import Final
 
 from fireworks_batch.models.errors import ConfigurationError
+from fireworks_batch.models.policies import JOB_TIME_LIMIT, JobTimeLimit
 
-__all__ = ["brief", "parse_duration"]
+__all__ = ["brief", "parse_duration", "parse_timeout"]
 
 _SECONDS: Final = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 _NUMBER: Final = r"\d+(?:\.\d+)?"
 _PARTS: Final = re.compile(rf"({_NUMBER})([dhms])", re.ASCII)
-# Only a bare number needs no unit: 1h30 is an hour and a half to some, and to others 30 s more.
+# Only a bare number needs no unit: 1h30 could be 30 minutes more than an hour, or 30 seconds.
 _WHOLE: Final = re.compile(rf"{_NUMBER}|(?:{_NUMBER}[dhms]\s*)+", re.ASCII)
 
 
@@ -18,14 +19,14 @@ def parse_duration(option: str, text: str) -> float | None:
     """Read a duration: ``"90"`` or ``"90s"``, ``"15m"``, ``"1h30m"``, ``"2d"``; ``"none"``.
 
     Args:
-        option: Where it stands, for the error's text.
+        option: The option that it is given with, for the text of the error.
         text: As typed.
 
     Returns:
         Seconds, above 0; None for ``"none"``.
 
     Raises:
-        ConfigurationError: It is no duration, or none above 0.
+        ConfigurationError: The text is no duration, or the duration is 0.
     """
     compact = text.strip().lower()
     if compact == "none":
@@ -40,6 +41,21 @@ def parse_duration(option: str, text: str) -> float | None:
     raise ConfigurationError(
         f"{option}: {text!r} is no duration above 0; some are 90 (seconds), 15m, 1h30m, 2d"
     )
+
+
+def parse_timeout(text: str | None) -> float | JobTimeLimit | None:
+    """Read the value of ``--timeout``, for the argument ``timeout`` of the library.
+
+    Args:
+        text: As typed; None if the option is not given.
+
+    Returns:
+        Seconds, above 0; None for ``"none"``; `JOB_TIME_LIMIT` if the option is not given.
+
+    Raises:
+        ConfigurationError: The text is no duration, or the duration is 0.
+    """
+    return JOB_TIME_LIMIT if text is None else parse_duration("--timeout", text)
 
 
 def brief(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""What the process says with its exit code: a promise to scripts. Performs no I/O."""
+"""The exit codes, which scripts rely on. Performs no I/O."""
 
 import enum
 import errno
@@ -19,7 +19,7 @@ class ExitCode(enum.IntEnum):
     """All rows succeeded, or the command did what it was told."""
 
     TROUBLE = 1
-    """No usable answer, or something nobody thought of."""
+    """No usable answer, or an unexpected error."""
 
     USAGE = 2
     """Usage or bad input: an option, a name, a file, a job that is not there."""
@@ -31,7 +31,7 @@ class ExitCode(enum.IntEnum):
     """A job was cancelled, stopped early or deleted."""
 
     EXPIRED = 5
-    """A job's window passed; the rows it finished are saved."""
+    """A job's time limit passed; the rows it finished are saved."""
 
     ROWS_FAILED = 6
     """A job completed, with rows that failed."""
@@ -46,7 +46,7 @@ class ExitCode(enum.IntEnum):
     """Ctrl-C or SIGTERM."""
 
     READER_LEFT = 141
-    """Nobody reads stdout any more, as in ``... | head``."""
+    """The reader of stdout left, as in ``... | head``."""
 
 
 _WORST_FIRST: Final = (
@@ -107,7 +107,7 @@ _OF_THE_USER: Final = {
 
 
 def code_of_job(job: BatchInferenceJob) -> ExitCode:
-    """Return the code for how a job stands; `ExitCode.GAVE_UP` if it has not ended."""
+    """Return the code for the state and rows of a job; `ExitCode.GAVE_UP` if it has not ended."""
     if job.is_success:
         failed = job.job_progress.failed_requests if job.job_progress else 0
         return ExitCode.ROWS_FAILED if failed else ExitCode.SUCCEEDED
@@ -115,12 +115,12 @@ def code_of_job(job: BatchInferenceJob) -> ExitCode:
 
 
 def code_of_state(state: JobState) -> ExitCode:
-    """Return the code for a state alone, whatever became of single rows."""
+    """Return the code for a state alone, whether or not rows failed."""
     return ExitCode.SUCCEEDED if state.is_success else _OF_STATE.get(state, ExitCode.GAVE_UP)
 
 
 def code_of_error(error: BaseException) -> ExitCode:
-    """Return the code for what went wrong."""
+    """Return the code for an error."""
     if isinstance(error, errors.JobOutcomeError):
         return code_of_job(error.job)
     for kinds, code in _OF_ERROR:
@@ -131,5 +131,5 @@ def code_of_error(error: BaseException) -> ExitCode:
 
 
 def worst(codes: Iterable[ExitCode]) -> ExitCode:
-    """Return the code that tells most of several: the first in the documented order."""
+    """Return the worst of several codes: the first in the documented order."""
     return min(codes, key=_WORST_FIRST.index, default=ExitCode.SUCCEEDED)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, as an exception in the one place that can act on it."""
+"""Ctrl-C and SIGTERM: they cancel the work that a command guards, as an exception it can catch."""
 
 import asyncio
 import contextlib
@@ -15,26 +15,26 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class InterruptedByUserError(Exception):
-    """Somebody wants this process to end."""
+    """A signal asked this process to end."""
 
 
 class Interrupts:
-    """Cancels the innermost work that a `guard` runs when a signal comes, and again at each."""
+    """Cancels the innermost guarded work at each signal."""
 
     def __init__(self) -> None:
         """Start with no work."""
         self._work: asyncio.Task[Any] | None = None
         self._is_interrupted = False
-        self._are_told = False
+        self._reports = False
 
     @property
-    def are_told(self) -> bool:
-        """Whether one came, and whoever guards the work says what becomes of it."""
-        return self._is_interrupted and self._are_told
+    def is_reported(self) -> bool:
+        """Whether a signal came, and the command itself reports what becomes of the work."""
+        return self._is_interrupted and self._reports
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
-        """Take the signals over; off the main thread there are none to take."""
+        """Handle the signals; outside the main thread, where no handler can be set, do nothing."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -51,18 +51,18 @@ class Interrupts:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    async def guard(self, work: Coroutine[Any, Any, _T], *, are_told: bool = False) -> _T:
+    async def guard(self, work: Coroutine[Any, Any, _T], *, reports: bool = False) -> _T:
         """Run some work to its end.
 
         Args:
             work: The work.
-            are_told: Whether the caller says what becomes of it when it is interrupted.
+            reports: Whether the caller reports what becomes of the work after a signal.
 
         Raises:
-            InterruptedByUserError: A signal came; the work was cancelled, and has ended.
+            InterruptedByUserError: A signal came, and the work has ended after its cancellation.
         """
         outer, inner = self._work, asyncio.ensure_future(work)
-        self._work, self._is_interrupted, self._are_told = inner, False, are_told
+        self._work, self._is_interrupted, self._reports = inner, False, reports
         try:
             return await inner
         except asyncio.CancelledError:

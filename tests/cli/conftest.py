@@ -17,7 +17,7 @@ import attrs
 import pyte
 import pytest
 
-from fireworks_batch_cli.app import app
+from fireworks_batch.cli.app import app
 
 COMMAND = [sys.executable, "-m", "fireworks_batch.cli"]
 PATIENCE = 30.0

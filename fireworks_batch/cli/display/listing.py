@@ -1,27 +1,26 @@
-"""Write a listing: JSON or tabs as it comes, a table for people."""
+"""A listing: a table for people; for programs JSON or tabs, item by item as they arrive."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from typing import Any, Final, Generic, Literal, TypeVar
 
 import attrs
 
-from fireworks_batch.cli.figures import shortened, visible
-from fireworks_batch.cli.output import Output
-from fireworks_batch.connection.api import Listing
+from fireworks_batch.cli.display.figures import shortened, visible
+from fireworks_batch.cli.display.output import Output
 
-__all__ = ["Columns", "fitting", "tell_all"]
+__all__ = ["Columns", "fitting", "print_all"]
 
 _T = TypeVar("_T")
-# Columns that an id has at least.
+# Characters of an id that are shown at least.
 _LEAST: Final = 8
 
 
 @attrs.frozen(kw_only=True)
 class Columns(Generic[_T]):
-    """How items of one kind are written."""
+    """How items of one type are written."""
 
     headings: tuple[str, ...]
-    """Of the table for people, the most telling first: the last ones go where it is narrow."""
+    """Headings of the table for people; a narrow terminal leaves out the last ones."""
 
     cells: Callable[[_T], Sequence[object]]
     """An item's cells in that table."""
@@ -33,20 +32,20 @@ class Columns(Generic[_T]):
     """An item's JSON object."""
 
 
-async def tell_all(
-    output: Output, listing: Listing[_T], columns: Columns[_T], *, limit: int | None
+async def print_all(
+    output: Output, items: AsyncIterable[_T], columns: Columns[_T], *, limit: int | None
 ) -> None:
     """Write the items of a listing to stdout.
 
     Args:
-        output: Where to.
-        listing: The items.
+        output: The streams.
+        items: The items.
         columns: How they are written.
-        limit: Write no more than so many; None for all.
+        limit: The largest number of items to write; None for all.
     """
     for_people: list[Sequence[object]] = []
     count = 0
-    async for item in listing:
+    async for item in items:
         if output.as_json:
             output.record(columns.record(item))
         elif output.is_for_people:
@@ -64,10 +63,10 @@ def fitting(widths: Sequence[int], *, room: int, gap: int = 2, least: int = 2) -
     """Return how many of the columns, from the left, fit into the room.
 
     Args:
-        widths: Of the columns, in characters.
-        room: Of the terminal.
-        gap: Between two columns.
-        least: Columns that stay in any case; they are cut.
+        widths: The widths of the columns, in characters.
+        room: The width of the terminal.
+        gap: Characters between two columns.
+        least: The number of columns that stay in any case; they are cut if need be.
     """
     count = len(widths)
     while count > least and sum(widths[:count]) + gap * (count - 1) > room:
@@ -77,16 +76,16 @@ def fitting(widths: Sequence[int], *, room: int, gap: int = 2, least: int = 2) -
 
 def _draw(output: Output, headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Draw a table that is as wide as the terminal at most."""
-    from rich.table import Table  # noqa: PLC0415 - only for people
-    from rich.text import Text  # noqa: PLC0415 - only for people
+    from rich.table import Table
+    from rich.text import Text
 
     if not rows:
-        output.talk("there are none")
+        output.talk("nothing found")
         return
     texts = [[_text(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(headings, *texts, strict=True)]
     count = fitting(widths, room=output.width)
-    # What comes first is cut if need be, so that all of what comes second can be read.
+    # The first column is cut if need be, so that the second one can be read as a whole.
     first = output.width - sum(2 + width for width in widths[1:count])
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for heading, cell in zip(headings[:count], rows[0], strict=False):

@@ -1,4 +1,4 @@
-"""What went wrong, in words of the command line, and what to do about it. Performs no I/O."""
+"""Errors in words of the command line, and what to do about each. Performs no I/O."""
 
 import re
 import shlex
@@ -7,21 +7,22 @@ from typing import Final
 
 import attrs
 
+from fireworks_batch.cli.display.figures import visible
 from fireworks_batch.cli.durations import brief
-from fireworks_batch.cli.figures import visible
 from fireworks_batch.models import errors
-from fireworks_batch.runs.progress import MOST_NAMED
 
 __all__ = ["Advice", "advise", "come_back"]
 
 _PROGRAM: Final = "fireworks-batch"
-# What every account has: where it is not found, the account or the API is another.
+# Bad rows that are named with an error.
+_MOST_NAMED: Final = 10
+# A 404 for what every account has: the account or the API is another one.
 _LISTING: Final = re.compile(r"GET \S*/(accounts|batchInferenceJobs|datasets): ")
 
 
 @attrs.frozen
 class Advice:
-    """What is said of one error."""
+    """What is printed about one error."""
 
     problem: str
     """What went wrong, in one line."""
@@ -31,22 +32,22 @@ class Advice:
 
 
 def come_back(job_ids: Sequence[str], connection: Sequence[str] = ()) -> tuple[str, str]:
-    """Return the two commands that jobs left alone are good for: wait again, or stop them.
+    """Return the two commands for jobs that run on: to wait for them again, and to stop them.
 
     Args:
-        job_ids: The jobs; all of them are named, so that a command can be pasted.
-        connection: Options by which they are reached.
+        job_ids: The jobs; a command names all of them, so that it can be pasted.
+        connection: The options by which they are reached.
     """
     words = [*job_ids, *connection]
     return shlex.join([_PROGRAM, "wait", *words]), shlex.join([_PROGRAM, "delete", *words])
 
 
 def advise(error: BaseException, connection: Sequence[str] = ()) -> Advice:
-    """Return what to say of an error; of one that nobody thought of, how to report it.
+    """Return what to print about an error; about an unexpected one, how to report it.
 
     Args:
-        error: What went wrong.
-        connection: Options by which jobs are reached, for commands that can be pasted.
+        error: The error.
+        connection: The options by which jobs are reached, for commands that can be pasted.
     """
     advice = _said_of(error, connection)
     return attrs.evolve(advice, problem=visible(advice.problem))
@@ -72,29 +73,29 @@ def _wait(error: errors.WaitError, connection: Sequence[str]) -> Advice:
     again, stop = come_back([error.ref.job_id if error.ref else "JOB"], connection)
     last = error.last_snapshot
     seen = f"it was last seen {last.job.state}" if last else "it was never seen"
-    lost = f"; the last look failed: {error.last_error}" if error.last_error else ""
+    failure = f"; the last poll failed: {error.last_error}" if error.last_error else ""
     hints: tuple[str, ...] = (f"it runs on; to come back: {again}", f"to stop it: {stop}")
     match error:
         case errors.WaitTimeoutError():
-            return Advice(f"gave up waiting for {name}: the time is up, {seen}{lost}", hints)
+            return Advice(f"gave up waiting for {name}: the time is up, {seen}{failure}", hints)
         case errors.JobStalledError() if last:
             since = brief(last.unchanged_for)
             if last.job.state == "PENDING":
                 hints = (
-                    "check that the model can serve batch jobs: else they stay PENDING",
+                    "check that the model can serve batch jobs: jobs of others stay PENDING",
                     *hints,
                 )
             return Advice(f"gave up waiting for {name}: {seen}, unchanged for {since}", hints)
         case errors.PollFailureError():
             hints = ("check the network, HTTPS_PROXY and --base-url", *hints)
-            return Advice(f"gave up waiting for {name}: looks keep failing, {seen}{lost}", hints)
+            return Advice(f"gave up waiting for {name}: polls keep failing, {seen}{failure}", hints)
         case errors.JobGoneError():
             return Advice(
-                f"{name} is not there any more: somebody deleted it, {seen}",
+                f"{name} is not there any more: it was deleted, {seen}",
                 ("its output may still be there: " + f"{_PROGRAM} datasets list",),
             )
         case _:
-            return Advice(f"gave up waiting for {name}: {seen}{lost}", hints)
+            return Advice(f"gave up waiting for {name}: {seen}{failure}", hints)
 
 
 def _authentication(error: errors.AuthenticationError) -> Advice:
@@ -138,15 +139,15 @@ def _conflict(error: BaseException) -> Advice:
 
 
 def _dataset_conflict(error: errors.DatasetConflictError) -> Advice:
-    # What comes then is told in the library's words.
+    # The rest of the message names arguments of the library.
     problem, _, ways_out = str(error).partition(". Pass reuse=True")
     if not ways_out:
         return _conflict(error)
     return Advice(
         problem,
         (
-            "take it for the file, whatever it holds: --reuse",
-            "or choose another --id; without one, it derives from the content",
+            "use it in place of the file, whatever it holds: --reuse",
+            "or choose another --id; without one, the id derives from the content",
         ),
     )
 
@@ -174,7 +175,7 @@ def _configuration(error: errors.ConfigurationError) -> Advice:
             ),
         )
     hint = ("say which: --account ID",) if "account_id=" in text else ()
-    # What the library may be told, and this program may not.
+    # Arguments of the library that have no option here.
     for words in (": pass account_id=", ", or pass allow_insecure_http="):
         text = text.partition(words)[0]
     return Advice(text, hint)
@@ -187,11 +188,12 @@ def _not_finished(error: errors.JobNotFinishedError, connection: Sequence[str]) 
 
 
 def _input_rows(error: errors.InputRowsError) -> Advice:
-    problem, *rows = str(error).splitlines()
-    hints = [visible(row.strip()) for row in rows]
-    if error.count > MOST_NAMED:
-        hints.append(f"see more of them: {_PROGRAM} check FILE")
-    if error.count:  # else it is about the file: no rows in it, or too many
+    problem = str(error).partition("\n")[0]
+    hints = [visible(str(row)) for row in error.problems[:_MOST_NAMED]]
+    more = error.count - len(hints)
+    if more:
+        hints += [f"and {more:,} more", f"see more of them: {_PROGRAM} check FILE"]
+    if error.count:  # else the error is about the file, which has no rows, or too many
         hints.append("leave them out: --skip-bad-rows")
     return Advice(problem, tuple(hints))
 

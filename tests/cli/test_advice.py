@@ -21,15 +21,16 @@ from fireworks_batch import (
     PollFailureError,
     RateLimitError,
     ResponseDecodeError,
+    RowProblem,
     TransportError,
     UnknownStateError,
     WaitError,
     WaitTimeoutError,
 )
-from fireworks_batch.cli.advice import advise, come_back
+from fireworks_batch.cli.display.advice import advise, come_back
 
 REF = JobRef("acme", "nightly", "https://api.fireworks.ai")
-LOST = "the last look failed: boo"
+FAILED_POLL = "the last poll failed: boo"
 LIBRARY = [
     value
     for value in (getattr(fireworks_batch, name) for name in fireworks_batch.__all__)
@@ -49,7 +50,7 @@ def made(kind):
 
 
 def snapshot(state, unchanged_for=7200.0):
-    """The last good look of a wait."""
+    """The last snapshot of a wait."""
     job = BatchInferenceJob(name=str(REF), state=JobState(state))
     return SimpleNamespace(job=job, unchanged_for=unchanged_for)
 
@@ -93,7 +94,7 @@ def test_a_wait_that_gave_up_says_how_to_go_on(error):
         ),
         (
             WaitTimeoutError("x", ref=REF, last_error=TransportError("boo")),
-            "gave up waiting for nightly: the time is up, it was never seen; " + LOST,
+            "gave up waiting for nightly: the time is up, it was never seen; " + FAILED_POLL,
         ),
         (
             JobStalledError("x", ref=REF, last_snapshot=snapshot("PENDING")),
@@ -101,21 +102,21 @@ def test_a_wait_that_gave_up_says_how_to_go_on(error):
         ),
         (
             PollFailureError("x", ref=REF, last_error=TransportError("boo")),
-            "gave up waiting for nightly: looks keep failing, it was never seen; " + LOST,
+            "gave up waiting for nightly: polls keep failing, it was never seen; " + FAILED_POLL,
         ),
         (
             JobGoneError("x", ref=REF, last_snapshot=snapshot("RUNNING")),
-            "nightly is not there any more: somebody deleted it, it was last seen RUNNING",
+            "nightly is not there any more: it was deleted, it was last seen RUNNING",
         ),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
 def test_a_wait_says_why_it_gave_up(error, problem):
-    """With what was last seen, and what the last look failed with."""
+    """With the state that was last seen, and the error of the last poll."""
     assert advise(error).problem == problem
 
 
-def test_a_job_that_stays_pending_may_have_the_wrong_model():
+def test_a_job_that_stays_poutcome_may_have_the_wrong_model():
     """That comes before how to go on."""
     stalled = JobStalledError("x", ref=REF, last_snapshot=snapshot("PENDING"))
     assert "can serve batch jobs" in advise(stalled).hints[0]
@@ -148,8 +149,21 @@ def test_there_is_something_to_do(error, hint):
 
 
 def test_rows_that_are_all_named_need_no_check():
-    """The error's text has ten of them."""
-    assert advise(InputRowsError("x", count=10)).hints == ("leave them out: --skip-bad-rows",)
+    """Each of ten is named; the eleventh is counted, and a command names it, too."""
+    problems = [RowProblem(line, None, "it is no JSON") for line in range(1, 12)]
+    named = tuple(f"line {line}: it is no JSON" for line in range(1, 11))
+    leave_out = "leave them out: --skip-bad-rows"
+
+    assert advise(InputRowsError("x\n  line 1: ...", problems=problems[:10])).hints == (
+        *named,
+        leave_out,
+    )
+    assert advise(InputRowsError("x", problems=problems)).hints == (
+        *named,
+        "and 1 more",
+        "see more of them: fireworks-batch check FILE",
+        leave_out,
+    )
 
 
 def test_a_file_without_a_bad_row_has_none_to_leave_out():

@@ -1,11 +1,11 @@
-"""How figures and foreign texts look on a screen. Performs no I/O."""
+"""Figures and foreign texts as a screen shows them. Performs no I/O."""
 
 import re
 from typing import Final
 
 __all__ = ["compact", "counted", "percent", "rate", "shortened", "size", "visible"]
 
-# What a terminal would obey instead of showing: names and messages come from a server.
+# Characters that a terminal obeys: names and messages come from a server.
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 _UNITS: Final = ((1e3, "k"), (1e6, "M"), (1e9, "G"), (1e12, "T"))
@@ -17,13 +17,13 @@ def visible(text: str) -> str:
 
 
 def shortened(text: str, room: int) -> str:
-    """Return a text that takes no more than so many columns: what is cut out is in its middle.
+    """Return a text of a limited number of columns, with its middle cut out.
 
-    Ids of one run begin alike, and differ in what comes then.
+    Ids of one run begin alike, and differ at their ends.
 
     Args:
         text: On one line.
-        room: 3 or more.
+        room: The columns, 3 or more.
     """
     if len(text) <= room:
         return text

@@ -4,16 +4,17 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
+from fireworks_batch import NotFoundError
+from fireworks_batch.cli.display.figures import visible
+from fireworks_batch.cli.display.lines import job_cells, job_details, job_fields, record
+from fireworks_batch.cli.display.listing import Columns, print_all
 from fireworks_batch.cli.exit_codes import ExitCode, code_of_error, worst
-from fireworks_batch.cli.figures import visible
-from fireworks_batch.cli.lines import job_cells, job_details, job_fields, record
-from fireworks_batch.cli.listings import Columns, tell_all
-from fireworks_batch.cli.running import Options, Session, run
-from fireworks_batch.models.errors import NotFoundError
+from fireworks_batch.cli.options import CommonOptions
+from fireworks_batch.cli.session import Session, in_session
 
 __all__ = ["delete", "get", "list_all"]
 
-# Small accounts have ten requests a minute, and no request waits for its turn for ever.
+# Small accounts have ten requests a minute, and a request waits for its turn a limited time.
 _AT_A_TIME: Final = 20
 
 _COLUMNS = Columns(
@@ -24,8 +25,8 @@ _COLUMNS = Columns(
 )
 
 
-def get(options: Options, job: str) -> ExitCode:
-    """Show one job; the code says whether it could be shown, not how it stands."""
+def get(options: CommonOptions, job: str) -> ExitCode:
+    """Show one job. The exit code is not about the job's state."""
 
     async def work(session: Session) -> ExitCode:
         found = await session.client.jobs.get(job)
@@ -36,11 +37,11 @@ def get(options: Options, job: str) -> ExitCode:
             session.output.line(f"{heading:16}{visible(text)}")
         return ExitCode.SUCCEEDED
 
-    return run(options, work)
+    return in_session(options, work)
 
 
 def list_all(
-    options: Options, *, filter_: str | None, order_by: str | None, limit: int | None
+    options: CommonOptions, *, filter_: str | None, order_by: str | None, limit: int | None
 ) -> ExitCode:
     """List jobs."""
 
@@ -48,14 +49,14 @@ def list_all(
         jobs = session.client.jobs.list(
             filter=filter_, order_by=order_by, page_size=min(limit or 200, 200)
         )
-        await tell_all(session.output, jobs, _COLUMNS, limit=limit)
+        await print_all(session.output, jobs, _COLUMNS, limit=limit)
         return ExitCode.SUCCEEDED
 
-    return run(options, work)
+    return in_session(options, work)
 
 
-def delete(options: Options, jobs: Sequence[str], *, wait: bool) -> ExitCode:
-    """Delete jobs, each for itself: one that is not there does not save the others."""
+def delete(options: CommonOptions, jobs: Sequence[str], *, wait: bool) -> ExitCode:
+    """Delete jobs. One that is not there is an error, and the others are deleted all the same."""
 
     async def work(session: Session) -> ExitCode:
         turns = asyncio.Semaphore(_AT_A_TIME)
@@ -66,7 +67,7 @@ def delete(options: Options, jobs: Sequence[str], *, wait: bool) -> ExitCode:
             ]
         return worst(each.result() for each in deleting)
 
-    return run(options, work)
+    return in_session(options, work)
 
 
 async def _delete_one(

@@ -1,4 +1,4 @@
-"""Where words go: data to stdout, talk to stderr."""
+"""The two streams: data goes to stdout, messages go to stderr."""
 
 import contextlib
 import json
@@ -7,13 +7,10 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import Any, Final, TextIO
 
-from fireworks_batch.cli.advice import advise
-from fireworks_batch.cli.figures import visible
-
-if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+from fireworks_batch.cli.display.advice import advise
+from fireworks_batch.cli.display.figures import visible
 
 __all__ = ["Output", "ReaderLeftError"]
 
@@ -21,27 +18,27 @@ _PIECE: Final = 256 * 1024
 
 
 class ReaderLeftError(Exception):
-    """Nobody reads stdout any more."""
+    """The reader of stdout has left, as in ``... | head``."""
 
 
 class Output:
-    """Writes to the process's stdout and stderr; either may be closed, or no terminal."""
+    """Writes to the process's stdout and stderr; each may be a terminal, a file, or closed."""
 
     def __init__(self, *, as_json: bool, is_verbose: bool, connection: Sequence[str] = ()) -> None:
         """Take the streams as they are now.
 
         Args:
             as_json: Whether stdout gets JSON only.
-            is_verbose: Whether the log is shown, which would tear a live display apart.
-            connection: Options that another command needs to get at the same account; what the
-                environment says stays.
+            is_verbose: Whether the log is shown, which leaves no room for a live display.
+            connection: The options that another command needs to reach the same account.
         """
         self.connection = tuple(connection)
         self.as_json = as_json
         self._stdout = _forgiving(sys.stdout)
         self._stderr = _forgiving(sys.stderr)
         self._is_verbose = is_verbose
-        self._live: Console | None = None
+        # rich's console while a live display is up; rich is imported only where it draws.
+        self._live: Any = None
 
     # --- Data -----------------------------------------------------------------------------------
 
@@ -59,7 +56,7 @@ class Output:
         """Write one line of data, at once.
 
         Raises:
-            ReaderLeftError: Nobody reads it.
+            ReaderLeftError: The reader has left.
         """
         if self._stdout is None:
             return
@@ -81,7 +78,7 @@ class Output:
         """Write a file's bytes, as they are.
 
         Raises:
-            ReaderLeftError: Nobody reads them.
+            ReaderLeftError: The reader has left.
         """
         if self._stdout is None:
             return
@@ -93,7 +90,7 @@ class Output:
         """Write bytes as they are.
 
         Raises:
-            ReaderLeftError: Nobody reads them.
+            ReaderLeftError: The reader has left.
         """
         stdout = self._stdout
         if stdout is None:
@@ -109,9 +106,9 @@ class Output:
         except BrokenPipeError:
             raise ReaderLeftError from None
 
-    def picture(self, renderable: "RenderableType") -> None:
-        """Draw something on stdout, which is a terminal."""
-        from rich.console import Console  # noqa: PLC0415 - only for people
+    def picture(self, renderable: Any) -> None:
+        """Draw something of rich's on stdout, which is a terminal."""
+        from rich.console import Console
 
         Console(file=self._stdout).print(renderable)
 
@@ -119,7 +116,7 @@ class Output:
 
     @property
     def can_be_live(self) -> bool:
-        """Whether progress can be drawn: on a terminal, where nothing else is going on."""
+        """Whether progress can be drawn: stderr is a terminal, and shows nothing else."""
         is_dumb = os.environ.get("TERM", "").lower() in {"dumb", "unknown"}
         return not (self.as_json or self._is_verbose or is_dumb) and _is_terminal(self._stderr)
 
@@ -134,10 +131,10 @@ class Output:
         return _is_terminal(self._stderr)
 
     def talk(self, text: str, style: str = "") -> None:
-        """Say something on stderr; above the live display, if there is one."""
+        """Write a message to stderr; above the live display, if there is one."""
         if self._stderr is None:
             return
-        with contextlib.suppress(OSError):  # whoever listened has left
+        with contextlib.suppress(OSError):  # the reader has left
             if self._live is None and not _is_terminal(self._stderr):
                 self._stderr.write(text + "\n")
                 self._stderr.flush()
@@ -145,7 +142,7 @@ class Output:
                 self._speak(text, style)
 
     def explain(self, error: BaseException) -> None:
-        """Say what went wrong, and what to do."""
+        """Write an error and the advice about it to stderr."""
         advice = advise(error, self.connection)
         self.talk(f"error: {advice.problem}", "bold red")
         for hint in advice.hints:
@@ -161,20 +158,20 @@ class Output:
             self._live = None
 
     def _speak(self, text: str, style: str) -> None:
-        from rich.text import Text  # noqa: PLC0415 - only for people
+        from rich.text import Text
 
         # Soft wrap: the terminal breaks lines, so that a command can be copied in one piece.
         (self._live or self._console()).print(Text(text, style), soft_wrap=True)
 
-    def _console(self) -> "Console":
-        from rich.console import Console  # noqa: PLC0415 - only for people
+    def _console(self) -> Any:
+        from rich.console import Console
 
         return Console(file=self._stderr)
 
     # --- The end --------------------------------------------------------------------------------
 
     def abandon_stdout(self) -> None:
-        """Let nothing that is still in the buffer complain that nobody reads it."""
+        """Drop what is still in the buffer of stdout, whose reader has left."""
         with contextlib.suppress(OSError, ValueError, AttributeError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, sys.stdout.fileno())
@@ -182,7 +179,7 @@ class Output:
 
 
 def _forgiving(stream: TextIO | None) -> TextIO | None:
-    """Return a stream that spells out what its encoding lacks; None if it is closed."""
+    """Return a stream that escapes characters its encoding lacks; None if it is closed."""
     if stream is None or stream.closed:
         return None
     reconfigure = getattr(stream, "reconfigure", None)

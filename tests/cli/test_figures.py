@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fireworks_batch import ConfigurationError
+from fireworks_batch.cli.commands.datasets import transfer_line
+from fireworks_batch.cli.display.figures import compact, percent, rate, shortened, size, visible
 from fireworks_batch.cli.durations import brief, parse_duration
-from fireworks_batch.cli.figures import compact, percent, rate, shortened, size, visible
-from fireworks_batch.cli.transfer_display import transfer_line
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_datasets_go_up_and_down(cli, tmp_path):
     taken = cli("datasets", "upload", str(rows), "--id", "mine")
     assert taken.code == 2
     assert "error: dataset 'mine' is READY: it may hold anything\n" in taken.err
-    assert "  take it for the file, whatever it holds: --reuse\n" in taken.err
+    assert "  use it in place of the file, whatever it holds: --reuse\n" in taken.err
     assert "reuse=" not in taken.err
     assert cli("datasets", "upload", str(rows), "--id", "mine", "--reuse").code == 0
     down = cli("datasets", "download", "mine", "-o", str(tmp_path / "down"))
@@ -242,14 +242,14 @@ def test_one_job_that_is_not_there_does_not_end_the_others(cli, server):
     assert ends["one"]["exit_code"] == 0
 
 
-def test_lost_looks_are_told(cli, server):
-    """As a warning at once, and with the next good look."""
+def test_failed_polls_are_told(cli, server):
+    """As a warning at once, and with the next snapshot."""
     server.script_job("nightly", phases=WHOLE_LIFE)
     server.add_fault("status", status=503, path="*/nightly", times=2)
     result = cli("wait", "nightly")
     assert result.code == 0
     assert "warning: job 'nightly': a look failed (1 in a row), the wait goes on" in result.err
-    assert "after 2 lost looks" in result.err
+    assert "after 2 failed polls" in result.err
 
 
 def test_a_refused_key_ends_the_wait_for_all(cli, server, monkeypatch):

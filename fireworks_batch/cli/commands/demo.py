@@ -10,23 +10,21 @@ from typing import Any, Final
 import attrs
 
 from fireworks_batch import BatchClient, PollPolicy, RetryPolicy
+from fireworks_batch.cli.commands.run import run_to_the_end
+from fireworks_batch.cli.display.output import Output
 from fireworks_batch.cli.exit_codes import ExitCode
-from fireworks_batch.cli.output import Output
-from fireworks_batch.cli.run_commands import RunTerms, run_to_the_end
-from fireworks_batch.cli.running import Options, Session, run
+from fireworks_batch.cli.options import CommonOptions, JobOptions, RunOptions
+from fireworks_batch.cli.session import Session, in_session
 from fireworks_batch.emulator import Emulator, RowFailureError
 from fireworks_batch.models.policies import scaled
-from fireworks_batch.results.rows import read_row
 
 __all__ = ["demo"]
 
 _SPEED: Final = 240
 _REQUESTS: Final = "demo_requests.jsonl"
-_ARGUMENTS: Final[Mapping[str, Any]] = {
-    "model": "accounts/fireworks/models/demo-8b",
-    "name": "demo",
-    "inference_parameters": {"max_tokens": 8, "temperature": 0.0},
-}
+_JOBS: Final = JobOptions(
+    model="accounts/fireworks/models/demo-8b", name="demo", max_tokens=8, temperature=0.0
+)
 _GOOD: Final = ("love", "great", "good", "best", "excellent", "wonderful", "perfectly")
 _BAD: Final = (
     *("bad", "broke", "glue", "hour", "leaks", "missing", "slow", "small", "stopped", "terrible"),
@@ -34,19 +32,21 @@ _BAD: Final = (
 )
 
 
-def demo(options: Options) -> ExitCode:
-    """Run the requests that ship with the package, and show what comes of them."""
+def demo(options: CommonOptions) -> ExitCode:
+    """Run the requests that ship with the package, and show their results."""
 
     async def work(session: Session) -> ExitCode:
         with tempfile.TemporaryDirectory(prefix="fireworks-batch-") as directory:
             return await _show(session, Path(directory))
 
-    return run(options, work, needs_key=False)
+    return in_session(options, work, needs_key=False)
 
 
 async def _show(session: Session, directory: Path) -> ExitCode:
     requests, rows = directory / _REQUESTS, directory / "rows.jsonl"
-    requests.write_bytes(resources.files("fireworks_batch.cli").joinpath(_REQUESTS).read_bytes())
+    requests.write_bytes(
+        resources.files("fireworks_batch.cli.commands").joinpath(_REQUESTS).read_bytes()
+    )
     session.output.talk(
         f"an emulator of the API on this machine, {_SPEED} times as fast, with a bad network"
     )
@@ -61,15 +61,15 @@ async def _show(session: Session, directory: Path) -> ExitCode:
         ) as client,
     ):
         _spoil(emulator)
-        terms = RunTerms(output=rows, retry_rows=1, deletes=True)
-        there = attrs.evolve(session, client=client)
-        code = await run_to_the_end(there, requests, _ARGUMENTS, terms)
-    _tell(session.output, requests, rows)
+        terms = RunOptions(output=rows, retry_rows=1, delete_on_interrupt=True)
+        on_emulator = attrs.evolve(session, client=client)
+        code = await run_to_the_end(on_emulator, _JOBS, terms, requests)
+    _print_answers(session.output, requests, rows)
     return code
 
 
 def _spoil(emulator: Emulator) -> None:
-    """Let the network be as bad as networks are."""
+    """Add the faults of a bad network."""
     jobs = "*/batchInferenceJobs/*"
     emulator.add_fault("drop_answer", method="POST", path="*/batchInferenceJobs")
     emulator.add_fault("status", status=503, path=jobs, after=3, times=2)
@@ -78,7 +78,7 @@ def _spoil(emulator: Emulator) -> None:
 
 
 class _Critic:
-    """Judges a review by its words; one row fails at first, as rows do."""
+    """Judges a review by its words; one row fails at its first attempt."""
 
     def __init__(self) -> None:
         self._has_failed = False
@@ -93,10 +93,10 @@ class _Critic:
         return "mixed" if good == bad else "positive" if good else "negative"
 
 
-def _tell(output: Output, requests: Path, rows: Path) -> None:
-    """Put each answer beside what was asked: the id is what joins them."""
+def _print_answers(output: Output, requests: Path, rows: Path) -> None:
+    """Print each answer beside its request, which has the same id."""
     asked = map(json.loads, requests.read_bytes().splitlines())
     reviews = {row["custom_id"]: row["body"]["messages"][-1]["content"] for row in asked}
-    for line in rows.read_bytes().splitlines():
-        row = read_row(line)
-        output.line(f"{row.custom_id}  {row.text or '':8}  {reviews[row.custom_id or '']}")
+    for row in map(json.loads, rows.read_bytes().splitlines()):
+        answer = row["response"]["choices"][0]["message"]["content"]
+        output.line(f"{row['custom_id']}  {answer:8}  {reviews[row['custom_id']]}")

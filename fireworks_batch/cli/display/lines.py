@@ -4,24 +4,22 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from fireworks_batch.cli.board import Ending
+from fireworks_batch import BatchInferenceJob, Dataset, JobProgress, JobSnapshot, Status, to_dict
+from fireworks_batch.cli.display.board import Outcome
+from fireworks_batch.cli.display.figures import counted, percent, rate, visible
 from fireworks_batch.cli.durations import brief
-from fireworks_batch.cli.figures import percent, rate, visible
-from fireworks_batch.models.dataset import Dataset
-from fireworks_batch.models.job import BatchInferenceJob, JobProgress, Status, to_dict
-from fireworks_batch.models.snapshot import JobSnapshot
 
 __all__ = [
     "change_line",
     "change_record",
     "dataset_cells",
     "dataset_fields",
-    "ending_fields",
-    "ending_line",
-    "ending_record",
     "job_cells",
     "job_details",
     "job_fields",
+    "outcome_fields",
+    "outcome_line",
+    "outcome_record",
     "record",
     "rows_text",
 ]
@@ -47,7 +45,7 @@ def job_fields(job: BatchInferenceJob) -> tuple[object, ...]:
 
 
 def job_cells(job: BatchInferenceJob) -> tuple[object, ...]:
-    """Return the same for people: times and names are shorter."""
+    """Return a job's columns for people, with short times and names."""
     *others, _, _ = job_fields(job)
     return (*others, _day(job.create_time), job.model.rpartition("/")[2])
 
@@ -58,12 +56,12 @@ def dataset_fields(dataset: Dataset) -> tuple[object, ...]:
 
 
 def dataset_cells(dataset: Dataset) -> tuple[object, ...]:
-    """Return the same for people: times are shorter."""
+    """Return a dataset's columns for people, with short times."""
     return (*dataset_fields(dataset)[:-1], _day(dataset.create_time))
 
 
 def job_details(job: BatchInferenceJob) -> Iterator[tuple[str, str]]:
-    """Yield what there is to say of a job, each with its heading."""
+    """Yield the members of a job that say something, each with its heading."""
     progress = job.job_progress or JobProgress()
     lifecycle = job.lifecycle
     yield "job", job.id
@@ -124,22 +122,22 @@ def change_line(snapshot: JobSnapshot) -> str:
         parts.append(f"({rows_text(job.job_progress)})")
     parts += [rate(snapshot.rate)] if snapshot.rate and not job.is_terminal else []
     parts += [f"{brief(snapshot.eta)} left"] if snapshot.eta else []
-    parts += [f"after {snapshot.failures} lost looks"] if snapshot.failures else []
+    parts += [f"after {counted(snapshot.failures, 'failed poll')}"] if snapshot.failures else []
     return " ".join(parts)
 
 
 def change_record(snapshot: JobSnapshot) -> dict[str, Any]:
-    """Return an observation as a JSON object: its members, the job's last."""
+    """Return a snapshot as a JSON object, with the job as its last member."""
     members = to_dict(snapshot)
     job = members.pop("job")
     return {"event": "change", "id": snapshot.job.id, **members, "job": job}
 
 
-def ending_line(ending: Ending) -> str:
-    """Return the end of a job in words."""
-    job = ending.job
+def outcome_line(outcome: Outcome) -> str:
+    """Return the outcome of a job in words."""
+    job = outcome.job
     if job is None:
-        return visible(ending.job_id)
+        return visible(outcome.job_id)
     parts = [visible(job.id), visible(str(job.state))]
     parts += [rows_text(job.job_progress)] if job.job_progress else []
     parts += [f"in {brief(job.duration)}"] if job.duration else []
@@ -148,19 +146,19 @@ def ending_line(ending: Ending) -> str:
     return "  ".join(parts)
 
 
-def ending_fields(ending: Ending) -> tuple[object, ...]:
-    """Return the end of a job as columns: id, state, rows ok, rows failed, all rows."""
-    return (ending.job_id, "", 0, 0, 0) if ending.job is None else job_fields(ending.job)[:5]
+def outcome_fields(outcome: Outcome) -> tuple[object, ...]:
+    """Return the outcome of a job as columns: id, state, rows ok, rows failed, all rows."""
+    return (outcome.job_id, "", 0, 0, 0) if outcome.job is None else job_fields(outcome.job)[:5]
 
 
-def ending_record(ending: Ending) -> dict[str, Any]:
-    """Return the end of a job as a JSON object."""
-    error = ending.error
+def outcome_record(outcome: Outcome) -> dict[str, Any]:
+    """Return the outcome of a job as a JSON object."""
+    error = outcome.error
     return {
         "event": "end",
-        "id": ending.job_id,
-        "state": None if ending.job is None else str(ending.job.state),
-        "exit_code": int(ending.code),
+        "id": outcome.job_id,
+        "state": None if outcome.job is None else str(outcome.job.state),
+        "exit_code": int(outcome.code),
         "error": None if error is None else f"{type(error).__name__}: {error}",
-        "job": None if ending.job is None else to_dict(ending.job),
+        "job": None if outcome.job is None else to_dict(outcome.job),
     }

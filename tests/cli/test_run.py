@@ -8,16 +8,16 @@ import time
 
 import pytest
 
-from fireworks_batch.cli.exit_codes import ExitCode
-from fireworks_batch.cli.run_lines import (
+from fireworks_batch.cli.display.run import (
     Pace,
     adopted_lines,
-    anew_hint,
     check_line,
     code_of_report,
     progress_line,
     report_lines,
+    rerun_hint,
 )
+from fireworks_batch.cli.exit_codes import ExitCode
 from fireworks_batch.models.states import JobState
 from fireworks_batch.results.report import AdoptedJob, JobReport, RunReport
 from fireworks_batch.runs.progress import CheckReport, JobPlan, RunProgress, RunStage
@@ -255,7 +255,7 @@ def test_a_run_detaches(terminal, requests, server):
 
 
 def test_a_bar_does_not_hide_a_bad_network(terminal, requests, server):
-    """Each job has a line below it, with how many looks at it were lost in a row."""
+    """Each job has a line below it, with how many polls of it failed in a row."""
     server.script_jobs(phases=["RUNNING"], times=None)
     options = ("--rows-per-job", "1")
     screen = terminal("run", str(requests), *MODEL, *options, columns=200, lines=40)
@@ -263,7 +263,9 @@ def test_a_bar_does_not_hide_a_bad_network(terminal, requests, server):
     await_creations(server, 10)
     screen.await_screen(r"0 of 10 jobs ended *\njob +state.*(\nbatch-.*RUNNING.*){10}")
     server.add_fault("status", status=503, method="GET", times=None)
-    screen.await_screen(r"looks lost at 10 jobs(.*\n){2}(batch-.*RUNNING.* [2-9]\d* lost *\n?){10}")
+    screen.await_screen(
+        r"failed polls of 10 jobs(.*\n){2}(batch-.*RUNNING.* [2-9]\d* failed polls *\n?){10}"
+    )
     screen.process.send_signal(signal.SIGINT)
     assert screen.finish() == 130
     assert "warning: " not in screen.text
@@ -330,7 +332,7 @@ def test_a_run_deletes_its_jobs_on_interrupt(terminal, requests, server):
     screen.process.send_signal(signal.SIGINT)
     assert screen.finish() == 130
     deleting, deleted = screen.lines[-2:]
-    assert re.fullmatch("deleting batch-.*; Ctrl-C again leaves what is left of it", deleting)
+    assert re.fullmatch("deleting batch-.*; a second Ctrl-C leaves the jobs that remain", deleting)
     assert re.fullmatch(r"batch-\w+-g0 is deleted", deleted)
     assert "run on" not in screen.text
     assert server.requests()[-1].method == "DELETE"
@@ -371,7 +373,7 @@ def test_a_second_interrupt_ends_the_deleting(terminal, requests, server, comman
         screen = terminal("wait", "batch-g0", "--delete-on-interrupt", columns=120)
         screen.await_screen("batch-g0 +RUNNING")
     screen.process.send_signal(signal.SIGINT)
-    screen.await_screen("Ctrl-C again")
+    screen.await_screen("a second Ctrl-C")
     await_requests(server, "DELETE", "-g0")
     screen.process.send_signal(signal.SIGINT)
     assert screen.finish() == 130
@@ -394,7 +396,7 @@ def test_jobs_that_had_ended_are_told_once(cli, requests, server, state, hint):
     line = f"2 jobs had ended before (2 {state}): their results are not new"
     for result in (again, submitted):
         assert result.err.count(f"{line}\n") == 1
-        assert f"to run the same rows anew: {hint}\n" in result.err
+        assert f"to run the same rows again: {hint}\n" in result.err
         assert "warning" not in result.err
 
 
@@ -458,12 +460,12 @@ def test_progress_in_a_line():
     assert line == (
         "running 50.0% (500 of 1,000 rows, 3 failed), 0 of 2 jobs ended, 10/s, 50s left"
     )
-    lost = (("a", 2), ("b", 1))
-    assert progress_line(progress(failed_polls=lost), Pace(), now=0.0).endswith(
-        "jobs ended, looks lost at 2 jobs"
+    failed = (("a", 2), ("b", 1))
+    assert progress_line(progress(failed_polls=failed), Pace(), now=0.0).endswith(
+        "jobs ended, failed polls of 2 jobs"
     )
-    assert progress_line(progress(failed_polls=lost[:1]), Pace(), now=0.0).endswith(
-        "ended, looks lost"
+    assert progress_line(progress(failed_polls=failed[:1]), Pace(), now=0.0).endswith(
+        "ended, failed polls of 1 job"
     )
     assert progress_line(progress(rows=0, stage=RunStage.CHECKING), Pace(), now=0.0) == "checking"
 
@@ -537,8 +539,8 @@ def test_several_jobs_that_had_ended_are_counted():
         "3 jobs had ended before (2 COMPLETED, 1 EXPIRED): their results are not new"
     ]
     assert adopted_lines(adopted[:2])[0].startswith("2 jobs had ended before")
-    assert anew_hint(adopted) == "to run the same rows anew: another --name, or --again"
-    assert anew_hint(adopted[:1]) == "to run the same rows anew: another --name"
+    assert rerun_hint(adopted) == "to run the same rows again: another --name, or --again"
+    assert rerun_hint(adopted[:1]) == "to run the same rows again: another --name"
 
 
 def test_a_report_names_jobs_that_ended_badly():

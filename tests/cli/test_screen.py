@@ -20,9 +20,9 @@ from fireworks_batch import (
     JobState,
     WaitTimeoutError,
 )
-from fireworks_batch.cli.board import Board, Ending, Row, slowest, totals
+from fireworks_batch.cli.display.board import Board, Outcome, Row, slowest, totals
+from fireworks_batch.cli.display.screen import bar, screen, whole
 from fireworks_batch.cli.exit_codes import ExitCode
-from fireworks_batch.cli.screens import bar, screen, whole
 
 CODES = re.compile(r"\x1b\[[0-9;]*m")
 NOON = datetime(2026, 9, 14, 12, tzinfo=UTC)
@@ -96,7 +96,7 @@ def test_a_row_is_the_newest_snapshot():
     )
 
 
-def test_times_are_carried_on_between_two_looks():
+def test_times_are_carried_on_between_two_snapshots():
     """What is left counts down to 0, what has not changed counts up."""
     board = Board(["nightly"])
     board.see(a_snapshot(), now=100.0)
@@ -106,13 +106,13 @@ def test_times_are_carried_on_between_two_looks():
     assert row.eta == 0.0
 
 
-def test_lost_looks_are_counted_until_a_good_one():
-    """A good look clears them."""
+def test_failed_polls_are_counted_until_a_snapshot():
+    """A snapshot clears the number."""
     board = Board(["nightly"])
-    board.lose("nightly", 3)
-    assert board.rows(now=0.0)[0].lost == 3
+    board.count_failed_polls("nightly", 3)
+    assert board.rows(now=0.0)[0].failed_polls == 3
     board.see(a_snapshot(), now=1.0)
-    assert board.rows(now=1.0)[0].lost == 0
+    assert board.rows(now=1.0)[0].failed_polls == 0
 
 
 def test_an_ended_job_stands_still():
@@ -120,7 +120,7 @@ def test_an_ended_job_stands_still():
     board = Board(["nightly"])
     job = a_job(state="COMPLETED", ok=997)
     board.see(a_snapshot(job, percent=100.0), now=0.0)
-    board.end(Ending("nightly", job, None))
+    board.end(Outcome("nightly", job, None))
     (row,) = board.rows(now=500.0)
     assert (row.code, row.eta, row.rate) == (ExitCode.ROWS_FAILED, None, None)
     assert row.unchanged_for == 10.0
@@ -131,11 +131,11 @@ def test_the_code_of_a_board_is_its_worst():
     """A job that was given up counts by its error."""
     board = Board(["one", "two", "three"])
     assert board.code is ExitCode.SUCCEEDED
-    board.end(Ending("one", a_job("one", "COMPLETED", failed=0), None))
-    board.end(Ending("two", a_job("two"), WaitTimeoutError("no")))
+    board.end(Outcome("one", a_job("one", "COMPLETED", failed=0), None))
+    board.end(Outcome("two", a_job("two"), WaitTimeoutError("no")))
     assert board.code is ExitCode.GAVE_UP
     assert [row.job_id for row in board.open_rows] == ["three"]
-    board.end(Ending("three", None, AuthenticationError("no", status=401)))
+    board.end(Outcome("three", None, AuthenticationError("no", status=401)))
     assert board.code is ExitCode.UNAUTHORISED
 
 
@@ -151,9 +151,9 @@ def test_totals_are_sums():
     board.see(a_snapshot(a_job("two"), rate=3.0, eta=100.0), now=0.0)
     failed = a_job("three", "FAILED", 0, 0, 0)
     board.see(a_snapshot(failed, rate=None, eta=0.0), now=0.0)
-    board.end(Ending("three", failed, None))
+    board.end(Outcome("three", failed, None))
     sums = totals(board.rows(now=0.0))
-    assert (sums.jobs, sums.ended, sums.troubled) == (4, 1, 1)
+    assert (sums.jobs, sums.ended, sums.unsuccessful) == (4, 1, 1)
     assert (sums.succeeded, sums.failed, sums.total) == (194, 6, 2000)
     assert (sums.rate, sums.eta) == (5.0, 450.0)
     assert sums.phases == {JobPhase.RUNNING: 2, JobPhase.TERMINAL: 1, JobPhase.UNKNOWN: 1}
@@ -256,8 +256,8 @@ def test_words_that_do_not_fit_beside_a_bar_stand_below():
 @pytest.mark.parametrize(
     ("change", "note"),
     [
-        ({"lost": 2}, "2 lost"),
-        ({"lost": 1234}, "99+ lost"),
+        ({"failed_polls": 2}, "2 failed polls"),
+        ({"failed_polls": 1234}, "99+ failed polls"),
         ({"unchanged_for": 300.0}, "same 5m"),
         ({"unchanged_for": 80.0}, ""),
         ({"code": ExitCode.GAVE_UP}, "gave up"),
@@ -265,7 +265,7 @@ def test_words_that_do_not_fit_beside_a_bar_stand_below():
     ],
 )
 def test_what_is_unusual_is_noted(change, note):
-    """Lost looks first, then how long nothing has changed, if that is long."""
+    """Failed polls first, then how long nothing has changed, if that is long."""
     line = drawn([attrs.evolve(RUNNING, **change)], width=120)[1]
     assert line.partition("7m")[2].strip() == note
 
@@ -278,7 +278,7 @@ def test_many_jobs_are_summed_up():
     ]
     rows[499] = attrs.evolve(rows[499], code=ExitCode.FAILED, phase=JobPhase.TERMINAL)
     lines = drawn(rows)
-    assert lines[0] == "500 jobs: 499 running, 1 ended, 1 of them not well"
+    assert lines[0] == "500 jobs: 499 running, 1 ended, 1 of them without success"
     assert lines[1].endswith("45.0%")
     assert lines[2] == "2.2M of 5.0M rows, 1,500 failed, 6,150/s, 7m left"
     assert lines[3] == "slowest:"

@@ -1,30 +1,42 @@
-"""What a terminal shows while jobs are followed: tables made from rows. Performs no I/O."""
+"""The screen of a terminal while jobs are followed: tables made of rows, and their drawing."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import attrs
 from rich.console import Group, RenderableType
+from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from fireworks_batch.cli.board import Row, Totals, slowest, totals
+from fireworks_batch import JobPhase
+from fireworks_batch.cli.display.board import Row, Totals, slowest, totals
+from fireworks_batch.cli.display.figures import (
+    compact,
+    counted,
+    percent,
+    rate,
+    shortened,
+    visible,
+)
+from fireworks_batch.cli.display.output import Output
 from fireworks_batch.cli.durations import brief
 from fireworks_batch.cli.exit_codes import ExitCode
-from fireworks_batch.cli.figures import compact, percent, rate, shortened, visible
-from fireworks_batch.models.states import JobPhase
 
-__all__ = ["bar", "screen", "whole"]
+__all__ = ["bar", "keep_drawn", "screen", "whole"]
 
-# Jobs of which something is said only when it has lasted for so long, in seconds: the server moves
-# a job about once a minute.
+# Seconds between two frames: smooth enough for figures that count down by the second.
+_FRAME: Final = 0.25
+
+# Seconds without a change after which it is noted: the server changes a job about once a minute.
 _WORTH_SAYING: Final = 90.0
-# Columns below which words need all the room.
+# Columns below which there is no bar beside words.
 _NARROW: Final = 50
 # Lines below which there is no room for jobs.
 _LOWEST: Final = 8
-# Columns that an id has at least.
+# Characters of an id that are shown at least.
 _LEAST: Final = 8
 
 _STYLES: Final = {
@@ -35,6 +47,28 @@ _STYLES: Final = {
     JobPhase.LEAVING: "yellow",
     JobPhase.UNKNOWN: "magenta",
 }
+
+
+async def keep_drawn(output: Output, draw: Callable[[int, int], RenderableType]) -> None:
+    """Draw a frame four times a second, until cancelled; then erase it.
+
+    Args:
+        output: The streams; stderr is a terminal.
+        draw: Returns what the screen shows; it is called with the columns and lines there are.
+    """
+    with (
+        output.live() as console,
+        Live(
+            console=console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        ) as live,
+    ):
+        while True:
+            live.update(draw(console.width, console.height), refresh=True)
+            await asyncio.sleep(_FRAME)
 
 
 def screen(rows: Sequence[Row], *, width: int, height: int) -> RenderableType:
@@ -91,7 +125,7 @@ class _Column:
     heading: str
     cell: Callable[[Row], RenderableType]
     usual: int
-    """How wide it usually is; ids do not grow and shrink with figures that are narrower."""
+    """Its least width, so that narrower figures do not widen the column of ids."""
 
     options: dict[str, Any]
 
@@ -111,7 +145,7 @@ def _table(rows: Sequence[Row], width: int) -> Table:
         table.add_column(column.heading, header_style="dim", no_wrap=True, **column.options)
         room -= 1 + column.width(line[number] for line in cells)
     for row, line in zip(rows, cells, strict=True):
-        # Figures that are cut say nothing, an id may still be known.
+        # A figure that is cut is of no use; an id that is cut may still be recognised.
         table.add_row(Text(shortened(visible(row.job_id), max(_LEAST, room))), *line)
     return table
 
@@ -161,8 +195,13 @@ def _left(row: Row) -> str:
 
 
 def _note(row: Row) -> Text:
-    if row.lost:
-        return Text(f"{row.lost} lost" if row.lost < 100 else "99+ lost", "yellow")
+    if row.failed_polls:
+        polls = (
+            counted(row.failed_polls, "failed poll")
+            if row.failed_polls < 100
+            else "99+ failed polls"
+        )
+        return Text(polls, "yellow")
     if row.code is ExitCode.GAVE_UP:
         return Text("gave up", "yellow")
     if row.code is None and row.unchanged_for >= _WORTH_SAYING:
@@ -192,7 +231,7 @@ def _headline(sums: Totals) -> str:
     open_phases = {p: n for p, n in sums.phases.items() if p is not JobPhase.TERMINAL}
     parts = [f"{count} {phase.value}" for phase, count in open_phases.items()]
     parts += [f"{sums.ended} ended"] if sums.ended else []
-    parts += [f"{sums.troubled} of them not well"] if sums.troubled else []
+    parts += [f"{sums.unsuccessful} of them without success"] if sums.unsuccessful else []
     return f"{sums.jobs} jobs: {', '.join(parts)}"
 
 

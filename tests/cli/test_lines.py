@@ -18,23 +18,23 @@ from fireworks_batch import (
     TransportError,
     WaitTimeoutError,
 )
-from fireworks_batch.cli.board import Ending
-from fireworks_batch.cli.displays import PlainLines
-from fireworks_batch.cli.lines import (
+from fireworks_batch.cli.display.board import Outcome
+from fireworks_batch.cli.display.lines import (
     change_line,
     change_record,
     dataset_cells,
     dataset_fields,
-    ending_fields,
-    ending_line,
-    ending_record,
     job_cells,
     job_details,
     job_fields,
+    outcome_fields,
+    outcome_line,
+    outcome_record,
     record,
 )
-from fireworks_batch.cli.listings import fitting
-from fireworks_batch.cli.output import Output
+from fireworks_batch.cli.display.listing import fitting
+from fireworks_batch.cli.display.output import Output
+from fireworks_batch.cli.display.progress import PlainLines
 
 NOON = datetime(2026, 9, 14, 12, 0, 5, tzinfo=UTC)
 
@@ -85,10 +85,10 @@ def test_a_change_is_a_line():
 
 
 def test_a_change_says_what_is_known():
-    """Nothing of rows, rate and end, where there is nothing to say; lost looks, if there were."""
+    """Unknown rows, rates and times are left out; failed polls are counted."""
     job = BatchInferenceJob(name="accounts/acme/batchInferenceJobs/nightly", state="PENDING")
     bare = a_snapshot(job, percent=None, rate=None, eta=None, failures=2)
-    assert change_line(bare) == "12:00:05Z nightly PENDING after 2 lost looks"
+    assert change_line(bare) == "12:00:05Z nightly PENDING after 2 failed polls"
 
 
 def test_a_change_as_json():
@@ -119,17 +119,17 @@ def test_a_change_as_json():
 )
 def test_an_end_is_a_line(job, line):
     """Rows, how long it took, and the server's word on it."""
-    assert ending_line(Ending("nightly", job, None)) == line
+    assert outcome_line(Outcome("nightly", job, None)) == line
 
 
 def test_an_end_as_fields_and_as_json():
     """With the exit code that it stands for; of a job never seen there is little to say."""
-    ended = Ending("nightly", a_job("COMPLETED"), None)
-    assert ending_fields(ended) == ("nightly", "COMPLETED", 97, 3, 1000)
-    assert ending_record(ended)["exit_code"] == 6
-    unseen = Ending("nightly", None, WaitTimeoutError("too long"))
-    assert ending_fields(unseen) == ("nightly", "", 0, 0, 0)
-    assert json.loads(json.dumps(ending_record(unseen))) == {
+    ended = Outcome("nightly", a_job("COMPLETED"), None)
+    assert outcome_fields(ended) == ("nightly", "COMPLETED", 97, 3, 1000)
+    assert outcome_record(ended)["exit_code"] == 6
+    unseen = Outcome("nightly", None, WaitTimeoutError("too long"))
+    assert outcome_fields(unseen) == ("nightly", "", 0, 0, 0)
+    assert json.loads(json.dumps(outcome_record(unseen))) == {
         "event": "end",
         "id": "nightly",
         "state": None,
@@ -137,7 +137,7 @@ def test_an_end_as_fields_and_as_json():
         "error": "WaitTimeoutError: too long",
         "job": None,
     }
-    assert ending_line(unseen) == "nightly"
+    assert outcome_line(unseen) == "nightly"
 
 
 def test_a_job_in_a_listing():
@@ -167,14 +167,14 @@ def test_details_of_a_job():
 
 
 def test_without_a_terminal_only_changes_are_told(capsys):
-    """One line each, on stderr; a look that shows nothing new is none, unless looks were lost."""
+    """One line each, on stderr; a snapshot that shows nothing new is none, unless polls failed."""
     display = PlainLines(Output(as_json=False, is_verbose=False))
     display.see(a_snapshot())
     display.see(a_snapshot(changed=False))
     display.see(a_snapshot(changed=False, failures=1))
     out, err = capsys.readouterr()
     assert out == ""
-    assert [line.endswith("lost looks") for line in err.splitlines()] == [False, True]
+    assert ["failed poll" in line for line in err.splitlines()] == [False, True]
 
 
 @pytest.mark.parametrize(("room", "count"), [(80, 4), (29, 4), (28, 3), (16, 2), (1, 2)])

@@ -1,21 +1,24 @@
-"""What is known of the jobs that are followed, and what of it a screen shows. Performs no I/O."""
+"""The jobs that are followed: their newest snapshots and outcomes, as rows. Performs no I/O."""
 
 from collections.abc import Iterable, Sequence
 
 import attrs
 
+from fireworks_batch import (
+    BatchInferenceJob,
+    FireworksBatchError,
+    JobPhase,
+    JobProgress,
+    JobSnapshot,
+)
 from fireworks_batch.cli.exit_codes import ExitCode, code_of_error, code_of_job, worst
-from fireworks_batch.models.errors import FireworksBatchError
-from fireworks_batch.models.job import BatchInferenceJob, JobProgress
-from fireworks_batch.models.snapshot import JobSnapshot
-from fireworks_batch.models.states import JobPhase
 
-__all__ = ["Board", "Ending", "Row", "Totals", "slowest", "totals"]
+__all__ = ["Board", "Outcome", "Row", "Totals", "slowest", "totals"]
 
 
 @attrs.frozen
-class Ending:
-    """How following one job ended."""
+class Outcome:
+    """How following one job ended: with its terminal state, or with an error."""
 
     job_id: str
     """The last segment of its resource name."""
@@ -24,11 +27,11 @@ class Ending:
     """The job as last seen; None if it never was."""
 
     error: FireworksBatchError | None
-    """Why nothing more can be known; None if the job is terminal."""
+    """Why the wait failed; None if the job is in a terminal state."""
 
     @property
     def code(self) -> ExitCode:
-        """The exit code that it stands for."""
+        """The exit code."""
         if self.error is not None:
             return code_of_error(self.error)
         return code_of_job(self.job) if self.job else ExitCode.TROUBLE
@@ -51,7 +54,7 @@ class Row:
     """0 to 100."""
 
     succeeded: int = 0
-    """Rows done well."""
+    """Rows that succeeded."""
 
     failed: int = 0
     """Rows that failed."""
@@ -63,16 +66,16 @@ class Row:
     """Rows a second."""
 
     eta: float | None = None
-    """Seconds that are left."""
+    """Seconds until it ends; None if not known."""
 
     unchanged_for: float = 0.0
     """Seconds since anything visible changed."""
 
-    lost: int = 0
-    """Looks lost in a row."""
+    failed_polls: int = 0
+    """Polls that failed since the last snapshot."""
 
     code: ExitCode | None = None
-    """How it ended; None while it is followed."""
+    """The exit code of its outcome; None while it is followed."""
 
 
 @attrs.frozen(kw_only=True)
@@ -86,13 +89,13 @@ class Totals:
     """How many of them are in each phase that has any."""
 
     ended: int
-    """How many are not followed any more."""
+    """How many have an outcome."""
 
-    troubled: int
-    """How many of those ended otherwise than with all rows well."""
+    unsuccessful: int
+    """How many of those have another exit code than 0."""
 
     succeeded: int
-    """Rows done well."""
+    """Rows that succeeded."""
 
     failed: int
     """Rows that failed."""
@@ -104,7 +107,7 @@ class Totals:
     """Rows a second; None if not known of any."""
 
     eta: float | None
-    """Seconds until the last job whose end can be guessed."""
+    """Seconds until the last of the jobs ends whose end can be estimated."""
 
 
 @attrs.define
@@ -112,18 +115,19 @@ class _Entry:
     job_id: str
     snapshot: JobSnapshot | None = None
     seen_at: float = 0.0
-    lost: int = 0
-    ending: Ending | None = None
+    failed_polls: int = 0
+    outcome: Outcome | None = None
 
 
 class Board:
     """Keeps the newest snapshot of each job, in the order in which they were given."""
 
     def __init__(self, job_ids: Iterable[str] = ()) -> None:
-        """Start with nothing known.
+        """Start without snapshots.
 
         Args:
-            job_ids: The jobs; one that is given twice is one job. Others come when they are seen.
+            job_ids: The jobs; a job that is given twice has one row. Others may be added later, by
+                their snapshots.
         """
         self._entries = {job_id: _Entry(job_id) for job_id in job_ids}
 
@@ -134,52 +138,52 @@ class Board:
 
     @property
     def code(self) -> ExitCode:
-        """The exit code of what has ended so far."""
-        return worst(ending.code for ending in self.endings)
+        """The exit code of the outcomes so far."""
+        return worst(outcome.code for outcome in self.outcomes)
 
     @property
-    def endings(self) -> list[Ending]:
-        """How jobs ended, in order; the others are left out."""
-        return [entry.ending for entry in self._entries.values() if entry.ending is not None]
+    def outcomes(self) -> list[Outcome]:
+        """The outcomes so far, in the order of the jobs."""
+        return [entry.outcome for entry in self._entries.values() if entry.outcome is not None]
 
     @property
     def open_rows(self) -> list[Row]:
         """The jobs that are still followed, as last seen."""
         return [
-            _row(entry, entry.seen_at) for entry in self._entries.values() if entry.ending is None
+            _row(entry, entry.seen_at) for entry in self._entries.values() if entry.outcome is None
         ]
 
     def see(self, snapshot: JobSnapshot, *, now: float) -> None:
-        """Take a good observation.
+        """Take a snapshot.
 
         Args:
-            snapshot: The observation.
-            now: When, on the clock that `rows` is asked by.
+            snapshot: The snapshot.
+            now: The time, in seconds of the clock that `rows` is called with.
         """
         entry = self._entry(snapshot.job.id)
-        entry.snapshot, entry.seen_at, entry.lost = snapshot, now, 0
+        entry.snapshot, entry.seen_at, entry.failed_polls = snapshot, now, 0
 
-    def lose(self, job_id: str, looks: int) -> None:
-        """Take the number of looks that were lost in a row since the last good one."""
-        self._entry(job_id).lost = looks
+    def count_failed_polls(self, job_id: str, count: int) -> None:
+        """Take the number of polls of a job that failed since its last snapshot."""
+        self._entry(job_id).failed_polls = count
 
-    def end(self, ending: Ending) -> None:
-        """Take the end of a job."""
-        self._entries[ending.job_id].ending = ending
+    def end(self, outcome: Outcome) -> None:
+        """Take the outcome of a job."""
+        self._entries[outcome.job_id].outcome = outcome
 
     def _entry(self, job_id: str) -> _Entry:
         return self._entries.setdefault(job_id, _Entry(job_id))
 
     def rows(self, *, now: float) -> list[Row]:
-        """Return a row for each job, in order, its times carried on to now."""
+        """Return a row for each job, in order, with its times brought up to now."""
         return [_row(entry, now) for entry in self._entries.values()]
 
 
 def _row(entry: _Entry, now: float) -> Row:
-    code = entry.ending.code if entry.ending else None
+    code = entry.outcome.code if entry.outcome else None
     seen = entry.snapshot
     if seen is None:
-        return Row(job_id=entry.job_id, lost=entry.lost, code=code)
+        return Row(job_id=entry.job_id, failed_polls=entry.failed_polls, code=code)
     progress = seen.job.job_progress or JobProgress()
     since = max(0.0, now - entry.seen_at) if code is None else 0.0
     return Row(
@@ -193,7 +197,7 @@ def _row(entry: _Entry, now: float) -> Row:
         rate=seen.rate if code is None else None,
         eta=None if seen.eta is None or code is not None else max(0.0, seen.eta - since),
         unchanged_for=seen.unchanged_for + since,
-        lost=entry.lost,
+        failed_polls=entry.failed_polls,
         code=code,
     )
 
@@ -208,7 +212,7 @@ def totals(rows: Sequence[Row]) -> Totals:
         jobs=len(rows),
         phases={phase: count for phase, count in phases.items() if count},
         ended=sum(row.code is not None for row in rows),
-        troubled=sum(bool(row.code) for row in rows),
+        unsuccessful=sum(bool(row.code) for row in rows),
         succeeded=sum(row.succeeded for row in rows),
         failed=sum(row.failed for row in rows),
         total=sum(row.total for row in rows),
@@ -218,6 +222,6 @@ def totals(rows: Sequence[Row]) -> Totals:
 
 
 def slowest(rows: Sequence[Row], count: int) -> list[Row]:
-    """Return the jobs that will keep us longest: those least far along, then longest unchanged."""
+    """Return the jobs that are least far along; of equal ones, those unchanged for longest."""
     waiting = [row for row in rows if row.code is None]
     return sorted(waiting, key=lambda row: (row.percent or 0.0, -row.unchanged_for))[:count]

@@ -1,0 +1,268 @@
+"""The grammar: the commands, their options, and which function carries each of them out."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fireworks_batch.cli.options import (
+    CommonOptions,
+    DatasetArgument,
+    JobArgument,
+    JobOptions,
+    JobsArgument,
+    RequestsArgument,
+    ResultsOptions,
+    RunOptions,
+    WaitOptions,
+    command,
+)
+
+__all__ = ["app"]
+
+_EXIT_CODES = (
+    "Exit codes: 0 all rows succeeded; 1 no answer, or another problem; 2 usage or bad input; "
+    "3 failed; 4 cancelled, stopped or deleted; 5 expired; 6 completed with failed rows; 7 gave up "
+    "waiting while the job runs on; 8 not authorised; 130 interrupted; 141 the reader of stdout "
+    "left. For several jobs it is the first of 8, 1, 2, 3, 4, 5, 7, 6 that one of them has."
+)
+
+app = typer.Typer(
+    help="Run requests by Fireworks AI batch inference, follow its jobs, and get their results.",
+    epilog=_EXIT_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # they would show what variables hold
+)
+datasets_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(datasets_app, name="datasets", help="List, upload, download and delete datasets.")
+
+
+def _print_version(is_asked: bool) -> None:  # noqa: FBT001 - typer passes it by position
+    if is_asked:
+        from importlib.metadata import version
+
+        typer.echo(version("fireworks-batch"))
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+# --- From requests to results -------------------------------------------------------------------
+
+
+@command(app)
+def run(
+    options: CommonOptions, jobs: JobOptions, terms: RunOptions, requests: RequestsArgument
+) -> int:
+    """Run requests to results. After a crash, the same command goes on with the same jobs."""
+    from fireworks_batch.cli.commands import run as commands
+
+    return commands.run(options, jobs, terms, requests)
+
+
+@command(app)
+def check(
+    options: CommonOptions,
+    requests: RequestsArgument,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="MODEL",
+            envvar="FIREWORKS_BATCH_MODEL",
+            help="The model of the jobs, to find rows that name another one.",
+        ),
+    ] = None,
+    system_prompt: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="The system prompt of the jobs.")
+    ] = None,
+    most: Annotated[
+        int, typer.Option(min=1, help="How many bad rows to name; all are counted.")
+    ] = 100,
+) -> int:
+    """Check requests as `run` does, and name bad rows. Nothing is sent."""
+    from fireworks_batch.cli.commands import run as commands
+
+    return commands.check(options, requests, model=model, system_prompt=system_prompt, most=most)
+
+
+@command(app)
+def submit(options: CommonOptions, jobs: JobOptions, requests: RequestsArgument) -> int:
+    """Create the jobs, and write their ids. The same command again creates no second job."""
+    from fireworks_batch.cli.commands import run as commands
+
+    return commands.submit(options, jobs, requests)
+
+
+# --- Jobs ---------------------------------------------------------------------------------------
+
+
+def _list_filter(example: str) -> Any:
+    return typer.Option(
+        "--filter",
+        metavar="EXPRESSION",
+        help=f"List only these, as by '{example}' (the syntax is AIP-160).",
+    )
+
+
+JobFilter = Annotated[str | None, _list_filter('state="JOB_STATE_RUNNING"')]
+DatasetFilter = Annotated[str | None, _list_filter('state="READY"')]
+ListOrder = Annotated[
+    str | None, typer.Option(metavar="FIELDS", help="Order of the list, as by 'create_time desc'.")
+]
+ListLimit = Annotated[
+    int | None, typer.Option("--limit", "-n", min=1, help="List at most so many.")
+]
+
+
+@command(app)
+def get(options: CommonOptions, job: JobArgument) -> int:
+    """Show one job."""
+    from fireworks_batch.cli.commands import jobs as commands
+
+    return commands.get(options, job)
+
+
+@command(app, "list")
+def list_jobs(
+    options: CommonOptions,
+    filter: JobFilter = None,  # noqa: A002 - the API's name
+    order_by: ListOrder = None,
+    limit: ListLimit = None,
+) -> int:
+    """List the account's jobs."""
+    from fireworks_batch.cli.commands import jobs as commands
+
+    return commands.list_all(options, filter_=filter, order_by=order_by, limit=limit)
+
+
+@command(app)
+def wait(options: CommonOptions, terms: WaitOptions, jobs: JobsArgument) -> int:
+    """Follow jobs until all have ended. Ctrl-C leaves them running."""
+    from fireworks_batch.cli.commands import wait as commands
+
+    return commands.wait(options, terms, jobs)
+
+
+@command(app)
+def results(options: CommonOptions, terms: ResultsOptions, job: JobArgument) -> int:
+    """Write the rows of a job that has ended, one JSON object a line."""
+    from fireworks_batch.cli.commands import results as commands
+
+    return commands.results(options, terms, job)
+
+
+@command(app)
+def delete(
+    options: CommonOptions,
+    jobs: JobsArgument,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Return when the jobs are gone, about a minute later.")
+    ] = False,
+) -> int:
+    """Stop jobs and remove them; the API has no cancel. Get the results first."""
+    from fireworks_batch.cli.commands import jobs as commands
+
+    return commands.delete(options, jobs, wait=wait)
+
+
+# --- Datasets -----------------------------------------------------------------------------------
+
+
+@command(datasets_app, "list")
+def list_datasets(
+    options: CommonOptions,
+    filter: DatasetFilter = None,  # noqa: A002 - the API's name
+    order_by: ListOrder = None,
+    limit: ListLimit = None,
+) -> int:
+    """List the account's datasets."""
+    from fireworks_batch.cli.commands import datasets as commands
+
+    return commands.list_all(options, filter_=filter, order_by=order_by, limit=limit)
+
+
+@command(datasets_app)
+def upload(
+    options: CommonOptions,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Rows, one JSON object a line.")],
+    dataset_id: Annotated[
+        str | None,
+        typer.Option(
+            "--id", metavar="ID", help="Id of the dataset; by default derived from the content."
+        ),
+    ] = None,
+    reuse: Annotated[
+        bool,
+        typer.Option(
+            "--reuse", help="Use a dataset with this id if there is one, whatever it holds."
+        ),
+    ] = False,
+) -> int:
+    """Upload a file as a dataset, and write its id."""
+    from fireworks_batch.cli.commands import datasets as commands
+
+    return commands.upload(options, file, dataset_id=dataset_id, reuse=reuse)
+
+
+@command(datasets_app)
+def download(
+    options: CommonOptions,
+    dataset: DatasetArgument,
+    directory: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="DIRECTORY", help="It is created if need be."),
+    ] = Path(),
+    lineage: Annotated[
+        bool, typer.Option("--lineage", help="Also the datasets of the earlier jobs of its chain.")
+    ] = False,
+) -> int:
+    """Download a dataset's files, and write their paths."""
+    from fireworks_batch.cli.commands import datasets as commands
+
+    return commands.download(options, dataset, directory, lineage=lineage)
+
+
+@command(datasets_app, "delete")
+def delete_dataset(options: CommonOptions, dataset: DatasetArgument) -> int:
+    """Remove a dataset with its files."""
+    from fireworks_batch.cli.commands import datasets as commands
+
+    return commands.delete(options, dataset)
+
+
+# --- Without an account -------------------------------------------------------------------------
+
+
+@app.command()
+def demo(
+    *,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the log on stderr.")] = False,
+) -> None:
+    """Run 24 requests on an emulator with a bad network, and show the results. Needs no account."""
+    from fireworks_batch.cli.commands import demo as commands
+
+    raise typer.Exit(int(commands.demo(CommonOptions(debug=debug))))
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def emulator(context: typer.Context) -> None:
+    """Emulate the API on this machine; its base URL is the first line on stdout."""
+    from fireworks_batch.emulator.command import main
+
+    raise typer.Exit(main(context.args, program=context.command_path))

@@ -1,0 +1,1 @@
+"""What each command does; the grammar is in `fireworks_batch.cli.app`."""

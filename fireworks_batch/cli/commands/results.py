@@ -1,0 +1,126 @@
+"""``fireworks-batch results``: the rows of a job that has ended."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from fireworks_batch import BatchInferenceJob, ConfigurationError, ResultsReport, to_dict
+from fireworks_batch.cli.display.figures import counted, visible
+from fireworks_batch.cli.display.output import Output
+from fireworks_batch.cli.display.progress import Words, shown
+from fireworks_batch.cli.exit_codes import ExitCode, code_of_job
+from fireworks_batch.cli.options import CommonOptions, ResultsOptions
+from fireworks_batch.cli.session import Session, in_session
+from fireworks_batch.files.part_file import PartFile
+
+__all__ = ["results"]
+
+_PIECE: Final = 256 * 1024
+
+
+def results(options: CommonOptions, terms: ResultsOptions, job: str) -> ExitCode:
+    """Write the rows of a job, and report on them."""
+
+    async def work(session: Session) -> ExitCode:
+        _check_files(terms)
+        reading = session.client.results(job, expected=terms.input, lineage=terms.lineage)
+        async with AsyncExitStack() as stack:
+            entering = stack.enter_async_context(reading)
+            rows = await shown(session.output, Words("downloading the results"), entering)
+            good = await stack.enter_async_context(_sink(session.output, terms.output))
+            bad = await stack.enter_async_context(_sink(None, terms.errors))
+            async for row in rows:
+                await (good if row.ok else bad).write(row.raw + b"\n")
+            ended = rows.job
+        _print_report(session.output, ended, rows.report, terms)
+        return _code(ended, rows.report)
+
+    return in_session(options, work)
+
+
+def _check_files(terms: ResultsOptions) -> None:
+    """Refuse to write one file twice, or over the input."""
+    named = [path.resolve() for path in (terms.output, terms.errors, terms.input) if path]
+    if len({*named}) < len(named):
+        raise ConfigurationError("--output, --errors and --input must be different files")
+
+
+class _Sink(Protocol):
+    async def write(self, piece: bytes, /) -> None: ...
+
+
+class _Pipe:
+    """Stdout, written in large pieces; without an output the rows are dropped."""
+
+    def __init__(self, output: Output | None) -> None:
+        self._output = output
+        self._lines = bytearray()
+
+    async def write(self, piece: bytes, /) -> None:
+        if self._output is not None:
+            self._lines += piece
+            if len(self._lines) >= _PIECE:
+                self.flush()
+
+    def flush(self) -> None:
+        if self._output is not None:
+            self._output.write(bytes(self._lines))
+            self._lines.clear()
+
+
+@asynccontextmanager
+async def _sink(output: Output | None, path: Path | None) -> AsyncIterator[_Sink]:
+    """Open the file or pipe that rows go to; a file appears when the block ends well."""
+    if path is None:
+        pipe = _Pipe(output)
+        yield pipe
+        pipe.flush()
+        return
+    async with PartFile(path) as part:
+        yield part
+        await part.finish()
+
+
+# --- The report ---------------------------------------------------------------------------------
+
+
+def _code(job: BatchInferenceJob, report: ResultsReport) -> ExitCode:
+    incomplete = report.failed or report.unreadable or report.missing_count
+    code = code_of_job(job)
+    if report.no_output and code is ExitCode.SUCCEEDED:
+        return ExitCode.TROUBLE
+    return ExitCode.ROWS_FAILED if incomplete and not code else code
+
+
+def _print_report(
+    output: Output, job: BatchInferenceJob, report: ResultsReport, terms: ResultsOptions
+) -> None:
+    if output.as_json and terms.output is not None:
+        output.record(to_dict(report))
+        return
+    words = _report_line(to_dict(report), job)
+    (output.talk if terms.output is None else output.line)(words)
+    for custom_id in report.missing_ids[:10]:
+        output.talk(f"  missing: {visible(custom_id)}")
+    if report.failed and terms.errors is None:
+        output.talk("to see the rows that failed: the same command with --errors FILE")
+
+
+def _report_line(report: dict[str, Any], job: BatchInferenceJob) -> str:
+    """Return a report in a line: how many rows of each kind there are, and what is wrong."""
+    if report["no_output"]:
+        if job.is_success:
+            return "no output: the job completed, but its output dataset is gone or is empty"
+        return "no output: the job ended before any row was done"
+    words = [f"{counted(report['succeeded'], 'row')} succeeded", f"{report['failed']:,} failed"]
+    kinds = {
+        "missing_count": "are missing",
+        "unreadable": "lines cannot be read",
+        "duplicate_count": "ids came more than once",
+        "foreign_count": "ids are not of the input",
+        "superseded": "errors are left out: their rows were run again",
+    }
+    words += [f"{report[kind]:,} {text}" for kind, text in kinds.items() if report[kind]]
+    words += ["the job's own counters differ"] if report["counts_agree"] is False else []
+    return ", ".join(words)

@@ -1,0 +1,111 @@
+"""What becomes of running jobs after an interrupt: they run on and are named, or are deleted."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from fireworks_batch import BatchClient, FireworksBatchError, NotFoundError
+from fireworks_batch.cli.display.advice import come_back
+from fireworks_batch.cli.display.figures import visible
+from fireworks_batch.cli.interrupts import InterruptedByUserError
+from fireworks_batch.cli.session import Session
+
+__all__ = ["delete_jobs", "leave_jobs"]
+
+# More jobs than these fill the screen.
+_FEW: Final = 20
+# Seconds that deleting may take.
+_LONGEST: Final = 20.0
+# Seconds after which the server has dealt with a request that was sent before.
+_PAUSE: Final = 1.0
+
+
+def leave_jobs(
+    session: Session, job_ids: Sequence[str], *, state: str = "", again: str | None = None
+) -> None:
+    """Say that jobs run on, with the two commands to come back to them and to delete them.
+
+    Args:
+        session: What the command works with.
+        job_ids: The jobs; there may be none.
+        state: What is known of the job, if there is only one.
+        again: The command to come back with; None for one that waits.
+    """
+    wait, stop = come_back(job_ids, session.output.connection)
+    lines = [] if job_ids or not again else ["interrupted: there is no job yet"]
+    if job_ids:
+        runs = "run on" if len(job_ids) > 1 else "runs on"
+        lines.append(f"detached: {_named(job_ids)} {runs}{state}")
+    if job_ids or again:
+        lines.append(f"  to come back: {again or wait}")
+    if job_ids:
+        lines.append(f"  to delete:    {stop}")
+    # Commands that fill the screen come first: the line that is seen last matters most.
+    for line in lines if len(job_ids) <= _FEW else reversed(lines):
+        session.output.talk(line)
+
+
+async def delete_jobs(session: Session, job_ids: Sequence[str]) -> None:
+    """Delete jobs, and name those that may run on. Another interrupt ends the deletion at once.
+
+    Args:
+        session: What the command works with.
+        job_ids: The jobs.
+    """
+    if not job_ids:
+        return
+    output = session.output
+    remaining = dict.fromkeys(job_ids, f"no answer within {_LONGEST:g} s")
+    output.talk(f"deleting {_named(job_ids)}; a second Ctrl-C leaves the jobs that remain")
+    try:
+        await session.interrupts.guard(_delete_all(session.client, remaining))
+    except InterruptedByUserError:
+        remaining = dict.fromkeys(remaining, "interrupted before there was an answer")
+    for line in _what_became(job_ids, remaining):
+        output.talk(line)
+    if remaining:
+        output.talk(f"  to delete: {come_back([*remaining], output.connection)[1]}")
+
+
+async def _delete_all(client: BatchClient, remaining: dict[str, str]) -> None:
+    """Delete jobs in the time there is; those that may run on remain, each with the reason."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LONGEST), asyncio.TaskGroup() as group:
+            for job_id in [*remaining]:
+                group.create_task(_delete_one(client, job_id, remaining))
+
+
+async def _delete_one(client: BatchClient, job_id: str, remaining: dict[str, str]) -> None:
+    try:
+        if not await _deleted(client, job_id):
+            # The request that creates the job may still be on its way.
+            await asyncio.sleep(_PAUSE)
+            await _deleted(client, job_id)
+    except FireworksBatchError as error:
+        remaining[job_id] = str(error)
+    else:
+        del remaining[job_id]
+
+
+async def _deleted(client: BatchClient, job_id: str) -> bool:
+    """Delete a job; return False if the API says that there is none."""
+    try:
+        await client.jobs.delete(job_id)
+    except NotFoundError as refusal:
+        if not refusal.from_api:
+            raise
+        return False
+    return True
+
+
+def _what_became(job_ids: Sequence[str], remaining: dict[str, str]) -> Iterator[str]:
+    deleted = [job_id for job_id in job_ids if job_id not in remaining]
+    if deleted:
+        yield f"{_named(deleted)} {'is' if len(deleted) == 1 else 'are'} deleted"
+    for job_id, reason in remaining.items():
+        yield f"{visible(job_id)} may run on: {visible(reason)}"
+
+
+def _named(job_ids: Sequence[str]) -> str:
+    return visible(job_ids[0]) if len(job_ids) == 1 else f"{len(job_ids)} jobs"
