@@ -22,14 +22,14 @@ from fireworks_batch.datasets.ranges import (
     request_headers,
     size_of,
 )
-from fireworks_batch.files.part_file import PartFile, make_directory
+from fireworks_batch.files.part_file import PartFile, is_path, make_directory, path
 from fireworks_batch.models.errors import (
     APIStatusError,
     NotFoundError,
     ResponseDecodeError,
     TransportError,
 )
-from fireworks_batch.models.validators import is_path, path, plain_function
+from fireworks_batch.models.validators import plain_function
 from fireworks_batch.wire.answers import read_signed_urls, url_of
 from fireworks_batch.wire.codec import parse_json
 from fireworks_batch.wire.requests import Request, get_download_urls

@@ -14,8 +14,21 @@ from typing import Any, Final, Self
 
 from fireworks_batch.files.threads import begin, ended, off_loop, reported, write_all
 from fireworks_batch.models.errors import ConfigurationError, LocalFileError
+from fireworks_batch.models.validators import instance_of
 
-__all__ = ["PartFile", "check_targets", "make_directory", "written_to"]
+__all__ = ["PartFile", "check_targets", "is_path", "make_directory", "path", "written_to"]
+
+
+def path(value: Any) -> Any:
+    """Convert what names a file or directory to a `Path`, and leave the rest to a validator."""
+    found = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if isinstance(found, str) and found and "\0" not in found:
+        return Path(found)
+    return value
+
+
+is_path: Final = instance_of(Path, "a path")
+"""Take paths that `path` has converted."""
 
 
 _COLLECTED: Final = 4 * 1024 * 1024  # fewer hand-overs between the threads

@@ -6,11 +6,9 @@ what would be right. Performs no I/O.
 """
 
 import inspect
-import os
 import re
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -21,10 +19,8 @@ __all__ = [
     "Validator",
     "instance_of",
     "is_finite",
-    "is_path",
     "number",
     "one_of",
-    "path",
     "plain_function",
     "text",
     "whole_number",
@@ -144,15 +140,3 @@ def plain_function(instance: object, attribute: "attrs.Attribute[Any]", value: A
     """Take what can be called with news, and need not be awaited then."""
     if not callable(value) or inspect.iscoroutinefunction(value):
         _refuse(instance, attribute, "a plain function", value)
-
-
-def path(value: Any) -> Any:
-    """Convert what names a file or directory to a `Path`, and leave the rest to a validator."""
-    found = os.fspath(value) if isinstance(value, str | os.PathLike) else None
-    if isinstance(found, str) and found and "\0" not in found:
-        return Path(found)
-    return value
-
-
-is_path: Final = instance_of(Path, "a path")
-"""Take paths that `path` has converted."""

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import attrs
 
+from fireworks_batch.files.part_file import is_path, path
 from fireworks_batch.jobs.creation import body_of
 from fireworks_batch.jobs.draft import draft_job
 from fireworks_batch.models.dataset import Limits
@@ -17,9 +18,7 @@ from fireworks_batch.models.errors import ConfigurationError
 from fireworks_batch.models.policies import JOB_TIME_LIMIT, JobTimeLimit, PollPolicy, timeout
 from fireworks_batch.models.validators import (
     instance_of,
-    is_path,
     one_of,
-    path,
     plain_function,
     whole_number,
 )
