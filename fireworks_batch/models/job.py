@@ -59,6 +59,8 @@ def _extra_body(value: str | Mapping[str, Any] | None) -> str | None:
 
 
 def _regions(value: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(value, tuple):
+        return value
     if isinstance(value, str):
         raise ConfigurationError(f"regions is a list; give [{value!r}]")
     return tuple(value)

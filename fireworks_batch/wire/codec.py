@@ -16,25 +16,31 @@ from typing import Any, Final, NoReturn, TypeVar, get_args
 import attrs
 import orjson
 from cattrs import Converter, transform_error
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+from cattrs.gen import make_dict_structure_fn_from_attrs, make_dict_unstructure_fn, override
 from cattrs.v import format_exception
 
-from fireworks_batch.models.errors import ConfigurationError, ResponseDecodeError, shown
+from fireworks_batch.models.errors import ConfigurationError, ResponseDecodeError
 from fireworks_batch.models.job import Seconds
 from fireworks_batch.models.states import OpenEnum
 from fireworks_batch.wire.protojson import (
+    EXTRA,
     UNREADABLE,
+    Member,
     Notice,
     Reader,
     camel,
     enum_reader,
+    member_reader,
+    object_reader,
     read_bool,
+    read_extra,
     read_float,
     read_int,
     read_string,
     read_strings,
     seconds_reader,
     time_reader,
+    unreadable,
     write_seconds,
     write_time,
 )
@@ -101,7 +107,7 @@ class Codec:
             return model
         # Raised outside the except: the cause would say the same without what is required.
         is_usable = {*required}.isdisjoint(problem.partition(":")[0] for problem in problems)
-        raise _refusal(cls, problems, model if is_usable else None)
+        raise unreadable(cls, problems, model if is_usable else None)
 
     def decode(self, body: bytes, cls: type[_T], *, required: Collection[str] = ()) -> _T:
         """Make a model of a body: `parse_json`, then `structure`."""
@@ -114,11 +120,6 @@ class Codec:
 
 
 _EMPTY: Final = (None, "")
-
-
-def _refusal(cls: type[Any], problems: list[str], model: Any) -> ResponseDecodeError:
-    text = f"cannot read a {cls.__name__}: {'; '.join(problems)}"
-    return ResponseDecodeError(text, problems=problems, partial=model)
 
 
 # --- Messages -----------------------------------------------------------------------------------
@@ -148,81 +149,29 @@ _SCALARS: Final[dict[type, Reader]] = {
 }
 
 
-_EXTRA: Final = "extra"
-"""The field that keeps the members of an object that the model does not know."""
-
-
 def _message_reader(converter: Converter, cls: type[attrs.AttrsInstance]) -> Reader:
-    """Return a reader of JSON objects.
-
-    The reader raises TypeError for a value that is no object, and ResponseDecodeError for an object
-    with members that cannot be read.
-    """
+    """Return a reader of JSON objects, of the readers of their members."""
     members = {field.name: _member(converter, field) for field in attrs.fields(cls)}
     overrides: dict[str, Any] = {
-        name: override(rename=key, struct_hook=reader) for name, (key, reader) in members.items()
+        name: override(rename=member.key, struct_hook=member.read)
+        for name, member in members.items()
     }
-    read_at_once = make_dict_structure_fn(cls, converter, **overrides)
-    known = frozenset(key for name, (key, _) in members.items() if name != _EXTRA)
-    keeps_extra = _EXTRA in members
-
-    def read(value: Any, _: Any) -> Any:
-        if type(value) is not dict:
-            raise TypeError(f"expected an object, not {shown(value)}")
-        if keeps_extra and not known.issuperset(value):
-            extra = {key: item for key, item in value.items() if key not in known}
-            value = {**value, _EXTRA: extra}
-        try:
-            return read_at_once(value, cls)
-        except (*UNREADABLE, KeyError, ResponseDecodeError):  # KeyError: there is no name.
-            pass
-        return _read_one_by_one(value, cls, members)
-
-    return read
+    # Without defaults, which an absent member gets by its reader, cattrs makes a shorter function.
+    fields = [
+        field if field.name == EXTRA else field.evolve(default=attrs.NOTHING)
+        for field in attrs.fields(cls)
+    ]
+    read_at_once = make_dict_structure_fn_from_attrs(fields, cls, converter, **overrides)
+    return object_reader(cls, members, read_at_once)
 
 
-def _read_one_by_one(
-    value: dict[str, Any], cls: type[attrs.AttrsInstance], members: dict[str, tuple[str, Reader]]
-) -> Any:
-    found: dict[str, Any] = {}
-    problems: list[str] = []
-    for name, (key, reader) in members.items():
-        try:
-            found[name] = reader(value.get(key), None)
-        except ResponseDecodeError as exc:
-            found[name] = exc.partial
-            problems += [f"{key}.{problem}" for problem in exc.problems]
-        except UNREADABLE as exc:
-            found[name] = reader(None, None)
-            problems.append(f"{key}: {exc}")
-    model = cls(**found)
-    if not problems:
-        return model
-    raise _refusal(cls, problems, model)
-
-
-def _member(converter: Converter, field: "attrs.Attribute[Any]") -> tuple[str, Reader]:
-    """Return a member's name on the wire, and its reader.
-
-    A null, like an absent member, is the field's default.
-    """
-    if field.name == _EXTRA:
-        return _EXTRA, _as_it_came
+def _member(converter: Converter, field: "attrs.Attribute[Any]") -> Member:
+    if field.name == EXTRA:
+        return Member(EXTRA, read_extra)
     wanted = _without_none(field.type)
     default = "" if field.default is attrs.NOTHING else field.default
-    reader = converter.get_structure_hook(wanted)
-
-    # One call for a value that has its type already, as most have.
-    def read(value: Any, _: Any) -> Any:
-        if type(value) is wanted:
-            return value
-        return default if value is None else reader(value, wanted)
-
-    return camel(field.name), read
-
-
-def _as_it_came(value: Any, _: Any) -> Any:
-    return {} if value is None else value
+    reader = member_reader(converter.get_structure_hook(wanted), wanted, default)
+    return Member(camel(field.name), reader)
 
 
 def _without_none(wanted: Any) -> Any:
@@ -236,7 +185,7 @@ def _message_writer(
     overrides: dict[str, Any] = {
         field.name: override(
             rename=camel(field.name),
-            omit=field.name == _EXTRA,
+            omit=field.name == EXTRA,
             unstruct_hook=write_seconds if _without_none(field.type) == Seconds else None,
         )
         for field in attrs.fields(cls)

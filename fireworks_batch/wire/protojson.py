@@ -1,4 +1,4 @@
-"""How the wire spells single values: protojson's strings, numbers, times, durations, enumerations.
+"""How the wire spells values: protojson's strings, numbers, times, enumerations, and objects.
 
 A reader takes a JSON value, and the type that cattrs hands to each hook. It refuses a value that
 it cannot read with one of `UNREADABLE`, whose text names what was expected. A reader is never given
@@ -11,22 +11,30 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
-from fireworks_batch.models.errors import shown
+import attrs
+
+from fireworks_batch.models.errors import ResponseDecodeError, shown
 from fireworks_batch.models.states import OpenEnum
 
 __all__ = [
+    "EXTRA",
     "UNREADABLE",
+    "Member",
     "Notice",
     "Reader",
     "camel",
     "enum_reader",
+    "member_reader",
+    "object_reader",
     "read_bool",
+    "read_extra",
     "read_float",
     "read_int",
     "read_string",
     "read_strings",
     "seconds_reader",
     "time_reader",
+    "unreadable",
     "write_seconds",
     "write_time",
 ]
@@ -177,6 +185,113 @@ def enum_reader(cls: type[OpenEnum], on_unknown: Notice) -> Reader:
         return member
 
     return read
+
+
+# --- Objects ------------------------------------------------------------------------------------
+
+EXTRA: Final = "extra"
+"""The field of a model that keeps the members of an object that the model does not know."""
+
+
+@attrs.frozen
+class Member:
+    """One member of an object."""
+
+    key: str
+    """The wire's name."""
+
+    read: Reader
+    """The reader; null, like an absent member, is the field's default."""
+
+
+_SCALARS: Final = (str, bool, int, float)
+
+
+def member_reader(reader: Reader, wanted: Any, default: Any) -> Reader:
+    """Return a reader of a value that may be null.
+
+    Args:
+        reader: Reads a value that is not null.
+        wanted: The type of the value.
+        default: What null is.
+    """
+
+    def read_scalar(value: Any, _: Any) -> Any:
+        # One call for a value that has its type already, as most have.
+        if type(value) is wanted:
+            return value
+        return default if value is None else reader(value, wanted)
+
+    def read(value: Any, _: Any) -> Any:
+        return default if value is None else reader(value, wanted)
+
+    return read_scalar if wanted in _SCALARS else read
+
+
+def read_extra(value: Any, _: Any) -> Any:
+    """Read the members that a model does not know, as they came."""
+    return {} if value is None else value
+
+
+def object_reader(cls: type[Any], members: dict[str, Member], read_at_once: Reader) -> Reader:
+    """Return a reader of JSON objects.
+
+    The reader raises TypeError for a value that is no object, and ResponseDecodeError for an object
+    with members that cannot be read: these are found by reading the members one by one.
+
+    Args:
+        cls: The model's class.
+        members: Its members, by the name of the field.
+        read_at_once: Reads an object that has all members, and all of them readable, with the same
+            readers; raises KeyError if one is absent.
+    """
+    nulls = dict.fromkeys(member.key for name, member in members.items() if name != EXTRA)
+    known, size = frozenset(nulls), len(nulls)
+    keeps_extra = EXTRA in members
+
+    def read(value: Any, _: Any) -> Any:
+        if type(value) is not dict:
+            raise TypeError(f"expected an object, not {shown(value)}")
+        if keeps_extra and not known.issuperset(value):
+            extra = {key: item for key, item in value.items() if key not in known}
+            value = {**value, EXTRA: extra}
+        try:
+            return read_at_once(value if len(value) >= size else nulls | value, cls)
+        except (*UNREADABLE, KeyError, ResponseDecodeError):  # KeyError: a member is absent.
+            pass
+        return _read_one_by_one(value, cls, members)
+
+    return read
+
+
+def _read_one_by_one(value: dict[str, Any], cls: type[Any], members: dict[str, Member]) -> Any:
+    found: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, member in members.items():
+        try:
+            found[name] = member.read(value.get(member.key), None)
+        except ResponseDecodeError as exc:
+            found[name] = exc.partial
+            problems += [f"{member.key}.{problem}" for problem in exc.problems]
+        except UNREADABLE as exc:
+            found[name] = member.read(None, None)
+            problems.append(f"{member.key}: {exc}")
+    model = cls(**found)
+    if not problems:
+        return model
+    raise unreadable(cls, problems, model)
+
+
+def unreadable(cls: type[Any], problems: list[str], partial: Any) -> ResponseDecodeError:
+    """Return the error for a value that is no whole model.
+
+    Args:
+        cls: The model's class.
+        problems: What is wrong, each with its path.
+        partial: What could be read; None if that is of no use.
+    """
+    text = f"cannot read a {cls.__name__}: {'; '.join(problems)}"
+    return ResponseDecodeError(text, problems=problems, partial=partial)
 
 
 # --- Writing ------------------------------------------------------------------------------------
