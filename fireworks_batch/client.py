@@ -39,8 +39,8 @@ from fireworks_batch.jobs.endpoints import Jobs
 from fireworks_batch.models.job import JobLike
 from fireworks_batch.models.policies import PollPolicy, RetryPolicy, scaled
 from fireworks_batch.models.states import OpenEnum
-from fireworks_batch.polling.access import Looks
-from fireworks_batch.polling.observation import JobReader
+from fireworks_batch.polling.access import Pollers
+from fireworks_batch.polling.observation import JobSource
 from fireworks_batch.results.job_results import (
     Expected,
     JobResults,
@@ -194,9 +194,9 @@ class BatchClient(RunMethods):
         self._transport = Transport(
             options, keys=KeySource(identity.api_key), draw=draw, wall=_wall
         )
-        self._looks = Looks(self._transport, self._account, JobReader(codec, _wall))
+        self._pollers = Pollers(self._account, JobSource(self._transport, codec, _wall))
         self._datasets = Datasets(self._transport, codec, self._account, waits=waits)
-        self._jobs = Jobs(self._transport, codec, self._account, self._looks, waits=waits)
+        self._jobs = Jobs._made(self._transport, codec, self._account, self._pollers, waits=waits)
         super().__init__(self._services_of_runs(self._transport, codec, waits), codec)
 
     def _services_of_runs(
@@ -324,8 +324,8 @@ class BatchClient(RunMethods):
             ClientStateError: The client was used on another event loop.
         """
         if self._transport is not None:
-            await self._transport.aclose(self._looks.close)
-            await self._looks.settled()
+            await self._transport.aclose(self._pollers.close)
+            await self._pollers.settled()
 
     async def __aenter__(self) -> Self:
         return self

@@ -34,7 +34,7 @@ from fireworks_batch.models.errors import (
     TransportError,
 )
 from fireworks_batch.models.states import StatusCode
-from fireworks_batch.polling.settle import Settling, Sighting, looks
+from fireworks_batch.polling.settle import Settling, Sighting
 from fireworks_batch.wire.answers import read_signed_urls, url_of
 from fireworks_batch.wire.codec import Codec, parse_json
 from fireworks_batch.wire.requests import (
@@ -293,7 +293,8 @@ class Upload:
         poll = self._waits.poll
         dataset = await Settling(
             subject=f"dataset {claim.dataset_id!r} to become READY",
-            look=looks(self._transport, ask),
+            ask=ask,
+            transport=self._transport,
             policy=attrs.evolve(
                 poll,
                 # A job takes minutes, this takes seconds.
@@ -301,7 +302,6 @@ class Upload:
                 max_interval=poll.max_interval / 4,
             ),
             timeout=_READY_TIMEOUT * self._waits.time_scale,
-            clock=self._transport.now,
             draw=self._waits.draw,
         ).run()
         if not dataset.is_ready and dataset.status is not None:

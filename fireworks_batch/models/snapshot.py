@@ -165,9 +165,6 @@ def seconds_left(job: BatchInferenceJob, rate: float | None) -> float | None:
 class History:
     """What a wait remembers of the snapshots before: a few numbers, however long it lasts."""
 
-    number: int = 0
-    """Good observations so far."""
-
     state: JobState | None = None
     """The newest one's state."""
 
@@ -181,11 +178,7 @@ class History:
             job: What was observed.
             now: When, on the monotonic clock.
         """
-        return History(self.number + 1, job.state, self._moved(job, now))
-
-    def repeat(self, times: int) -> "History":
-        """Return the history after so many more observations that showed the same."""
-        return attrs.evolve(self, number=self.number + times)
+        return History(job.state, self._moved(job, now))
 
     def rate(self, *, now: float) -> float | None:
         """Return the rows per second over the newest moves; it sinks while none comes."""

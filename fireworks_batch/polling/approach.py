@@ -54,7 +54,7 @@ _MINUTE: Final = timedelta(minutes=1)
 
 
 MASK: Final = mask_paths(_FIELDS)
-"""The read mask of later looks: ``name`` and what the server changes."""
+"""The read mask of later polls: ``name`` and what the server changes."""
 
 
 _KEYS: Final = tuple(MASK.split(","))
@@ -78,7 +78,7 @@ def lay_over(whole: BatchInferenceJob, part: BatchInferenceJob) -> BatchInferenc
     """Return the whole job with what a masked answer shows of it.
 
     Args:
-        whole: As it was at the look before.
+        whole: The job at the poll before.
         part: What was read of the masked answer; only the mask's members of it count.
     """
     return attrs.evolve(whole, **{name: getattr(part, name) for name in _FIELDS})
@@ -87,18 +87,18 @@ def lay_over(whole: BatchInferenceJob, part: BatchInferenceJob) -> BatchInferenc
 def is_another(whole: BatchInferenceJob, part: BatchInferenceJob) -> bool:
     """Say whether a masked answer is about another job of the same name: the first was deleted.
 
-    The end of a job's window follows from its creation; a minute is no time to delete one.
+    A job's expiry follows from its creation. Nobody deletes and remakes a job within a minute.
 
     Args:
-        whole: As it was at the look before.
+        whole: The job at the poll before.
         part: What was read of the masked answer.
     """
     before, after = whole.expire_time, part.expire_time
     return before is not None and after is not None and abs(after - before) > _MINUTE
 
 
-ORDERS: Final = ("create_time desc", "created_time desc", "")
-"""What is tried: the field's name, the documented one, and the server's own order."""
+ORDERS: Final = ("create_time desc", "")
+"""The orders that are tried: the newest jobs first, and the server's own order."""
 
 
 # The server does not list at all, or not for this key.
@@ -130,7 +130,7 @@ class Approach:
     """Whether listings are refused: GETs only, for the client's life."""
 
     has_masks: bool = True
-    """Whether later looks may ask for a mask."""
+    """Whether later polls may ask for a mask."""
 
     is_doubted: bool = False
     """Whether the last listing failed for so long that it is not relied on."""

@@ -349,7 +349,7 @@ async def test_the_failure_budget_ends_a_wait(emulator, client):
     emulator.script_job("nightly", phases=["RUNNING"])
     emulator.add_fault("status", status=503, times=None, path=JOB_PATH)
     began = now()
-    with pytest.raises(PollFailureError, match="looks in a row failed over 1 h") as caught:
+    with pytest.raises(PollFailureError, match="polls in a row failed over 1 h") as caught:
         await client.jobs.wait_until_terminal("nightly")
     assert 3600 <= now() - began <= 3700
     assert "the job was not touched and may run on" in str(caught.value)

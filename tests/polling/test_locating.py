@@ -28,8 +28,10 @@ def asked(emulator) -> int:
 
 def left_behind(client) -> list:
     """What looking the account up still holds."""
-    locator = client._looks._locator
-    return [*locator._askers, *locator._tasks]
+    account, pollers = client._account, client._pollers
+    shared = [account._polls, account._calls]
+    held = [held for one in shared for held in (*one._callers, one._task) if held is not None]
+    return held + pollers._pauses
 
 
 def begin(client, ids, **options) -> list:

@@ -1,5 +1,6 @@
 """The poll machine: when to look again, and when to stop. No event loop, no clock, no chance."""
 
+import copy
 import itertools
 import math
 import operator
@@ -14,16 +15,15 @@ from hypothesis import strategies as st
 
 from fireworks_batch.models.errors import ClientStateError
 from fireworks_batch.models.policies import PollPolicy
-from fireworks_batch.polling import machine as polling
 from fireworks_batch.polling.machine import (
     Decision,
-    Failed,
+    Failure,
     FailureKind,
     Finished,
     GaveUp,
     Gone,
     PollAt,
-    PollState,
+    PollMachine,
     Refused,
     Seen,
     Stalled,
@@ -31,7 +31,7 @@ from fireworks_batch.polling.machine import (
     Unrecognised,
 )
 
-LOST, LIMITED, UNAUTHORIZED, NOT_FOUND, REFUSED, CUT = FailureKind
+NO_ANSWER, LIMITED, UNAUTHORIZED, NOT_FOUND, REFUSED, CUT = FailureKind
 # Intervals of 15, 22.5, 33.75, 50.625, 60 s, and no jitter unless a test wants it.
 PLAIN = PollPolicy(jitter=0)
 # The interval stays at 15 s, so that what else decides can be seen.
@@ -45,33 +45,34 @@ class Wait:
 
     policy: PollPolicy = PLAIN
     timeout: float | None = None
-    follows_window: bool = False
+    follows_expiry: bool = False
     draw: float = 0.5
-    state: PollState = attrs.field(init=False)
+    state: PollMachine = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.state = polling.start(
-            self.policy, now=0.0, timeout=self.timeout, follows_window=self.follows_window
+        self.state = PollMachine(
+            policy=self.policy, timeout=self.timeout, follows_expiry=self.follows_expiry
         )
+        self.state.start(0.0)
 
     def seen(
-        self, now: float, schedule: Any = "RUNNING", visible: Any = 0, **more: Any
+        self,
+        now: float,
+        schedule: Any = "RUNNING",
+        visible: Any = 0,
+        time_left: float | None = None,
+        **more: Any,
     ) -> Decision:
         """Tell of a good look."""
         event = Seen(schedule=schedule, visible=visible, **more)
-        self.state, decision = polling.on_observation(
-            self.policy, self.state, event, now=now, draw=self.draw
-        )
-        return decision
+        return self.state.on_observation(event, now=now, draw=self.draw, time_left=time_left)
 
     def failed(
-        self, now: float, kind: FailureKind = LOST, retry_after: float | None = None
+        self, now: float, kind: FailureKind = NO_ANSWER, retry_after: float | None = None
     ) -> Decision:
         """Tell of a failed look."""
-        self.state, decision = polling.on_failure(
-            self.policy, self.state, Failed(kind, retry_after), now=now, draw=self.draw
-        )
-        return decision
+        failure = Failure(kind, retry_after=retry_after)
+        return self.state.on_failure(failure, now=now, draw=self.draw)
 
 
 def gaps(tell: Callable[[float], Decision], count: int) -> list[float]:
@@ -90,10 +91,11 @@ def gaps(tell: Callable[[float], Decision], count: int) -> list[float]:
 
 def test_start_remembers_the_moment_and_nothing_else():
     """A wait begins open, unseen and without failures."""
-    state = polling.start(PLAIN, now=7.0, timeout=None)
+    state = PollMachine(policy=PLAIN)
+    assert state.start(7.0) == PollAt(7.0)
 
     assert (state.started, state.changed_at) == (7.0, 7.0)
-    assert (state.deadline, state.last_look) == (math.inf, math.inf)
+    assert (state.deadline, state.last_poll) == (math.inf, math.inf)
     assert (state.has_seen, state.is_over, state.failures) == (False, False, 0)
     assert state.pause == 15.0
 
@@ -227,7 +229,7 @@ def test_ten_thousand_idle_looks_do_not_overflow():
 # --- What the server asks for ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [LOST, LIMITED, UNAUTHORIZED, NOT_FOUND])
+@pytest.mark.parametrize("kind", [NO_ANSWER, LIMITED, UNAUTHORIZED, NOT_FOUND])
 @pytest.mark.parametrize(("draw", "expected"), [(0.0, 100.0), (0.5, 105.0), (JUST_UNDER_1, 110.0)])
 def test_retry_after_is_a_floor(kind, draw, expected):
     """Jitter lengthens a Retry-After and never shortens it."""
@@ -239,7 +241,7 @@ def test_retry_after_is_a_floor(kind, draw, expected):
 
 def test_short_retry_after_does_not_hurry():
     """A Retry-After below the interval leaves the interval."""
-    assert Wait().failed(0, LOST, retry_after=2) == PollAt(15)
+    assert Wait().failed(0, NO_ANSWER, retry_after=2) == PollAt(15)
     assert Wait().failed(0, LIMITED, retry_after=0) == PollAt(15)
 
 
@@ -247,7 +249,7 @@ def test_retry_after_is_read_afresh():
     """What the server asked for once holds once."""
     wait = Wait(STEADY)
 
-    assert wait.failed(0, LOST, retry_after=100) == PollAt(100)
+    assert wait.failed(0, NO_ANSWER, retry_after=100) == PollAt(100)
     assert wait.failed(100) == PollAt(115)
 
 
@@ -293,7 +295,7 @@ def test_other_failure_resets_the_pause():
     wait = Wait(STEADY)
     for now in (0, 15, 45):
         wait.failed(now, LIMITED)
-    wait.failed(105, LOST)
+    wait.failed(105, NO_ANSWER)
 
     assert wait.failed(120, LIMITED) == PollAt(135)
 
@@ -387,8 +389,8 @@ def test_good_look_restores_the_budget():
 def test_time_that_the_server_asked_for_is_excused():
     """Seconds spent on obeying a Retry-After are not taken from the budget."""
     wait = Wait(BUDGET)
-    wait.failed(0, LOST, retry_after=1000)
-    wait.failed(1010, LOST, retry_after=1000)
+    wait.failed(0, NO_ANSWER, retry_after=1000)
+    wait.failed(1010, NO_ANSWER, retry_after=1000)
     wait.failed(2020)
     wait.failed(2090)
     assert wait.state.spent == 90
@@ -401,7 +403,7 @@ def test_look_before_its_time_gives_nothing_back():
     """A look that was made before the Retry-After had passed spends nothing, nor less."""
     wait = Wait(BUDGET)
     wait.failed(0)
-    wait.failed(50, LOST, retry_after=1000)
+    wait.failed(50, NO_ANSWER, retry_after=1000)
     wait.failed(60)
 
     assert wait.state.spent == 50
@@ -476,7 +478,7 @@ def test_refusal_after_a_good_look_must_come_twice_in_a_row(kind, ending):
 
 
 @pytest.mark.parametrize("kind", [UNAUTHORIZED, NOT_FOUND])
-@pytest.mark.parametrize("between", [None, LOST, LIMITED, UNAUTHORIZED, NOT_FOUND])
+@pytest.mark.parametrize("between", [None, NO_ANSWER, LIMITED, UNAUTHORIZED, NOT_FOUND])
 def test_refusals_with_something_between_are_not_in_a_row(kind, between):
     """A good look, or a failure of another kind, between two refusals makes the second a first."""
     if between is kind:
@@ -511,7 +513,7 @@ def test_missing_thing_is_given_time_to_appear():
     assert wait.failed(30, NOT_FOUND) == Refused()
 
 
-def test_last_look_of_the_grace_is_at_its_end():
+def test_last_poll_of_the_grace_is_at_its_end():
     """An interval that reaches beyond the grace is clipped to its end."""
     wait = Wait(PLAIN)
 
@@ -526,7 +528,7 @@ def test_grace_runs_from_the_first_not_found():
     wait = Wait()
     wait.failed(0)
     wait.failed(100, NOT_FOUND)
-    wait.failed(110, LOST)
+    wait.failed(110, NO_ANSWER)
 
     assert isinstance(wait.failed(129, NOT_FOUND), PollAt)
     assert wait.failed(130, NOT_FOUND) == Refused()
@@ -732,7 +734,7 @@ SLOW = PollPolicy(jitter=0, initial_interval=60)
 @pytest.mark.parametrize(
     ("timeout", "last"), [(1000, 995), (100, 95), (50, 45), (20, 18), (10, 9), (0.1, 0.09)]
 )
-def test_last_look_is_planned_before_the_deadline(timeout, last):
+def test_last_poll_is_planned_before_the_deadline(timeout, last):
     """A last look is due 5 s before the deadline, or a tenth of a short timeout."""
     wait = Wait(PollPolicy(jitter=0, initial_interval=1000, max_interval=1000), timeout=timeout)
 
@@ -740,7 +742,7 @@ def test_last_look_is_planned_before_the_deadline(timeout, last):
     assert wait.state.deadline == timeout
 
 
-def test_last_look_is_the_last():
+def test_last_poll_is_the_last():
     """After the last look the wait is for the deadline, not for another look before it."""
     wait = Wait(SLOW, timeout=100)
 
@@ -749,7 +751,7 @@ def test_last_look_is_the_last():
     assert wait.failed(100, CUT) == TimedOut(100)
 
 
-def test_last_look_after_a_failure():
+def test_last_poll_after_a_failure():
     """A failed look is followed by the last look too."""
     wait = Wait(SLOW, timeout=100)
 
@@ -757,7 +759,7 @@ def test_last_look_after_a_failure():
     assert wait.failed(95) == PollAt(155)
 
 
-def test_last_look_may_come_within_the_least_interval():
+def test_last_poll_may_come_within_the_least_interval():
     """Nothing of ours delays the last look before a given deadline."""
     wait = Wait(attrs.evolve(SLOW, min_interval=50), timeout=100)
 
@@ -767,9 +769,15 @@ def test_last_look_may_come_within_the_least_interval():
 
 @pytest.mark.parametrize(
     ("kind", "retry_after", "due"),
-    [(LOST, 10, 95), (LOST, 16, 96), (LOST, 50, 130), (LIMITED, 16, 96), (LIMITED, None, 140)],
+    [
+        (NO_ANSWER, 10, 95),
+        (NO_ANSWER, 16, 96),
+        (NO_ANSWER, 50, 130),
+        (LIMITED, 16, 96),
+        (LIMITED, None, 140),
+    ],
 )
-def test_server_may_delay_the_last_look(kind, retry_after, due):
+def test_server_may_delay_the_last_poll(kind, retry_after, due):
     """A Retry-After or a pause that reaches past the last look delays it, past the deadline too."""
     assert Wait(SLOW, timeout=100).failed(80, kind, retry_after) == PollAt(due)
 
@@ -798,21 +806,21 @@ def test_refusal_at_the_deadline_is_a_refusal():
     assert Wait(timeout=100).failed(100, REFUSED) == Refused()
 
 
-@pytest.mark.parametrize("kind", [CUT, LOST])
+@pytest.mark.parametrize("kind", [CUT, NO_ANSWER])
 def test_waited_time_is_from_the_start(kind):
     """The ending says how long the whole wait was, and the wait is over."""
-    state = polling.start(PLAIN, now=1000.0, timeout=50)
+    state = PollMachine(policy=PLAIN, timeout=50)
+    state.start(1000.0)
 
     assert state.deadline == 1050
-    state, ending = polling.on_failure(PLAIN, state, Failed(kind), now=1050.0, draw=0.5)
-    assert ending == TimedOut(50)
+    assert state.on_failure(Failure(kind), now=1050.0, draw=0.5) == TimedOut(50)
     assert state.is_over
 
 
 def test_given_timeout_is_hard():
     """A window that is seen does not move a deadline that was given."""
     wait = Wait(timeout=100)
-    wait.seen(0, window=5000)
+    wait.seen(0, time_left=5000)
 
     assert wait.state.deadline == 100
 
@@ -820,7 +828,7 @@ def test_given_timeout_is_hard():
 def test_no_timeout_is_none():
     """Without a timeout no look is the last."""
     wait = Wait()
-    wait.seen(0, window=10)
+    wait.seen(0, time_left=10)
 
     assert wait.state.deadline == math.inf
     assert isinstance(wait.seen(1e9), PollAt)
@@ -828,70 +836,71 @@ def test_no_timeout_is_none():
 
 def test_window_is_the_deadline_from_each_good_look():
     """A wait that follows the window takes its deadline anew from every good look."""
-    wait = Wait(follows_window=True)
+    wait = Wait(follows_expiry=True)
     assert wait.state.deadline == math.inf
 
-    wait.seen(10, window=5000)
-    assert (wait.state.deadline, wait.state.last_look) == (5010, 5005)
-    wait.seen(100, window=9000)
-    assert (wait.state.deadline, wait.state.last_look) == (9100, 9095)
-    wait.seen(200, window=4000)
+    wait.seen(10, time_left=5000)
+    assert (wait.state.deadline, wait.state.last_poll) == (5010, 5005)
+    wait.seen(100, time_left=9000)
+    assert (wait.state.deadline, wait.state.last_poll) == (9100, 9095)
+    wait.seen(200, time_left=4000)
     assert wait.state.deadline == 4200
-    wait.seen(300, window=None)
+    wait.seen(300, time_left=None)
     assert wait.state.deadline == 4200
     wait.failed(400)
     assert wait.state.deadline == 4200
-    assert wait.seen(4200, window=0) == TimedOut(4200)
+    assert wait.seen(4200, time_left=0) == TimedOut(4200)
 
 
 def test_given_time_holds_until_the_window_is_known():
     """A timeout beside the window is the deadline until a good look says better."""
-    wait = Wait(follows_window=True, timeout=8000)
+    wait = Wait(follows_expiry=True, timeout=8000)
     assert wait.state.deadline == 8000
 
-    wait.seen(0, window=9000)
+    wait.seen(0, time_left=9000)
 
     assert wait.state.deadline == 9000
 
 
 def test_window_that_has_passed_leaves_an_hour():
     """A wait for something whose window is over is given an hour from its start, once."""
-    wait = Wait(follows_window=True)
+    wait = Wait(follows_expiry=True)
 
-    assert wait.seen(0, window=-50_000) == PollAt(15)
+    assert wait.seen(0, time_left=-50_000) == PollAt(15)
     assert wait.state.deadline == 3600
-    assert isinstance(wait.seen(3599, window=-53_599), PollAt)
+    assert isinstance(wait.seen(3599, time_left=-53_599), PollAt)
     assert wait.state.deadline == 3600
-    assert wait.seen(3600, window=-53_600) == TimedOut(3600)
+    assert wait.seen(3600, time_left=-53_600) == TimedOut(3600)
 
 
 def test_hour_of_a_passed_window_can_be_scaled():
     """The least window is an argument, for tests that speed time up."""
-    state = polling.start(PLAIN, now=0.0, timeout=None, follows_window=True, least_window=3.6)
-    event = Seen(schedule=0, visible=0, window=-5.0)
+    state = PollMachine(policy=PLAIN, follows_expiry=True, least_time=3.6)
+    state.start(0.0)
+    state.on_observation(Seen(schedule=0, visible=0), now=0.0, draw=0.5, time_left=-5.0)
 
-    assert polling.on_observation(PLAIN, state, event, now=0.0, draw=0.5)[0].deadline == 3.6
+    assert state.deadline == 3.6
 
 
 def test_window_that_stands_still_ends():
     """A wait for a job that its server forgot to end does not hang."""
-    wait = Wait(follows_window=True)
+    wait = Wait(follows_expiry=True)
     now = 0.0
-    while isinstance(decision := wait.seen(now, window=10_000 - now), PollAt):
+    while isinstance(decision := wait.seen(now, time_left=10_000 - now), PollAt):
         now = decision.due
 
     assert isinstance(decision, TimedOut)
     assert 10_000 <= now <= 10_060
 
 
-def test_last_look_before_a_window_ends_is_not_hot():
+def test_last_poll_before_a_window_ends_is_not_hot():
     """A window that moves a little at each look, as server clocks do, makes no burst of looks."""
-    wait = Wait(follows_window=True)
+    wait = Wait(follows_expiry=True)
     now, looks = 9000.0, 0
     while now < 10_000 - 1:
         looks += 1
         # The server tells whole seconds only.
-        decision = wait.seen(now + 0.01, window=10_000 - math.floor(now + 0.02))
+        decision = wait.seen(now + 0.01, time_left=10_000 - math.floor(now + 0.02))
         now = decision.due
 
     assert looks <= 1000 / 60 + 10
@@ -949,13 +958,13 @@ def endings() -> list[Wait]:
 @pytest.mark.parametrize("wait", endings())
 def test_over_means_over(wait):
     """After its end a wait takes no more looks, and stays as it is."""
-    before = wait.state
+    before = copy.copy(wait.state)
     assert before.is_over
 
     for tell in (wait.seen, wait.failed):
-        with pytest.raises(ClientStateError, match=r"^this wait is over: it takes no more looks$"):
+        with pytest.raises(ClientStateError, match=r"^this wait is over: it takes no more polls$"):
             tell(2000)
-    assert before is wait.state
+    assert before == wait.state
 
 
 # --- Any course of events -------------------------------------------------------------------------
@@ -984,23 +993,23 @@ GOOD = st.builds(
     is_terminal=RARELY,
     is_unknown=SELDOM,
     has_ended=OFTEN,
-    window=st.none() | st.floats(-10_000, 1e6),
 )
 BAD = st.builds(
-    Failed,
-    st.sampled_from([LOST] * 16 + [LIMITED] * 8 + [NOT_FOUND] * 4 + [UNAUTHORIZED, REFUSED]),
-    st.none() | st.floats(0, 3600),
+    Failure,
+    st.sampled_from([NO_ANSWER] * 16 + [LIMITED] * 8 + [NOT_FOUND] * 4 + [UNAUTHORIZED, REFUSED]),
+    retry_after=st.none() | st.floats(0, 3600),
 )
 # How long a look takes, the draw, and what the look brings: calm and stormy courses.
 DRAWS = st.floats(0, 1, exclude_max=True)
+LEFT = st.none() | st.floats(-10_000, 1e6)
 CALM, STORMY, MIXED = (
-    st.lists(st.tuples(st.floats(0, 60), DRAWS, event), min_size=1, max_size=40)
+    st.lists(st.tuples(st.floats(0, 60), DRAWS, event, LEFT), min_size=1, max_size=40)
     for event in (GOOD, BAD, GOOD | BAD)
 )
 COURSES = {
     "policy": POLICIES,
     "timeout": st.none() | LIMITS,
-    "follows_window": st.booleans(),
+    "follows_expiry": st.booleans(),
     "steps": st.builds(operator.add, CALM | STORMY | MIXED, CALM | STORMY | MIXED),
 }
 
@@ -1009,28 +1018,33 @@ COURSES = {
 class Step:
     """One look: the state before it, what it brought when, and what was decided."""
 
-    before: PollState
-    event: Seen | Failed
+    before: PollMachine
+    event: Seen | Failure
+    time_left: float | None
     now: float
     draw: float
-    after: PollState
+    after: PollMachine
     decision: Decision
 
 
-def run(policy, timeout, follows_window, steps) -> list[Step]:
+def run(policy, timeout, follows_expiry, steps) -> list[Step]:
     """Drive the machine as the driver does: look when it is due, let the deadline cut a look."""
-    state = polling.start(policy, now=0.0, timeout=timeout, follows_window=follows_window)
+    state = PollMachine(policy=policy, timeout=timeout, follows_expiry=follows_expiry)
+    state.start(0.0)
     due, course = 0.0, []
-    for takes, draw, planned in steps:
+    for takes, draw, planned, left in steps:
         event, now = planned, due + takes
         if now > state.deadline:
-            event, now = Failed(CUT), state.deadline
-        tell = polling.on_observation if isinstance(event, Seen) else polling.on_failure
-        after, decision = tell(policy, state, event, now=now, draw=draw)
-        course.append(Step(state, event, now, draw, after, decision))
+            event, now = Failure(CUT), state.deadline
+        before = copy.copy(state)
+        if isinstance(event, Seen):
+            decision = state.on_observation(event, now=now, draw=draw, time_left=left)
+        else:
+            decision = state.on_failure(event, now=now, draw=draw)
+        course.append(Step(before, event, left, now, draw, copy.copy(state), decision))
         if not isinstance(decision, PollAt):
             break
-        state, due = after, decision.due
+        due = decision.due
     return course
 
 
@@ -1049,21 +1063,21 @@ def hold(step: Step) -> float:
 
 
 @given(**COURSES)
-def test_never_early(policy, timeout, follows_window, steps):
+def test_never_early(policy, timeout, follows_expiry, steps):
     """A look is due no sooner than the least interval, but for the last, and after any hold."""
-    for step in run(policy, timeout, follows_window, steps):
+    for step in run(policy, timeout, follows_expiry, steps):
         if isinstance(step.decision, PollAt):
             least = min(policy.min_interval, first(policy))
-            is_last = step.decision.due == step.after.last_look and not follows_window
+            is_last = step.decision.due == step.after.last_poll and not follows_expiry
             assert step.decision.due >= step.now + least or is_last
             assert step.decision.due >= step.now + hold(step)
             assert step.decision.due >= step.now
 
 
 @given(**COURSES)
-def test_never_late(policy, timeout, follows_window, steps):
+def test_never_late(policy, timeout, follows_expiry, steps):
     """A look is due no later than the largest interval with its jitter, or the server's floor."""
-    for step in run(policy, timeout, follows_window, steps):
+    for step in run(policy, timeout, follows_expiry, steps):
         if isinstance(step.decision, PollAt):
             longest = max(policy.max_interval, hold(step)) * (1 + policy.jitter)
             assert math.isfinite(step.decision.due)
@@ -1071,9 +1085,9 @@ def test_never_late(policy, timeout, follows_window, steps):
 
 
 @given(**COURSES)
-def test_never_hot(policy, timeout, follows_window, steps):
+def test_never_hot(policy, timeout, follows_expiry, steps):
     """At most one look of a wait comes sooner than the least interval and the jitter allow."""
-    course = run(policy, timeout, follows_window, steps)
+    course = run(policy, timeout, follows_expiry, steps)
     least = min(policy.min_interval, first(policy))
     hot = [
         step
@@ -1081,23 +1095,23 @@ def test_never_hot(policy, timeout, follows_window, steps):
         if isinstance(step.decision, PollAt) and step.decision.due < step.now + least
     ]
 
-    assert len(hot) <= (timeout is not None and not follows_window)
+    assert len(hot) <= (timeout is not None and not follows_expiry)
 
 
 @given(**COURSES)
-def test_never_past_the_last_look(policy, timeout, follows_window, steps):
+def test_never_past_the_last_poll(policy, timeout, follows_expiry, steps):
     """Before the moment of the last look none is due later, unless the server says so."""
-    for step in run(policy, timeout, follows_window, steps):
-        if isinstance(step.decision, PollAt) and step.now < step.after.last_look:
+    for step in run(policy, timeout, follows_expiry, steps):
+        if isinstance(step.decision, PollAt) and step.now < step.after.last_poll:
             floor = step.now + hold(step) * (1 + policy.jitter)
-            least = step.now + min(policy.min_interval, first(policy)) if follows_window else 0.0
-            assert step.decision.due <= max(step.after.last_look, floor, least)
+            least = step.now + min(policy.min_interval, first(policy)) if follows_expiry else 0.0
+            assert step.decision.due <= max(step.after.last_poll, floor, least)
 
 
 @given(**COURSES)
-def test_exactly_one_ending_and_it_is_last(policy, timeout, follows_window, steps):
+def test_exactly_one_ending_and_it_is_last(policy, timeout, follows_expiry, steps):
     """A course ends once, at its last step, and a state that is over says so."""
-    course = run(policy, timeout, follows_window, steps)
+    course = run(policy, timeout, follows_expiry, steps)
 
     ends = [not isinstance(step.decision, PollAt) for step in course]
     assert not any(ends[:-1])
@@ -1105,18 +1119,18 @@ def test_exactly_one_ending_and_it_is_last(policy, timeout, follows_window, step
 
 
 @given(**COURSES)
-def test_same_input_same_output(policy, timeout, follows_window, steps):
+def test_same_input_same_output(policy, timeout, follows_expiry, steps):
     """The machine remembers nothing outside its state and draws nothing itself."""
-    one, other = (run(policy, timeout, follows_window, steps) for _ in range(2))
+    one, other = (run(policy, timeout, follows_expiry, steps) for _ in range(2))
 
     assert one == other
 
 
 @given(**COURSES)
-def test_interval_follows_the_schedule(policy, timeout, follows_window, steps):
+def test_interval_follows_the_schedule(policy, timeout, follows_expiry, steps):
     """The interval stays between the first and the largest, grows, and resets on a change only."""
     known = None
-    for step in run(policy, timeout, follows_window, steps):
+    for step in run(policy, timeout, follows_expiry, steps):
         if step.after.is_over and not isinstance(step.event, Seen):
             continue
         grown = step.before.interval * policy.growth or first(policy)
@@ -1130,15 +1144,15 @@ def test_interval_follows_the_schedule(policy, timeout, follows_window, steps):
 
 
 def expected_ending(  # noqa: C901, PLR0911, PLR0912
-    policy: PollPolicy, timeout: float | None, course: list[Step], *, follows_window: bool
+    policy: PollPolicy, timeout: float | None, course: list[Step], *, follows_expiry: bool
 ) -> type:
     """What the last step of a course must decide, by the rules as they are written down."""
     *earlier, last = course
     good = [step for step in course if isinstance(step.event, Seen)]
     deadline = math.inf if timeout is None else timeout
     for step in good:
-        if follows_window and step.event.window is not None:
-            deadline = step.now + max(step.event.window, 3600 - step.now)
+        if follows_expiry and step.time_left is not None:
+            deadline = step.now + max(step.time_left, 3600 - step.now)
     if isinstance(last.event, Seen):
         if last.event.is_terminal:
             return Finished
@@ -1168,7 +1182,9 @@ def expected_ending(  # noqa: C901, PLR0911, PLR0912
     )
     if good and kind in {UNAUTHORIZED, NOT_FOUND} and is_repeated:
         return Gone if kind is NOT_FOUND else Refused
-    missing = [step for step in course if step.event == Failed(NOT_FOUND, hold_of(step))]
+    missing = [
+        step for step in course if step.event == Failure(NOT_FOUND, retry_after=hold_of(step))
+    ]
     if kind is NOT_FOUND and not good and last.now >= missing[0].now + policy.not_found_grace:
         return Refused
     streak = course[course.index(good[-1]) + 1 :] if good else course
@@ -1188,12 +1204,12 @@ def hold_of(step: Step) -> float | None:
 
 
 @given(**COURSES)
-def test_every_decision_is_the_rules(policy, timeout, follows_window, steps):
+def test_every_decision_is_the_rules(policy, timeout, follows_expiry, steps):
     """Each step of any course ends the wait just when, and just as, the written rules say."""
-    course = run(policy, timeout, follows_window, steps)
+    course = run(policy, timeout, follows_expiry, steps)
 
     for length in range(1, len(course) + 1):
-        expected = expected_ending(policy, timeout, course[:length], follows_window=follows_window)
+        expected = expected_ending(policy, timeout, course[:length], follows_expiry=follows_expiry)
         assert expected is type(course[length - 1].decision)
 
 
@@ -1208,15 +1224,16 @@ def state_at(now: float) -> str:
     return [state for since, state in STATES if since <= now][-1]
 
 
-def looks_of_a_day(look: Callable[[float], Seen | Failed], policy: PollPolicy) -> int:
+def looks_of_a_day(look: Callable[[float], Seen | Failure], policy: PollPolicy) -> int:
     """How many looks a job of a day costs, each of which takes a fifth of a second."""
     draws = random.Random(7)
-    state = polling.start(policy, now=0.0, timeout=None)
+    state = PollMachine(policy=policy)
+    state.start(0.0)
     now, looks = 0.2, 1
     while now < DAY:
         event = look(now)
-        tell = polling.on_observation if isinstance(event, Seen) else polling.on_failure
-        state, decision = tell(policy, state, event, now=now, draw=draws.random())
+        tell = state.on_observation if isinstance(event, Seen) else state.on_failure
+        decision = tell(event, now=now, draw=draws.random())
         assert isinstance(decision, PollAt)
         now, looks = decision.due + 0.2, looks + 1
     return looks
@@ -1233,13 +1250,13 @@ def moving(now: float) -> Seen:
     return Seen(schedule=(state_at(now), is_waiting), visible=now // 60)
 
 
-def failing(now: float) -> Seen | Failed:
+def failing(now: float) -> Seen | Failure:
     """A job of whose looks every fifth is lost, with outages of 50 minutes and rate limits."""
     if now % 20_000 < 3000:
-        return Failed(LOST)
+        return Failure(NO_ANSWER)
     if int(now) % 5 == 0:
-        return Failed(LIMITED, 2.0 if int(now) % 2 else None)
-    return Failed(LOST, 1.0) if int(now) % 7 == 0 else moving(now)
+        return Failure(LIMITED, retry_after=2.0 if int(now) % 2 else None)
+    return Failure(NO_ANSWER, retry_after=1.0) if int(now) % 7 == 0 else moving(now)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """How long looks wait, and how they are made: tables and properties, without a loop."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -11,12 +12,12 @@ from fireworks_batch.polling.schedule import (
     PAGE_WORTH,
     UNLISTED,
     is_for_gets,
+    is_sought_again,
     latest,
-    latest_in_rest,
-    looks_again,
     pages_to_read,
     reads_on,
     rest,
+    rest_ends,
 )
 
 # --- Patience ------------------------------------------------------------------------------------
@@ -68,7 +69,8 @@ def test_short_intervals_have_short_rests():
 )
 def test_a_look_rests_for_no_longer_than_twice_its_patience(due, patience, deadline, end):
     """A round was made 1 s before the first look is due, and the rest ends at 107.5."""
-    assert latest_in_rest(107.5, due=due, latest=due + patience, deadline=deadline) == end
+    poll = SimpleNamespace(due=due, latest=due + patience, deadline=deadline)
+    assert rest_ends([poll], 107.5) == min(end, 107.5)
 
 
 # --- GETs or pages ------------------------------------------------------------------------------
@@ -134,4 +136,4 @@ def test_a_search_costs_no_more_than_the_gets():
 
 def test_a_job_that_was_missed_is_looked_for_ever_more_seldom():
     """After 16 GETs, 32, 64 and so on."""
-    assert [gets for gets in range(300) if looks_again(gets)] == [16, 32, 64, 128, 256]
+    assert [gets for gets in range(300) if is_sought_again(gets)] == [16, 32, 64, 128, 256]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fireworks_batch.polling.schedule import Agenda, first_due, group, in_order, last_due, rest_ends
+from fireworks_batch.polling.schedule import group, rest_ends
 
 
 @attrs.frozen
@@ -77,11 +77,8 @@ def test_a_look_beyond_its_deadline_ends_no_rest():
     assert rest_ends([Look(due=5.0, latest=3.0, deadline=1.0)], 8.0) == 8.0
 
 
-def test_looks_are_put_in_the_order_in_which_they_are_due():
-    """Whatever the order in which they came."""
-    found = group([Look(3.0, 9.0), Look(1.0, 9.0), Look(2.0, 9.0)], 0.0)
-    assert [1.0, 2.0, 3.0] == [look.due for look in in_order(found)]
-    assert (1.0, 3.0) == (first_due(found), last_due(found))
+def test_no_polls_are_no_group():
+    """Whenever it is."""
     assert group([], 0.0) == []
 
 
@@ -101,25 +98,3 @@ def test_a_group_leaves_out_nothing_that_fits(moments, now):
         until = min(until, look.latest)
         expected.append(look)
     assert [look.due for look in group(looks(*moments), now)] == [look.due for look in expected]
-
-
-def test_an_agenda_knows_who_is_cut_first():
-    """Those who left count no more, and those who are put off count anew."""
-    agenda = Agenda()
-    assert agenda.first_deadline() == math.inf
-    first, second, third = (
-        attrs.make_class("Look", ["due", "latest", "deadline"], eq=False)(0.0, 0.0, deadline)
-        for deadline in (10.0, 20.0, 30.0)
-    )
-    for look in (third, first, second):
-        agenda.add(look)
-    assert agenda.first_deadline() == 10.0
-    assert agenda.expired(9.9) == []
-    assert agenda.expired(20.0) == [first, second]
-    agenda.discard(first)
-    assert agenda.first_deadline() == 20.0
-    second.deadline = 40.0
-    assert agenda.first_deadline() == 30.0
-    agenda.discard(third)
-    agenda.discard(second)
-    assert agenda.looks() == []
