@@ -1,4 +1,4 @@
-"""What a wait makes of its looks, without a loop."""
+"""What a wait makes of its polls, without a loop."""
 
 from datetime import UTC, datetime
 

@@ -3,7 +3,7 @@
 import pytest
 
 from fireworks_batch.models.errors import AuthenticationError, BadRequestError
-from fireworks_batch.polling.approach import MASK, ORDERS, Approach, Verdict, is_newest_first
+from fireworks_batch.polling.approach import MASK, ORDER, Approach, Verdict, is_newest_first
 
 NEWEST = ["2026-09-14T09:00:02Z", "2026-09-14T09:00:01.000001Z", "2026-09-14T09:00:01Z"]
 OLDEST = NEWEST[::-1]
@@ -61,14 +61,14 @@ def test_a_proven_order_is_kept():
     assert approach.query(is_whole=True).order_by == "create_time desc"
 
 
-def test_a_disproved_order_gives_way_to_the_next():
-    """And the last one, the server's own, is kept whatever it is."""
+def test_a_disproved_order_gives_way_to_the_servers_own():
+    """Which is kept whatever it is."""
     approach = Approach()
     tried = []
     for _ in range(3):
         tried.append(approach.query(is_whole=True).order_by)
         approach.on_page(OLDEST)
-    assert tried == [*ORDERS, ""]
+    assert tried == [ORDER, "", ""]
     assert approach.is_settled
 
 
@@ -80,7 +80,7 @@ def test_a_page_that_tells_nothing_settles_nothing():
     assert approach.query(is_whole=False).read_mask == ""
 
 
-def test_a_refused_order_gives_way_to_the_next():
+def test_a_refused_order_gives_way_to_the_servers_own():
     """400 to the first page means that the server does not know the field."""
     approach = Approach()
     assert refuse(approach, 400) is Verdict.AGAIN
@@ -89,11 +89,11 @@ def test_a_refused_order_gives_way_to_the_next():
     assert approach.is_off
 
 
-def test_a_disproved_order_is_followed_by_the_servers_own():
-    """A refusal of that is a refusal of listings, though another order has worked."""
+def test_a_refusal_after_a_disproved_order_must_come_twice():
+    """A page was good before."""
     approach = Approach()
     assert approach.on_page(OLDEST)
-    assert approach.query(is_whole=True).order_by == ""
+    assert refuse(approach, 400) is Verdict.FAILED
     assert refuse(approach, 400) is Verdict.OFF
 
 

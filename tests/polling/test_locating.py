@@ -52,7 +52,7 @@ def script(emulator, count, *states) -> list[str]:
 
 
 def test_a_thousand_waits_look_the_account_up_together(in_virtual_time):
-    """While that fails they ask as often as one would, and each counts its own lost looks."""
+    """While that fails they ask as often as one would, and each counts its own failed polls."""
 
     async def scenario(emulator, client):
         ids = script(emulator, 1000, "COMPLETED")
@@ -203,8 +203,8 @@ def test_plain_calls_share_a_look_up_that_fails(in_virtual_time):
     assert in_virtual_time(scenario, client=STRANGER) == 4
 
 
-def test_a_plain_call_is_not_ended_by_a_wait_that_lost_a_look(in_virtual_time):
-    """A look is one attempt, a call has its repeats."""
+def test_a_plain_call_is_not_ended_by_a_wait_whose_poll_failed(in_virtual_time):
+    """A poll is one attempt, a call has its repeats."""
 
     async def scenario(emulator, client):
         script(emulator, 1, "COMPLETED")

@@ -63,20 +63,20 @@ class Wait:
         time_left: float | None = None,
         **more: Any,
     ) -> Decision:
-        """Tell of a good look."""
+        """Tell of a successful poll."""
         event = Seen(schedule=schedule, visible=visible, **more)
         return self.state.on_observation(event, now=now, draw=self.draw, time_left=time_left)
 
     def failed(
         self, now: float, kind: FailureKind = NO_ANSWER, retry_after: float | None = None
     ) -> Decision:
-        """Tell of a failed look."""
+        """Tell of a failed poll."""
         failure = Failure(kind, retry_after=retry_after)
         return self.state.on_failure(failure, now=now, draw=self.draw)
 
 
 def gaps(tell: Callable[[float], Decision], count: int) -> list[float]:
-    """What is decided again and again, each look at the moment it is due and taking no time."""
+    """What is decided again and again, each poll at the moment it is due and taking no time."""
     now, found = 0.0, []
     for _ in range(count):
         decision = tell(now)
@@ -100,7 +100,7 @@ def test_start_remembers_the_moment_and_nothing_else():
     assert state.pause == 15.0
 
 
-def test_terminal_first_look_ends_the_wait():
+def test_terminal_first_poll_ends_the_wait():
     """A terminal first answer is the end."""
     assert Wait().seen(0, is_terminal=True) == Finished()
 
@@ -127,14 +127,14 @@ def test_change_of_schedule_starts_the_interval_anew():
 
 
 def test_visible_change_leaves_the_interval():
-    """Counters that move do not make the wait look more often."""
+    """Counters that move do not make the wait poll more often."""
     wait = Wait()
 
     assert gaps(lambda now: wait.seen(now, visible=now), 5) == [15, 22.5, 33.75, 50.625, 60]
 
 
-def test_failed_look_counts_as_no_change():
-    """A failed look multiplies the interval like a good one that shows nothing new."""
+def test_failed_poll_counts_as_no_change():
+    """A failed poll multiplies the interval like a successful one that shows nothing new."""
     wait = Wait()
 
     assert wait.seen(0) == PollAt(15)
@@ -145,15 +145,15 @@ def test_failed_look_counts_as_no_change():
 
 
 def test_interval_grows_from_the_start_of_failing():
-    """Looks that fail from the first on are at the same intervals; the first good one resets."""
+    """Polls that fail from the first on keep the intervals; the first successful one resets."""
     wait = Wait()
 
     assert gaps(wait.failed, 5) == [15, 22.5, 33.75, 50.625, 60]
     assert wait.seen(1000) == PollAt(1015)
 
 
-def test_time_of_the_look_is_not_part_of_the_interval():
-    """The next look is planned from the moment at which the last one was read."""
+def test_time_of_the_poll_is_not_part_of_the_interval():
+    """The next poll is planned from the moment at which the last one was read."""
     assert Wait().seen(42.5) == PollAt(57.5)
 
 
@@ -208,18 +208,18 @@ def test_jitter_is_not_remembered():
 
 
 def test_least_interval_holds_against_jitter():
-    """No draw brings a look sooner than the least interval."""
+    """No draw brings a poll sooner than the least interval."""
     assert Wait(PollPolicy(jitter=0.9, min_interval=10), draw=0.0).seen(0) == PollAt(10)
     assert Wait(PollPolicy(jitter=0.9, min_interval=10), draw=0.0).failed(0) == PollAt(10)
 
 
 def test_least_interval_above_the_initial_one_means_that_one():
-    """A least interval larger than the first holds looks at the first one, not beyond it."""
+    """A least interval larger than the first holds polls at the first one, not beyond it."""
     assert Wait(PollPolicy(jitter=0.9, min_interval=40), draw=0.0).seen(0) == PollAt(15)
 
 
-def test_ten_thousand_idle_looks_do_not_overflow():
-    """Growth is multiplied and clamped each time, so that no count of looks is too many."""
+def test_ten_thousand_idle_polls_do_not_overflow():
+    """Growth is multiplied and clamped each time, so that no count of polls is too many."""
     wait = Wait(PollPolicy(jitter=0, growth=100, failure_budget=1e9))
     found = [gaps(wait.seen, 10_000)[-1], gaps(wait.failed, 10_000)[-1]]
 
@@ -280,8 +280,8 @@ def test_rate_limit_pause_is_lengthened_by_jitter_only():
         assert wait.failed(100, LIMITED).due == pytest.approx(100 + expected)
 
 
-def test_good_look_resets_the_pause():
-    """After a good look the next 429 pauses for one interval again."""
+def test_successful_poll_resets_the_pause():
+    """After a successful poll the next 429 pauses for one interval again."""
     wait = Wait(STEADY)
     for now in (0, 15, 45):
         wait.failed(now, LIMITED)
@@ -317,17 +317,17 @@ def test_rate_limit_that_asks_for_nothing_does_not_pause():
 
 
 def test_other_failures_do_not_pause():
-    """A lost look holds nothing back."""
+    """A failed poll holds nothing back."""
     wait = Wait(STEADY)
 
     assert gaps(wait.failed, 4) == [15, 15, 15, 15]
 
 
-# --- Looks that are lost --------------------------------------------------------------------------
+# --- Failed polls ---------------------------------------------------------------------------------
 
 
 def test_failures_are_counted_and_forgotten():
-    """A wait knows how many looks were lost since the last good one."""
+    """A wait knows how many polls have failed since the last successful one."""
     wait = Wait()
     for now in (0, 20, 40):
         wait.failed(now)
@@ -356,7 +356,7 @@ def test_failure_budget_is_exact():
 
 
 def test_giving_up_says_how_many_and_for_how_long():
-    """The ending counts the looks that failed and the seconds they took."""
+    """The outcome counts the polls that failed and the seconds they took."""
     wait = Wait(BUDGET)
     decisions = [wait.failed(now) for now in range(0, 101, 20)]
 
@@ -365,8 +365,8 @@ def test_giving_up_says_how_many_and_for_how_long():
 
 
 @pytest.mark.parametrize("budget", [0, 1, 100])
-def test_five_looks_must_have_failed(budget):
-    """No budget ends a wait before five looks in a row have failed."""
+def test_five_polls_must_have_failed(budget):
+    """No budget ends a wait before five polls in a row have failed."""
     wait = Wait(attrs.evolve(BUDGET, failure_budget=budget))
     for now in (0, 1000, 2000, 3000):
         assert isinstance(wait.failed(now), PollAt)
@@ -374,8 +374,8 @@ def test_five_looks_must_have_failed(budget):
     assert wait.failed(4000) == GaveUp(5, 4000.0)
 
 
-def test_good_look_restores_the_budget():
-    """Only the present streak of failures is counted, both in looks and in seconds."""
+def test_successful_poll_restores_the_budget():
+    """Only the present streak of failures is counted, both in polls and in seconds."""
     wait = Wait(BUDGET)
     for now in (0, 30, 60, 90):
         wait.failed(now)
@@ -399,8 +399,8 @@ def test_time_that_the_server_asked_for_is_excused():
     assert wait.failed(2100) == GaveUp(6, 100.0)
 
 
-def test_look_before_its_time_gives_nothing_back():
-    """A look that was made before the Retry-After had passed spends nothing, nor less."""
+def test_poll_before_its_time_gives_nothing_back():
+    """A poll that was made before the Retry-After had passed spends nothing, nor less."""
     wait = Wait(BUDGET)
     wait.failed(0)
     wait.failed(50, NO_ANSWER, retry_after=1000)
@@ -418,7 +418,7 @@ def test_rate_limits_never_spend_the_budget():
 
 
 def test_rate_limit_between_failures_is_excused():
-    """A 429 is neither one of the five looks, nor is the time on either side of it spent."""
+    """A 429 is neither one of the five polls, nor is the time on either side of it spent."""
     wait = Wait(BUDGET)
     for now in (0, 10, 20, 30):
         wait.failed(now)
@@ -430,22 +430,22 @@ def test_rate_limit_between_failures_is_excused():
 
 
 def test_default_budget_outlasts_an_hour():
-    """By default an outage of an hour is survived, with about a look a minute."""
+    """By default an outage of an hour is survived, with about a poll a minute."""
     wait = Wait(PollPolicy(jitter=0))
-    now, looks = 0.0, 0
+    now, polls = 0.0, 0
     while isinstance(decision := wait.failed(now), PollAt):
-        now, looks = decision.due, looks + 1
+        now, polls = decision.due, polls + 1
 
     assert isinstance(decision, GaveUp)
     assert 3600 <= decision.spent <= 3660
-    assert 58 <= looks <= 65
+    assert 58 <= polls <= 65
 
 
 # --- Refusals -------------------------------------------------------------------------------------
 
 
 def test_final_refusal_ends_the_wait_at_once():
-    """The API's own final word is believed the first time, before and after a good look."""
+    """The API's own final word is believed the first time, before and after a successful poll."""
     wait = Wait()
     assert wait.failed(0, REFUSED) == Refused()
 
@@ -454,33 +454,33 @@ def test_final_refusal_ends_the_wait_at_once():
     assert wait.failed(15, REFUSED) == Refused()
 
 
-def test_bad_key_is_believed_at_once_before_a_good_look():
+def test_bad_key_is_believed_at_once_before_a_successful_poll():
     """A key that never worked in this wait is refused the first time."""
     assert Wait().failed(0, UNAUTHORIZED) == Refused()
 
 
 def test_bad_key_is_believed_after_other_failures():
-    """A lost look before it changes nothing for a key that never worked."""
+    """A failed poll before it changes nothing for a key that never worked."""
     wait = Wait()
     wait.failed(0)
 
     assert wait.failed(15, UNAUTHORIZED) == Refused()
 
 
-@pytest.mark.parametrize(("kind", "ending"), [(UNAUTHORIZED, Refused()), (NOT_FOUND, Gone())])
-def test_refusal_after_a_good_look_must_come_twice_in_a_row(kind, ending):
+@pytest.mark.parametrize(("kind", "outcome"), [(UNAUTHORIZED, Refused()), (NOT_FOUND, Gone())])
+def test_refusal_after_a_successful_poll_must_come_twice_in_a_row(kind, outcome):
     """After a good answer a 401, 403 or 404 ends the wait only when it is repeated."""
     wait = Wait()
     wait.seen(0)
 
     assert wait.failed(15, kind) == PollAt(37.5)
-    assert ending == wait.failed(37.5, kind)
+    assert outcome == wait.failed(37.5, kind)
 
 
 @pytest.mark.parametrize("kind", [UNAUTHORIZED, NOT_FOUND])
 @pytest.mark.parametrize("between", [None, NO_ANSWER, LIMITED, UNAUTHORIZED, NOT_FOUND])
 def test_refusals_with_something_between_are_not_in_a_row(kind, between):
-    """A good look, or a failure of another kind, between two refusals makes the second a first."""
+    """A poll of another kind between two refusals makes the second a first."""
     if between is kind:
         between = None
     wait = Wait()
@@ -495,7 +495,7 @@ def test_refusals_with_something_between_are_not_in_a_row(kind, between):
     assert wait.failed(60, kind) in {Refused(), Gone()}
 
 
-def test_single_refusals_are_charged_like_lost_looks():
+def test_single_refusals_are_charged_like_failed_polls():
     """Refusals that alternate for longer than the budget end the wait after all."""
     wait = Wait(BUDGET)
     wait.seen(0)
@@ -539,8 +539,8 @@ def test_without_grace_not_found_is_believed_at_once():
     assert Wait(attrs.evolve(PLAIN, not_found_grace=0)).failed(0, NOT_FOUND) == Refused()
 
 
-def test_lost_look_after_the_grace_is_no_refusal():
-    """The end of the grace is judged only by a look that finds nothing."""
+def test_failed_poll_after_the_grace_is_no_refusal():
+    """The end of the grace is judged only by a poll that finds nothing."""
     wait = Wait(STEADY)
     wait.failed(0, NOT_FOUND)
 
@@ -559,7 +559,7 @@ def test_seen_thing_has_no_grace():
 
 
 def test_grace_is_over_once_the_thing_was_seen():
-    """The end of a grace that is not needed any more brings no look of its own."""
+    """The end of a grace that is not needed any more brings no poll of its own."""
     wait = Wait(attrs.evolve(PLAIN, not_found_grace=40))
     wait.failed(0, NOT_FOUND)
     wait.seen(15)
@@ -589,7 +589,7 @@ def test_unknown_state_that_has_ended_is_seen_twice():
 
 
 def test_end_that_is_taken_back_is_no_end():
-    """The two looks that show an end must have none between them that does not."""
+    """The two polls that show an end must have none between them that does not."""
     for between in ({"is_unknown": True}, {"has_ended": True}, {}):
         wait = Wait()
         wait.seen(0, is_unknown=True, has_ended=True)
@@ -600,7 +600,7 @@ def test_end_that_is_taken_back_is_no_end():
         assert isinstance(wait.seen(120, is_unknown=True, has_ended=True), Unrecognised)
 
 
-def test_known_state_with_an_end_is_no_ending():
+def test_known_state_with_an_end_is_no_outcome():
     """A time of the end means nothing while the state is one that is known."""
     wait = Wait()
 
@@ -608,7 +608,7 @@ def test_known_state_with_an_end_is_no_ending():
 
 
 def test_budget_for_unknown_states_is_exact():
-    """A budget for unknown states is spent from the first good look at one."""
+    """A budget for unknown states is spent from the first poll that shows one."""
     wait = Wait(PollPolicy(jitter=0, growth=1, unknown_state_budget=20))
     wait.seen(0)
 
@@ -619,7 +619,7 @@ def test_budget_for_unknown_states_is_exact():
 
 
 def test_known_state_restores_the_budget_for_unknown_ones():
-    """A good look at a known state starts the count anew; a failed look does not."""
+    """A successful poll that shows a known state starts the count anew; a failed poll does not."""
     wait = Wait(PollPolicy(jitter=0, unknown_state_budget=100))
     wait.seen(0, is_unknown=True)
     wait.seen(50)
@@ -630,8 +630,8 @@ def test_known_state_restores_the_budget_for_unknown_ones():
     assert wait.seen(190, is_unknown=True) == Unrecognised(100)
 
 
-def test_failed_looks_do_not_judge_unknown_states():
-    """The budget for unknown states is judged on good looks only, and makes no failure hot."""
+def test_failed_polls_do_not_judge_unknown_states():
+    """The budget for unknown states ends the wait at successful polls only."""
     wait = Wait(PollPolicy(jitter=0, growth=1, unknown_state_budget=20))
     wait.seen(0, is_unknown=True)
 
@@ -645,7 +645,7 @@ STALL = PollPolicy(jitter=0, growth=1, stall_after=40)
 
 
 def test_stall_is_exact_and_looked_for_in_time():
-    """A wait ends when nothing visible has changed for so long, at a look made just then."""
+    """A wait ends when nothing visible has changed for so long, at a poll made just then."""
     wait = Wait(STALL)
 
     assert wait.seen(0) == PollAt(15)
@@ -667,7 +667,7 @@ def test_visible_change_is_no_stall():
 
 
 def test_change_is_told():
-    """The first good look is a change; one with the same visible fingerprint is none."""
+    """The first successful poll is a change; one with the same visible fingerprint is none."""
     wait = Wait()
     found = []
     for now, visible in enumerate([0, 0, 1, 1, 0]):
@@ -678,7 +678,7 @@ def test_change_is_told():
 
 
 def test_fingerprint_of_none_is_one():
-    """A first look is a change even if its fingerprint is what an empty memory holds."""
+    """A first poll is a change even if its fingerprint is what an empty memory holds."""
     wait = Wait()
 
     assert wait.seen(5, schedule=None, visible=None) == PollAt(20)
@@ -686,15 +686,15 @@ def test_fingerprint_of_none_is_one():
     assert wait.seen(20, schedule=None, visible=None) == PollAt(42.5)
 
 
-def test_first_good_look_is_a_change_of_schedule():
-    """After looks that failed from the start the first good one resets, whatever it shows."""
+def test_first_successful_poll_is_a_change_of_schedule():
+    """After polls that failed from the start the first successful one resets, whatever it shows."""
     wait = Wait()
     gaps(wait.failed, 5)
 
     assert wait.seen(1000, schedule=None) == PollAt(1015)
 
 
-def test_failed_looks_do_not_judge_a_stall():
+def test_failed_polls_do_not_judge_a_stall():
     """Failures neither end a stalled wait nor are hot while the limit has passed."""
     wait = Wait(STALL)
     wait.seen(0)
@@ -703,8 +703,8 @@ def test_failed_looks_do_not_judge_a_stall():
     assert wait.seen(130) == Stalled(130)
 
 
-def test_stall_is_judged_from_the_first_good_look():
-    """A wait that saw nothing for long has not stalled; its clock starts at the first look."""
+def test_stall_is_judged_from_the_first_successful_poll():
+    """A wait that saw nothing for long has not stalled; its clock starts at the first poll."""
     wait = Wait(STALL)
     wait.failed(0)
     wait.failed(100)
@@ -718,8 +718,8 @@ def test_without_a_limit_nothing_stalls():
     assert len(gaps(Wait().seen, 10_000)) == 10_000
 
 
-def test_look_for_a_stall_keeps_the_least_interval():
-    """A limit that is almost reached does not make the next look sooner than the least interval."""
+def test_poll_for_a_stall_keeps_the_least_interval():
+    """A limit that is almost reached does not make the next poll sooner than the least interval."""
     wait = Wait(STALL)
     wait.seen(0)
 
@@ -735,7 +735,7 @@ SLOW = PollPolicy(jitter=0, initial_interval=60)
     ("timeout", "last"), [(1000, 995), (100, 95), (50, 45), (20, 18), (10, 9), (0.1, 0.09)]
 )
 def test_last_poll_is_planned_before_the_deadline(timeout, last):
-    """A last look is due 5 s before the deadline, or a tenth of a short timeout."""
+    """A last poll is due 5 s before the deadline, or a tenth of a short timeout."""
     wait = Wait(PollPolicy(jitter=0, initial_interval=1000, max_interval=1000), timeout=timeout)
 
     assert wait.seen(0).due == pytest.approx(last)
@@ -743,7 +743,7 @@ def test_last_poll_is_planned_before_the_deadline(timeout, last):
 
 
 def test_last_poll_is_the_last():
-    """After the last look the wait is for the deadline, not for another look before it."""
+    """After the last poll the wait is for the deadline, not for another poll before it."""
     wait = Wait(SLOW, timeout=100)
 
     assert wait.seen(50) == PollAt(95)
@@ -752,7 +752,7 @@ def test_last_poll_is_the_last():
 
 
 def test_last_poll_after_a_failure():
-    """A failed look is followed by the last look too."""
+    """A failed poll is followed by the last poll too."""
     wait = Wait(SLOW, timeout=100)
 
     assert wait.failed(90) == PollAt(95)
@@ -760,7 +760,7 @@ def test_last_poll_after_a_failure():
 
 
 def test_last_poll_may_come_within_the_least_interval():
-    """Nothing of ours delays the last look before a given deadline."""
+    """Nothing of ours delays the last poll before a given deadline."""
     wait = Wait(attrs.evolve(SLOW, min_interval=50), timeout=100)
 
     assert wait.seen(94.9) == PollAt(95)
@@ -778,26 +778,26 @@ def test_last_poll_may_come_within_the_least_interval():
     ],
 )
 def test_server_may_delay_the_last_poll(kind, retry_after, due):
-    """A Retry-After or a pause that reaches past the last look delays it, past the deadline too."""
+    """A Retry-After or a pause that reaches past the last poll delays it, past the deadline too."""
     assert Wait(SLOW, timeout=100).failed(80, kind, retry_after) == PollAt(due)
 
 
 @pytest.mark.parametrize("now", [100, 100.5, 5000])
-def test_deadline_ends_the_wait_at_any_look(now):
-    """A look that is read at the deadline or later ends the wait, good or lost."""
+def test_deadline_ends_the_wait_at_any_poll(now):
+    """A poll that is read at the deadline or later ends the wait, successful or failed."""
     assert Wait(timeout=100).seen(now) == TimedOut(now)
     assert Wait(timeout=100).failed(now) == TimedOut(now)
     assert Wait(timeout=100).failed(now, LIMITED, 5) == TimedOut(now)
 
 
 def test_deadline_is_not_early():
-    """A look just before the deadline does not end the wait."""
+    """A poll just before the deadline does not end the wait."""
     assert isinstance(Wait(timeout=100).seen(99.999), PollAt)
     assert isinstance(Wait(timeout=100).failed(99.999), PollAt)
 
 
-def test_cut_look_is_the_deadline():
-    """A look that the deadline cut ends the wait, whatever was seen before."""
+def test_cut_poll_is_the_deadline():
+    """A poll that the deadline cut ends the wait, whatever was seen before."""
     assert Wait(timeout=100).failed(100, CUT) == TimedOut(100)
 
 
@@ -808,7 +808,7 @@ def test_refusal_at_the_deadline_is_a_refusal():
 
 @pytest.mark.parametrize("kind", [CUT, NO_ANSWER])
 def test_waited_time_is_from_the_start(kind):
-    """The ending says how long the whole wait was, and the wait is over."""
+    """The outcome says how long the whole wait was, and the wait is over."""
     state = PollMachine(policy=PLAIN, timeout=50)
     state.start(1000.0)
 
@@ -818,7 +818,7 @@ def test_waited_time_is_from_the_start(kind):
 
 
 def test_given_timeout_is_hard():
-    """A window that is seen does not move a deadline that was given."""
+    """An expiry that is seen does not move a deadline that was given."""
     wait = Wait(timeout=100)
     wait.seen(0, time_left=5000)
 
@@ -826,7 +826,7 @@ def test_given_timeout_is_hard():
 
 
 def test_no_timeout_is_none():
-    """Without a timeout no look is the last."""
+    """Without a timeout no poll is the last."""
     wait = Wait()
     wait.seen(0, time_left=10)
 
@@ -834,8 +834,8 @@ def test_no_timeout_is_none():
     assert isinstance(wait.seen(1e9), PollAt)
 
 
-def test_window_is_the_deadline_from_each_good_look():
-    """A wait that follows the window takes its deadline anew from every good look."""
+def test_expiry_is_the_deadline_from_each_successful_poll():
+    """A wait that follows the expiry takes its deadline anew from every successful poll."""
     wait = Wait(follows_expiry=True)
     assert wait.state.deadline == math.inf
 
@@ -852,8 +852,8 @@ def test_window_is_the_deadline_from_each_good_look():
     assert wait.seen(4200, time_left=0) == TimedOut(4200)
 
 
-def test_given_time_holds_until_the_window_is_known():
-    """A timeout beside the window is the deadline until a good look says better."""
+def test_given_time_holds_until_the_expiry_is_known():
+    """A timeout beside the expiry is the deadline until a successful poll says better."""
     wait = Wait(follows_expiry=True, timeout=8000)
     assert wait.state.deadline == 8000
 
@@ -862,8 +862,8 @@ def test_given_time_holds_until_the_window_is_known():
     assert wait.state.deadline == 9000
 
 
-def test_window_that_has_passed_leaves_an_hour():
-    """A wait for something whose window is over is given an hour from its start, once."""
+def test_expiry_that_has_passed_leaves_an_hour():
+    """A wait for something whose expiry has passed is given an hour from its start, once."""
     wait = Wait(follows_expiry=True)
 
     assert wait.seen(0, time_left=-50_000) == PollAt(15)
@@ -873,8 +873,8 @@ def test_window_that_has_passed_leaves_an_hour():
     assert wait.seen(3600, time_left=-53_600) == TimedOut(3600)
 
 
-def test_hour_of_a_passed_window_can_be_scaled():
-    """The least window is an argument, for tests that speed time up."""
+def test_hour_of_a_passed_expiry_can_be_scaled():
+    """The least time is an argument, for tests that speed time up."""
     state = PollMachine(policy=PLAIN, follows_expiry=True, least_time=3.6)
     state.start(0.0)
     state.on_observation(Seen(schedule=0, visible=0), now=0.0, draw=0.5, time_left=-5.0)
@@ -882,7 +882,7 @@ def test_hour_of_a_passed_window_can_be_scaled():
     assert state.deadline == 3.6
 
 
-def test_window_that_stands_still_ends():
+def test_expiry_that_stands_still_ends():
     """A wait for a job that its server forgot to end does not hang."""
     wait = Wait(follows_expiry=True)
     now = 0.0
@@ -893,24 +893,24 @@ def test_window_that_stands_still_ends():
     assert 10_000 <= now <= 10_060
 
 
-def test_last_poll_before_a_window_ends_is_not_hot():
-    """A window that moves a little at each look, as server clocks do, makes no burst of looks."""
+def test_last_poll_before_an_expiry_is_not_hot():
+    """An expiry that moves a little at each poll, as server clocks do, makes no burst of polls."""
     wait = Wait(follows_expiry=True)
-    now, looks = 9000.0, 0
+    now, polls = 9000.0, 0
     while now < 10_000 - 1:
-        looks += 1
+        polls += 1
         # The server tells whole seconds only.
         decision = wait.seen(now + 0.01, time_left=10_000 - math.floor(now + 0.02))
         now = decision.due
 
-    assert looks <= 1000 / 60 + 10
+    assert polls <= 1000 / 60 + 10
 
 
-# --- Endings --------------------------------------------------------------------------------------
+# --- Outcomes ------------------------------------------------------------------------------------
 
 
 def test_terminal_wins_over_everything():
-    """A terminal look is the end, though deadline, stall and unknown states would be another."""
+    """A terminal state is the end, though deadline, stall and unknown states would be another."""
     policy = PollPolicy(jitter=0, stall_after=1, unknown_state_budget=1)
     wait = Wait(policy, timeout=100)
     wait.seen(0, is_unknown=True, has_ended=True)
@@ -934,7 +934,7 @@ def test_deadline_wins_over_stall_and_unknown():
         assert wait.seen(100, **more) == TimedOut(100)
 
 
-def endings() -> list[Wait]:
+def outcomes() -> list[Wait]:
     """A wait for each way to end, at its end."""
     stalled = Wait(STALL)
     unknown = Wait(PollPolicy(unknown_state_budget=1))
@@ -955,9 +955,9 @@ def endings() -> list[Wait]:
     return [stalled, unknown, done, late, cut, refused, gone, tired]
 
 
-@pytest.mark.parametrize("wait", endings())
+@pytest.mark.parametrize("wait", outcomes())
 def test_over_means_over(wait):
-    """After its end a wait takes no more looks, and stays as it is."""
+    """After its end a wait takes no more polls, and stays as it is."""
     before = copy.copy(wait.state)
     assert before.is_over
 
@@ -999,7 +999,7 @@ BAD = st.builds(
     st.sampled_from([NO_ANSWER] * 16 + [LIMITED] * 8 + [NOT_FOUND] * 4 + [UNAUTHORIZED, REFUSED]),
     retry_after=st.none() | st.floats(0, 3600),
 )
-# How long a look takes, the draw, and what the look brings: calm and stormy courses.
+# How long a poll takes, the draw, and what the poll brings: calm and stormy courses.
 DRAWS = st.floats(0, 1, exclude_max=True)
 LEFT = st.none() | st.floats(-10_000, 1e6)
 CALM, STORMY, MIXED = (
@@ -1016,7 +1016,7 @@ COURSES = {
 
 @attrs.frozen
 class Step:
-    """One look: the state before it, what it brought when, and what was decided."""
+    """One poll: the state before it, what it brought when, and what was decided."""
 
     before: PollMachine
     event: Seen | Failure
@@ -1028,7 +1028,7 @@ class Step:
 
 
 def run(policy, timeout, follows_expiry, steps) -> list[Step]:
-    """Drive the machine as the driver does: look when it is due, let the deadline cut a look."""
+    """Drive the machine as the driver does: poll when it is due, let the deadline cut a poll."""
     state = PollMachine(policy=policy, timeout=timeout, follows_expiry=follows_expiry)
     state.start(0.0)
     due, course = 0.0, []
@@ -1064,7 +1064,7 @@ def hold(step: Step) -> float:
 
 @given(**COURSES)
 def test_never_early(policy, timeout, follows_expiry, steps):
-    """A look is due no sooner than the least interval, but for the last, and after any hold."""
+    """A poll is due no sooner than the least interval, but for the last, and after any hold."""
     for step in run(policy, timeout, follows_expiry, steps):
         if isinstance(step.decision, PollAt):
             least = min(policy.min_interval, first(policy))
@@ -1076,7 +1076,7 @@ def test_never_early(policy, timeout, follows_expiry, steps):
 
 @given(**COURSES)
 def test_never_late(policy, timeout, follows_expiry, steps):
-    """A look is due no later than the largest interval with its jitter, or the server's floor."""
+    """A poll is due no later than the largest interval with its jitter, or the server's floor."""
     for step in run(policy, timeout, follows_expiry, steps):
         if isinstance(step.decision, PollAt):
             longest = max(policy.max_interval, hold(step)) * (1 + policy.jitter)
@@ -1086,7 +1086,7 @@ def test_never_late(policy, timeout, follows_expiry, steps):
 
 @given(**COURSES)
 def test_never_hot(policy, timeout, follows_expiry, steps):
-    """At most one look of a wait comes sooner than the least interval and the jitter allow."""
+    """At most one poll of a wait comes sooner than the least interval and the jitter allow."""
     course = run(policy, timeout, follows_expiry, steps)
     least = min(policy.min_interval, first(policy))
     hot = [
@@ -1100,7 +1100,7 @@ def test_never_hot(policy, timeout, follows_expiry, steps):
 
 @given(**COURSES)
 def test_never_past_the_last_poll(policy, timeout, follows_expiry, steps):
-    """Before the moment of the last look none is due later, unless the server says so."""
+    """Before the moment of the last poll none is due later, unless the server says so."""
     for step in run(policy, timeout, follows_expiry, steps):
         if isinstance(step.decision, PollAt) and step.now < step.after.last_poll:
             floor = step.now + hold(step) * (1 + policy.jitter)
@@ -1109,7 +1109,7 @@ def test_never_past_the_last_poll(policy, timeout, follows_expiry, steps):
 
 
 @given(**COURSES)
-def test_exactly_one_ending_and_it_is_last(policy, timeout, follows_expiry, steps):
+def test_exactly_one_outcome_and_it_is_last(policy, timeout, follows_expiry, steps):
     """A course ends once, at its last step, and a state that is over says so."""
     course = run(policy, timeout, follows_expiry, steps)
 
@@ -1143,7 +1143,7 @@ def test_interval_follows_the_schedule(policy, timeout, follows_expiry, steps):
         assert first(policy) <= expected <= policy.max_interval
 
 
-def expected_ending(  # noqa: C901, PLR0911, PLR0912
+def expected_outcome(  # noqa: C901, PLR0911, PLR0912
     policy: PollPolicy, timeout: float | None, course: list[Step], *, follows_expiry: bool
 ) -> type:
     """What the last step of a course must decide, by the rules as they are written down."""
@@ -1209,7 +1209,7 @@ def test_every_decision_is_the_rules(policy, timeout, follows_expiry, steps):
     course = run(policy, timeout, follows_expiry, steps)
 
     for length in range(1, len(course) + 1):
-        expected = expected_ending(policy, timeout, course[:length], follows_expiry=follows_expiry)
+        expected = expected_outcome(policy, timeout, course[:length], follows_expiry=follows_expiry)
         assert expected is type(course[length - 1].decision)
 
 
@@ -1224,19 +1224,19 @@ def state_at(now: float) -> str:
     return [state for since, state in STATES if since <= now][-1]
 
 
-def looks_of_a_day(look: Callable[[float], Seen | Failure], policy: PollPolicy) -> int:
-    """How many looks a job of a day costs, each of which takes a fifth of a second."""
+def polls_of_a_day(poll: Callable[[float], Seen | Failure], policy: PollPolicy) -> int:
+    """How many polls a job of a day costs, each of which takes a fifth of a second."""
     draws = random.Random(7)
     state = PollMachine(policy=policy)
     state.start(0.0)
-    now, looks = 0.2, 1
+    now, polls = 0.2, 1
     while now < DAY:
-        event = look(now)
+        event = poll(now)
         tell = state.on_observation if isinstance(event, Seen) else state.on_failure
         decision = tell(event, now=now, draw=draws.random())
         assert isinstance(decision, PollAt)
-        now, looks = decision.due + 0.2, looks + 1
-    return looks
+        now, polls = decision.due + 0.2, polls + 1
+    return polls
 
 
 def steady(now: float) -> Seen:
@@ -1251,7 +1251,7 @@ def moving(now: float) -> Seen:
 
 
 def failing(now: float) -> Seen | Failure:
-    """A job of whose looks every fifth is lost, with outages of 50 minutes and rate limits."""
+    """A job of whose polls every fifth is lost, with outages of 50 minutes and rate limits."""
     if now % 20_000 < 3000:
         return Failure(NO_ANSWER)
     if int(now) % 5 == 0:
@@ -1260,11 +1260,11 @@ def failing(now: float) -> Seen | Failure:
 
 
 @pytest.mark.parametrize(
-    ("look", "looks"), [(steady, 1448), (moving, 1456), (failing, 1450)], ids=lambda v: str(v)[:20]
+    ("poll", "polls"), [(steady, 1448), (moving, 1456), (failing, 1450)], ids=lambda v: str(v)[:20]
 )
-def test_day_costs_at_most_1500_looks(look, looks):
-    """A job of 24 hours costs about a look a minute, however its counters move or looks fail."""
-    found = looks_of_a_day(look, PollPolicy())
+def test_day_costs_at_most_1500_polls(poll, polls):
+    """A job of 24 hours costs about a poll a minute, however its counters move or polls fail."""
+    found = polls_of_a_day(poll, PollPolicy())
 
     assert found <= 1500
-    assert looks == found
+    assert polls == found

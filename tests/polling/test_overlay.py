@@ -115,8 +115,8 @@ def test_what_is_no_job_has_an_empty_print(item):
         (None, "2026-09-15T09:00:00Z", False),
     ],
 )
-def test_a_job_with_another_window_is_another_job(before, after, expected):
-    """It was made anew under the same id; a server that does not tell the window proves nothing."""
+def test_a_job_with_another_expiry_is_another_job(before, after, expected):
+    """It was made anew under the same id; a server that does not tell the expiry proves nothing."""
     whole = read(WHOLE | {"expireTime": before})
     part = read({"name": NAME, "state": "JOB_STATE_RUNNING", "expireTime": after})
     assert is_another(whole, part) is expected

@@ -1,4 +1,4 @@
-"""How long looks wait, and how they are made: tables and properties, without a loop."""
+"""How long polls wait, and how they are made: tables and properties, without a loop."""
 
 import math
 from types import SimpleNamespace
@@ -23,18 +23,18 @@ from fireworks_batch.polling.schedule import (
 # --- Patience ------------------------------------------------------------------------------------
 
 
-def test_a_look_that_is_due_waits_for_nobody():
-    """The first look of a wait is made at once."""
+def test_a_poll_that_is_due_waits_for_nobody():
+    """The first poll of a wait is made at once."""
     assert latest(10.0, now=10.0, interval=60.0, deadline=math.inf) == 10.0
     assert latest(9.0, now=10.0, interval=60.0, deadline=math.inf) == 9.0
 
 
-def test_a_look_waits_for_a_quarter_of_its_interval():
-    """Which is a little more than jitter spreads looks by default."""
+def test_a_poll_waits_for_a_quarter_of_its_interval():
+    """Which is a little more than jitter spreads polls by default."""
     assert latest(70.0, now=10.0, interval=60.0, deadline=math.inf) == 85.0
 
 
-def test_a_look_before_a_deadline_does_not_wait_for_it():
+def test_a_poll_before_a_deadline_does_not_wait_for_it():
     """Half of the time until then is left for the answer."""
     assert latest(95.0, now=10.0, interval=60.0, deadline=100.0) == 97.5
 
@@ -48,7 +48,7 @@ def test_rounds_at_the_default_interval_are_eight_a_minute():
 
 
 def test_no_rest_is_longer_than_that():
-    """A policy that looks once an hour in the end may begin with looks that are much closer."""
+    """A policy that polls once an hour in the end may begin with polls that are much closer."""
     assert rest(3600.0) == 7.5
 
 
@@ -67,8 +67,8 @@ def test_short_intervals_have_short_rests():
         (101.0, 0.0, math.inf, 101.0),  # what waits for nobody does not rest
     ],
 )
-def test_a_look_rests_for_no_longer_than_twice_its_patience(due, patience, deadline, end):
-    """A round was made 1 s before the first look is due, and the rest ends at 107.5."""
+def test_a_poll_rests_for_no_longer_than_twice_its_patience(due, patience, deadline, end):
+    """A round was made 1 s before the first poll is due, and the rest ends at 107.5."""
     poll = SimpleNamespace(due=due, latest=due + patience, deadline=deadline)
     assert rest_ends([poll], 107.5) == min(end, 107.5)
 
@@ -118,12 +118,12 @@ def test_a_round_never_costs_more_than_gets_alone(pages):
 
 
 def test_few_jobs_are_never_listed():
-    """Whoever waits for one or two looks in the server's log for GETs of them."""
+    """Whoever waits for one or two polls in the server's log for GETs of them."""
     assert [is_for_gets(jobs) for jobs in (1, FEW, FEW + 1)] == [True, True, False]
 
 
 def test_a_search_costs_no_more_than_the_gets():
-    """Ten jobs that are not on the first pages are not looked for on a hundred."""
+    """Ten jobs that are not on the first pages are not polled for on a hundred."""
     read = 1
     while reads_on(read, missing=10):
         read += 1

@@ -1,4 +1,4 @@
-"""Which looks go together, and when one is cut: tables and properties, without a loop."""
+"""Which polls go together, and when one is cut: tables and properties, without a loop."""
 
 import math
 
@@ -11,15 +11,15 @@ from fireworks_batch.polling.schedule import group, rest_ends
 
 
 @attrs.frozen
-class Look:
+class Poll:
     due: float
     latest: float
     deadline: float = math.inf
 
 
-def looks(*moments: tuple[float, float]) -> list[Look]:
-    """Looks in the order in which they are due."""
-    return [Look(*moment) for moment in sorted(moments)]
+def polls(*moments: tuple[float, float]) -> list[Poll]:
+    """Polls in the order in which they are due."""
+    return [Poll(*moment) for moment in sorted(moments)]
 
 
 @pytest.mark.parametrize(
@@ -32,14 +32,14 @@ def looks(*moments: tuple[float, float]) -> list[Look]:
         ([(1.0, 13.0), (2.0, 2.0), (3.0, 15.0), (13.0, 25.0)], 2),
     ],
 )
-def test_looks_are_grouped_until_one_can_wait_no_more(moments, together):
+def test_polls_are_grouped_until_one_can_wait_no_more(moments, together):
     """All those that are due by then go together."""
-    assert len(group(looks(*moments), 0.0)) == together
+    assert len(group(polls(*moments), 0.0)) == together
 
 
 def test_whatever_is_due_goes_together():
     """A thousand waits that begin within a millisecond are one group, though none can wait."""
-    assert len(group(looks((1.0, 1.0), (1.001, 1.001), (1.002, 1.002), (2.0, 9.0)), 1.5)) == 3
+    assert len(group(polls((1.0, 1.0), (1.001, 1.001), (1.002, 1.002), (2.0, 9.0)), 1.5)) == 3
 
 
 @given(
@@ -48,13 +48,13 @@ def test_whatever_is_due_goes_together():
         min_size=1,
     )
 )
-def test_no_look_of_a_group_waits_longer_than_it_may(moments):
+def test_no_poll_of_a_group_waits_longer_than_it_may(moments):
     """The last of a group is due before any of them has to be made."""
-    ordered = looks(*moments)
+    ordered = polls(*moments)
     together = group(ordered, 0.0)
     assert together
     assert together == ordered[: len(together)]
-    assert together[-1].due <= min(look.latest for look in together)
+    assert together[-1].due <= min(poll.latest for poll in together)
 
 
 @pytest.mark.parametrize(
@@ -67,14 +67,14 @@ def test_no_look_of_a_group_waits_longer_than_it_may(moments):
         ([(1.0, 16.0), (2.0, 2.0)], 2.0),
     ],
 )
-def test_a_rest_ends_when_a_look_cannot_wait_any_more(moments, end):
+def test_a_rest_ends_when_a_poll_cannot_wait_any_more(moments, end):
     """It would have ended at 8."""
-    assert rest_ends(looks(*moments), 8.0) == end
+    assert rest_ends(polls(*moments), 8.0) == end
 
 
-def test_a_look_beyond_its_deadline_ends_no_rest():
+def test_a_poll_beyond_its_deadline_ends_no_rest():
     """It is cut before it is due."""
-    assert rest_ends([Look(due=5.0, latest=3.0, deadline=1.0)], 8.0) == 8.0
+    assert rest_ends([Poll(due=5.0, latest=3.0, deadline=1.0)], 8.0) == 8.0
 
 
 def test_no_polls_are_no_group():
@@ -90,11 +90,11 @@ def test_no_polls_are_no_group():
     st.floats(0, 100),
 )
 def test_a_group_leaves_out_nothing_that_fits(moments, now):
-    """Taking looks one by one, as long as none has to wait too long, comes to the same."""
+    """Taking polls one by one, as long as none has to wait too long, comes to the same."""
     until, expected = math.inf, []
-    for look in looks(*moments):
-        if look.due > until and look.due > now:
+    for poll in polls(*moments):
+        if poll.due > until and poll.due > now:
             break
-        until = min(until, look.latest)
-        expected.append(look)
-    assert [look.due for look in group(looks(*moments), now)] == [look.due for look in expected]
+        until = min(until, poll.latest)
+        expected.append(poll)
+    assert [poll.due for poll in group(polls(*moments), now)] == [poll.due for poll in expected]

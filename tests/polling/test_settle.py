@@ -81,7 +81,7 @@ def sighting(label: str, *, settled: bool = False) -> Sighting[str]:
 
 
 @virtual
-async def test_what_has_settled_already_takes_one_look():
+async def test_what_has_settled_already_takes_one_poll():
     """Its value is returned at once."""
     world = World(sighting("READY", settled=True))
 
@@ -90,7 +90,7 @@ async def test_what_has_settled_already_takes_one_look():
 
 
 @virtual
-async def test_looks_follow_the_policy():
+async def test_polls_follow_the_policy():
     """The interval grows while nothing changes, and starts anew when the label does."""
     same, new = sighting("UPLOADING"), sighting("CHECKING")
     world = World(same, same, same, new, new, sighting("READY", settled=True))
@@ -102,8 +102,8 @@ async def test_looks_follow_the_policy():
 @pytest.mark.parametrize(("draw", "polled"), [(0.0, [0, 5, 15]), (0.5, [0, 10, 30])])
 @pytest.mark.parametrize("first", [sighting("UPLOADING"), RESET])
 @virtual
-async def test_looks_are_spread(first, draw, polled):
-    """After a good look and after a lost one, by the share of the policy."""
+async def test_polls_are_spread(first, draw, polled):
+    """After a successful poll and after a failed one, by the share of the policy."""
     world = World(first, first, sighting("READY", settled=True), draw=draw)
     policy = attrs.evolve(POLICY, jitter=0.5)
     await world.wait(policy=policy).run()
@@ -112,7 +112,7 @@ async def test_looks_are_spread(first, draw, polled):
 
 
 @virtual
-async def test_a_look_knows_the_interval():
+async def test_a_poll_knows_the_interval():
     """A 429 that does not say for how long closes the gate for as long as that."""
     same = sighting("UPLOADING")
     world = World(same, same, same, sighting("READY", settled=True))
@@ -123,7 +123,7 @@ async def test_a_look_knows_the_interval():
 
 @virtual
 async def test_a_server_that_asks_to_wait_is_waited_for():
-    """Its word is a floor for the next look."""
+    """Its word is a floor for the next poll."""
     limited = RateLimitError("too many", status=429, retry_after=33.0)
     world = World(limited, sighting("READY", settled=True))
     await world.wait().run()
@@ -132,8 +132,8 @@ async def test_a_server_that_asks_to_wait_is_waited_for():
 
 
 @virtual
-async def test_lost_looks_are_survived():
-    """A failure costs one look."""
+async def test_failed_polls_are_survived():
+    """A failure costs one poll."""
     world = World(RESET, RESET, sighting("READY", settled=True))
 
     assert await world.wait().run() == "seen READY"
@@ -163,7 +163,7 @@ async def test_the_time_is_hard():
 )
 @virtual
 async def test_the_newest_failure_is_told_when_the_time_is_over(outcomes, lost):
-    """Also if the end cut the look after it; one that a good look came after is past."""
+    """Also if the end cut the poll after it; one that a successful poll came after is past."""
     world = World(*outcomes)
     with pytest.raises(WaitTimeoutError) as caught:
         await world.wait(timeout=120).run()
