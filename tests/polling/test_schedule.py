@@ -1,13 +1,26 @@
 """Which polls go together, and when one is cut: tables and properties, without a loop."""
 
 import math
+from types import SimpleNamespace
 
 import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fireworks_batch.polling.schedule import group, rest_ends
+from fireworks_batch.polling.schedule import (
+    FEW,
+    PAGE_WORTH,
+    UNLISTED,
+    group,
+    is_for_gets,
+    is_sought_again,
+    latest,
+    pages_to_read,
+    reads_on,
+    rest,
+    rest_ends,
+)
 
 
 @attrs.frozen
@@ -98,3 +111,125 @@ def test_a_group_leaves_out_nothing_that_fits(moments, now):
         until = min(until, poll.latest)
         expected.append(poll)
     assert [poll.due for poll in group(polls(*moments), now)] == [poll.due for poll in expected]
+
+
+# --- Patience, rest, GETs or pages -------------------------------------------------------------
+
+
+# --- Patience --------------------------------------------------------------------------------
+
+
+def test_a_poll_that_is_due_waits_for_nobody():
+    """The first poll of a wait is made at once."""
+    assert latest(10.0, now=10.0, interval=60.0, deadline=math.inf) == 10.0
+    assert latest(9.0, now=10.0, interval=60.0, deadline=math.inf) == 9.0
+
+
+def test_a_poll_waits_for_a_quarter_of_its_interval():
+    """Which is a little more than jitter spreads polls by default."""
+    assert latest(70.0, now=10.0, interval=60.0, deadline=math.inf) == 85.0
+
+
+def test_a_poll_before_a_deadline_does_not_wait_for_it():
+    """Half of the time until then is left for the answer."""
+    assert latest(95.0, now=10.0, interval=60.0, deadline=100.0) == 97.5
+
+
+# --- Rest -----------------------------------------------------------------------------------
+
+
+def test_rounds_at_the_default_interval_are_eight_a_minute():
+    """Two of the ten requests that the poorest accounts are allowed are left for other calls."""
+    assert rest(60.0) == 7.5
+
+
+def test_no_rest_is_longer_than_that():
+    """A policy that polls once an hour in the end may begin with polls that are much closer."""
+    assert rest(3600.0) == 7.5
+
+
+def test_short_intervals_have_short_rests():
+    """Rounds rest in proportion, so that policies of milliseconds are as they are in seconds."""
+    assert rest(0.8) == 0.1
+
+
+@pytest.mark.parametrize(
+    ("due", "patience", "deadline", "end"),
+    [
+        (101.0, 15.0, math.inf, 116.0),  # it waits for others longer than the rest lasts anyway
+        (101.0, 4.0, math.inf, 107.5),  # until the rest ends
+        (101.0, 3.0, math.inf, 107.0),  # twice as long as otherwise, and no longer
+        (101.0, 3.0, 109.0, 105.0),  # half of the time to its deadline is left for the answer
+        (101.0, 0.0, math.inf, 101.0),  # what waits for nobody does not rest
+    ],
+)
+def test_a_poll_rests_for_no_longer_than_twice_its_patience(due, patience, deadline, end):
+    """A round was made 1 s before the first poll is due, and the rest ends at 107.5."""
+    poll = SimpleNamespace(due=due, latest=due + patience, deadline=deadline)
+    assert rest_ends([poll], 107.5) == min(end, 107.5)
+
+
+# --- GETs or pages --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pages", "read"),
+    [
+        ([], 0),
+        ([0.0], 0),
+        ([0.0] * 2, 1),  # the first page is one request, as a GET is
+        ([None] * 1000, 5),
+        ([None], 0),
+        ([None] * 2, 1),
+        ([UNLISTED] * 1000, 0),
+        ([0.0] * 200 + [99.0], 1),  # the old one is asked for by itself
+        ([0.0] * 4 + [99.0] * 100, 1),
+        ([99.0] * 10, 0),
+        ([99.0] * 1000, 100),
+        ([0.0] + [1.0] * 3, 0),
+        ([0.0] * 2 + [1.0] * 3, 1),
+        ([0.0] * 4 + [1.0] * 4, 2),
+        ([0.0] * 100 + [None] * 250, 2),
+        ([0.0] * 4 + [UNLISTED] * 50, 1),
+    ],
+)
+def test_how_many_pages_are_read(pages, read):
+    """As many as cost less than the GETs that they replace."""
+    assert pages_to_read(pages) == read
+
+
+@given(st.lists(st.sampled_from([None, UNLISTED, *map(float, range(12))]), max_size=300))
+def test_a_round_never_costs_more_than_gets_alone(pages):
+    """Whatever is known of the pages, and no cheaper number of pages is overlooked."""
+    read = pages_to_read(pages)
+
+    def cost(count: int) -> float:
+        new = math.ceil(sum(page is None for page in pages) / 200) - 1
+        known = [max(0, new) if page is None else page for page in pages]
+        left = sum(page >= count for page in known)
+        return left + (1 + PAGE_WORTH * (count - 1) if count else 0)
+
+    assert cost(read) == min(cost(count) for count in range(14))
+    assert cost(read) <= len(pages)
+
+
+def test_few_jobs_are_never_listed():
+    """Whoever waits for one or two polls in the server's log for GETs of them."""
+    assert [is_for_gets(jobs) for jobs in (1, FEW, FEW + 1)] == [True, True, False]
+
+
+def test_a_search_costs_no_more_than_the_gets():
+    """Ten jobs that are not on the first pages are not polled for on a hundred."""
+    read = 1
+    while reads_on(read, missing=10):
+        read += 1
+    assert read == 4
+    assert reads_on(2, missing=7)
+    assert not reads_on(2, missing=6)
+    assert not reads_on(1, missing=0)
+    assert reads_on(99, missing=1000)
+
+
+def test_a_job_that_was_missed_is_looked_for_ever_more_seldom():
+    """After 16 GETs, 32, 64 and so on."""
+    assert [gets for gets in range(300) if is_sought_again(gets)] == [16, 32, 64, 128, 256]
