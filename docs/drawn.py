@@ -7,14 +7,20 @@ import attrs
 
 from fireworks_batch import JobPhase, PollPolicy
 from fireworks_batch.models.states import JOB_PHASES
-from fireworks_batch.polling import machine as polling
-from fireworks_batch.polling.machine import Failed, FailureKind, PollAt, Seen
+from fireworks_batch.polling.machine import (
+    Decision,
+    Failure,
+    FailureKind,
+    PollAt,
+    PollMachine,
+    Seen,
+)
 
 POLICY = PollPolicy(jitter=0)
-# A job as it goes, in seconds, and the looks that go wrong: each by the moment after which it is.
+# The course of a job in seconds, and the polls that fail: each by the moment after which it is due.
 COURSE = [("VALIDATING", 0), ("PENDING", 120), ("CREATING", 300), ("RUNNING", 420)]
 END = 1020
-LOST = [(480, FailureKind.LOST, None), (600, FailureKind.RATE_LIMITED, 120.0)]
+FAILED = [(480, FailureKind.NO_ANSWER, None), (600, FailureKind.RATE_LIMITED, 120.0)]
 
 _WIDTH, _LEFT, _SCALE = 760, 20, 0.62
 _LAST = 130  # seconds of the last state that are drawn: its name takes so many
@@ -41,42 +47,39 @@ def _states_of(phase: JobPhase) -> list[str]:
     return [f"`{state}`" for state, its in JOB_PHASES.items() if its is phase]
 
 
-# --- One wait, look by look -----------------------------------------------------------------------
+# --- One wait, poll by poll -----------------------------------------------------------------------
 
 
 @attrs.frozen
-class Look:
-    """One look of the wait that is drawn."""
+class Poll:
+    """One poll of the wait that is drawn."""
 
     at: float
     kind: str
 
 
-def looks() -> Iterator[Look]:
+def polls() -> Iterator[Poll]:
     """Let the poll machine follow the job of `COURSE`, on a clock of numbers."""
-    lost = list(LOST)
-    state = polling.start(POLICY, now=0.0, timeout=None)
-    now = 0.0
-    while True:
-        if lost and now >= lost[0][0]:
-            _, kind, retry_after = lost.pop(0)
-            state, decision = polling.on_failure(
-                POLICY, state, Failed(kind, retry_after), now=now, draw=0.5
-            )
-            yield Look(now, kind.value)
+    failed = list(FAILED)
+    machine = PollMachine(policy=POLICY)
+    decision: Decision = machine.start(0.0)
+    while isinstance(decision, PollAt):
+        now = decision.due
+        if failed and now >= failed[0][0]:
+            _, kind, retry_after = failed.pop(0)
+            failure = Failure(kind, retry_after=retry_after)
+            decision = machine.on_failure(failure, now=now, draw=0.5)
+            yield Poll(now, kind.value)
         else:
             name = "COMPLETED" if now >= END else [n for n, since in COURSE if now >= since][-1]
             seen = Seen(schedule=name, visible=name, is_terminal=name == "COMPLETED")
-            state, decision = polling.on_observation(POLICY, state, seen, now=now, draw=0.5)
-            yield Look(now, "good")
-        if not isinstance(decision, PollAt):
-            return
-        now = decision.due
+            decision = machine.on_observation(seen, now=now, draw=0.5)
+            yield Poll(now, "successful")
 
 
 def waiting() -> str:
     """Return the picture of the wait, as SVG."""
-    made = list(looks())
+    made = list(polls())
     parts = [*_bands(made[-1].at), *_ticks(made), *_legend()]
     opening = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} 150" '
@@ -85,7 +88,7 @@ def waiting() -> str:
     return "\n".join(
         [
             opening,
-            "<title>One wait: when the poll machine looks at a job</title>",
+            "<title>One wait: when the poll machine polls a job</title>",
             f'<rect width="{_WIDTH}" height="150" rx="6" fill="#ffffff"/>',
             *parts,
             "</svg>\n",
@@ -110,12 +113,12 @@ def _bands(last: float) -> Iterator[str]:
         yield f'<text x="{_x(since):.1f}" y="14" fill="#5b6678">{since / 60:.0f} min</text>'
 
 
-_COLOURS = {"good": "#1b4f9c", "lost": "#c0392b", "rate limited": "#d98c00"}
+_COLOURS = {"successful": "#1b4f9c", "no answer": "#c0392b", "rate limited": "#d98c00"}
 
 
-def _ticks(made: list[Look]) -> Iterator[str]:
-    for look in made:
-        x, colour = _x(look.at), _COLOURS[look.kind]
+def _ticks(made: list[Poll]) -> Iterator[str]:
+    for poll in made:
+        x, colour = _x(poll.at), _COLOURS[poll.kind]
         yield (
             f'<line x1="{x:.1f}" y1="52" x2="{x:.1f}" y2="92" stroke="{colour}" stroke-width="2"/>'
         )
@@ -123,8 +126,8 @@ def _ticks(made: list[Look]) -> Iterator[str]:
 
 def _legend() -> Iterator[str]:
     words = {
-        "good": "a look: 15 s after a change, then ever rarer, up to every 60 s",
-        "lost": "no usable answer: it costs one look",
+        "successful": "a poll: 15 s after a change, then ever rarer, up to every 60 s",
+        "no answer": "a failed poll: no usable answer",
         "rate limited": "429 with Retry-After: 120: obeyed to the second",
     }
     for number, (kind, text) in enumerate(words.items()):

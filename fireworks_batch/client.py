@@ -38,8 +38,7 @@ from fireworks_batch.models.policies import (
     scaled,
 )
 from fireworks_batch.models.states import OpenEnum, Precision
-from fireworks_batch.polling.access import Looks
-from fireworks_batch.polling.observation import JobReader
+from fireworks_batch.polling.access import Pollers
 from fireworks_batch.results.job_results import (
     Expected,
     JobResults,
@@ -194,9 +193,9 @@ class BatchClient:
             wall=_wall,
             draw=draw,
         )
-        self._looks = Looks(self._api, JobReader(self._api.codec, _wall))
+        self._pollers = Pollers(self._api)
         self._datasets = Datasets(self._api)
-        self._jobs = Jobs(self._api, self._looks)
+        self._jobs = Jobs._made(self._api, self._pollers)
 
     @property
     def account_id(self) -> str | None:
@@ -599,8 +598,8 @@ class BatchClient:
         Raises:
             ClientStateError: The client was used on another event loop.
         """
-        await self._api.session.aclose(self._looks.close)
-        await self._looks.settled()
+        await self._api.session.aclose(self._pollers.close)
+        await self._pollers.settled()
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,8 +1,9 @@
-"""The API key: asked for before each request, and kept out of sight."""
+"""Who the client is: the API key, kept out of sight, and the account."""
 
 import asyncio
 import copy
 import inspect
+import math
 import re
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
@@ -24,64 +25,107 @@ _Error = TypeVar("_Error", bound=BaseException)
 
 
 class Shared(Generic[_T]):
-    """Work that is done once for all who want it while it is under way, its failure too.
+    """Work that is done once for all callers who want its result while it is under way.
 
-    Whoever leaves, cancelled, strands nobody; the last one to leave ends the work.
+    A caller may wait for work that another caller begins, until a moment of its own. A result is
+    for all callers. A failure is for the callers whose moment has come. The last caller to leave
+    ends the work, and is gone no earlier than the work is.
     """
 
     def __init__(self) -> None:
-        """Begin with nobody."""
+        """Begin without callers."""
         self._task: asyncio.Task[_T] | None = None
-        self._waiting = 0
+        self._callers: dict[asyncio.Future[_T], float] = {}
 
-    async def get(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-        """Return what the work gives; of several callers at once, one has theirs done.
+    async def get(
+        self,
+        work: Callable[[], Coroutine[Any, Any, _T]],
+        *,
+        due: float = -math.inf,
+        latest: float = -math.inf,
+    ) -> _T:
+        """Return the result of the work.
 
         Args:
-            work: Begins it.
+            work: Begins the work, unless the work of another caller is under way.
+            due: A failure before this moment of the loop's clock is not this caller's.
+            latest: At this moment of the loop's clock the caller begins the work itself.
 
         Raises:
             Exception: What the work raised; an error of ours as a copy for each caller.
         """
-        while True:
-            task = self._joined(work)
-            try:
-                await asyncio.wait([task])
-            finally:
-                await self._left(task)
-            if not task.cancelled():
-                break  # else somebody has ended it who does not wait for it
-        error = task.exception()
-        if error is not None:
-            raise own(error)
-        return task.result()
+        loop = asyncio.get_running_loop()
+        caller: asyncio.Future[_T] = loop.create_future()
+        self._callers[caller] = due
+        timer = None
+        if latest > loop.time():
+            timer = loop.call_at(latest, self._begin, work, caller)
+        else:
+            self._begin(work, caller)
+        try:
+            return await caller
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if not caller.cancelled() and caller.done():
+                caller.exception()  # asyncio complains of one that nobody has asked for
+            del self._callers[caller]
+            if not self._callers:
+                await self._stop()
 
-    def _joined(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> asyncio.Task[_T]:
-        if self._task is None or self._task.done():
-            self._task, self._waiting = asyncio.create_task(work()), 0
-        self._waiting += 1
-        return self._task
+    def end(self, error: Exception) -> None:
+        """End the wait of all callers with an error."""
+        for caller in self._callers:
+            if not caller.done():
+                caller.set_exception(own(error))
 
-    async def _left(self, task: asyncio.Task[_T]) -> None:
-        if task is not self._task:
+    def _begin(
+        self, work: Callable[[], Coroutine[Any, Any, _T]], caller: asyncio.Future[_T]
+    ) -> None:
+        if caller.done():
             return
-        self._waiting -= 1
-        if not self._waiting:
-            self._task = None
+        self._callers[caller] = -math.inf
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(work())
+            self._task.add_done_callback(partial(self._done, work))
+
+    def _done(self, work: Callable[[], Coroutine[Any, Any, _T]], task: asyncio.Task[_T]) -> None:
+        if task is not self._task:
+            return  # the last caller has ended it
+        self._task = None
+        waiting = [caller for caller in self._callers if not caller.done()]
+        if task.cancelled():
+            # Another task than the callers has cancelled it.
+            for caller in waiting[:1]:
+                self._begin(work, caller)
+            return
+        error, now = task.exception(), asyncio.get_running_loop().time()
+        for caller in waiting:
+            if error is None:
+                caller.set_result(task.result())
+            elif self._callers[caller] <= now:
+                caller.set_exception(own(error))
+
+    async def _stop(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
             task.cancel()
-            # It is gone before whoever was cancelled is; its error, if it has one, is nobody's.
             await asyncio.wait([task])
             if not task.cancelled():
-                task.exception()
+                task.exception()  # as above
 
 
 def own(error: _Error) -> _Error:
-    """Return an error for one of those whom it is told: a copy of it, if it is ours."""
+    """Return an error for one of several callers: a copy of the error, if it is ours."""
     return copy.copy(error) if isinstance(error, FireworksBatchError) else error
 
 
 class Account:
-    """Knows the account's id, or looks it up once, when it is first needed."""
+    """Knows the account's id, or looks it up once, when it is first needed.
+
+    Plain calls share look-ups whose requests are repeated. Polls share look-ups of one request
+    each: the wait decides about the next one.
+    """
 
     def __init__(self, account_id: str | None) -> None:
         """Take what is known.
@@ -91,7 +135,8 @@ class Account:
         """
         self.id = account_id
         """The account's id; None until given or looked up."""
-        self._look_ups: Shared[str] = Shared()
+        self._calls: Shared[str] = Shared()
+        self._polls: Shared[str] = Shared()
 
     async def resolve(self, send: Callable[[Request], Awaitable[Answer]]) -> str:
         """Return the account's id; of several callers at once, one asks.
@@ -103,20 +148,34 @@ class Account:
             ConfigurationError: The key sees no account, or more than one.
             FireworksBatchError: What ``send`` raises, or the answer cannot be read.
         """
-        return self.id or await self._look_ups.get(partial(self.look_up, send))
+        return self.id or await self._calls.get(partial(self._look_up, send))
 
-    async def look_up(self, send: Callable[[Request], Awaitable[Answer]]) -> str:
-        """Ask for the account's id, whoever else does, and remember it.
+    async def poll(
+        self, send: Callable[[Request], Awaitable[Answer]], *, due: float, latest: float
+    ) -> str:
+        """Return the account's id, for a wait; of several waits at once, one asks.
 
         Args:
-            send: Sends a request.
+            send: Sends a request once.
+            due: The wait takes no failure before this moment of the loop's clock.
+            latest: Until this moment of the loop's clock the wait waits for the request of another.
 
         Raises:
             ConfigurationError: The key sees no account, or more than one.
             FireworksBatchError: What ``send`` raises, or the answer cannot be read.
         """
-        answer = await send(list_accounts())
-        self.id = _only_one(read_accounts(parse_json(answer.body)))
+        return self.id or await self._polls.get(
+            partial(self._look_up, send), due=due, latest=latest
+        )
+
+    def end_polls(self, error: Exception) -> None:
+        """End the look-ups of all waits with an error."""
+        self._polls.end(error)
+
+    async def _look_up(self, send: Callable[[Request], Awaitable[Answer]]) -> str:
+        if self.id is None:
+            answer = await send(list_accounts())
+            self.id = _only_one(read_accounts(parse_json(answer.body)))
         return self.id
 
 

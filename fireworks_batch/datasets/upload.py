@@ -33,7 +33,7 @@ from fireworks_batch.models.errors import (
 from fireworks_batch.models.names import check_new_id
 from fireworks_batch.models.states import StatusCode
 from fireworks_batch.models.validators import instance_of, plain_function
-from fireworks_batch.polling.settle import Settling, Sighting, looks
+from fireworks_batch.polling.settle import Settling, Sighting
 from fireworks_batch.wire.answers import read_signed_urls, url_of
 from fireworks_batch.wire.codec import parse_json
 from fireworks_batch.wire.requests import (
@@ -273,7 +273,8 @@ class Upload:
         poll = self._api.poll
         dataset = await Settling(
             subject=f"dataset {claim.dataset_id!r} to become READY",
-            look=looks(self._api, ask),
+            ask=ask,
+            api=self._api,
             policy=attrs.evolve(
                 poll,
                 # A job takes minutes, this takes seconds.
@@ -281,8 +282,6 @@ class Upload:
                 max_interval=poll.max_interval / 4,
             ),
             timeout=_READY_TIMEOUT * self._api.time_scale,
-            clock=self._api.clock,
-            draw=self._api.draw,
         ).run()
         if not dataset.is_ready and dataset.status is not None:
             raise InputRowsError(

@@ -1,1 +1,1 @@
-"""The room jobs."""
+"""``client.jobs``: endpoints, creation, the wait for one job and the watch over many."""

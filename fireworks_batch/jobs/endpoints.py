@@ -1,216 +1,54 @@
-"""Batch inference jobs: the endpoints. The waits are in `wait_methods`."""
+"""Batch inference jobs: the endpoints, and the waits for them."""
 
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Self
 
-import attrs
-
-from fireworks_batch.connection.api import (
-    Api,
-    Listing,
-    check_policy,
-    check_timeout,
-    if_there,
-)
+from fireworks_batch.connection.api import Api, Listing, check_policy, check_timeout, if_there
 from fireworks_batch.connection.configuration import check_several
 from fireworks_batch.jobs.fleet import JobFleet, JobOutcomes
-from fireworks_batch.jobs.member import FleetTerms
-from fireworks_batch.jobs.tracker import WaitEffects, WaitTerms
+from fireworks_batch.jobs.tracker import WaitTerms
 from fireworks_batch.jobs.wait import JobWait
+from fireworks_batch.jobs.watch import Watch
 from fireworks_batch.models.dataset import DatasetLike
 from fireworks_batch.models.errors import ConfigurationError
 from fireworks_batch.models.job import BatchInferenceJob, InferenceParameters, JobLike, Placement
-from fireworks_batch.models.names import JobName, JobRef
+from fireworks_batch.models.names import JobRef
 from fireworks_batch.models.policies import JOB_TIME_LIMIT, JobTimeLimit, PollPolicy
 from fireworks_batch.models.states import JobState, Precision
-from fireworks_batch.polling.access import Looks
+from fireworks_batch.polling.access import Pollers
 from fireworks_batch.polling.observation import refuse_another
-from fireworks_batch.polling.settle import Settling, Sighting, looks
+from fireworks_batch.polling.settle import Settling, Sighting
 from fireworks_batch.wire.codec import mask_paths
 from fireworks_batch.wire.requests import ListQuery, delete_job, get_job, list_jobs
 
-__all__ = ["Jobs", "WaitMethods", "wait_until_gone"]
-
-
-class WaitMethods:
-    """What a client's jobs are waited for with: a part of `Jobs`."""
-
-    def __init__(self, api: Api, looks: Looks) -> None:
-        """Take what a client shares between its waits."""
-        self._api = api
-        self._looks = looks
-
-    def wait_until_terminal(
-        self,
-        job: JobLike,
-        *,
-        timeout: float | JobTimeLimit | None = JOB_TIME_LIMIT,
-        poll: PollPolicy | None = None,
-        changes_only: bool = False,
-    ) -> JobWait:
-        """Follow a job until it can change no more.
-
-        Await the result for the final job, or iterate over it with ``async for`` for a snapshot
-        of each good look, the terminal one last. What became of the job is never raised: a FAILED
-        job is a final snapshot, and ``raise_for_outcome()`` is yours to call. What is raised says
-        that nothing more can be known, carries ``.ref``, and leaves the job untouched.
-
-        Args:
-            job: Id, resource name, reference, or a job fetched before.
-
-            timeout: Seconds for the whole wait, above 0. By default as long as the job's own
-                window, and an hour. None: no limit.
-
-            poll: When to look, and when to give up; the client's policy if None.
-
-            changes_only: Leave out snapshots in which nothing visible has changed.
-
-        Returns:
-            A coroutine and async iterator, good for one use. Nothing is sent before that.
-
-        Raises:
-            ConfigurationError: At the call: an argument is malformed. Later: the key sees no
-                account, or several.
-            WaitTimeoutError: Later, as all that follow: the time ran out.
-            JobStalledError: Nothing visible changed for ``stall_after`` seconds.
-            PollFailureError: Looks failed for longer than ``failure_budget``.
-            JobGoneError: The job was there, and is not found any more.
-            NotFoundError: The job was not found for ``not_found_grace`` seconds.
-            UnknownStateError: The job seems to have ended in a state nobody has heard of.
-            AuthenticationError: The key is refused; after a good look, twice in a row.
-            APIStatusError: The API refuses for good: 400, 402, 403, 412.
-            ClientStateError: The client was closed, or the wait is used twice.
-        """
-        return self._wait(job, timeout, poll, changes_only=changes_only)
-
-    def _wait(
-        self,
-        job: JobLike,
-        timeout: float | JobTimeLimit | None,
-        poll: PollPolicy | None,
-        *,
-        changes_only: bool = False,
-        on_loss: Callable[[int], object] | None = None,
-    ) -> JobWait:
-        """Return a wait; a run is told of lost looks, too."""
-        name = self._api.job_name(job)
-        terms = self._wait_terms(timeout, poll, changes_only=changes_only)(name)
-        return JobWait(
-            attrs.evolve(terms, on_loss=on_loss),
-            self._wait_effects(name),
-            ref=self._api.job_ref(name),
-        )
-
-    def watch(
-        self,
-        jobs: Iterable[JobLike],
-        *,
-        timeout: float | JobTimeLimit | None = JOB_TIME_LIMIT,
-        poll: PollPolicy | None = None,
-        changes_only: bool = False,
-    ) -> JobFleet:
-        """Follow many jobs until they can change no more, for the price of a few.
-
-        Iterate over the fleet for snapshots of all jobs as they come, or await it for the outcomes
-        by job id. Where many jobs are to be looked at, pages of the account's listing are read in
-        place of a GET for each.
-
-        Args:
-            jobs: Each an id, a resource name, a reference, or a job fetched before. A job that is
-                named twice counts once.
-
-            timeout: Seconds for the wait for each job, above 0. By default as long as its own
-                window, and an hour. None: no limit.
-
-            poll: When to look, and when to give up; the client's policy if None.
-
-            changes_only: Leave out snapshots in which nothing visible has changed.
-
-        Returns:
-            A fleet, to which jobs can be added. Nothing is sent before it is used.
-
-        Raises:
-            ConfigurationError: At the call: an argument is malformed, or a job is of another
-                account or host. Later: the key sees no account, or several.
-            AuthenticationError: Later, as all that follow, for all jobs: the key is refused.
-            AccountSuspendedError: The account is suspended or has to pay first.
-            ClientStateError: The client was closed.
-        """
-        first = check_several("jobs", jobs)
-        wanted = self._wait_terms(timeout, poll, changes_only=changes_only)
-        name = self._api.job_name(first[0]) if first else JobName(None, "none")
-        terms = FleetTerms(
-            name=self._api.job_name,
-            ref=self._api.job_ref,
-            wait=wanted,
-            effects=self._wait_effects(name),
-            looks=self._looks,
-            linger=wanted(name).policy.max_interval,
-            changes_only=changes_only,
-        )
-        return JobFleet(first, terms)
-
-    def as_completed(
-        self,
-        jobs: Iterable[JobLike],
-        *,
-        timeout: float | JobTimeLimit | None = JOB_TIME_LIMIT,
-        poll: PollPolicy | None = None,
-    ) -> JobOutcomes:
-        """Follow many jobs, and iterate over their outcomes in the order in which they end.
-
-        Args:
-            jobs: As in `watch`.
-
-            timeout: As in `watch`.
-
-            poll: As in `watch`.
-
-        Returns:
-            An async iterator of `JobOutcome`; nothing is sent before it is used. What became of a
-            job, and what the wait for it failed with, is in its outcome and never raised.
-
-        Raises:
-            ConfigurationError: As in `watch`; so are the others, later and for all jobs.
-            AuthenticationError: The key is refused.
-            AccountSuspendedError: The account is suspended or has to pay first.
-            ClientStateError: The client was closed.
-        """
-        return JobOutcomes(self.watch(jobs, timeout=timeout, poll=poll))
-
-    def _wait_terms(
-        self, timeout: float | JobTimeLimit | None, poll: PollPolicy | None, *, changes_only: bool
-    ) -> Callable[[JobName], WaitTerms]:
-        terms = WaitTerms(
-            job="",
-            policy=check_policy(poll) or self._api.poll,
-            timeout=self._api.longest_timeout
-            if isinstance(timeout, JobTimeLimit)
-            else check_timeout(timeout),
-            follows_window=isinstance(timeout, JobTimeLimit),
-            time_scale=self._api.time_scale,
-            changes_only=changes_only,
-        )
-        return lambda name: attrs.evolve(terms, job=name.job_id)
-
-    def _wait_effects(self, name: JobName) -> WaitEffects:
-        return WaitEffects(
-            follow=self._looks.follow,
-            locate=partial(self._looks.locate, name.job_id),
-            clock=self._api.clock,
-            wall=self._api.wall,
-            draw=self._api.draw,
-        )
+__all__ = ["Jobs"]
 
 
 _log = logging.getLogger("fireworks_batch")
 
 
-class Jobs(WaitMethods):
+# Seconds for which `delete` waits; the vendor's own tool waits as long.
+_DELETE_TIMEOUT: Final = 1800.0
+
+
+class Jobs:
     """The account's batch inference jobs: ``client.jobs``."""
+
+    _api: Api
+    _pollers: Pollers
+
+    @classmethod
+    def _made(cls, api: Api, pollers: Pollers) -> Self:
+        """Return the jobs of a client, made of what the client shares between its resources."""
+        self = cls()
+        self._api = api
+        self._pollers = pollers
+        return self
+
+    # --- Calls ----------------------------------------------------------------------------------
 
     def ref(self, job: JobLike) -> JobRef:
         """Return a reference to a job, without asking the server.
@@ -348,8 +186,8 @@ class Jobs(WaitMethods):
             continued_from: An ended job whose unfinished and failed rows this one runs; ``model``
                 and ``input_dataset`` are not needed then.
 
-            max_job_duration: The window in seconds; the server bounds it to 12 to 72 hours, and
-                takes 24 if None.
+            max_job_duration: The job time limit in seconds; the server bounds it to 12 to 72
+                hours, and takes 24 if None.
 
             system_prompt: Given to rows that have no leading system message.
 
@@ -418,53 +256,191 @@ class Jobs(WaitMethods):
             APIStatusError: The server refuses for another reason.
             TransportError: There was no usable answer, after the repeats of the retry policy.
             WaitTimeoutError: The job was not gone in time.
-            PollFailureError: Looks at it failed for longer than the client's ``failure_budget``.
+            PollFailureError: Polls failed for longer than the client's ``failure_budget``.
         """
         # https://docs.fireworks.ai/api-reference/delete-batch-inference-job
         name = self._api.job_name(job)
         account_id = name.account_id or await self._api.account_id()
         await self._api.delete(delete_job(account_id, name.job_id))
         if wait:
-            ref = JobRef(account_id, name.job_id, self._api.base_url)
-            await wait_until_gone(self._api, ref)
+            await self._until_gone(account_id, name.job_id)
+
+    async def _until_gone(self, account_id: str, job_id: str) -> None:
+        """Return when the job is not found any more, or stays visible as DELETED."""
+        # The whole job is asked for: whether the server obeys a read mask is not known.
+        request = get_job(account_id, job_id)
+
+        async def ask(pause: float) -> Sighting[None]:
+            answer = await if_there(self._api.transport.send_once(request, pause=pause))
+            if answer is None:
+                return Sighting(None, "gone", is_settled=True)
+            job = self._api.codec.decode(answer.body, BatchInferenceJob, required=("name",))
+            refuse_another(job, job_id)
+            return Sighting(None, str(job.state), is_settled=job.state == JobState.DELETED)
+
+        await Settling(
+            subject=f"job {job_id!r} to be gone",
+            ask=ask,
+            api=self._api,
+            policy=self._api.poll,
+            timeout=_DELETE_TIMEOUT * self._api.time_scale,
+        ).run()
+
+    # --- Waits ----------------------------------------------------------------------------------
+
+    def wait_until_terminal(
+        self,
+        job: JobLike,
+        *,
+        timeout: float | JobTimeLimit | None = JOB_TIME_LIMIT,
+        poll: PollPolicy | None = None,
+        changes_only: bool = False,
+    ) -> JobWait:
+        """Follow a job until it can change no more.
+
+        Await the result for the final job, or iterate over it with ``async for`` for a snapshot
+        of each successful poll, the terminal one last. What became of the job is never raised: a
+        FAILED job is a final snapshot, and ``raise_for_outcome()`` is yours to call. What is raised
+        says that nothing more can be known, carries ``.ref``, and leaves the job untouched.
+
+        Args:
+            job: Id, resource name, reference, or a job fetched before.
+
+            timeout: Seconds for the whole wait, above 0. By default the wait ends an hour after
+                the job's own expiry. None: no limit.
+
+            poll: When to poll, and when to give up; the client's policy if None.
+
+            changes_only: Leave out snapshots in which nothing visible has changed.
+
+        Returns:
+            A coroutine and async iterator, good for one use. Nothing is sent before that.
+
+        Raises:
+            ConfigurationError: At the call: an argument is malformed. Later: the key sees no
+                account, or several.
+            WaitTimeoutError: Later, as all that follow: the time ran out.
+            JobStalledError: Nothing visible changed for ``stall_after`` seconds.
+            PollFailureError: Polls failed for longer than ``failure_budget``.
+            JobGoneError: The job was there, and is not found any more.
+            NotFoundError: The job was not found for ``not_found_grace`` seconds.
+            UnknownStateError: The job seems to have ended in a state unknown to this release.
+            AuthenticationError: The key is refused; after a successful poll, twice in a row.
+            APIStatusError: The API refuses for good: 400, 402, 403, 412.
+            ClientStateError: The client was closed, or the wait is used twice.
+        """
+        return self._wait(job, timeout, poll, changes_only=changes_only)
+
+    def _wait(
+        self,
+        job: JobLike,
+        timeout: float | JobTimeLimit | None,
+        poll: PollPolicy | None,
+        *,
+        changes_only: bool = False,
+        on_failed_poll: Callable[[int], object] | None = None,
+    ) -> JobWait:
+        """Return a wait; a run is told of failed polls, too."""
+        tracker = self._wait_terms(timeout, poll).tracker(job, on_failed_poll=on_failed_poll)
+        return JobWait._made(tracker, self._pollers, changes_only=changes_only)
+
+    def watch(
+        self,
+        jobs: Iterable[JobLike],
+        *,
+        timeout: float | JobTimeLimit | None = JOB_TIME_LIMIT,
+        poll: PollPolicy | None = None,
+        changes_only: bool = False,
+    ) -> JobFleet:
+        """Follow many jobs until they can change no more, for the price of a few.
+
+        Iterate over the fleet for snapshots of all jobs as they come, or await it for the outcomes
+        by job id. Where many jobs are to be polled, pages of the account's listing are read in
+        place of a GET for each.
+
+        Args:
+            jobs: Each an id, a resource name, a reference, or a job fetched before. A job that is
+                named twice counts once.
+
+            timeout: Seconds for the wait for each job, above 0. By default the wait ends an hour
+                after the job's own expiry. None: no limit.
+
+            poll: When to poll, and when to give up; the client's policy if None.
+
+            changes_only: Leave out snapshots in which nothing visible has changed.
+
+        Returns:
+            A fleet, to which jobs can be added. Nothing is sent before it is used.
+
+        Raises:
+            ConfigurationError: At the call: an argument is malformed, or a job is of another
+                account or host. Later: the key sees no account, or several.
+            AuthenticationError: Later, as all that follow, for all jobs: the key is refused.
+            AccountSuspendedError: The account is suspended or has to pay first.
+            ClientStateError: The client was closed.
+        """
+        return JobFleet._made(self._watch(jobs, timeout, poll, changes_only=changes_only))
+
+    def as_completed(
+        self,
+        jobs: Iterable[JobLike],
+        *,
+        timeout: float | JobTimeLimit | None = JOB_TIME_LIMIT,
+        poll: PollPolicy | None = None,
+    ) -> JobOutcomes:
+        """Follow many jobs, and iterate over their outcomes in the order in which they end.
+
+        Args:
+            jobs: Each an id, a resource name, a reference, or a job fetched before. A job that is
+                named twice counts once.
+
+            timeout: Seconds for the wait for each job, above 0. By default the wait ends an hour
+                after the job's own expiry. None: no limit.
+
+            poll: When to poll, and when to give up; the client's policy if None.
+
+        Returns:
+            An async iterator of `JobOutcome`; nothing is sent before it is used. What became of a
+            job, and what the wait for it failed with, is in its outcome and never raised.
+
+        Raises:
+            ConfigurationError: At the call: an argument is malformed, or a job is of another
+                account or host. Later: the key sees no account, or several.
+            AuthenticationError: Later, as all that follow, for all jobs: the key is refused.
+            AccountSuspendedError: The account is suspended or has to pay first.
+            ClientStateError: The client was closed.
+        """
+        return JobOutcomes._made(self._watch(jobs, timeout, poll, changes_only=True))
+
+    def _watch(
+        self,
+        jobs: Iterable[JobLike],
+        timeout: float | JobTimeLimit | None,
+        poll: PollPolicy | None,
+        *,
+        changes_only: bool,
+    ) -> Watch:
+        several = check_several("jobs", jobs)
+        watch = Watch(self._wait_terms(timeout, poll), self._pollers, changes_only=changes_only)
+        for job in several:
+            watch.add(job)
+        return watch
+
+    def _wait_terms(
+        self, timeout: float | JobTimeLimit | None, poll: PollPolicy | None
+    ) -> WaitTerms:
+        follows_expiry = isinstance(timeout, JobTimeLimit)
+        return WaitTerms(
+            api=self._api,
+            policy=check_policy(poll) or self._api.poll,
+            timeout=self._api.longest_timeout if follows_expiry else check_timeout(timeout),
+            follows_expiry=follows_expiry,
+        )
 
 
 def _required(mask: str) -> tuple[str, ...]:
     """Return the members without which a job is no use; a mask may leave out the state."""
     return ("name",) if mask else ("name", "state")
-
-
-# Seconds; the vendor's own tool waits as long.
-_TIMEOUT: Final = 1800.0
-
-
-async def wait_until_gone(api: Api, ref: JobRef) -> None:
-    """Return when the job is not found any more, or stays visible as DELETED.
-
-    Raises:
-        WaitTimeoutError: It was not gone within half an hour.
-        PollFailureError: Looks at it failed for longer than the policy's ``failure_budget``.
-        FireworksBatchError: The server refuses for good.
-    """
-    # Asked for whole: nobody knows that masks are obeyed.
-    request = get_job(ref.account_id, ref.job_id)
-
-    async def ask(pause: float) -> Sighting[None]:
-        answer = await if_there(api.transport.send_once(request, pause=pause))
-        if answer is None:
-            return Sighting(None, "gone", is_settled=True)
-        job = api.codec.decode(answer.body, BatchInferenceJob, required=("name",))
-        refuse_another(job, ref.job_id)
-        return Sighting(None, str(job.state), is_settled=job.state == JobState.DELETED)
-
-    await Settling(
-        subject=f"job {ref.job_id!r} to be gone",
-        look=looks(api, ask),
-        policy=api.poll,
-        timeout=_TIMEOUT * api.time_scale,
-        clock=api.clock,
-        draw=api.draw,
-    ).run()
 
 
 def _new_id() -> str:

@@ -1,15 +1,16 @@
-"""What one wait remembers of its job, and what it makes of each look: the machine, with words.
+"""What one wait remembers of its job, and what it makes of each poll.
 
-Waits for nothing: whoever makes the looks tells it of them.
+A tracker waits for nothing itself: the poller tells it of each poll.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import Final
 
 import attrs
 
+from fireworks_batch.connection.api import Api
 from fireworks_batch.models.errors import (
     ClientStateError,
     FireworksBatchError,
@@ -20,106 +21,71 @@ from fireworks_batch.models.errors import (
     WaitError,
     WaitTimeoutError,
 )
-from fireworks_batch.models.job import BatchInferenceJob
-from fireworks_batch.models.names import JobRef
+from fireworks_batch.models.job import BatchInferenceJob, JobLike
+from fireworks_batch.models.names import JobName, JobRef
 from fireworks_batch.models.policies import PollPolicy
 from fireworks_batch.models.snapshot import (
     History,
     JobSnapshot,
-    expiry,
     percent_done,
     schedule_fingerprint,
     seconds_left,
     seconds_to_expiry,
     visible_fingerprint,
 )
-from fireworks_batch.models.states import JobPhase
+from fireworks_batch.models.states import JobPhase, JobState
+from fireworks_batch.polling.followers import Subject
 from fireworks_batch.polling.machine import (
-    LEAST_WINDOW,
+    LEAST_TIME,
     Decision,
-    Failed,
+    Failure,
     FailureKind,
     Finished,
     GaveUp,
     Gone,
     PollAt,
-    PollState,
+    PollMachine,
     Refused,
     Seen,
     Stalled,
-    Steady,
     TimedOut,
     Unrecognised,
-    on_failure,
-    on_observation,
-    start,
 )
-from fireworks_batch.polling.observation import Failure, Follower, Moment, Observation
+from fireworks_batch.polling.observation import Observation
 from fireworks_batch.polling.settle import duration_text
 
-__all__ = ["Follow", "Locate", "Tracker", "WaitEffects", "WaitTerms", "wait_error"]
-
-
-class Follow(Protocol):
-    """The one effect of a wait besides the clock and the draw: looks at a job."""
-
-    def __call__(self, ref: JobRef, follower: Follower) -> Awaitable[None]:
-        """Look until the follower has enough of it; raise what it raises.
-
-        Each look is an observation made no earlier than it was due, whoever it was made for.
-        """
-        ...
-
-
-class Locate(Protocol):
-    """Finds out the job's account, before the first look, where the caller did not say it."""
-
-    def __call__(self, *, due: float, deadline: float, pause: float) -> Awaitable[JobRef | Failure]:
-        """Return the reference, or how that failed.
-
-        Args:
-            due: It is asked no earlier than at this moment of the loop's clock.
-            deadline: At this moment it ends, with a `Failure` of kind CUT.
-            pause: Seconds for which a 429 without a Retry-After holds the account's requests.
-        """
-        ...
-
-
-@attrs.frozen(kw_only=True)
-class WaitEffects:
-    """What a wait needs of the world."""
-
-    follow: Follow
-    locate: Locate
-    clock: Callable[[], float]
-    wall: Callable[[], datetime]
-    draw: Callable[[], float]
+__all__ = ["Tracker", "WaitTerms", "wait_error"]
 
 
 @attrs.frozen(kw_only=True)
 class WaitTerms:
-    """What a wait was asked for."""
+    """The terms of the waits that one call asks for."""
 
-    job: str
-    """What the caller called the job."""
+    api: Api
+    """Reads what names a job; has the clocks, the draw for jitter, and the time scale."""
 
     policy: PollPolicy
-    """When to look, and when to give up."""
+    """When to poll, and when to give up."""
 
     timeout: float | None
-    """Seconds for the whole wait, or until the first good look says more; None: no limit."""
+    """Seconds for a whole wait, or until the first snapshot says more; None: no limit."""
 
-    follows_window: bool
-    """Whether the deadline follows the job's own window."""
+    follows_expiry: bool
+    """Whether the deadline follows the job's own expiry."""
 
-    time_scale: float
-    """This clock's seconds for one of the server's."""
+    def tracker(
+        self, job: JobLike, *, on_failed_poll: Callable[[int], object] | None = None
+    ) -> "Tracker":
+        """Return the tracker of a wait for a job.
 
-    changes_only: bool
-    """Whether snapshots without a visible change are left out."""
+        Args:
+            job: Id, resource name, reference, or a job fetched before.
+            on_failed_poll: Called after each failed poll with how many have failed in a row.
 
-    on_loss: Callable[[int], object] | None = None
-    """Called after each lost look with how many were lost in a row."""
+        Raises:
+            ConfigurationError: The job is malformed, or belongs to another account or host.
+        """
+        return Tracker(self, self.api.job_name(job), on_failed_poll)
 
 
 _WAITING_FOREVER = (
@@ -129,26 +95,26 @@ _WAITING_FOREVER = (
 
 
 def wait_error(
-    ending: TimedOut | Stalled | GaveUp | Gone | Unrecognised,
+    outcome: TimedOut | Stalled | GaveUp | Gone | Unrecognised,
     *,
     job: str,
     ref: JobRef | None,
     last_snapshot: JobSnapshot | None,
     last_error: FireworksBatchError | None,
 ) -> WaitError:
-    """Return the error for an ending.
+    """Return the error for the outcome of a wait.
 
     Args:
-        ending: What the poll machine decided.
+        outcome: What the poll machine decided.
         job: What the caller called the job.
         ref: The job, if its account is known.
-        last_snapshot: The newest good observation.
-        last_error: What the newest lost look failed with, if the last look was lost.
+        last_snapshot: The newest snapshot.
+        last_error: What the newest poll failed with, if that poll failed.
     """
-    error, reason = _reason(ending, last_snapshot, last_error)
+    error, reason = _reason(outcome, last_snapshot, last_error)
     advice = (
         "it was deleted, by DELETE or by the console; its output dataset may still be there"
-        if isinstance(ending, Gone)
+        if isinstance(outcome, Gone)
         else "the job was not touched and may run on; wait for it again with "
         "client.jobs.wait_until_terminal() and this error's .ref, or stop it with "
         "client.jobs.delete()"
@@ -162,13 +128,13 @@ def wait_error(
 
 
 def _reason(
-    ending: TimedOut | Stalled | GaveUp | Gone | Unrecognised,
+    outcome: TimedOut | Stalled | GaveUp | Gone | Unrecognised,
     last: JobSnapshot | None,
     error: FireworksBatchError | None,
 ) -> tuple[type[WaitError], str]:
     seen = "it was never seen" if last is None else f"it was last seen {last.job.state}"
-    lost = f"; the last look failed: {error}" if error is not None else ""
-    match ending:
+    lost = f"; the last poll failed: {error}" if error is not None else ""
+    match outcome:
         case TimedOut(waited):
             return WaitTimeoutError, f"not terminal after {duration_text(waited)}, {seen}{lost}"
         case Stalled(idle_for):
@@ -178,7 +144,7 @@ def _reason(
             )
         case GaveUp(failures, spent):
             return PollFailureError, (
-                f"{failures} looks in a row failed over {duration_text(spent)}, {seen}{lost}"
+                f"{failures} polls in a row failed over {duration_text(spent)}, {seen}{lost}"
             )
         case Unrecognised(unknown_for):
             return UnknownStateError, (
@@ -191,309 +157,249 @@ def _reason(
 _log = logging.getLogger("fireworks_batch.wait")
 
 
-# Ten years, beyond which no time of day need be told.
+# Ten years in seconds: the time of a poll that is farther away need not be told.
 _FARTHEST: Final = 3.2e8
 
 
 class Tracker:
-    """Follows one job's looks: a `Follower`.
-
-    Between two changes it does a little arithmetic for each look, and makes a snapshot only for
-    those who ask for it.
-    """
+    """Follows one job for a wait: a `Follower`. What ends the wait is in ``error``."""
 
     __slots__ = (
-        "_draw",
-        "_effects",
+        "_failures",
         "_history",
-        "_moment",
-        "_planned_at",
-        "_problems",
+        "_last_error",
+        "_number",
+        "_observation",
+        "_on_failed_poll",
+        "_planned",
+        "_previous_state",
+        "_ref",
+        "_seen",
+        "_seen_at",
         "_snapshot",
-        "_state",
-        "_steady",
         "_terms",
-        "_window_end",
-        "deadline",
-        "due",
-        "ending",
-        "is_over",
+        "error",
         "is_single",
-        "job",
         "last_error",
-        "longest",
-        "memo",
-        "pause",
-        "ref",
+        "machine",
+        "name",
+        "subject",
     )
 
-    def __init__(self, terms: WaitTerms, effects: WaitEffects, *, ref: JobRef | None) -> None:
-        """Take what a wait is made of; it begins with `begin`.
+    def __init__(
+        self,
+        terms: WaitTerms,
+        name: JobName,
+        on_failed_poll: Callable[[int], object] | None = None,
+    ) -> None:
+        """Make a tracker; its wait begins with `start`.
 
         Args:
-            terms: What was asked for.
-            effects: What time it is, and the draw for jitter.
-            ref: The job, if its account is known.
+            terms: The terms of the wait.
+            name: The job.
+            on_failed_poll: Called after each failed poll with how many have failed in a row.
         """
         self._terms = terms
-        self._effects = effects
-        self._draw = effects.draw
-        self._state: PollState | None = None
-        self._steady: Steady | None = None
-        self._window_end: float | None = None
-        self._moment: Moment | None = None
-        self._snapshot: JobSnapshot | None = None
-        self._planned_at: tuple[float, datetime] | None = None
+        self._on_failed_poll = on_failed_poll
         self._history = History()
-        self._problems: tuple[str, ...] = ()
-        self.ref = ref
-        self.job: BatchInferenceJob | None = None
-        self.memo: object = None
-        self.due = self.deadline = self.pause = 0.0
-        self.longest = terms.policy.max_interval
+        self._observation: Observation | None = None
+        self._seen: Seen | None = None
+        self._seen_at = 0.0
+        self._number = 0
+        self._previous_state: JobState | None = None
+        self._failures = 0
+        self._last_error: FireworksBatchError | None = None
+        self._snapshot: JobSnapshot | None = None
+        self._planned: tuple[float, datetime] | None = None
+        self._ref: JobRef | None = None
+        self.name = name
+        self.machine = PollMachine(
+            policy=terms.policy,
+            timeout=terms.timeout,
+            follows_expiry=terms.follows_expiry,
+            least_time=LEAST_TIME * terms.api.time_scale,
+        )
+        self.subject: Subject | None = None
         self.is_single = False
-        """Whether each good look ends the following, as for somebody who iterates."""
-        self.is_over = False
-        """Whether the job has ended, or the wait."""
-        self.ending: WaitError | None = None
-        """What ends the wait after a good look, which is handed out before it."""
+        """Whether the reader wants one snapshot at a time, as an iteration does."""
         self.last_error: FireworksBatchError | None = None
-        """What the newest lost look failed with; None if the last look was good."""
+        """What the newest poll failed with; None if that poll was successful."""
+        self.error: FireworksBatchError | None = None
+        """What ends the wait without a terminal state. After a successful poll the snapshot is
+        handed out before the error is raised."""
 
     # --- Readable at any time -------------------------------------------------------------------
 
     @property
-    def has_begun(self) -> bool:
-        """Whether a look is due, or was."""
-        return self._state is not None
-
-    @property
-    def has_news(self) -> bool:
-        """Whether the newest good look showed a visible change."""
-        return self._state is not None and self._state.changed
-
-    @property
-    def failures(self) -> int:
-        """Looks lost since the last good one."""
-        return self._state.failures if self._state else 0
-
-    @property
-    def next_poll(self) -> datetime | None:
-        """When the next look is due, by the time of day: this can be read where no loop runs."""
-        if self._planned_at is None:
-            return None
-        now, wall = self._planned_at
-        if self._moment is not None:
-            now, wall = self._moment.now, self._moment.observed_at
-        return wall + timedelta(seconds=min(max(0.0, self.due - now), _FARTHEST))
+    def ref(self) -> JobRef | None:
+        """The job; None until its account is known."""
+        if self._ref is None:
+            self._ref = self._terms.api.job_ref(self.name)
+        return self._ref
 
     @property
     def last_snapshot(self) -> JobSnapshot | None:
-        """The newest good observation; None before the first."""
-        self._settle()
+        """The newest snapshot; None before the first. It is made when it is asked for."""
+        if self._snapshot is None and self._observation is not None:
+            self._snapshot = self._made_snapshot(self._observation)
         return self._snapshot
 
-    # --- Looks ----------------------------------------------------------------------------------
+    @property
+    def next_poll(self) -> datetime | None:
+        """When the next poll is due, by the time of day: this can be read where no loop runs."""
+        if self._planned is None:
+            return None
+        now, wall = self._planned
+        return wall + timedelta(seconds=min(max(0.0, self.machine.due - now), _FARTHEST))
 
-    def begin(self) -> None:
-        """Begin: the first look is due at once."""
-        terms = self._terms
-        self._plan(self._effects.clock())
-        self._keep(
-            start(
-                terms.policy,
-                now=self.due,
-                timeout=terms.timeout,
-                follows_window=terms.follows_window,
-                least_window=LEAST_WINDOW * terms.time_scale,
-            )
-        )
+    def wall(self) -> datetime:
+        """Return the time of day, aware, in UTC."""
+        return self._terms.api.wall()
 
-    def seen(self, seen: Observation) -> bool:
-        """Take a good look: see `Follower`."""
-        before = self._settled()
-        now = self._looked_at()
-        state, decision = on_observation(
-            self._terms.policy, before, self._event(seen), now=now, draw=self._draw()
+    # --- Polls ----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin the wait: the first poll is due at once."""
+        now = self._terms.api.clock()
+        self._planned = now, self.wall()
+        self.machine.start(now)
+
+    def seen(self, observation: Observation) -> bool:
+        """Take a successful poll; return whether to poll again."""
+        moment = observation.moment
+        now = self._polled_at(moment.now)
+        self._planned = now, moment.observed_at
+        seen = self._keep(observation, now)
+        left = seconds_to_expiry(observation.job, moment.server_now)
+        decision = self.machine.on_observation(
+            seen,
+            now=now,
+            draw=self._terms.api.draw(),
+            time_left=None if left is None else left * self._terms.api.time_scale,
         )
-        self._keep(state)
-        self._take(seen, state, lost=before.failures, now=now)
-        match decision:
-            case PollAt(due):
-                self._plan(due)
-                return not self.is_single
-            case Finished():
-                self.is_over = True
-            case _:
-                # Raised when the next one is asked for: this one is good, and is handed out.
-                self.ending = self._error(decision)
+        self._log_poll(observation)
+        if isinstance(decision, PollAt):
+            return not self.is_single
+        if not isinstance(decision, Finished):
+            self.error = self._wait_error(decision)
         return False
 
-    def same(self, moment: Moment) -> bool:
-        """Take a good look that showed the job unchanged: see `Follower`."""
-        steady = self._steady or self._made_steady()
-        end = self._window_end
-        window = None if end is None else (end - moment.server_seconds) * self._terms.time_scale
-        due = None
-        if not _log.isEnabledFor(logging.DEBUG):
-            due = steady.step(moment.now, self._draw(), window)
-        if due is None or self.job is None:
-            job, problems = self.job, self._problems
-            return job is None or self.seen(moment.observation(job, problems))
-        self.due, self.deadline, self.pause = due, steady.deadline, steady.interval
-        self._moment = moment
-        return not self.is_single
-
-    def lost(self, failure: Failure) -> bool:
-        """Take a failed look: see `Follower`.
-
-        Raises:
-            FireworksBatchError: The wait ends with it.
-        """
-        before = self._settled()
+    def failed(self, failure: Failure) -> bool:
+        """Take a failed poll; return whether to poll again."""
         self.last_error = failure.error or self.last_error
-        is_cut = failure.kind is FailureKind.CUT
-        state, decision = on_failure(
-            self._terms.policy,
-            before,
-            Failed(failure.kind, failure.retry_after),
-            now=self._effects.clock() if is_cut else self._looked_at(),
-            draw=self._draw(),
-        )
-        self._keep(state)
-        match decision:
-            case PollAt(due):
-                self._plan(due)
-                self._log_loss(failure, state)
-                if self._terms.on_loss is not None:
-                    self._terms.on_loss(state.failures)
-                return True
-            case Refused() if failure.error is not None:
-                raise failure.error
-            case _:
-                raise self._error(decision)
+        now = self._terms.api.clock()
+        if failure.kind is not FailureKind.CUT:
+            now = self._polled_at(now)
+        self._planned = now, self.wall()
+        decision = self.machine.on_failure(failure, now=now, draw=self._terms.api.draw())
+        if isinstance(decision, PollAt):
+            self._log_failure(failure)
+            if self._on_failed_poll is not None:
+                self._on_failed_poll(self.machine.failures)
+            return True
+        is_refused = isinstance(decision, Refused)
+        self.error = failure.error if is_refused and failure.error else self._wait_error(decision)
+        self.error.ref = self.error.ref or self.ref
+        return False
 
-    def _looked_at(self) -> float:
-        """Return the moment of a look, which is not before it was due.
+    def _polled_at(self, now: float) -> float:
+        """Return the moment of a poll, which is not before the poll was due.
 
-        A timer may fire a little early by the clock that is read here: the last look before a
+        A timer may fire a little early by the clock that is read here: the last poll before a
         deadline would be due again, at that same moment.
         """
-        return max(self.due, self._effects.clock())
-
-    # --- Between two changes --------------------------------------------------------------------
-
-    def _made_steady(self) -> Steady:
-        self._steady = Steady(self._terms.policy, self._settled())
-        self._window_end = None if self.job is None else expiry(self.job)
-        return self._steady
-
-    def _settle(self) -> None:
-        """Catch up with what was taken without a new state and a new snapshot."""
-        steady, moment = self._steady, self._moment
-        if steady is None or moment is None or self.job is None:
-            return
-        self._state, self._steady, self._moment = steady.state(), None, None
-        self._history = self._history.repeat(steady.steps)
-        seen = moment.observation(self.job, self._problems)
-        self._snapshot = self._made_snapshot(
-            seen, self._state, previous=self._history, lost=0, now=moment.now
-        )
-
-    def _settled(self) -> PollState:
-        self._settle()
-        if self._state is None:
-            raise ClientStateError("this wait has not begun")
-        return self._state
-
-    def _plan(self, due: float) -> None:
-        self.due = due
-        self._planned_at = self._effects.clock(), self._effects.wall()
-
-    def _keep(self, state: PollState) -> None:
-        self._state, self._steady = state, None
-        self.deadline, self.pause = state.deadline, state.pause
+        return max(self.machine.due, now)
 
     # --- Snapshots ------------------------------------------------------------------------------
 
-    def _event(self, seen: Observation) -> Seen:
-        job = seen.job
-        window = seconds_to_expiry(job, seen.server_now)
-        return Seen(
-            schedule=schedule_fingerprint(job),
-            visible=visible_fingerprint(job),
-            is_terminal=job.is_terminal,
-            is_unknown=job.state.phase is JobPhase.UNKNOWN,
-            has_ended=job.lifecycle is not None and job.lifecycle.end_time is not None,
-            window=None if window is None else window * self._terms.time_scale,
-        )
+    def _keep(self, observation: Observation, now: float) -> Seen:
+        """Keep what the snapshot is made of; return what the machine may judge.
 
-    def _take(self, seen: Observation, state: PollState, *, lost: int, now: float) -> None:
-        previous = self._history
-        self.job, self._problems = seen.job, seen.problems
-        self._history = previous.add(seen.job, now=now)
-        snapshot = self._made_snapshot(seen, state, previous=previous, lost=lost, now=now)
-        self._snapshot, self.last_error = snapshot, None
-        self._log_look(snapshot, seen)
+        Most polls show the same job as the poll before.
+        """
+        job, before, seen = observation.job, self._observation, self._seen
+        self._previous_state = self._history.state
+        if seen is None or before is None or job is not before.job:
+            self._history = self._history.add(job, now=now)
+            self._seen = seen = _seen(job)
+        self._observation, self._seen_at, self._snapshot = observation, now, None
+        self._number += 1
+        self._failures, self._last_error = self.machine.failures, self.last_error
+        self.last_error = None
+        return seen
 
-    def _made_snapshot(
-        self, seen: Observation, state: PollState, *, previous: History, lost: int, now: float
-    ) -> JobSnapshot:
+    def _made_snapshot(self, observation: Observation) -> JobSnapshot:
+        job, machine, now = observation.job, self.machine, self._seen_at
         rate = self._history.rate(now=now)
         return JobSnapshot(
-            job=seen.job,
-            previous_state=previous.state,
-            changed=state.changed,
-            number=self._history.number,
-            observed_at=seen.observed_at,
-            elapsed=now - state.started,
-            unchanged_for=now - state.changed_at,
-            percent=percent_done(seen.job),
+            job=job,
+            previous_state=self._previous_state,
+            changed=machine.changed,
+            number=self._number,
+            observed_at=observation.moment.observed_at,
+            elapsed=now - machine.started,
+            unchanged_for=now - machine.changed_at,
+            percent=percent_done(job),
             rate=rate,
-            eta=seconds_left(seen.job, rate),
-            failures=lost,
-            last_error=self.last_error,
-            problems=seen.problems,
+            eta=seconds_left(job, rate),
+            failures=self._failures,
+            last_error=self._last_error,
+            problems=observation.problems,
         )
 
-    # --- Errors, and telling of it --------------------------------------------------------------
+    # --- Errors, and the log --------------------------------------------------------------------
 
-    def _error(self, decision: Decision) -> WaitError:
+    def _wait_error(self, decision: Decision) -> WaitError:
         match decision:
             case PollAt() | Finished() | Refused():
-                raise ClientStateError(f"{decision} is not the end of a wait")
-            case ending:
+                raise ClientStateError(f"{decision} is no error of a wait")
+            case outcome:
                 return wait_error(
-                    ending,
-                    job=self._terms.job,
+                    outcome,
+                    job=self.name.job_id,
                     ref=self.ref,
                     last_snapshot=self.last_snapshot,
                     last_error=self.last_error,
                 )
 
-    def _log_look(self, snapshot: JobSnapshot, seen: Observation) -> None:
-        job = snapshot.job
-        is_news = job.state != snapshot.previous_state
+    def _log_poll(self, observation: Observation) -> None:
+        job = observation.job
+        level = logging.INFO if job.state != self._previous_state else logging.DEBUG
+        if not _log.isEnabledFor(level):
+            return
+        percent = percent_done(job)
         _log.log(
-            logging.INFO if is_news else logging.DEBUG,
-            "job %r is %s (look %d, %s)",
+            level,
+            "job %r is %s (poll %d, %s)",
             job.id,
             job.state,
-            snapshot.number,
-            "percent unknown" if snapshot.percent is None else f"{snapshot.percent:.1f}%",
+            self._number,
+            "percent unknown" if percent is None else f"{percent:.1f}%",
             extra={
                 "fireworks_job": job.name,
                 "fireworks_state": str(job.state),
-                "fireworks_request_id": seen.request_id,
+                "fireworks_request_id": observation.moment.request_id,
             },
         )
 
-    def _log_loss(self, failure: Failure, state: PollState) -> None:
+    def _log_failure(self, failure: Failure) -> None:
+        failures = self.machine.failures
         _log.log(
-            logging.WARNING if state.failures == 1 else logging.DEBUG,
-            "job %r: a look failed (%d in a row), the wait goes on: %s",
-            self._terms.job,
-            state.failures,
+            logging.WARNING if failures == 1 else logging.DEBUG,
+            "job %r: a poll failed (%d in a row), the wait goes on: %s",
+            self.name.job_id,
+            failures,
             failure.error,
-            extra={"fireworks_job": str(self.ref or self._terms.job)},
+            extra={"fireworks_job": str(self.ref or self.name.job_id)},
         )
+
+
+def _seen(job: BatchInferenceJob) -> Seen:
+    """Return what a job shows to the poll machine."""
+    return Seen(
+        schedule=schedule_fingerprint(job),
+        visible=visible_fingerprint(job),
+        is_terminal=job.is_terminal,
+        is_unknown=job.state.phase is JobPhase.UNKNOWN,
+        has_ended=job.lifecycle is not None and job.lifecycle.end_time is not None,
+    )

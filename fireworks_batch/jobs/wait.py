@@ -9,13 +9,12 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar
 
-from fireworks_batch.jobs.tracker import Tracker, WaitEffects, WaitTerms
+from fireworks_batch.jobs.tracker import Tracker
 from fireworks_batch.models.errors import ClientStateError, FireworksBatchError
 from fireworks_batch.models.job import BatchInferenceJob
 from fireworks_batch.models.names import JobRef
 from fireworks_batch.models.snapshot import JobSnapshot
-from fireworks_batch.polling.observation import Failure
-from fireworks_batch.polling.poller import current_task
+from fireworks_batch.polling.access import Pollers
 
 __all__ = ["Driven", "JobWait"]
 
@@ -24,10 +23,10 @@ _T = TypeVar("_T")
 
 
 class Driven(Coroutine[Any, Any, _T]):
-    """A coroutine that is an object with more to it.
+    """A coroutine that is an object with other members, too.
 
-    With ``__await__`` alone it would be refused by ``create_task``, ``TaskGroup.create_task`` and
-    ``asyncio.run``. Each task that drives it anew begins anew, if `_begun` lets it.
+    An object with ``__await__`` alone is refused by ``create_task``, ``TaskGroup.create_task`` and
+    ``asyncio.run``. Each task that drives the object begins the work anew, if `_begun` allows it.
     """
 
     _coroutine: Coroutine[Any, Any, _T] | None = None
@@ -39,7 +38,7 @@ class Driven(Coroutine[Any, Any, _T]):
 
     @abstractmethod
     def _refuse(self) -> NoReturn:
-        """Raise that it is in use."""
+        """Raise that the object is in use."""
         raise NotImplementedError
 
     def __await__(self) -> Generator[Any, Any, _T]:
@@ -71,19 +70,27 @@ class Driven(Coroutine[Any, Any, _T]):
             raise
 
     def close(self) -> None:
-        """End the work; what it is about is not touched."""
+        """End the work. No remote job is touched."""
         if self._coroutine is not None:
             self._coroutine.close()
 
     def _running(self) -> Coroutine[Any, Any, _T]:
-        """Return what is driven, which two tasks cannot do at once."""
-        coroutine, task = self._coroutine, current_task()
+        """Return the coroutine that does the work, for the one task that may drive it."""
+        coroutine, task = self._coroutine, _current_task()
         if coroutine is None or inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED:
             coroutine = self._coroutine = self._begun()
             self._driver = task
         elif self._driver is not task:
             self._refuse()
         return coroutine
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    """Return the task that is running; None where none is, nor a loop."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
 
 
 def _exception(typ: type[BaseException], value: object) -> BaseException:
@@ -97,7 +104,7 @@ class JobWait(Driven[BatchInferenceJob], AsyncIterator[JobSnapshot]):
 
     It is a coroutine, so that ``create_task``, ``TaskGroup.create_task``, ``gather``,
     ``wait_for`` and ``asyncio.run`` take it, and an async iterator that yields a snapshot for each
-    good look, the terminal one last. Use it once, in one of the two ways.
+    successful poll, the terminal one last. Use it once, in one of the two ways.
 
     Breaking out of the iteration, cancelling the task and closing the client leave nothing
     behind and never touch the remote job. Between two snapshots nothing is held: no connection,
@@ -106,23 +113,31 @@ class JobWait(Driven[BatchInferenceJob], AsyncIterator[JobSnapshot]):
     Made by ``client.jobs.wait_until_terminal()``, which documents the errors.
     """
 
-    _is_used = True  # until __init__ has succeeded
+    __name__: str
+    __qualname__: str
+    _tracker: Tracker
+    _pollers: Pollers
+    _changes_only: bool
+    _is_busy = False
+    _is_over = False
+    _is_used = True  # until it is made
 
-    def __init__(self, terms: WaitTerms, effects: WaitEffects, *, ref: JobRef | None) -> None:
-        """Make a wait; nothing happens before it is used.
+    @classmethod
+    def _made(cls, tracker: Tracker, pollers: Pollers, *, changes_only: bool) -> Self:
+        """Return a wait; nothing happens before it is used.
 
         Args:
-            terms: What was asked for.
-            effects: How to look at the job, and what time it is.
-            ref: The job, if its account is known.
+            tracker: Follows the job.
+            pollers: Make the polls.
+            changes_only: Whether snapshots without a visible change are left out.
         """
-        self._terms = terms
-        self._effects = effects
-        self._tracker = Tracker(terms, effects, ref=ref)
-        self._is_busy = False
-        self._is_over = False
+        self = cls()
+        self._tracker = tracker
+        self._pollers = pollers
+        self._changes_only = changes_only
         self._is_used = False
-        self.__name__ = self.__qualname__ = f"JobWait({terms.job})"
+        self.__name__ = self.__qualname__ = f"JobWait({tracker.name.job_id})"
+        return self
 
     # --- Readable at any time -------------------------------------------------------------------
 
@@ -133,40 +148,43 @@ class JobWait(Driven[BatchInferenceJob], AsyncIterator[JobSnapshot]):
 
     @property
     def last_snapshot(self) -> JobSnapshot | None:
-        """The newest good observation; None before the first."""
+        """The newest snapshot; None before the first."""
         return self._tracker.last_snapshot
 
     @property
     def failures(self) -> int:
-        """Looks lost since the last good one."""
-        return self._tracker.failures
+        """Failed polls since the last successful one."""
+        return self._tracker.machine.failures
 
     @property
     def last_error(self) -> FireworksBatchError | None:
-        """What the newest of them failed with; None if the last look was good."""
+        """What the newest poll failed with; None if that poll was successful."""
         return self._tracker.last_error
 
     @property
     def next_poll(self) -> datetime | None:
-        """When the job is looked at again, aware, in UTC; None before the start and at the end."""
+        """When the job is polled again, aware, in UTC; None before the start and at the end."""
         planned = self._tracker.next_poll
         if planned is None or self._is_over:
             return None
-        return max(planned, self._effects.wall())
+        return max(planned, self._tracker.wall())
 
     def __repr__(self) -> str:
-        job = self._tracker.job
-        return f"<JobWait for {self._terms.job!r}{f' {job.state}' if job else ''}>"
+        snapshot = self._tracker.last_snapshot
+        state = f" {snapshot.job.state}" if snapshot else ""
+        return f"<JobWait for {self._tracker.name.job_id!r}{state}>"
 
     # --- Awaiting -------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """End the wait; the remote job is not touched."""
+        """End the wait. The remote job is not touched."""
         self._is_used = True
         super().close()
 
     def _begun(self) -> Coroutine[Any, Any, BatchInferenceJob]:
-        self._claim()
+        if self._is_used:
+            self._refuse()
+        self._is_used = True
         self._coroutine = self._to_the_end()
         return self._coroutine
 
@@ -182,7 +200,7 @@ class JobWait(Driven[BatchInferenceJob], AsyncIterator[JobSnapshot]):
     # --- Iterating ------------------------------------------------------------------------------
 
     def __aiter__(self) -> Self:
-        if self._coroutine is not None or self._tracker.has_begun:
+        if self._coroutine is not None or self._tracker.machine.has_started:
             self._refuse()
         self._is_used = True
         return self
@@ -193,24 +211,19 @@ class JobWait(Driven[BatchInferenceJob], AsyncIterator[JobSnapshot]):
         self._is_used = self._tracker.is_single = True
         while not self._is_over:
             snapshot = await self._next_snapshot()
-            if snapshot.changed or snapshot.job.is_terminal or not self._terms.changes_only:
+            if snapshot.changed or snapshot.job.is_terminal or not self._changes_only:
                 return snapshot
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """End the iteration; the remote job is not touched.
+        """End the iteration. The remote job is not touched.
 
         Raises:
-            ClientStateError: Another task is waiting in it at this moment.
+            ClientStateError: Another task is waiting for a snapshot at this moment.
         """
         if self._is_busy:
             self._refuse()
         self._is_used = self._is_over = True
-
-    def _claim(self) -> None:
-        if self._is_used:
-            self._refuse()
-        self._is_used = True
 
     def _refuse(self) -> NoReturn:
         raise ClientStateError(
@@ -227,10 +240,10 @@ class JobWait(Driven[BatchInferenceJob], AsyncIterator[JobSnapshot]):
                 source=self,
             )
 
-    # --- Looking --------------------------------------------------------------------------------
+    # --- Polling --------------------------------------------------------------------------------
 
     async def _next_snapshot(self) -> JobSnapshot:
-        """Look until a look is good, or the last one; what is raised carries the reference."""
+        """Return the next snapshot, or the terminal one; an error carries the reference."""
         if self._is_busy:
             self._refuse()
         self._is_busy = True
@@ -245,26 +258,15 @@ class JobWait(Driven[BatchInferenceJob], AsyncIterator[JobSnapshot]):
 
     async def _follow(self) -> JobSnapshot:
         tracker = self._tracker
-        if tracker.ending is not None:
-            raise tracker.ending
-        if not tracker.has_begun:
-            tracker.begin()
-        ref = tracker.ref or await self._locate(tracker)
-        await self._effects.follow(ref, tracker)
-        self._is_over = self._is_over or tracker.is_over
+        before = tracker.last_snapshot
+        if not tracker.machine.has_started:
+            tracker.start()
+        if tracker.ref is None:
+            await self._pollers.find_account(tracker)
+        if tracker.ref is not None and not tracker.machine.is_over:
+            await self._pollers.of(tracker.ref.account_id).follow(tracker.ref, tracker)
         snapshot = tracker.last_snapshot
-        if snapshot is None:
-            raise ClientStateError(f"{self!r} was ended without a look")
+        if snapshot is None or snapshot is before:
+            raise tracker.error or ClientStateError(f"{self!r} was ended without a poll")
+        self._is_over = snapshot.job.is_terminal
         return snapshot
-
-    async def _locate(self, tracker: Tracker) -> JobRef:
-        """Find out the job's account, under the rules of a look."""
-        while tracker.ref is None:
-            found = await self._effects.locate(
-                due=tracker.due, deadline=tracker.deadline, pause=tracker.pause
-            )
-            if isinstance(found, Failure):
-                tracker.lost(found)
-            else:
-                tracker.ref = found
-        return tracker.ref

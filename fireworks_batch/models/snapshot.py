@@ -169,9 +169,6 @@ def seconds_left(job: BatchInferenceJob, rate: float | None) -> float | None:
 class History:
     """What a wait remembers of its snapshots: a few numbers, however long the wait lasts."""
 
-    number: int = 0
-    """Snapshots so far."""
-
     state: JobState | None = None
     """The state in the newest snapshot; None before the first."""
 
@@ -185,11 +182,7 @@ class History:
             job: The job that a poll has shown.
             now: The time of the poll, in seconds of the monotonic clock.
         """
-        return History(self.number + 1, job.state, self._moved(job, now))
-
-    def repeat(self, times: int) -> "History":
-        """Return the history with so many more snapshots that show no change."""
-        return attrs.evolve(self, number=self.number + times)
+        return History(job.state, self._moved(job, now))
 
     def rate(self, *, now: float) -> float | None:
         """Return the rows per second over the newest moves; the rate sinks until the next move."""

@@ -1,1 +1,1 @@
-"""The room polling."""
+"""When to poll, and one poller for all waits of a client."""

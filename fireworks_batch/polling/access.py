@@ -1,199 +1,77 @@
-"""Looks at jobs: the account found out, and one poller for all looks at an account's jobs."""
-
-import asyncio
-import contextvars
-import math
-from collections.abc import Awaitable
-from functools import partial
-from typing import Any
-
-import attrs
+"""The door to the polls of a client: its pollers, and the look-up of the account for waits."""
 
 from fireworks_batch.connection.api import Api
-from fireworks_batch.connection.credentials import own
-from fireworks_batch.models.errors import ClientStateError, ConfigurationError, FireworksBatchError
-from fireworks_batch.models.names import JobRef
-from fireworks_batch.polling.followers import Interest
-from fireworks_batch.polling.machine import FailureKind
-from fireworks_batch.polling.observation import Failure, Follower, JobReader, failure_of
+from fireworks_batch.models.errors import ClientStateError
+from fireworks_batch.polling.followers import Follower
+from fireworks_batch.polling.machine import Failure, PollMachine
+from fireworks_batch.polling.observation import JobSource, attempt
 from fireworks_batch.polling.poller import Poller
-from fireworks_batch.polling.schedule import latest as schedule_latest
+from fireworks_batch.polling.schedule import latest
+from fireworks_batch.wire.answers import Answer
+from fireworks_batch.wire.requests import Request
 
-__all__ = ["Locator", "Looks"]
-
-
-@attrs.define(eq=False)
-class _Asker:
-    """Somebody who waits for the account's id."""
-
-    due: float
-    pause: float
-    future: "asyncio.Future[str | Failure]"
-    has_asked: bool = False
-    """Whether they have waited for others for long enough."""
+__all__ = ["Pollers"]
 
 
-class Locator:
-    """Looks the account up for waits: each by its own rules, and all with the same requests.
-
-    One look-up answers all who are due at its end. One that is due waits for others as a look
-    does; where look-ups fail, a thousand waits ask as often as one. Nothing is left behind when
-    the last one who asks has left.
-    """
+class Pollers:
+    """The pollers of a client, one for each account whose jobs are followed."""
 
     def __init__(self, api: Api) -> None:
-        """Take what it asks with.
-
-        Args:
-            api: Sends.
-        """
+        """Begin without pollers."""
         self._api = api
         self._account = api.account
-        self._askers: set[_Asker] = set()
-        self._task: asyncio.Task[None] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._source = JobSource(api)
+        self._pollers: dict[str, Poller] = {}
+        self._pauses: list[float] = []
 
-    async def locate(self, *, due: float, deadline: float, pause: float) -> str | Failure:
-        """Return the account's id, or how a look-up failed; see `effects.Locate`.
+    def of(self, account_id: str) -> Poller:
+        """Return the poller of an account's jobs."""
+        if account_id not in self._pollers:
+            self._pollers[account_id] = Poller(account_id, self._source)
+        return self._pollers[account_id]
+
+    async def find_account(self, follower: Follower) -> None:
+        """Look up the client's account by the rules of a follower's wait.
+
+        A failed look-up is a failed poll. As polls do, it waits for the look-ups of others for a
+        quarter of its interval, so that a thousand waits ask as often as one.
+
+        Returns when the account is known, or the follower needs no other poll.
 
         Raises:
             ClientStateError: The client is closed, or belongs to another loop.
             ConfigurationError: The key sees no account, or several.
         """
+        goes_on = True
+        while goes_on and self._account.id is None:
+            found = await self._look_up(follower.machine)
+            goes_on = not isinstance(found, Failure) or follower.failed(found)
+
+    async def _look_up(self, machine: PollMachine) -> str | Failure:
         self._api.session.ready()
-        if self._account.id is not None:
-            return self._account.id
-        loop = asyncio.get_running_loop()
-        latest = schedule_latest(due, now=loop.time(), interval=pause, deadline=deadline)
-        asker = _Asker(due, pause, loop.create_future())
-        self._askers.add(asker)
-        timer = loop.call_at(latest, self._begin, asker, context=contextvars.Context())
+        pause, due, deadline = machine.pause, machine.due, machine.deadline
+        until = latest(due, now=self._api.clock(), interval=pause, deadline=deadline)
+        self._pauses.append(pause)
         try:
-            async with asyncio.timeout_at(None if deadline == math.inf else deadline):
-                return await asker.future
-        except FireworksBatchError:
-            raise
-        except TimeoutError:
-            return Failure(FailureKind.CUT, None)
+            return await attempt(
+                self._account.poll(self._send, due=due, latest=until), deadline=deadline
+            )
         finally:
-            timer.cancel()
-            self._askers.discard(asker)
-            if not self._askers:
-                self._stop()
+            self._pauses.remove(pause)
+
+    async def _send(self, request: Request) -> Answer:
+        """Send a request once; a 429 closes the gate for the shortest pause of all who wait."""
+        await self._api.session.sleep_until(self._api.session.gate.opens_at)
+        return await self._api.transport.send_once(request, pause=min(self._pauses, default=0.0))
 
     def close(self) -> None:
-        """Wake everybody with `ClientStateError`."""
-        self._end(ClientStateError("the client is closed"))
-
-    async def settled(self) -> None:
-        """Wait for the last request to be gone, after everybody has left."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
-
-    def _begin(self, asker: _Asker) -> None:
-        asker.has_asked = True
-        if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(
-                self._look_up(), context=contextvars.Context()
-            )
-            self._tasks.add(self._task)
-            self._task.add_done_callback(self._tasks.discard)
-
-    def _stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
-
-    async def _look_up(self) -> None:
-        pause = min(one.pause for one in self._askers)
-        try:
-            await self._api.session.sleep_until(self._api.session.gate.opens_at)
-            news: Any = await self._account.look_up(
-                partial(self._api.transport.send_once, pause=pause)
-            )
-        except (ClientStateError, ConfigurationError) as error:
-            self._end(error)
-        except FireworksBatchError as error:
-            self._tell(failure_of(error))
-        except Exception as bug:  # noqa: BLE001 - handed on to everybody
-            self._end(bug)
-        else:
-            self._tell(news)
-
-    def _tell(self, news: str | Failure) -> None:
-        """Tell all who are due, each of an error of their own; an id is for everybody."""
-        now = self._api.clock()
-        for asker in self._askers:
-            if isinstance(news, str):
-                _answer(asker, news)
-            elif asker.has_asked or asker.due <= now:
-                _answer(asker, attrs.evolve(news, error=own(news.error) if news.error else None))
-
-    def _end(self, error: Exception) -> None:
-        for asker in self._askers:
-            if not asker.future.done():
-                asker.future.set_exception(own(error))
-
-
-def _answer(asker: _Asker, news: str | Failure) -> None:
-    if not asker.future.done():
-        asker.future.set_result(news)
-
-
-class Looks:
-    """All looks of a client. Ends with `close`."""
-
-    def __init__(self, api: Api, reader: JobReader) -> None:
-        """Take what looks are made with.
-
-        Args:
-            api: Sends.
-            reader: Reads what comes back.
-        """
-        self._api = api
-        self._locator = Locator(api)
-        self._reader = reader
-        self._pollers: dict[str, Poller] = {}
-
-    def follow(self, ref: JobRef, follower: Follower) -> Awaitable[None]:
-        """Look at a job until the follower has enough: see `effects.Follow`."""
-        return self.poller(ref.account_id).follow(ref, follower)
-
-    def join(self, ref: JobRef, follower: Follower) -> Interest:
-        """Begin to look at a job; whoever does has to `leave`."""
-        return self.poller(ref.account_id).join(ref, follower)
-
-    def leave(self, ref: JobRef, interest: Interest) -> None:
-        """Look no more."""
-        self.poller(ref.account_id).leave(interest)
-
-    def check(self) -> None:
-        """Raise `ClientStateError` unless looks could be made now, on this loop."""
-        self._api.session.ready()
-
-    def poller(self, account_id: str) -> Poller:
-        """Return who looks at the jobs of an account."""
-        if account_id not in self._pollers:
-            self._pollers[account_id] = Poller(account_id, self._api, self._reader)
-        return self._pollers[account_id]
-
-    async def locate(
-        self, job_id: str, *, due: float, deadline: float, pause: float
-    ) -> JobRef | Failure:
-        """Find out the account of a job: see `effects.Locate`."""
-        found = await self._locator.locate(due=due, deadline=deadline, pause=pause)
-        if isinstance(found, Failure):
-            return found
-        return JobRef(found, job_id, self._api.base_url)
-
-    def close(self) -> None:
-        """End all looks with `ClientStateError`."""
-        self._locator.close()
+        """End all polls with `ClientStateError`."""
+        error = ClientStateError("the client is closed")
+        self._account.end_polls(error)
         for poller in self._pollers.values():
-            poller.close()
+            poller.close(error)
 
     async def settled(self) -> None:
-        """Wait until the requests of looks that have ended are gone too."""
-        await self._locator.settled()
+        """Wait until the requests of polls that have ended are gone too."""
         for poller in self._pollers.values():
             await poller.settled()

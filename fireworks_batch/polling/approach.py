@@ -20,7 +20,7 @@ from fireworks_batch.wire.requests import ListQuery
 
 __all__ = [
     "MASK",
-    "ORDERS",
+    "ORDER",
     "Approach",
     "Print",
     "Verdict",
@@ -54,7 +54,7 @@ _MINUTE: Final = timedelta(minutes=1)
 
 
 MASK: Final = mask_paths(_FIELDS)
-"""The read mask of later looks: ``name`` and what the server changes."""
+"""The read mask of later polls: ``name`` and what the server changes."""
 
 
 _KEYS: Final = tuple(MASK.split(","))
@@ -78,7 +78,7 @@ def lay_over(whole: BatchInferenceJob, part: BatchInferenceJob) -> BatchInferenc
     """Return the whole job with what a masked answer shows of it.
 
     Args:
-        whole: As it was at the look before.
+        whole: The job at the poll before.
         part: What was read of the masked answer; only the mask's members of it count.
     """
     return attrs.evolve(whole, **{name: getattr(part, name) for name in _FIELDS})
@@ -87,18 +87,18 @@ def lay_over(whole: BatchInferenceJob, part: BatchInferenceJob) -> BatchInferenc
 def is_another(whole: BatchInferenceJob, part: BatchInferenceJob) -> bool:
     """Say whether a masked answer is about another job of the same name: the first was deleted.
 
-    The end of a job's window follows from its creation; a minute is no time to delete one.
+    A job's expiry follows from its creation. Nobody deletes and remakes a job within a minute.
 
     Args:
-        whole: As it was at the look before.
+        whole: The job at the poll before.
         part: What was read of the masked answer.
     """
     before, after = whole.expire_time, part.expire_time
     return before is not None and after is not None and abs(after - before) > _MINUTE
 
 
-ORDERS: Final = ("create_time desc", "created_time desc", "")
-"""What is tried: the field's name, the documented one, and the server's own order."""
+ORDER: Final = "create_time desc"
+"""The order that is asked for: the newest jobs, which are the jobs that are polled, come first."""
 
 
 # The server does not list at all, or not for this key.
@@ -113,10 +113,10 @@ class Verdict(enum.Enum):
     """What to do about a page that was refused."""
 
     AGAIN = "again"
-    """Begin anew: it is asked for in another way now."""
+    """Begin anew: the next listing is asked for in another way."""
 
     FAILED = "failed"
-    """It failed, as pages do; another attempt may do better."""
+    """The page failed; another attempt may do better."""
 
     OFF = "off"
     """There are no listings for this client."""
@@ -124,21 +124,23 @@ class Verdict(enum.Enum):
 
 @attrs.define
 class Approach:
-    """What a client knows about listings: which order, whether with a mask, whether at all."""
+    """What a client knows about listings: whether with an order, with a mask, and at all."""
 
     is_off: bool = False
     """Whether listings are refused: GETs only, for the client's life."""
 
+    has_order: bool = True
+    """Whether `ORDER` is asked for; if not, the server's own order is taken."""
+
     has_masks: bool = True
-    """Whether later looks may ask for a mask."""
+    """Whether later polls may ask for a mask."""
 
     is_doubted: bool = False
-    """Whether the last listing failed for so long that it is not relied on."""
+    """Whether the last listing failed for so long that listings are not relied on."""
 
     is_settled: bool = False
-    """Whether the order is settled: proven, or the last one there is."""
+    """Whether the order is settled: proven by the answers, or the server's own."""
 
-    _order: int = 0
     _has_worked: bool = False
     _refusals: int = 0
 
@@ -146,13 +148,13 @@ class Approach:
         """Return what to ask for.
 
         Args:
-            is_whole: Whether whole jobs are needed. An order that is not settled needs them too,
-                for their create times.
+            is_whole: Whether whole jobs are needed. An order that is not settled needs whole jobs
+                too, for their create times.
         """
         is_masked = self.has_masks and self.is_settled and not is_whole
         return ListQuery(
             page_size=PAGE_SIZE,
-            order_by=ORDERS[self._order],
+            order_by=ORDER if self.has_order else "",
             read_mask=MASK if is_masked else "",
         )
 
@@ -160,7 +162,7 @@ class Approach:
         """Learn from a page that was refused.
 
         Args:
-            error: How.
+            error: The refusal.
             query: What was asked for.
             is_first: Whether it was the first page; on a later one the token may be to blame.
         """
@@ -168,12 +170,12 @@ class Approach:
         if error.status not in _REFUSALS or not is_said or not is_first:
             return Verdict.FAILED
         if isinstance(error, AuthenticationError):
-            return Verdict.FAILED  # the key is refused, which may be another one next time
+            return Verdict.FAILED  # the key is refused; keys rotate
         if error.status == 400 and query.read_mask:
             self.has_masks = False
             return Verdict.AGAIN
-        if error.status == 400 and not self._has_worked and self._order < len(ORDERS) - 1:
-            self._order += 1
+        if error.status == 400 and query.order_by and not self._has_worked:
+            self._give_up_order()
             return Verdict.AGAIN
         self._refusals += 1
         if self._has_worked and self._refusals < 2:
@@ -195,13 +197,14 @@ class Approach:
         if self.is_settled:
             return False
         proof = is_newest_first(create_times)
-        if proof is False and self._order < len(ORDERS) - 1:
-            self._order += 1
-            # The next order is on probation like the first: it may be refused.
-            self._has_worked = False
+        if proof is False:
+            self._give_up_order()
             return True
-        self.is_settled = proof is not None
+        self.is_settled = proof is True
         return False
+
+    def _give_up_order(self) -> None:
+        self.has_order, self.is_settled = False, True
 
 
 def is_newest_first(create_times: Iterable[object]) -> bool | None:

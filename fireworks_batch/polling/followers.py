@@ -1,241 +1,238 @@
-"""The jobs that a poller looks at, and those who want to know."""
+"""The jobs of an account that are polled, and who follows each of them."""
 
 import asyncio
-import copy
-from collections.abc import Callable, Iterable
-from typing import Protocol, TypeAlias
+from collections.abc import Iterable
+from typing import Any, Protocol, TypeAlias
 
 import attrs
 
+from fireworks_batch.connection.credentials import own
 from fireworks_batch.models.errors import FireworksBatchError
 from fireworks_batch.models.job import BatchInferenceJob
 from fireworks_batch.models.names import JobRef
-from fireworks_batch.polling.approach import Print
-from fireworks_batch.polling.observation import Failure, Follower, Moment, Observation
-from fireworks_batch.polling.schedule import PATIENCE, latest, looks_again
+from fireworks_batch.polling.approach import Print, print_of
+from fireworks_batch.polling.machine import Failure, PollMachine
+from fireworks_batch.polling.observation import Moment, Observation
+from fireworks_batch.polling.schedule import is_sought_again, latest
 
-__all__ = ["Interest", "News", "Subject", "Teller", "subjects_of"]
+__all__ = ["Follower", "Followers", "News", "PendingPoll", "Subject", "subjects_of"]
+
+
+News: TypeAlias = Moment | Failure | FireworksBatchError
+"""What became of a request for a job: an answer, of which the subject knows what it showed; a
+failed poll; or an error that ends all polls."""
+
+
+class Follower(Protocol):
+    """A wait for a job: it is told of each poll, and decides whether to poll again."""
+
+    @property
+    def machine(self) -> PollMachine:
+        """What knows when the next poll is due, and when the wait ends."""
+        ...
+
+    subject: "Subject | None"
+    """The job as the poller knows it, kept here for as long as there may be another poll."""
+
+    def seen(self, observation: Observation) -> bool:
+        """Take a successful poll; return whether to poll again."""
+        ...
+
+    def failed(self, failure: Failure) -> bool:
+        """Take a failed poll; return whether to poll again."""
+        ...
 
 
 class Subject:
-    """One job that somebody looks at, and what is known of it.
-
-    Whoever may look at it again keeps it between two looks, so that nothing is forgotten.
-    """
+    """One job that is polled, and what is known of it."""
 
     __slots__ = (
         "asked_at",
         "gets",
-        "interests",
         "is_for_get",
         "job",
         "name",
         "page",
+        "polls",
         "print",
         "problems",
         "ref",
         "task",
-        "text",
     )
 
     def __init__(self, ref: JobRef) -> None:
-        """Begin to look at a job."""
+        """Make a subject of a job that was not seen yet."""
         self.ref = ref
         self.name = str(ref)
-        self.interests: list[Interest] = []
-        """Whose looks are pending."""
+        self.polls: list[PendingPoll] = []
+        """The polls of it that are pending."""
         self.job: BatchInferenceJob | None = None
         """The whole job, as it was last seen."""
         self.print: Print = ()
         """What the server changes, as it was last seen."""
-        self.text = b""
-        """The text of a page that it was read from."""
         self.problems: tuple[str, ...] = ()
-        """What could not be read of it."""
+        """What could not be read of the job."""
         self.page: float | None = None
-        """On which page it was last seen: see `rounds.pages_to_read`."""
+        """The page that showed the job last: see `schedule.pages_to_read`."""
         self.gets = 0
-        """How often it was asked for by GET since a page showed it changed."""
+        """How often the job was asked for by GET since a page showed it."""
         self.asked_at: float | None = None
-        """Since when a GET of it is under way."""
+        """Since when a GET of the job is under way."""
         self.is_for_get = False
-        """Whether a listing has left it to a GET."""
+        """Whether the job stands in line for a GET."""
         self.task: asyncio.Task[None] | None = None
-        """Who makes the GET."""
+        """The task that makes the GET."""
 
-    def take(
-        self,
-        job: BatchInferenceJob,
-        problems: tuple[str, ...],
-        print_: Print,
-        text: bytes = b"",
-    ) -> None:
-        """Remember what was seen, and in which text."""
-        self.job, self.problems, self.print, self.text = job, problems, print_, text
+    def take(self, job: BatchInferenceJob, problems: tuple[str, ...], print_: Print) -> None:
+        """Remember what was seen."""
+        self.job, self.problems, self.print = job, problems, print_
 
-    def forget(self) -> None:
-        """Forget what was seen: it has to be seen whole again."""
-        self.job, self.problems, self.print, self.text = None, (), (), b""
-
-    def fetched(self) -> None:
-        """Count a GET: now and then it is looked for in the listing again."""
+    def take_get(self, value: Any, observation: Observation) -> None:
+        """Remember what a GET showed. Now and then a page is asked for the job again."""
+        self.take(observation.job, observation.problems, print_of(value))
         self.gets += 1
-        if looks_again(self.gets):
+        if is_sought_again(self.gets):
             self.page = None
 
-    def keep(self, text: bytes, print_: Print) -> None:
-        """Remember by which text the job is recognised, or by which print if there is none."""
-        self.text, self.print = text, () if text else print_
+    def forget(self) -> None:
+        """Forget what was seen: the whole job has to be seen again."""
+        self.job, self.problems, self.print = None, (), ()
 
-    def waiting(self, asked_at: float) -> list["Interest"]:
-        """Return whose looks an observation made at a moment answers."""
-        return [interest for interest in self.interests if interest.due <= asked_at]
+    def due_by(self, asked_at: float) -> list["PendingPoll"]:
+        """Return the polls that a request sent at a moment answers."""
+        return [poll for poll in self.polls if poll.due <= asked_at]
 
 
-class Interest:
-    """Somebody who looks at a job, as long as they do."""
+class PendingPoll:
+    """A poll that a follower waits for."""
 
-    __slots__ = ("deadline", "due", "follower", "future", "is_attached", "latest", "subject")
+    __slots__ = ("deadline", "due", "follower", "future", "is_pending", "latest", "subject")
 
-    def __init__(
-        self, subject: Subject, follower: Follower, future: asyncio.Future[None], now: float
-    ) -> None:
-        """Begin to look.
+    def __init__(self, subject: Subject, follower: Follower, now: float) -> None:
+        """Begin to wait.
 
         Args:
             subject: The job.
-            follower: Who wants to know.
-            future: Done when they have enough.
+            follower: The follower.
             now: The moment.
         """
         self.subject = subject
         self.follower = follower
-        self.future = future
-        self.is_attached = True
-        """Whether it still has a look pending."""
+        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when the follower needs no other poll; has an error if polling cannot go on."""
+        self.is_pending = True
+        """Whether the follower still waits."""
         self.renew(now)
 
     def renew(self, now: float) -> None:
-        """Note when the follower's next look is due."""
-        follower = self.follower
-        self.due = follower.due
-        self.deadline = follower.deadline
-        self.latest = latest(
-            follower.due, now=now, interval=follower.pause, deadline=follower.deadline
-        )
-
-    def put_off(self) -> None:
-        """Note when the follower's next look is due, which is not yet: `renew` in short."""
-        follower = self.follower
-        self.due = due = follower.due
-        self.deadline = deadline = follower.deadline
-        patience = PATIENCE * follower.pause
-        left = (deadline - due) / 2
-        self.latest = due + (patience if patience < left else left)
+        """Take the times of the follower's next poll."""
+        machine = self.follower.machine
+        self.due, self.deadline = machine.due, machine.deadline
+        self.latest = latest(self.due, now=now, interval=machine.pause, deadline=self.deadline)
 
     def tell(self, news: Moment | Failure) -> bool:
-        """Tell the follower of a look at the subject; return whether to look again."""
-        follower, subject = self.follower, self.subject
+        """Tell the follower of a poll; return whether to poll again."""
         if isinstance(news, Failure):
-            return follower.lost(news)
-        job = subject.job
-        if job is None:
+            error = news.error and own(news.error)
+            return self.follower.failed(attrs.evolve(news, error=error))
+        subject = self.subject
+        if subject.job is None:
             return True
-        if follower.job is job:
-            return follower.same(news)
-        seen: Observation = news.observation(job, subject.problems)
-        return follower.seen(seen)
+        return self.follower.seen(Observation(subject.job, subject.problems, news))
 
 
-def subjects_of(looks: Iterable[Interest]) -> list[Subject]:
-    """Return the jobs that some look at, each once, in the order of the first who does."""
-    return list({look.subject.name: look.subject for look in looks}.values())
+def subjects_of(polls: Iterable[PendingPoll]) -> list[Subject]:
+    """Return the jobs of some polls, each once, in the order of their first polls."""
+    return list({poll.subject.name: poll.subject for poll in polls}.values())
 
 
-News: TypeAlias = Moment | Failure | FireworksBatchError
-"""What a look brought: a good answer, a failure, or what ends all looks."""
+class Followers:
+    """All followers of one account's jobs."""
 
-
-class End(Protocol):
-    """Ends what somebody looks at a job for."""
-
-    def __call__(self, interest: Interest, error: BaseException | None = None) -> None:
-        """End it, with an error if there is one."""
-        ...
-
-
-class Teller:
-    """Tells those who look at jobs, and ends the looks of whoever has enough."""
-
-    def __init__(self, end: End, now: Callable[[], float]) -> None:
-        """Take what it needs.
+    def __init__(self, account_id: str) -> None:
+        """Begin without followers.
 
         Args:
-            end: Ends looks.
-            now: Returns the moment.
+            account_id: The account of the jobs.
         """
-        self._end = end
-        self._now = now
+        self.account_id = account_id
+        self.subjects: dict[str, Subject] = {}
+        """The jobs that are followed, by resource name."""
 
-    def tell_all(self, subjects: Iterable[Subject], news: News, asked_at: float) -> None:
-        """Tell those who wait for any of some jobs."""
-        for subject in subjects:
-            self.tell_waiting(subject, news, asked_at)
+    def polls(self) -> list[PendingPoll]:
+        """Return all pending polls, in any order."""
+        return [poll for subject in self.subjects.values() for poll in subject.polls]
 
-    def tell_waiting(self, subject: Subject, news: News, asked_at: float) -> None:
-        """Tell all those whose looks an answer is for.
+    def pause(self) -> float:
+        """Return the seconds for which a 429 without a Retry-After closes the gate.
 
-        Args:
-            subject: The job.
-            news: What was seen of it; if that is good, the job knows what.
-            asked_at: When the request was sent: looks that were due later need another one.
+        That is the least that any follower's policy says: a policy that polls once an hour stops
+        no other follower.
         """
-        now = self._now()
-        for interest in subject.waiting(asked_at):
-            self.tell(interest, news, now)
+        return min((poll.follower.machine.pause for poll in self.polls()), default=0.0)
 
-    def tell_same(self, subjects: list[Subject], moment: Moment, asked_at: float) -> None:
-        """Tell those who wait that jobs are as before: `tell_waiting` in short, for most looks."""
-        for subject in subjects:
-            job, interests = subject.job, subject.interests
-            for interest in interests if len(interests) == 1 else tuple(interests):
-                if interest.due > asked_at or not interest.is_attached:
-                    continue
-                follower = interest.follower
-                if follower.job is not job:
-                    self.tell(interest, moment, moment.now)
-                    continue
-                try:
-                    goes_on = follower.same(moment)
-                except Exception as error:  # noqa: BLE001 - raised where somebody waits for it
-                    self._end(interest, error)
-                    continue
-                if goes_on:
-                    interest.put_off()
-                else:
-                    self._end(interest)
+    def join(self, ref: JobRef, follower: Follower, now: float) -> PendingPoll:
+        """Begin to poll a job for a follower, until `leave`."""
+        subject = self.subjects.get(str(ref)) or follower.subject or Subject(ref)
+        follower.subject = self.subjects[subject.name] = subject
+        poll = PendingPoll(subject, follower, now)
+        subject.polls.append(poll)
+        return poll
 
-    def tell(self, interest: Interest, news: News, now: float) -> None:
-        """Tell one of them.
+    def leave(self, poll: PendingPoll) -> None:
+        """Poll no more for a follower. The GET of a job without followers is cancelled."""
+        if not poll.is_pending:
+            return
+        poll.is_pending = False
+        subject = poll.subject
+        subject.polls.remove(poll)
+        if not subject.polls:
+            del self.subjects[subject.name]
+            subject.is_for_get = False
+            if subject.task is not None:
+                subject.task.cancel()
+
+    def end(self, poll: PendingPoll, error: Exception | None = None) -> None:
+        """End a follower's polls, with an error if there is one."""
+        self.leave(poll)
+        if poll.future.done():
+            return
+        if error is None:
+            poll.future.set_result(None)
+        else:
+            poll.future.set_exception(error)
+
+    def end_all(self, error: Exception) -> None:
+        """End the polls of all followers with an error, each with its own copy."""
+        for poll in self.polls():
+            self.end(poll, own(error))
+
+    def tell(self, subjects: Iterable[Subject], news: News, *, asked_at: float, now: float) -> None:
+        """Tell the followers whose polls a request answers.
 
         Args:
-            interest: Who.
-            news: What was seen.
+            subjects: The jobs that were asked for.
+            news: What became of the request.
+            asked_at: When the request was sent: polls that are due later need another request.
             now: The moment.
         """
-        if not interest.is_attached:
-            return  # what another one was told has made it leave
-        if isinstance(news, FireworksBatchError):
-            self._end(interest, copy.copy(news))
+        for subject in subjects:
+            for poll in subject.due_by(asked_at):
+                self.tell_one(poll, news, now)
+
+    def tell_one(self, poll: PendingPoll, news: News, now: float) -> None:
+        """Tell one follower, unless the news for another one has made it leave."""
+        if not poll.is_pending:
             return
-        if isinstance(news, Failure) and news.error is not None:
-            news = attrs.evolve(news, error=copy.copy(news.error))
+        if isinstance(news, FireworksBatchError):
+            self.end(poll, own(news))
+            return
         try:
-            goes_on = interest.tell(news)
-        except Exception as error:  # noqa: BLE001 - raised where somebody waits for it
-            self._end(interest, error)
+            goes_on = poll.tell(news)
+        except Exception as error:  # noqa: BLE001 - raised where the follower waits
+            self.end(poll, error)
             return
         if goes_on:
-            interest.renew(now)
+            poll.renew(now)
         else:
-            self._end(interest)
+            self.end(poll)

@@ -1,7 +1,8 @@
-"""The poll machine: given what the last look at something brought, when to look again, or stop.
+"""The poll machine: decides after each poll when to poll again, or that the wait is over.
 
-Events in, decisions out; all moments are points on one monotonic clock, in seconds. The machine
-knows neither jobs nor HTTP: it serves whatever has a state that ends. Performs no I/O.
+Events in, decisions out. All moments are points on one monotonic clock, in seconds. The machine
+knows neither jobs nor HTTP: it serves everything that has a state which can become final. It
+performs no I/O.
 """
 
 import enum
@@ -11,30 +12,26 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from fireworks_batch.models.errors import ClientStateError
+from fireworks_batch.models.errors import ClientStateError, FireworksBatchError
 from fireworks_batch.models.policies import PollPolicy
 
 __all__ = [
-    "LAST_LOOK_LEAD",
-    "LEAST_WINDOW",
+    "LAST_POLL_LEAD",
+    "LEAST_TIME",
     "Decision",
-    "Ending",
-    "Failed",
+    "Failure",
     "FailureKind",
     "Finished",
     "GaveUp",
     "Gone",
+    "Outcome",
     "PollAt",
-    "PollState",
+    "PollMachine",
     "Refused",
     "Seen",
     "Stalled",
-    "Steady",
     "TimedOut",
     "Unrecognised",
-    "on_failure",
-    "on_observation",
-    "start",
 ]
 
 
@@ -43,56 +40,55 @@ __all__ = [
 
 @attrs.frozen(kw_only=True)
 class Seen:
-    """A good look, reduced to what the machine may judge."""
+    """What a successful poll showed, as far as the machine may judge it."""
 
     schedule: Hashable
-    """A change of this starts the interval anew."""
+    """The schedule fingerprint: a change of it resets the interval."""
 
     visible: Hashable
-    """A change of this is progress."""
+    """The visible fingerprint: a change of it is progress."""
 
     is_terminal: bool = False
-    """Whether nothing can change any more."""
+    """Whether the state is terminal."""
 
     is_unknown: bool = False
-    """Whether the state is one that nobody has heard of."""
+    """Whether this release does not know the state."""
 
     has_ended: bool = False
-    """Whether the server gives a time of the end, whatever the state."""
-
-    window: float | None = None
-    """Seconds until it is no use to wait any more, by what was seen; below 0 if that has passed,
-    None if it is unknown."""
+    """Whether the server gives an end time, in whatever state."""
 
 
 class FailureKind(enum.Enum):
-    """What a failed look means for the wait."""
+    """What a failed poll means for the wait."""
 
-    LOST = "lost"
-    """No usable answer; the next look may do better."""
+    NO_ANSWER = "no answer"
+    """There was no usable answer; the next poll may do better."""
 
     RATE_LIMITED = "rate limited"
-    """Too many requests: the server is well, and asks to wait."""
+    """The server is well, and refuses because of too many requests."""
 
     UNAUTHORIZED = "unauthorized"
-    """The key is refused. It may be a hiccup, if it was accepted before."""
+    """The key is refused."""
 
     NOT_FOUND = "not found"
-    """There is no such thing: not yet, or no more."""
+    """The thing does not exist: not yet, or no longer."""
 
     REFUSED = "refused"
-    """Refused for good."""
+    """The server refuses for good."""
 
     CUT = "cut"
-    """The deadline came first."""
+    """The deadline came before the answer."""
 
 
 @attrs.frozen
-class Failed:
-    """A look that brought nothing."""
+class Failure:
+    """A failed poll."""
 
     kind: FailureKind
-    """What that means."""
+    """What it means for the wait."""
+
+    error: FireworksBatchError | None = None
+    """The error, which the machine does not read; None if the deadline cut the poll."""
 
     retry_after: float | None = None
     """Seconds that the server asked to wait."""
@@ -103,15 +99,15 @@ class Failed:
 
 @attrs.frozen
 class PollAt:
-    """Look again, no earlier than then."""
+    """Poll again."""
 
     due: float
-    """The moment."""
+    """The next poll is made no earlier than at this moment."""
 
 
 @attrs.frozen
 class Finished:
-    """It is terminal."""
+    """The state is terminal."""
 
 
 @attrs.frozen
@@ -132,10 +128,10 @@ class Stalled:
 
 @attrs.frozen
 class GaveUp:
-    """Too many looks in a row have failed, for too long."""
+    """Too many polls in a row have failed, for too long."""
 
     failures: int
-    """How many."""
+    """How many polls have failed."""
 
     spent: float
     """For how many seconds, without those that the server asked for."""
@@ -148,59 +144,81 @@ class Refused:
 
 @attrs.frozen
 class Gone:
-    """It was there earlier in this wait, and is no more."""
+    """The thing was there earlier in this wait, and does not exist any more."""
 
 
 @attrs.frozen
 class Unrecognised:
-    """It has been in states that nobody has heard of for too long, or has ended in one."""
+    """The state has been unknown for too long, or an unknown state has an end time."""
 
     unknown_for: float
-    """Seconds since the first of them."""
+    """Seconds since the first unknown state."""
 
 
-Ending: TypeAlias = Finished | TimedOut | Stalled | GaveUp | Refused | Gone | Unrecognised
+Outcome: TypeAlias = Finished | TimedOut | Stalled | GaveUp | Refused | Gone | Unrecognised
+"""How a wait ended."""
 
 
-Decision: TypeAlias = PollAt | Ending
+Decision: TypeAlias = PollAt | Outcome
 
 
-# A failure budget ends no wait before so many looks in a row have failed.
+# A failure budget ends no wait before this many polls in a row have failed.
 _FEWEST_FAILURES: Final = 5
 
 
-# The last look is started this long before the deadline, or a tenth of the timeout.
-LAST_LOOK_LEAD: Final = 5.0
+# The last poll is started this many seconds before the deadline, or a tenth of the timeout.
+LAST_POLL_LEAD: Final = 5.0
 
 
-# The window that a wait has at least, if the one it follows has passed before it began.
-LEAST_WINDOW: Final = 3600.0
+# Seconds that a wait lasts at least, though the expiry that it follows has passed at its start.
+LEAST_TIME: Final = 3600.0
 
 
-# --- The state ----------------------------------------------------------------------------------
+# --- The machine --------------------------------------------------------------------------------
 
 
-@attrs.frozen(kw_only=True)
-class PollState:
-    """All that a wait remembers between two looks."""
+@attrs.define(kw_only=True)
+class PollMachine:
+    """Decides about one wait, and keeps all that the wait remembers between two polls.
 
-    started: float
-    """When the wait began."""
+    `start` begins the wait; `on_observation` and `on_failure` take each poll after that.
+    """
+
+    policy: PollPolicy
+    """When to poll, and when to give up."""
+
+    timeout: float | None = None
+    """Seconds for the whole wait; None for no limit."""
+
+    follows_expiry: bool = False
+    """Whether the deadline follows the time left that each successful poll shows."""
+
+    least_time: float = LEAST_TIME
+    """Seconds from the start before which no expiry ends the wait."""
+
+    has_started: bool = False
+    """Whether `start` was called."""
+
+    is_over: bool = False
+    """Whether the wait has ended."""
+
+    started: float = 0.0
+    """When the wait started."""
+
+    due: float = 0.0
+    """The next poll is made no earlier than at this moment."""
 
     deadline: float = math.inf
-    """When it ends whatever happens."""
+    """When the wait ends whatever happens."""
 
-    last_look: float = math.inf
-    """When one more look is started before the deadline."""
+    last_poll: float = math.inf
+    """When one more poll is started before the deadline."""
 
-    follows_window: bool = False
-    """Whether the deadline follows what good looks say of the window."""
-
-    least_window: float = LEAST_WINDOW
-    """Seconds from the start before which no window ends the wait."""
+    first_interval: float = 0.0
+    """The base interval in seconds after a change."""
 
     interval: float = 0.0
-    """Seconds to the next look; 0 before the first."""
+    """The base interval in seconds; 0 before the first poll."""
 
     pause: float = 0.0
     """Seconds for which a 429 without a Retry-After would close the gate now."""
@@ -212,16 +230,22 @@ class PollState:
     """The newest visible fingerprint."""
 
     has_seen: bool = False
-    """Whether there was a good look."""
+    """Whether a poll of this wait was successful."""
+
+    has_good_key: bool = False
+    """Whether the key was accepted, in this wait or in another one of the same fleet."""
 
     changed: bool = False
-    """Whether the newest good look showed a visible change."""
+    """Whether the newest successful poll showed a visible change."""
 
     changed_at: float = 0.0
     """When the last visible change was seen."""
 
+    stalls_at: float = math.inf
+    """When a successful poll without a visible change ends the wait."""
+
     failures: int = 0
-    """Looks lost since the last good one."""
+    """Failed polls since the last successful one."""
 
     counted: int = 0
     """Those of them that the failure budget counts."""
@@ -233,350 +257,199 @@ class PollState:
     """From when on the time until the next failure is spent; None if none of it is."""
 
     refusal: FailureKind | None = None
-    """What the newest look was refused with, if a second such refusal would be believed."""
+    """The kind of the newest poll, if that poll failed: a second refusal of that kind counts."""
 
-    missing_since: float | None = None
-    """When it was first not found, before it was seen."""
+    grace_ends: float = math.inf
+    """When the thing is believed not to exist, if it was not found before it was seen."""
 
     unknown_since: float | None = None
-    """Since when its state has been one that nobody has heard of."""
+    """Since when the state has been unknown."""
 
     ended_since: float | None = None
-    """Since when it has also had an end."""
+    """Since when the unknown state has also had an end time."""
 
-    is_over: bool = False
-    """Whether the wait has ended."""
+    unknown_ends: float = math.inf
+    """When a successful poll that shows an unknown state ends the wait."""
 
+    def start(self, now: float) -> PollAt:
+        """Start the wait; the first poll is due at once.
 
-def start(
-    policy: PollPolicy,
-    *,
-    now: float,
-    timeout: float | None,
-    follows_window: bool = False,
-    least_window: float = LEAST_WINDOW,
-) -> PollState:
-    """Begin a wait; its first look is due at once.
+        Args:
+            now: The moment.
+        """
+        self.has_started = True
+        self.started = self.changed_at = self.due = now
+        self.first_interval = min(self.policy.initial_interval, self.policy.max_interval)
+        self.pause = self.first_interval
+        if self.timeout is not None:
+            self._set_deadline(now, self.timeout)
+        return PollAt(now)
 
-    Args:
-        policy: How to wait.
-        now: The moment.
-        timeout: Seconds for the whole wait; None for no limit.
-        follows_window: Whether the deadline moves with each good look's ``window``.
-        least_window: Seconds that such a wait has at least, if the window has passed before.
-    """
-    state = PollState(
-        started=now,
-        changed_at=now,
-        pause=_initial(policy),
-        follows_window=follows_window,
-        least_window=least_window,
-    )
-    return state if timeout is None else _with_deadline(state, now=now, timeout=timeout)
+    def on_observation(
+        self, seen: Seen, *, now: float, draw: float, time_left: float | None = None
+    ) -> Decision:
+        """Decide after a successful poll.
 
+        Args:
+            seen: What the poll showed.
+            now: When the answer was read.
+            draw: A random number from 0 up to 1, for jitter.
+            time_left: Seconds until the wait is of no more use, by what was seen; below 0 once that
+                moment has passed, None if it is unknown.
 
-def _with_deadline(state: PollState, *, now: float, timeout: float) -> PollState:
-    deadline = now + timeout
-    lead = min(LAST_LOOK_LEAD, timeout / 10)
-    return attrs.evolve(state, deadline=deadline, last_look=deadline - lead)
+        Raises:
+            ClientStateError: The wait is over.
+        """
+        self._check_open()
+        self._record(seen, now)
+        if self.follows_expiry and time_left is not None:
+            self._set_deadline(now, max(time_left, self.started + self.least_time - now))
+        outcome = self._judge(seen, now)
+        return self._end(outcome) if outcome else self._poll_again(now, draw)
 
+    def on_failure(self, failure: Failure, *, now: float, draw: float) -> Decision:
+        """Decide after a failed poll.
 
-# --- Good looks ---------------------------------------------------------------------------------
+        Args:
+            failure: How the poll failed.
+            now: When the poll failed.
+            draw: A random number from 0 up to 1, for jitter.
 
+        Raises:
+            ClientStateError: The wait is over.
+        """
+        self._check_open()
+        if failure.kind is FailureKind.CUT:
+            return self._end(TimedOut(now - self.started))
+        if self._is_believed(failure.kind, now):
+            is_gone = failure.kind is FailureKind.NOT_FOUND and self.has_seen
+            return self._end(Gone() if is_gone else Refused())
+        self._count(failure, now)
+        if self.counted >= _FEWEST_FAILURES and self.spent >= self.policy.failure_budget:
+            return self._end(GaveUp(self.counted, self.spent))
+        if now >= self.deadline:
+            return self._end(TimedOut(now - self.started))
+        hold = self._hold(failure) * (1 + self.policy.jitter * draw)
+        is_limited = failure.kind is FailureKind.RATE_LIMITED
+        longer = min(2 * self.pause, self.policy.max_interval)
+        self.pause = longer if is_limited else self.interval
+        return self._poll_again(now, draw, floor=now + hold)
 
-def on_observation(
-    policy: PollPolicy, state: PollState, seen: Seen, *, now: float, draw: float
-) -> tuple[PollState, Decision]:
-    """Decide after a good look.
+    def _check_open(self) -> None:
+        if self.is_over:
+            raise ClientStateError("this wait is over: it takes no more polls")
 
-    Args:
-        policy: How to wait.
-        state: What the wait remembers.
-        seen: What the look brought.
-        now: When its answer was read.
-        draw: A random number from 0 up to 1, for jitter.
+    def _end(self, outcome: Outcome) -> Outcome:
+        self.is_over = True
+        return outcome
 
-    Raises:
-        ClientStateError: The wait is over.
-    """
-    _check_open(state)
-    state = _record(policy, state, seen, now)
-    if ending := _judge(policy, state, seen, now):
-        return attrs.evolve(state, is_over=True), ending
-    return state, PollAt(_due(policy, state, now=now, draw=draw))
+    # --- Successful polls -----------------------------------------------------------------------
 
+    def _record(self, seen: Seen, now: float) -> None:
+        self.changed = not self.has_seen or seen.visible != self.visible
+        if self.changed:
+            self.changed_at = now
+            self.stalls_at = _after(now, self.policy.stall_after)
+        same_schedule = self.has_seen and seen.schedule == self.schedule
+        self.interval = self.pause = self._grown() if same_schedule else self.first_interval
+        self.schedule, self.visible = seen.schedule, seen.visible
+        self.has_seen = self.has_good_key = True
+        self.failures = self.counted = 0
+        self.spent = 0.0
+        self.spending_since = self.refusal = None
+        self.grace_ends = math.inf
+        if seen.is_unknown:
+            self._record_unknown(now, has_ended=seen.has_ended)
+        else:
+            self.unknown_since = self.ended_since = None
+            self.unknown_ends = math.inf
 
-def _record(policy: PollPolicy, state: PollState, seen: Seen, now: float) -> PollState:
-    changed = not state.has_seen or seen.visible != state.visible
-    same_schedule = state.has_seen and seen.schedule == state.schedule
-    interval = _grown(policy, state) if same_schedule else _initial(policy)
-    has_ended = seen.is_unknown and seen.has_ended
-    if state.follows_window and seen.window is not None:
-        least = state.started + state.least_window - now
-        state = _with_deadline(state, now=now, timeout=max(seen.window, least))
-    return attrs.evolve(
-        state,
-        interval=interval,
-        pause=interval,
-        schedule=seen.schedule,
-        visible=seen.visible,
-        has_seen=True,
-        changed=changed,
-        changed_at=now if changed else state.changed_at,
-        failures=0,
-        counted=0,
-        spent=0.0,
-        spending_since=None,
-        refusal=None,
-        missing_since=None,
-        unknown_since=_since(state.unknown_since, now) if seen.is_unknown else None,
-        ended_since=_since(state.ended_since, now) if has_ended else None,
-    )
+    def _record_unknown(self, now: float, *, has_ended: bool) -> None:
+        """Note when an unknown state ends the wait: its budget spent, or its end seen twice."""
+        self.unknown_since = _since(self.unknown_since, now)
+        self.ended_since = _since(self.ended_since, now) if has_ended else None
+        budget = _after(self.unknown_since, self.policy.unknown_state_budget)
+        self.unknown_ends = min(budget, _after(self.ended_since, self.policy.max_interval))
+
+    def _set_deadline(self, now: float, timeout: float) -> None:
+        self.deadline = now + timeout
+        self.last_poll = self.deadline - min(LAST_POLL_LEAD, timeout / 10)
+
+    def _judge(self, seen: Seen, now: float) -> Outcome | None:
+        if seen.is_terminal:
+            return Finished()
+        if now >= self.deadline:
+            return TimedOut(now - self.started)
+        if self.unknown_since is not None and now >= self.unknown_ends:
+            return Unrecognised(now - self.unknown_since)
+        if now >= self.stalls_at:
+            return Stalled(now - self.changed_at)
+        return None
+
+    # --- Failed polls ---------------------------------------------------------------------------
+
+    def _is_believed(self, kind: FailureKind, now: float) -> bool:
+        """Say whether a refusal ends the wait, or may still be a hiccup."""
+        match kind:
+            case FailureKind.REFUSED:
+                return True
+            case FailureKind.UNAUTHORIZED:
+                return not self.has_good_key or self.refusal is kind
+            case FailureKind.NOT_FOUND if self.has_seen:
+                return self.refusal is kind
+            case FailureKind.NOT_FOUND:
+                self.grace_ends = min(self.grace_ends, now + self.policy.not_found_grace)
+                return now >= self.grace_ends
+            case _:
+                return False
+
+    def _count(self, failure: Failure, now: float) -> None:
+        """Charge the failure budget from one failed poll to the next; a 429 charges nothing."""
+        is_charged = failure.kind is not FailureKind.RATE_LIMITED
+        if is_charged and self.spending_since is not None:
+            self.spent += max(0.0, now - self.spending_since)
+        self.spending_since = now + (failure.retry_after or 0.0) if is_charged else None
+        self.interval = self._grown()
+        self.failures += 1
+        self.counted += is_charged
+        self.refusal = failure.kind
+
+    def _hold(self, failure: Failure) -> float:
+        """Return the seconds for which the server does not want to be asked."""
+        if failure.retry_after is not None:
+            return failure.retry_after
+        return self.pause if failure.kind is FailureKind.RATE_LIMITED else 0.0
+
+    # --- The next poll --------------------------------------------------------------------------
+
+    def _poll_again(self, now: float, draw: float, floor: float = -math.inf) -> PollAt:
+        """Plan the next poll: an interval from now, sooner if a poll at a limit may end the wait.
+
+        Nothing but the floor, which is the server's, may delay the last poll before a given
+        deadline. A deadline that follows the expiry moves a little with each poll, and the last
+        poll with it.
+        """
+        policy = self.policy
+        earliest = max(now + min(policy.min_interval, self.first_interval), floor)
+        due = now + self.interval * (1 + policy.jitter * (2 * draw - 1))
+        for limit in (self.stalls_at, self.unknown_ends, self.grace_ends):
+            if now < limit < due:
+                due = limit
+        due = max(due, earliest)
+        if now < self.last_poll < due:
+            due = max(self.last_poll, earliest if self.follows_expiry else floor)
+        self.due = due
+        return PollAt(due)
+
+    def _grown(self) -> float:
+        if not self.interval:
+            return self.first_interval
+        return min(self.interval * self.policy.growth, self.policy.max_interval)
 
 
 def _since(earlier: float | None, now: float) -> float:
     return now if earlier is None else earlier
 
 
-def _judge(policy: PollPolicy, state: PollState, seen: Seen, now: float) -> Ending | None:
-    if seen.is_terminal:
-        return Finished()
-    if now >= state.deadline:
-        return TimedOut(now - state.started)
-    if state.unknown_since is not None and now >= _unknown_limit(policy, state):
-        return Unrecognised(now - state.unknown_since)
-    if now >= _stall_limit(policy, state):
-        return Stalled(now - state.changed_at)
-    return None
-
-
-def _unknown_limit(policy: PollPolicy, state: PollState) -> float:
-    """Return when an unknown state ends the wait: its budget spent, or its end seen twice."""
-    budget = _after(state.unknown_since, policy.unknown_state_budget)
-    return min(budget, _after(state.ended_since, policy.max_interval))
-
-
-def _stall_limit(policy: PollPolicy, state: PollState) -> float:
-    return _after(state.changed_at, policy.stall_after)
-
-
 def _after(moment: float | None, seconds: float | None) -> float:
     return math.inf if moment is None or seconds is None else moment + seconds
-
-
-# --- Failed looks -------------------------------------------------------------------------------
-
-
-def on_failure(
-    policy: PollPolicy, state: PollState, failed: Failed, *, now: float, draw: float
-) -> tuple[PollState, Decision]:
-    """Decide after a failed look.
-
-    Args:
-        policy: How to wait.
-        state: What the wait remembers.
-        failed: How the look failed.
-        now: When it did.
-        draw: A random number from 0 up to 1, for jitter.
-
-    Raises:
-        ClientStateError: The wait is over.
-    """
-    _check_open(state)
-    if failed.kind is FailureKind.CUT:
-        return attrs.evolve(state, is_over=True), TimedOut(now - state.started)
-    if _is_believed(policy, state, failed.kind, now):
-        is_gone = failed.kind is FailureKind.NOT_FOUND and state.has_seen
-        return attrs.evolve(state, is_over=True), Gone() if is_gone else Refused()
-    state = _count(policy, state, failed, now)
-    if state.counted >= _FEWEST_FAILURES and state.spent >= policy.failure_budget:
-        return attrs.evolve(state, is_over=True), GaveUp(state.counted, state.spent)
-    if now >= state.deadline:
-        return attrs.evolve(state, is_over=True), TimedOut(now - state.started)
-    floor = now + _hold(state, failed) * (1 + policy.jitter * draw)
-    due = _due(policy, state, now=now, draw=draw, floor=floor)
-    return attrs.evolve(state, pause=_next_pause(policy, state, failed)), PollAt(due)
-
-
-def _is_believed(policy: PollPolicy, state: PollState, kind: FailureKind, now: float) -> bool:
-    """Say whether a refusal ends the wait, or may still be a hiccup."""
-    if kind is FailureKind.REFUSED:
-        return True
-    if kind not in {FailureKind.UNAUTHORIZED, FailureKind.NOT_FOUND}:
-        return False
-    if state.has_seen:
-        return state.refusal is kind
-    if kind is FailureKind.UNAUTHORIZED:
-        return True
-    return now >= _since(state.missing_since, now) + policy.not_found_grace
-
-
-def _count(policy: PollPolicy, state: PollState, failed: Failed, now: float) -> PollState:
-    """Charge the failure budget from one failed look to the next; a 429 charges nothing."""
-    is_charged = failed.kind is not FailureKind.RATE_LIMITED
-    resumed = state.spending_since if is_charged else None
-    spent = max(0.0, now - resumed) if resumed is not None else 0.0
-    is_missing = failed.kind is FailureKind.NOT_FOUND and not state.has_seen
-    return attrs.evolve(
-        state,
-        interval=_grown(policy, state),
-        failures=state.failures + 1,
-        counted=state.counted + is_charged,
-        spent=state.spent + spent,
-        spending_since=now + (failed.retry_after or 0.0) if is_charged else None,
-        refusal=failed.kind,
-        missing_since=_since(state.missing_since, now) if is_missing else state.missing_since,
-    )
-
-
-def _hold(state: PollState, failed: Failed) -> float:
-    """Return the seconds for which the server does not want to be asked."""
-    if failed.retry_after is not None:
-        return failed.retry_after
-    return state.pause if failed.kind is FailureKind.RATE_LIMITED else 0.0
-
-
-def _next_pause(policy: PollPolicy, state: PollState, failed: Failed) -> float:
-    if failed.kind is FailureKind.RATE_LIMITED:
-        return min(2 * state.pause, policy.max_interval)
-    return state.interval
-
-
-# --- The next look ------------------------------------------------------------------------------
-
-
-def _due(
-    policy: PollPolicy, state: PollState, *, now: float, draw: float, floor: float = -math.inf
-) -> float:
-    """Return when to look again: an interval from now, sooner if a limit needs a look at it.
-
-    Nothing but the floor, which is the server's, may delay the last look before a given deadline.
-    One that follows the window moves a little with each look, and the last look with it.
-    """
-    earliest = max(now + min(policy.min_interval, _initial(policy)), floor)
-    interval = state.interval * (1 + policy.jitter * (2 * draw - 1))
-    due = max(min(now + interval, _next_limit(policy, state, now)), earliest)
-    soonest = earliest if state.follows_window else floor
-    return max(state.last_look, soonest) if now < state.last_look < due else due
-
-
-def _next_limit(policy: PollPolicy, state: PollState, now: float) -> float:
-    """Return the next moment at which a look could end the wait; one that has passed could not."""
-    limits = (
-        _stall_limit(policy, state),
-        _unknown_limit(policy, state),
-        _after(state.missing_since, policy.not_found_grace),
-    )
-    return min((limit for limit in limits if limit > now), default=math.inf)
-
-
-def _initial(policy: PollPolicy) -> float:
-    return min(policy.initial_interval, policy.max_interval)
-
-
-def _grown(policy: PollPolicy, state: PollState) -> float:
-    if not state.interval:
-        return _initial(policy)
-    return min(state.interval * policy.growth, policy.max_interval)
-
-
-def _check_open(state: PollState) -> None:
-    if state.is_over:
-        raise ClientStateError("this wait is over: it takes no more looks")
-
-
-class Steady:
-    """Decides after looks that show nothing new, exactly as the machine would.
-
-    `step` gives up where more than arithmetic is needed; then `state` goes back to the machine.
-    """
-
-    __slots__ = (
-        "_base",
-        "_follows",
-        "_gap",
-        "_growth",
-        "_is_quiet",
-        "_jitter",
-        "_last_look",
-        "_least_end",
-        "_most",
-        "_stall_limit",
-        "deadline",
-        "interval",
-        "steps",
-    )
-
-    def __init__(self, policy: PollPolicy, state: PollState) -> None:
-        """Begin after a good look.
-
-        Args:
-            policy: How to wait.
-            state: What the machine remembers of that look.
-        """
-        self._base = state
-        self._growth = policy.growth
-        self._jitter = policy.jitter
-        self._most = policy.max_interval
-        self._gap = min(policy.min_interval, policy.initial_interval, policy.max_interval)
-        self._follows = state.follows_window
-        self._least_end = state.started + state.least_window
-        stall_after = policy.stall_after
-        self._stall_limit = math.inf if stall_after is None else state.changed_at + stall_after
-        self._last_look = state.last_look
-        self._is_quiet = (
-            state.has_seen
-            and not state.is_over
-            and not state.failures
-            and state.unknown_since is None
-            and state.interval > 0
-        )
-        self.deadline = state.deadline
-        """When the wait ends whatever happens."""
-        self.interval = state.interval
-        """Seconds to the next look, before jitter."""
-        self.steps = 0
-        """Looks taken."""
-
-    def step(self, now: float, draw: float, window: float | None) -> float | None:
-        """Take a look that showed the same.
-
-        Args:
-            now: When its answer was read.
-            draw: A random number from 0 up to 1, for jitter.
-            window: Seconds until it is no use to wait any more; None if that is unknown.
-
-        Returns:
-            When to look again; None if the machine has to decide, and nothing was taken.
-        """
-        interval = self.interval * self._growth
-        if interval > self._most:
-            interval = self._most
-        deadline, last_look = self.deadline, self._last_look
-        if window is not None and self._follows:
-            least = self._least_end - now
-            timeout = window if window > least else least
-            lead = timeout / 10
-            deadline = now + timeout
-            last_look = deadline - (lead if lead < LAST_LOOK_LEAD else LAST_LOOK_LEAD)
-        due = now + interval * (1 + self._jitter * (2 * draw - 1))
-        if due < now + self._gap:
-            due = now + self._gap
-        if due >= last_look or due >= self._stall_limit or not self._is_quiet:
-            return None
-        self.interval, self.deadline, self._last_look = interval, deadline, last_look
-        self.steps += 1
-        return due
-
-    def state(self) -> PollState:
-        """Return what the machine remembers after all these looks."""
-        if not self.steps:
-            return self._base
-        return attrs.evolve(
-            self._base,
-            interval=self.interval,
-            pause=self.interval,
-            deadline=self.deadline,
-            last_look=self._last_look,
-            changed=False,
-        )

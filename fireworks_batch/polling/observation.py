@@ -1,74 +1,38 @@
-"""What a wait asks of the world, and on which terms: the effects, named so that they are passed in.
+"""One poll of a job: how the job is asked for, and what came of that."""
 
-Performs no I/O.
-"""
-
+import asyncio
 import logging
-from collections.abc import Callable
+import math
+from collections.abc import Awaitable
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final, TypeVar
 
 import attrs
 
+from fireworks_batch.connection.api import Api
 from fireworks_batch.models.errors import (
     APIStatusError,
+    ClientStateError,
+    ConfigurationError,
     FireworksBatchError,
     ResponseDecodeError,
     shown,
 )
 from fireworks_batch.models.job import BatchInferenceJob
-from fireworks_batch.polling.machine import FailureKind
-from fireworks_batch.wire.answers import Answer, is_refusal, server_time
-from fireworks_batch.wire.codec import Codec
+from fireworks_batch.polling.machine import Failure, FailureKind
+from fireworks_batch.wire.answers import Answer, Page, is_refusal, read_page, server_time
+from fireworks_batch.wire.codec import parse_json
+from fireworks_batch.wire.requests import ListQuery, get_job, list_jobs
 
-__all__ = [
-    "Failure",
-    "Follower",
-    "JobReader",
-    "Moment",
-    "Observation",
-    "failure_of",
-    "refuse_another",
-]
+__all__ = ["JobSource", "Moment", "Observation", "attempt", "failure_of", "refuse_another"]
 
 
-@attrs.frozen(kw_only=True)
-class Observation:
-    """A good look at a job."""
-
-    job: BatchInferenceJob
-    """The whole job."""
-
-    observed_at: datetime
-    """When the answer was read, aware, in UTC, by this machine's clock."""
-
-    server_now: datetime
-    """The same by the server's clock, as far as that is known."""
-
-    problems: tuple[str, ...] = ()
-    """Members that could not be read."""
-
-    request_id: str | None = None
-    """The server's id of the request."""
-
-
-@attrs.frozen
-class Failure:
-    """A look that brought nothing."""
-
-    kind: FailureKind
-    """What that means for the wait."""
-
-    error: FireworksBatchError | None
-    """What it failed with; None if the deadline cut it."""
-
-    retry_after: float | None = None
-    """Seconds that the server asked to wait."""
+_T = TypeVar("_T")
 
 
 @attrs.frozen(kw_only=True)
 class Moment:
-    """When an answer was read, by each clock; one answer may show many jobs."""
+    """When an answer was read, by each clock. One answer may show many jobs."""
 
     now: float
     """By the loop's clock."""
@@ -79,71 +43,37 @@ class Moment:
     server_now: datetime
     """By the server's clock, as far as that is known."""
 
-    server_seconds: float
-    """The same in POSIX seconds."""
-
     request_id: str | None = None
     """The server's id of the request."""
 
-    def observation(self, job: BatchInferenceJob, problems: tuple[str, ...] = ()) -> Observation:
-        """Return a good look at one of the jobs that the answer showed."""
-        return Observation(
-            job=job,
-            observed_at=self.observed_at,
-            server_now=self.server_now,
-            problems=problems,
-            request_id=self.request_id,
-        )
 
+@attrs.frozen
+class Observation:
+    """What a successful poll showed of a job."""
 
-class Follower(Protocol):
-    """Somebody who looks at a job again and again, and decides after each look."""
+    job: BatchInferenceJob
+    """The whole job."""
 
-    due: float
-    """The next look is made no earlier than at this moment of the loop's clock."""
+    problems: tuple[str, ...]
+    """Members that could not be read, each with its path."""
 
-    deadline: float
-    """At this moment the look ends, with a `Failure` of kind CUT."""
-
-    pause: float
-    """Seconds between two looks; a 429 without a Retry-After holds the account's requests so
-    long, or as long as the shortest pause of others."""
-
-    longest: float
-    """Most seconds between two looks: no such pause, doubled by more 429s, gets longer."""
-
-    job: BatchInferenceJob | None
-    """The job as it was last seen."""
-
-    memo: object
-    """Kept for whoever makes the looks, for as long as there may be another one."""
-
-    def seen(self, seen: Observation) -> bool:
-        """Take a good look; return whether to look again. May raise what ends it."""
-        ...
-
-    def same(self, moment: Moment) -> bool:
-        """Take a good look that showed ``job`` unchanged, as `seen` does."""
-        ...
-
-    def lost(self, failure: Failure) -> bool:
-        """Take a failed look, as `seen` does."""
-        ...
+    moment: Moment
+    """When the answer was read."""
 
 
 def failure_of(error: FireworksBatchError) -> Failure:
-    """Return what an error means for whoever waits."""
+    """Return the failed poll that an error means."""
     retry_after = error.retry_after if isinstance(error, APIStatusError) else None
     return Failure(_kind(error), error, retry_after)
 
 
 def _kind(error: FireworksBatchError) -> FailureKind:
     if not isinstance(error, APIStatusError):
-        return FailureKind.LOST
+        return FailureKind.NO_ANSWER
     if error.status == 429:
         return FailureKind.RATE_LIMITED
     if not is_refusal(error):
-        return FailureKind.LOST
+        return FailureKind.NO_ANSWER
     return _REFUSALS.get(error.status, FailureKind.REFUSED)
 
 
@@ -154,67 +84,115 @@ _REFUSALS: Final = {
 }
 
 
+async def attempt(asking: Awaitable[_T], *, deadline: float) -> _T | Failure:
+    """Return what asking gives, or how it failed.
+
+    Args:
+        asking: Asks the server once.
+        deadline: The moment of the loop's clock at which asking is cancelled; the failure is of
+            kind CUT then.
+
+    Raises:
+        ClientStateError: The client was closed.
+        ConfigurationError: The call cannot be made at all.
+    """
+    try:
+        async with asyncio.timeout_at(None if deadline == math.inf else deadline):
+            return await asking
+    except (ClientStateError, ConfigurationError):
+        raise
+    except FireworksBatchError as error:
+        return failure_of(error)
+    except TimeoutError:
+        return Failure(FailureKind.CUT)
+
+
 _log = logging.getLogger("fireworks_batch.wait")
 
 
-class JobReader:
-    """Reads jobs, and remembers which kinds of unreadable members it has told of."""
+class JobSource:
+    """Asks for jobs, one by one and by pages, and reads the answers. There is one for a client."""
 
-    def __init__(self, codec: Codec, wall: Callable[[], datetime]) -> None:
-        """Take what reads.
+    def __init__(self, api: Api) -> None:
+        """Take the API that is asked."""
+        self.api = api
+        self._logged: set[tuple[str, ...]] = set()
 
-        Args:
-            codec: Makes jobs of JSON values.
-            wall: Returns the time of day, aware, in UTC.
-        """
-        self._codec = codec
-        self._wall = wall
-        self._told: set[tuple[str, ...]] = set()
-
-    def moment(self, answer: Answer, now: float) -> Moment:
-        """Return when an answer was read, by all clocks.
+    async def get(self, account_id: str, job_id: str, *, pause: float) -> tuple[Any, Observation]:
+        """Ask for one whole job.
 
         Args:
-            answer: The answer, just read.
-            now: The moment of the loop's clock.
+            account_id: The job's account.
+            job_id: The job's id.
+            pause: Seconds for which a 429 without a Retry-After closes the gate.
+
+        Returns:
+            The job's JSON value, and the observation.
+
+        Raises:
+            FireworksBatchError: There was no usable answer, or the answer shows another job.
         """
-        observed_at = self._wall()
-        server_now = server_time(answer.headers) or observed_at
-        return Moment(
-            now=now,
-            observed_at=observed_at,
-            server_now=server_now,
-            server_seconds=server_now.timestamp(),
-            request_id=answer.headers.get("x-request-id"),
-        )
+        answer = await self.api.transport.send_once(get_job(account_id, job_id), pause=pause)
+        value = parse_json(answer.body)
+        job, problems = self.read(value)
+        refuse_another(job, job_id)
+        return value, Observation(job, problems, self._moment(answer))
+
+    async def page(
+        self, account_id: str, query: ListQuery, token: str, *, pause: float
+    ) -> tuple[Page, Moment]:
+        """Ask for one page of the listing, whose items are not read yet.
+
+        Args:
+            account_id: The account.
+            query: How the listing is asked for.
+            token: The page's token; empty for the first page.
+            pause: Seconds for which a 429 without a Retry-After closes the gate.
+
+        Raises:
+            FireworksBatchError: There was no usable answer.
+        """
+        request = list_jobs(account_id, query, token)
+        answer = await self.api.transport.send_once(request, pause=pause)
+        page = read_page(parse_json(answer.body), "batchInferenceJobs")
+        return page, self._moment(answer)
 
     def read(self, value: Any) -> tuple[BatchInferenceJob, tuple[str, ...]]:
-        """Read a job; one of which name and state are readable is a good look all the same.
+        """Read a job of which at least name and state are readable.
 
         Args:
-            value: Its JSON value.
+            value: The job's JSON value.
 
         Returns:
             The job, and what could not be read of it, each with its path.
 
         Raises:
-            ResponseDecodeError: Not even name and state are readable.
+            ResponseDecodeError: Name or state is not readable.
         """
         try:
-            job = self._codec.structure(value, BatchInferenceJob, required=("name", "state"))
+            job = self.api.codec.structure(value, BatchInferenceJob, required=("name", "state"))
         except ResponseDecodeError as error:
             if error.partial is None:
                 raise
-            self._tell(error)
+            self._log_problems(error)
             partial: BatchInferenceJob = error.partial
             return partial, error.problems
         return job, ()
 
-    def _tell(self, error: ResponseDecodeError) -> None:
-        """Log what cannot be read, each kind of it once."""
+    def _moment(self, answer: Answer) -> Moment:
+        observed_at = self.api.wall()
+        return Moment(
+            now=self.api.clock(),
+            observed_at=observed_at,
+            server_now=server_time(answer.headers) or observed_at,
+            request_id=answer.headers.get("x-request-id"),
+        )
+
+    def _log_problems(self, error: ResponseDecodeError) -> None:
+        """Log what cannot be read, once for each set of paths."""
         paths = tuple(problem.partition(":")[0] for problem in error.problems)
-        if paths not in self._told and len(self._told) < 100:
-            self._told.add(paths)
+        if paths not in self._logged and len(self._logged) < 100:
+            self._logged.add(paths)
             _log.warning("%s; the rest was read, these are at defaults", error)
 
 

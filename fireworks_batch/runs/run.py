@@ -298,9 +298,9 @@ class Run:
         return await self._persist(f"fetching the results of job {job.id!r}", fetch)
 
     async def _wait(self, ref: JobRef) -> BatchInferenceJob:
-        options, on_loss = self._options, partial(self._board.lose, ref.job_id)
+        options, on_failed_poll = self._options, partial(self._board.lose, ref.job_id)
         wait = self._jobs._wait(  # noqa: SLF001 - our own
-            ref, options.timeout, options.poll, on_loss=on_loss
+            ref, options.timeout, options.poll, on_failed_poll=on_failed_poll
         )
         try:
             async for snapshot in wait:

@@ -248,7 +248,7 @@ def test_failed_polls_are_told(cli, server):
     server.add_fault("status", status=503, path="*/nightly", times=2)
     result = cli("wait", "nightly")
     assert result.code == 0
-    assert "warning: job 'nightly': a look failed (1 in a row), the wait goes on" in result.err
+    assert "warning: job 'nightly': a poll failed (1 in a row), the wait goes on" in result.err
     assert "after 2 failed polls" in result.err
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import inspect
 import random
 
 import pytest
@@ -22,7 +23,7 @@ from fireworks_batch import (
 )
 from fireworks_batch.models.job import BatchInferenceJob
 from fireworks_batch.models.snapshot import FleetProgress, add_up
-from fireworks_batch.typing import JobFleet
+from fireworks_batch.typing import JobFleet, JobOutcomes, Jobs, JobWait
 
 STEADY = PollPolicy(initial_interval=60, max_interval=60)
 
@@ -38,8 +39,8 @@ def course(*states, seconds=60.0):
 
 
 def watched(client) -> int:
-    """Jobs that somebody looks at."""
-    return sum(len(poller._subjects) for poller in client._looks._pollers.values())
+    """Jobs that are polled."""
+    return sum(len(poller._followers.subjects) for poller in client._pollers._pollers.values())
 
 
 def script(emulator, count=12, seconds=None) -> list[str]:
@@ -95,7 +96,7 @@ def test_changes_only_leaves_out_what_shows_nothing_new(in_virtual_time):
 
 
 def test_a_slow_reader_gets_the_newest_snapshot_of_each_job(in_virtual_time):
-    """One for each job, however many looks there were; passed over changes count as changes."""
+    """One for each job, however many polls there were; passed over changes count as changes."""
 
     async def scenario(emulator, client):
         ids = script(emulator, 5, seconds=60)
@@ -112,7 +113,7 @@ def test_a_slow_reader_gets_the_newest_snapshot_of_each_job(in_virtual_time):
     assert in_virtual_time(scenario) == {True}
 
 
-def test_looks_go_on_for_a_while_and_then_pause_until_asked(in_virtual_time):
+def test_polls_go_on_for_a_while_and_then_pause_until_asked(in_virtual_time):
     """For max_interval after somebody asked; then nothing is sent, and nothing is held."""
 
     async def scenario(emulator, client):
@@ -137,7 +138,7 @@ def test_looks_go_on_for_a_while_and_then_pause_until_asked(in_virtual_time):
 
 
 def test_a_fleet_that_is_forgotten_is_gone_at_once(in_virtual_time):
-    """`break` and no reference to it: nothing looks on."""
+    """`break` and no reference to it: no job is polled any more."""
 
     async def scenario(emulator, client):
         ids = script(emulator, 8)
@@ -149,7 +150,7 @@ def test_a_fleet_that_is_forgotten_is_gone_at_once(in_virtual_time):
     assert in_virtual_time(scenario) == 0
 
 
-def test_cancelling_a_reader_stops_the_looks(in_virtual_time):
+def test_cancelling_a_reader_stops_the_polls(in_virtual_time):
     """And the fleet can be read on: wait_for around one step cuts the step only."""
 
     async def scenario(emulator, client):
@@ -243,10 +244,10 @@ async def test_a_fleet_of_no_jobs_is_at_its_end(client):
     assert [outcome async for outcome in client.jobs.as_completed([])] == []
 
 
-# --- Endings ------------------------------------------------------------------------------------
+# --- Outcomes ----------------------------------------------------------------------------------
 
 
-def test_awaiting_a_fleet_gives_the_endings_in_the_order_given(in_virtual_time):
+def test_awaiting_a_fleet_gives_the_outcomes_in_the_order_given(in_virtual_time):
     """By job id; none is raised."""
 
     async def scenario(emulator, client):
@@ -283,7 +284,7 @@ def test_a_wait_that_fails_gives_one_last_snapshot_with_its_error(in_virtual_tim
     in_virtual_time(scenario)
 
 
-def test_as_completed_gives_endings_as_they_come(in_virtual_time):
+def test_as_completed_gives_outcomes_as_they_come(in_virtual_time):
     """The last job ends first; a wait that fails is an outcome like the others."""
 
     async def scenario(emulator, client):
@@ -390,11 +391,38 @@ def test_a_fleets_task_that_is_cancelled_before_it_begins_has_done_nothing(in_vi
     assert in_virtual_time(scenario) == 2
 
 
+PUBLIC = {
+    Jobs: {
+        "as_completed",
+        "create",
+        "delete",
+        "get",
+        "list",
+        "ref",
+        "wait_until_terminal",
+        "watch",
+    },
+    JobFleet: {"aclose", "add", "close", "outcomes", "progress", "refs", "send", "throw"},
+    JobOutcomes: {"aclose"},
+    JobWait: {
+        *("aclose", "close", "failures", "last_error", "last_snapshot", "next_poll", "ref"),
+        *("send", "throw"),
+    },
+}
+
+
+@pytest.mark.parametrize("handle", PUBLIC, ids=lambda handle: handle.__name__)
+def test_a_handle_shows_what_is_promised_and_nothing_else(handle):
+    """No internal method in its directory, no internal parameter in its signature."""
+    assert {name for name in dir(handle) if not name.startswith("_")} == PUBLIC[handle]
+    assert not inspect.signature(handle).parameters
+
+
 # --- What concerns all --------------------------------------------------------------------------
 
 
 def test_a_refused_key_ends_all_at_once(in_virtual_time):
-    """It is raised, and nothing looks on."""
+    """It is raised, and no job is polled any more."""
 
     async def scenario(emulator, client):
         ids = script(emulator, 10, seconds=6000)
@@ -410,11 +438,12 @@ def test_a_refused_key_ends_all_at_once(in_virtual_time):
 
 @pytest.mark.parametrize(("times", "is_refused"), [(1, False), (2, True)])
 def test_a_key_that_was_good_for_others_must_be_refused_twice(in_virtual_time, times, is_refused):
-    """A hiccup at the first look at a job that comes later ends nothing."""
+    """A hiccup at the first poll of a job that comes later ends nothing."""
 
     async def scenario(emulator, client):
         ids = script(emulator, 5, seconds=600)
-        fleet = client.jobs.watch(ids)
+        # Without jitter the others are not polled when the late job is: no page shows its end.
+        fleet = client.jobs.watch(ids, poll=PollPolicy(jitter=0))
         task = asyncio.create_task(fleet)
         await asyncio.sleep(100)
         body = {"error": {"message": "bad key", "code": "UNAUTHORIZED"}}
@@ -461,7 +490,7 @@ def test_closing_the_client_is_raised(in_virtual_time, way):
 
 @pytest.mark.parametrize("way", ["iterate", "await", "create_task", "as_completed"])
 async def test_a_fleet_belongs_to_its_clients_loop(emulator, client, way):
-    """On another one, in a thread, it is refused, and looks on where it did."""
+    """On another one, in a thread, it is refused, and goes on polling on its own."""
     script(emulator, 3, seconds=600_000)
     fleet = client.jobs.watch(["job-0", "job-1", "job-2"], poll=STEADY)
     for _ in range(3):
@@ -511,7 +540,7 @@ async def collect(fleet: JobFleet) -> list[JobSnapshot]:
 
 
 def test_the_account_is_looked_up_once(in_virtual_time):
-    """Under the rules of a look: lost answers are no end."""
+    """Under the rules of a poll: lost answers are no end."""
 
     async def scenario(emulator, client):
         ids = script(emulator, 5)
@@ -587,8 +616,8 @@ def test_a_storm_of_fleets_leaves_nothing_behind(in_virtual_time):
             for number in range(60):
                 group.create_task(one(number))
         gc.collect()
-        poller = client._looks.poller("acme")
-        return watched(client), poller._timer, poller._wakening, len(poller._agenda.looks())
+        poller = client._pollers.of("acme")
+        return watched(client), poller._timer, poller._wakening, len(poller._followers.polls())
 
     assert in_virtual_time(scenario) == (0, None, None, 0)
 
@@ -663,7 +692,7 @@ def test_progress_of_a_fleet_that_is_done(in_virtual_time):
     assert (found.terminal, found.jobs, found.rows_done, found.eta) == (4, 4, 350, 0.0)
 
 
-def test_an_ending_without_a_job_says_so():
+def test_an_outcome_without_a_job_says_so():
     """Nobody makes one; it is still an error of ours."""
     with pytest.raises(ClientStateError, match="neither a job nor an error"):
         JobOutcome(None).unwrap()

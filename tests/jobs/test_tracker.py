@@ -1,72 +1,85 @@
-"""What a wait makes of its looks, without a loop."""
+"""What a wait makes of its polls, without a loop."""
 
 from datetime import UTC, datetime
 
 import pytest
 
-from fireworks_batch import BatchInferenceJob, JobRef, JobState, PollPolicy, TransportError
-from fireworks_batch.jobs.tracker import Tracker, WaitEffects, WaitTerms
-from fireworks_batch.polling.machine import FailureKind
-from fireworks_batch.polling.observation import Failure, Observation
+from fireworks_batch import BatchInferenceJob, JobStalledError, JobState, PollPolicy, TransportError
+from fireworks_batch.connection.api import Api
+from fireworks_batch.connection.credentials import Account
+from fireworks_batch.jobs.tracker import Tracker, WaitTerms
+from fireworks_batch.polling.machine import Failure, FailureKind
+from fireworks_batch.polling.observation import Moment, Observation
 
 NAME = "accounts/acme/batchInferenceJobs/nightly"
-REF = JobRef("acme", "nightly", "https://api.fireworks.ai")
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-SEEN = Observation(
-    job=BatchInferenceJob(name=NAME, state=JobState.PENDING), observed_at=NOON, server_now=NOON
-)
-LOST = Failure(FailureKind.LOST, TransportError("no answer"))
+JOB = BatchInferenceJob(name=NAME, state=JobState.PENDING)
+NO_ANSWER = Failure(FailureKind.NO_ANSWER, TransportError("no answer"))
 
 
 class Clock:
     """A clock that is set by hand."""
 
-    now = 0.0
+    moment = 0.0
+
+    def now(self) -> float:
+        return self.moment
 
 
 def tracker_at(clock, **policy) -> Tracker:
-    """Follow a job for a hundred seconds, with nobody who looks at it."""
+    """Follow a job for a hundred seconds, without a poller."""
+    policy = PollPolicy(jitter=0, **policy)
     terms = WaitTerms(
-        job="nightly",
-        policy=PollPolicy(jitter=0, **policy),
+        api=Api(
+            base_url="https://api.fireworks.ai",
+            session=None,
+            transport=None,
+            account=Account("acme"),
+            codec=None,
+            poll=policy,
+            time_scale=1.0,
+            clock=clock.now,
+            wall=lambda: NOON,
+            draw=lambda: 0.5,
+        ),
+        policy=policy,
         timeout=100.0,
-        follows_window=False,
-        time_scale=1.0,
-        changes_only=False,
+        follows_expiry=False,
     )
-    effects = WaitEffects(
-        follow=None, locate=None, clock=lambda: clock.now, wall=lambda: NOON, draw=lambda: 0.5
-    )
-    tracker = Tracker(terms, effects, ref=REF)
-    tracker.begin()
+    tracker = terms.tracker("nightly")
+    tracker.start()
     return tracker
 
 
-def look(tracker, news) -> bool:
-    """Tell it of a look."""
-    return tracker.lost(news) if isinstance(news, Failure) else tracker.seen(news)
+def poll(tracker, clock, failure=None) -> bool:
+    """Tell the tracker of a poll."""
+    if failure is not None:
+        return tracker.failed(failure)
+    moment = Moment(now=clock.moment, observed_at=NOON, server_now=NOON)
+    return tracker.seen(Observation(JOB, (), moment))
 
 
-@pytest.mark.parametrize("news", [SEEN, LOST], ids=["seen", "lost"])
-def test_a_timer_that_fires_early_does_not_repeat_the_last_look(news):
+@pytest.mark.parametrize("failure", [None, NO_ANSWER], ids=["seen", "failed"])
+def test_a_timer_that_fires_early_does_not_repeat_the_last_poll(failure):
     """It would be due again at the same moment, and again, for as long as the clock stands."""
     clock = Clock()
     tracker = tracker_at(clock, initial_interval=60)
-    look(tracker, SEEN)
-    clock.now = 60.0
-    look(tracker, news)
-    assert tracker.due == 95.0
-    clock.now = 95.0 - 1e-9
-    assert look(tracker, news)
-    assert tracker.due > 100.0
+    poll(tracker, clock)
+    clock.moment = 60.0
+    poll(tracker, clock, failure)
+    assert tracker.machine.due == 95.0
+    clock.moment = 95.0 - 1e-9
+    assert poll(tracker, clock, failure)
+    assert tracker.machine.due > 100.0
 
 
-def test_a_timer_that_fires_early_does_not_repeat_the_look_at_a_limit():
-    """A stall guard is judged by the moment at which the look was due, and ends the wait."""
+def test_a_timer_that_fires_early_does_not_repeat_the_poll_at_a_limit():
+    """A stall guard is judged by the moment at which the poll was due, and ends the wait."""
     clock = Clock()
     tracker = tracker_at(clock, initial_interval=60, min_interval=0, stall_after=20)
-    look(tracker, SEEN)
-    assert tracker.due == 20.0
-    clock.now = 20.0 - 1e-9
-    assert not look(tracker, SEEN)
-    assert tracker.ending is not None
+    poll(tracker, clock)
+    assert tracker.machine.due == 20.0
+    clock.moment = 20.0 - 1e-9
+    assert not poll(tracker, clock)
+    assert isinstance(tracker.error, JobStalledError)
+    assert tracker.last_snapshot.number == 2

@@ -65,7 +65,7 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def looks(emulator) -> int:
+def polls(emulator) -> int:
     """GETs of jobs that arrived at the server."""
     return sum("/batchInferenceJobs/" in request.path for request in emulator.requests())
 
@@ -75,17 +75,17 @@ def course(*states, seconds=60.0):
     return [{"state": state, "seconds": seconds} for state in states]
 
 
-# --- Rules 1 to 3: when to look -----------------------------------------------------------------
+# --- Rules 1 to 3: when to poll -----------------------------------------------------------------
 
 
 @virtual
 async def test_a_terminal_first_answer_ends_the_wait_at_once(emulator, client):
-    """One look, no waiting, the terminal snapshot is the only one."""
+    """One poll, no waiting, the terminal snapshot is the only one."""
     emulator.script_job("done", phases=["COMPLETED"])
     began = now()
     snapshots = [snapshot async for snapshot in client.jobs.wait_until_terminal("done")]
     assert [JobState.COMPLETED] == [snapshot.job.state for snapshot in snapshots]
-    assert looks(emulator) == 1
+    assert polls(emulator) == 1
     assert now() - began < 1
 
 
@@ -114,7 +114,7 @@ async def test_a_job_is_followed_through_its_states(emulator, client):
 
 @virtual
 async def test_the_interval_grows_to_its_largest(emulator, client):
-    """15 s, then times 1.5 after each look that shows the same, up to 60 s."""
+    """15 s, then times 1.5 after each poll that shows the same, up to 60 s."""
     emulator.script_job("idle", phases=["PENDING"])
     moments = []
     async for _ in client.jobs.wait_until_terminal("idle"):
@@ -145,7 +145,7 @@ async def test_a_snapshot_tells_the_time(emulator, client):
 
 @virtual
 async def test_what_cannot_be_read_is_told_and_logged_once(emulator, client, caplog):
-    """A job of which name and state are readable is a good look."""
+    """A job of which name and state are readable is a successful poll."""
     emulator.script_job("nightly", phases=["PENDING"], fields={"createTime": "yesterday"})
     problems = []
     async for snapshot in client.jobs.wait_until_terminal("nightly"):
@@ -190,7 +190,7 @@ async def test_a_day_costs_at_most_1500_requests(emulator, moving):
     ) as client:
         await client.jobs.wait_until_terminal("day")
     assert now() - began >= 86_000
-    assert 1_300 <= looks(emulator) <= 1_500
+    assert 1_300 <= polls(emulator) <= 1_500
 
 
 @virtual
@@ -203,7 +203,7 @@ async def test_changes_only_leaves_out_what_shows_nothing_new(emulator, client):
 
 @virtual
 async def test_retry_after_is_a_floor(emulator, client):
-    """The next look comes no earlier than the server asks, and soon after that."""
+    """The next poll comes no earlier than the server asks, and soon after that."""
     emulator.script_job("nightly", phases=["COMPLETED"])
     emulator.add_fault("status", status=503, headers={"Retry-After": "200"}, path=JOB_PATH)
     began = now()
@@ -223,7 +223,7 @@ async def test_429s_without_retry_after_double_the_pause(emulator, client):
 
 @virtual
 async def test_one_429_slows_the_other_waits_of_the_client(emulator, client):
-    """A second wait does not look while the gate is closed."""
+    """A second wait does not poll while the gate is closed."""
     emulator.script_job("first", phases=["COMPLETED"])
     emulator.script_job("second", phases=["COMPLETED"])
     emulator.add_fault("status", status=429, headers={"Retry-After": "100"}, path="*/first")
@@ -233,7 +233,7 @@ async def test_one_429_slows_the_other_waits_of_the_client(emulator, client):
         await asyncio.sleep(1)
         group.create_task(client.jobs.wait_until_terminal("second"))
     assert now() - began >= 100
-    assert looks(emulator) == 3
+    assert polls(emulator) == 3
 
 
 @virtual
@@ -248,7 +248,7 @@ async def test_a_429_that_does_not_say_how_long_slows_the_others_too(emulator, c
         await asyncio.sleep(1)
         await group.create_task(client.jobs.wait_until_terminal("second"))
         assert now() - began >= 15
-    assert looks(emulator) == 3
+    assert polls(emulator) == 3
 
 
 # --- Rule 4: a wait cannot die early ------------------------------------------------------------
@@ -270,8 +270,8 @@ async def test_a_429_that_does_not_say_how_long_slows_the_others_too(emulator, c
     ],
 )
 @virtual
-async def test_what_is_not_the_apis_refusal_only_costs_a_look(emulator, client, action, options):
-    """Two lost looks, then the truth; the snapshot says how many were lost, and why."""
+async def test_what_is_not_the_apis_refusal_only_costs_a_poll(emulator, client, action, options):
+    """Two failed polls, then the truth; the snapshot says how many were lost, and why."""
     emulator.script_job("nightly", phases=["COMPLETED"])
     emulator.add_fault(action, times=2, path=JOB_PATH, **options)
     wait = client.jobs.wait_until_terminal("nightly")
@@ -301,13 +301,13 @@ async def test_the_apis_own_refusal_ends_the_wait(emulator, client, status, erro
     with pytest.raises(error, match="no") as caught:
         await client.jobs.wait_until_terminal("nightly")
     assert caught.value.ref == client.jobs.ref("nightly")
-    assert looks(emulator) == 1
+    assert polls(emulator) == 1
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 @virtual
 async def test_after_a_good_answer_a_refusal_must_come_twice(emulator, client, status):
-    """One 401, 403 or 404 between good looks is a hiccup."""
+    """One 401, 403 or 404 between successful polls is a hiccup."""
     emulator.script_job("nightly", phases=course("PENDING", "COMPLETED", seconds=180))
     body = {"code": 5, "message": "no"}
     emulator.add_fault("status", status=status, body=body, after=1, path=JOB_PATH)
@@ -317,7 +317,7 @@ async def test_after_a_good_answer_a_refusal_must_come_twice(emulator, client, s
 
 @virtual
 async def test_a_job_that_goes_is_gone(emulator, client):
-    """404 twice after a good look: the error says so and carries the last snapshot."""
+    """404 twice after a successful poll: the error says so and carries the last snapshot."""
     emulator.script_job("nightly", phases=["RUNNING"])
     emulator.add_fault("status", status=404, body=API_ERROR, after=1, times=2, path=JOB_PATH)
     with pytest.raises(JobGoneError, match="'nightly': not found any more, it was last seen RUNN"):
@@ -326,7 +326,7 @@ async def test_a_job_that_goes_is_gone(emulator, client):
 
 @virtual
 async def test_a_job_that_is_not_there_yet_has_its_grace(emulator, client):
-    """404 before it was seen: looked for during not_found_grace, then NotFoundError."""
+    """404 before it was seen: polled during not_found_grace, then NotFoundError."""
     began = now()
     with pytest.raises(NotFoundError, match="404 NOT_FOUND: resource not found") as caught:
         await client.jobs.wait_until_terminal("nowhere")
@@ -349,7 +349,7 @@ async def test_the_failure_budget_ends_a_wait(emulator, client):
     emulator.script_job("nightly", phases=["RUNNING"])
     emulator.add_fault("status", status=503, times=None, path=JOB_PATH)
     began = now()
-    with pytest.raises(PollFailureError, match="looks in a row failed over 1 h") as caught:
+    with pytest.raises(PollFailureError, match="polls in a row failed over 1 h") as caught:
         await client.jobs.wait_until_terminal("nightly")
     assert 3600 <= now() - began <= 3700
     assert "the job was not touched and may run on" in str(caught.value)
@@ -370,8 +370,8 @@ async def test_429s_never_spend_the_budget(emulator, client):
 
 
 @virtual
-async def test_a_timeout_is_hard_and_takes_a_last_look(emulator, client):
-    """100 s mean 100 s, and a look is started five seconds before."""
+async def test_a_timeout_is_hard_and_takes_a_last_poll(emulator, client):
+    """100 s mean 100 s, and a poll is started five seconds before."""
     emulator.script_job("nightly", phases=["PENDING"])
     began = now()
     moments = []
@@ -395,8 +395,8 @@ async def test_a_timeout_cuts_a_request_in_flight(emulator, client):
 
 
 @virtual
-async def test_the_jobs_own_window_bounds_the_default_wait(emulator, client):
-    """A job that the server forgets to expire is given up an hour after its window."""
+async def test_the_jobs_own_expiry_bounds_the_default_wait(emulator, client):
+    """A job that the server forgets to expire is given up an hour after its expiry time."""
     ends = emulator.now() + timedelta(hours=2)
     emulator.script_job("stuck", phases=["PENDING"], fields={"expireTime": ends.isoformat()})
     began = now()
@@ -444,7 +444,7 @@ async def test_a_bad_timeout_is_refused_at_the_call(client, timeout):
 
 @virtual
 async def test_an_unknown_state_that_has_ended_ends_the_wait(emulator, client):
-    """Where the server says when it ended, at two looks a largest interval apart."""
+    """Where the server says when it ended, at two polls a largest interval apart."""
     end = {"endTime": "2026-01-01T00:00:00Z"}
     emulator.script_job("odd", phases=["FROBNICATED"], fields={"lifecycle": end})
     began = now()
@@ -455,13 +455,13 @@ async def test_an_unknown_state_that_has_ended_ends_the_wait(emulator, client):
 
 @pytest.mark.parametrize(("hours", "lasts"), [(2, 3 * 3600), (-5, 3600)], ids=["ahead", "passed"])
 @virtual
-async def test_a_scaled_wait_scales_the_jobs_window(monkeypatch, hours, lasts):
+async def test_a_scaled_wait_scales_the_jobs_expiry(monkeypatch, hours, lasts):
     """With FIREWORKS_BATCH_TIME_SCALE at a hundredth, and a server a hundred times as fast."""
     monkeypatch.setenv("FIREWORKS_BATCH_TIME_SCALE", "0.01")
     async with Emulator(account_id="acme", speed=100) as fast:
         ends = fast.now() + timedelta(hours=hours)
         fast.script_job("stuck", phases=["PENDING"], fields={"expireTime": ends.isoformat()})
-        # One look has to do: from many the deadline would be right in the end, scaled or not.
+        # One poll has to do: from many the deadline would be right in the end, scaled or not.
         fast.add_fault("status", status=429, after=1, times=None, path=JOB_PATH)
         began = now()
         async with BatchClient(
@@ -594,7 +594,7 @@ async def test_closing_a_wait_ends_its_iteration(emulator, client):
     async for _ in wait:
         await wait.aclose()
     await wait.aclose()
-    assert looks(emulator) == 1
+    assert polls(emulator) == 1
 
 
 # --- Rule 7: cancellation -----------------------------------------------------------------------
@@ -674,7 +674,7 @@ async def test_cancellation_lands_while_connecting(emulator):
 
 
 @virtual
-async def test_a_connection_that_never_comes_costs_a_look(emulator):
+async def test_a_connection_that_never_comes_costs_a_poll(emulator):
     """connect_timeout, and not request_timeout, ends it; the wait goes on."""
     async with (
         unready() as url,
@@ -697,13 +697,13 @@ async def test_breaking_out_leaves_nothing_to_finalise(emulator, client):
     async for _ in wait:
         break
     await asyncio.sleep(300)
-    assert looks(emulator) == 1
+    assert polls(emulator) == 1
     assert not leftovers()
 
 
 @virtual
 async def test_an_interrupted_iteration_can_go_on(emulator, client):
-    """wait_for around one step cuts the look, not the wait."""
+    """wait_for around one step cuts the poll, not the wait."""
     emulator.script_job("nightly", phases=course("PENDING", "COMPLETED"))
     steps = aiter(client.jobs.wait_until_terminal("nightly"))
     assert (await anext(steps)).job.state == "PENDING"
@@ -779,7 +779,7 @@ async def test_500_waits_share_one_client(emulator):
 
 @virtual
 async def test_a_missing_account_is_looked_up_under_the_same_rules(emulator):
-    """A lookup that fails is a lost look; then the reference is known."""
+    """A lookup that fails is a failed poll; then the reference is known."""
     emulator.script_job("done", phases=["COMPLETED"])
     emulator.add_fault("status", status=503, times=2, path="/v1/accounts")
     async with BatchClient(
@@ -793,7 +793,7 @@ async def test_a_missing_account_is_looked_up_under_the_same_rules(emulator):
 
 
 @virtual
-async def test_next_look_is_readable(emulator, client):
+async def test_next_poll_is_readable(emulator, client):
     """It is a time of day, as far ahead as the interval."""
     emulator.script_job("idle", phases=["PENDING"])
     wait = client.jobs.wait_until_terminal("idle")
@@ -804,7 +804,7 @@ async def test_next_look_is_readable(emulator, client):
     assert 14.9 < ahead < 15.1
 
 
-def test_next_look_is_readable_without_a_loop():
+def test_next_poll_is_readable_without_a_loop():
     """After the loop has ended, and in another thread."""
 
     async def one_step():
@@ -824,7 +824,7 @@ def test_next_look_is_readable_without_a_loop():
 
 
 @virtual
-async def test_a_cancelled_await_has_no_next_look(emulator, client):
+async def test_a_cancelled_await_has_no_next_poll(emulator, client):
     """It cannot go on."""
     emulator.script_job("idle", phases=["PENDING"])
     wait = client.jobs.wait_until_terminal("idle")
@@ -868,10 +868,10 @@ def test_a_wait_runs_without_a_loop_of_ones_own(monkeypatch):
 
 @virtual
 async def test_a_day_of_waiting_takes_moments(emulator, client):
-    """A thousand looks on the virtual clock, in a few real seconds at most."""
+    """A thousand polls on the virtual clock, in a few real seconds at most."""
     emulator.script_job("idle", phases=["PENDING"])
     began = time.perf_counter()
     with pytest.raises(WaitTimeoutError):
         await client.jobs.wait_until_terminal("idle", timeout=60_000)
-    assert looks(emulator) >= 1000
+    assert polls(emulator) >= 1000
     assert time.perf_counter() - began < 20

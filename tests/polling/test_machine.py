@@ -1,5 +1,6 @@
 """The poll machine: when to look again, and when to stop. No event loop, no clock, no chance."""
 
+import copy
 import itertools
 import math
 import operator
@@ -14,16 +15,15 @@ from hypothesis import strategies as st
 
 from fireworks_batch.models.errors import ClientStateError
 from fireworks_batch.models.policies import PollPolicy
-from fireworks_batch.polling import machine as polling
 from fireworks_batch.polling.machine import (
     Decision,
-    Failed,
+    Failure,
     FailureKind,
     Finished,
     GaveUp,
     Gone,
     PollAt,
-    PollState,
+    PollMachine,
     Refused,
     Seen,
     Stalled,
@@ -31,7 +31,7 @@ from fireworks_batch.polling.machine import (
     Unrecognised,
 )
 
-LOST, LIMITED, UNAUTHORIZED, NOT_FOUND, REFUSED, CUT = FailureKind
+NO_ANSWER, LIMITED, UNAUTHORIZED, NOT_FOUND, REFUSED, CUT = FailureKind
 # Intervals of 15, 22.5, 33.75, 50.625, 60 s, and no jitter unless a test wants it.
 PLAIN = PollPolicy(jitter=0)
 # The interval stays at 15 s, so that what else decides can be seen.
@@ -45,37 +45,38 @@ class Wait:
 
     policy: PollPolicy = PLAIN
     timeout: float | None = None
-    follows_window: bool = False
+    follows_expiry: bool = False
     draw: float = 0.5
-    state: PollState = attrs.field(init=False)
+    state: PollMachine = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.state = polling.start(
-            self.policy, now=0.0, timeout=self.timeout, follows_window=self.follows_window
+        self.state = PollMachine(
+            policy=self.policy, timeout=self.timeout, follows_expiry=self.follows_expiry
         )
+        self.state.start(0.0)
 
     def seen(
-        self, now: float, schedule: Any = "RUNNING", visible: Any = 0, **more: Any
+        self,
+        now: float,
+        schedule: Any = "RUNNING",
+        visible: Any = 0,
+        time_left: float | None = None,
+        **more: Any,
     ) -> Decision:
-        """Tell of a good look."""
+        """Tell of a successful poll."""
         event = Seen(schedule=schedule, visible=visible, **more)
-        self.state, decision = polling.on_observation(
-            self.policy, self.state, event, now=now, draw=self.draw
-        )
-        return decision
+        return self.state.on_observation(event, now=now, draw=self.draw, time_left=time_left)
 
     def failed(
-        self, now: float, kind: FailureKind = LOST, retry_after: float | None = None
+        self, now: float, kind: FailureKind = NO_ANSWER, retry_after: float | None = None
     ) -> Decision:
-        """Tell of a failed look."""
-        self.state, decision = polling.on_failure(
-            self.policy, self.state, Failed(kind, retry_after), now=now, draw=self.draw
-        )
-        return decision
+        """Tell of a failed poll."""
+        failure = Failure(kind, retry_after=retry_after)
+        return self.state.on_failure(failure, now=now, draw=self.draw)
 
 
 def gaps(tell: Callable[[float], Decision], count: int) -> list[float]:
-    """What is decided again and again, each look at the moment it is due and taking no time."""
+    """What is decided again and again, each poll at the moment it is due and taking no time."""
     now, found = 0.0, []
     for _ in range(count):
         decision = tell(now)
@@ -90,15 +91,16 @@ def gaps(tell: Callable[[float], Decision], count: int) -> list[float]:
 
 def test_start_remembers_the_moment_and_nothing_else():
     """A wait begins open, unseen and without failures."""
-    state = polling.start(PLAIN, now=7.0, timeout=None)
+    state = PollMachine(policy=PLAIN)
+    assert state.start(7.0) == PollAt(7.0)
 
     assert (state.started, state.changed_at) == (7.0, 7.0)
-    assert (state.deadline, state.last_look) == (math.inf, math.inf)
+    assert (state.deadline, state.last_poll) == (math.inf, math.inf)
     assert (state.has_seen, state.is_over, state.failures) == (False, False, 0)
     assert state.pause == 15.0
 
 
-def test_terminal_first_look_ends_the_wait():
+def test_terminal_first_poll_ends_the_wait():
     """A terminal first answer is the end."""
     assert Wait().seen(0, is_terminal=True) == Finished()
 
@@ -125,14 +127,14 @@ def test_change_of_schedule_starts_the_interval_anew():
 
 
 def test_visible_change_leaves_the_interval():
-    """Counters that move do not make the wait look more often."""
+    """Counters that move do not make the wait poll more often."""
     wait = Wait()
 
     assert gaps(lambda now: wait.seen(now, visible=now), 5) == [15, 22.5, 33.75, 50.625, 60]
 
 
-def test_failed_look_counts_as_no_change():
-    """A failed look multiplies the interval like a good one that shows nothing new."""
+def test_failed_poll_counts_as_no_change():
+    """A failed poll multiplies the interval like a successful one that shows nothing new."""
     wait = Wait()
 
     assert wait.seen(0) == PollAt(15)
@@ -143,15 +145,15 @@ def test_failed_look_counts_as_no_change():
 
 
 def test_interval_grows_from_the_start_of_failing():
-    """Looks that fail from the first on are at the same intervals; the first good one resets."""
+    """Polls that fail from the first on keep the intervals; the first successful one resets."""
     wait = Wait()
 
     assert gaps(wait.failed, 5) == [15, 22.5, 33.75, 50.625, 60]
     assert wait.seen(1000) == PollAt(1015)
 
 
-def test_time_of_the_look_is_not_part_of_the_interval():
-    """The next look is planned from the moment at which the last one was read."""
+def test_time_of_the_poll_is_not_part_of_the_interval():
+    """The next poll is planned from the moment at which the last one was read."""
     assert Wait().seen(42.5) == PollAt(57.5)
 
 
@@ -206,18 +208,18 @@ def test_jitter_is_not_remembered():
 
 
 def test_least_interval_holds_against_jitter():
-    """No draw brings a look sooner than the least interval."""
+    """No draw brings a poll sooner than the least interval."""
     assert Wait(PollPolicy(jitter=0.9, min_interval=10), draw=0.0).seen(0) == PollAt(10)
     assert Wait(PollPolicy(jitter=0.9, min_interval=10), draw=0.0).failed(0) == PollAt(10)
 
 
 def test_least_interval_above_the_initial_one_means_that_one():
-    """A least interval larger than the first holds looks at the first one, not beyond it."""
+    """A least interval larger than the first holds polls at the first one, not beyond it."""
     assert Wait(PollPolicy(jitter=0.9, min_interval=40), draw=0.0).seen(0) == PollAt(15)
 
 
-def test_ten_thousand_idle_looks_do_not_overflow():
-    """Growth is multiplied and clamped each time, so that no count of looks is too many."""
+def test_ten_thousand_idle_polls_do_not_overflow():
+    """Growth is multiplied and clamped each time, so that no count of polls is too many."""
     wait = Wait(PollPolicy(jitter=0, growth=100, failure_budget=1e9))
     found = [gaps(wait.seen, 10_000)[-1], gaps(wait.failed, 10_000)[-1]]
 
@@ -227,7 +229,7 @@ def test_ten_thousand_idle_looks_do_not_overflow():
 # --- What the server asks for ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [LOST, LIMITED, UNAUTHORIZED, NOT_FOUND])
+@pytest.mark.parametrize("kind", [NO_ANSWER, LIMITED, UNAUTHORIZED, NOT_FOUND])
 @pytest.mark.parametrize(("draw", "expected"), [(0.0, 100.0), (0.5, 105.0), (JUST_UNDER_1, 110.0)])
 def test_retry_after_is_a_floor(kind, draw, expected):
     """Jitter lengthens a Retry-After and never shortens it."""
@@ -239,7 +241,7 @@ def test_retry_after_is_a_floor(kind, draw, expected):
 
 def test_short_retry_after_does_not_hurry():
     """A Retry-After below the interval leaves the interval."""
-    assert Wait().failed(0, LOST, retry_after=2) == PollAt(15)
+    assert Wait().failed(0, NO_ANSWER, retry_after=2) == PollAt(15)
     assert Wait().failed(0, LIMITED, retry_after=0) == PollAt(15)
 
 
@@ -247,7 +249,7 @@ def test_retry_after_is_read_afresh():
     """What the server asked for once holds once."""
     wait = Wait(STEADY)
 
-    assert wait.failed(0, LOST, retry_after=100) == PollAt(100)
+    assert wait.failed(0, NO_ANSWER, retry_after=100) == PollAt(100)
     assert wait.failed(100) == PollAt(115)
 
 
@@ -278,8 +280,8 @@ def test_rate_limit_pause_is_lengthened_by_jitter_only():
         assert wait.failed(100, LIMITED).due == pytest.approx(100 + expected)
 
 
-def test_good_look_resets_the_pause():
-    """After a good look the next 429 pauses for one interval again."""
+def test_successful_poll_resets_the_pause():
+    """After a successful poll the next 429 pauses for one interval again."""
     wait = Wait(STEADY)
     for now in (0, 15, 45):
         wait.failed(now, LIMITED)
@@ -293,7 +295,7 @@ def test_other_failure_resets_the_pause():
     wait = Wait(STEADY)
     for now in (0, 15, 45):
         wait.failed(now, LIMITED)
-    wait.failed(105, LOST)
+    wait.failed(105, NO_ANSWER)
 
     assert wait.failed(120, LIMITED) == PollAt(135)
 
@@ -315,17 +317,17 @@ def test_rate_limit_that_asks_for_nothing_does_not_pause():
 
 
 def test_other_failures_do_not_pause():
-    """A lost look holds nothing back."""
+    """A failed poll holds nothing back."""
     wait = Wait(STEADY)
 
     assert gaps(wait.failed, 4) == [15, 15, 15, 15]
 
 
-# --- Looks that are lost --------------------------------------------------------------------------
+# --- Failed polls ---------------------------------------------------------------------------------
 
 
 def test_failures_are_counted_and_forgotten():
-    """A wait knows how many looks were lost since the last good one."""
+    """A wait knows how many polls have failed since the last successful one."""
     wait = Wait()
     for now in (0, 20, 40):
         wait.failed(now)
@@ -354,7 +356,7 @@ def test_failure_budget_is_exact():
 
 
 def test_giving_up_says_how_many_and_for_how_long():
-    """The ending counts the looks that failed and the seconds they took."""
+    """The outcome counts the polls that failed and the seconds they took."""
     wait = Wait(BUDGET)
     decisions = [wait.failed(now) for now in range(0, 101, 20)]
 
@@ -363,8 +365,8 @@ def test_giving_up_says_how_many_and_for_how_long():
 
 
 @pytest.mark.parametrize("budget", [0, 1, 100])
-def test_five_looks_must_have_failed(budget):
-    """No budget ends a wait before five looks in a row have failed."""
+def test_five_polls_must_have_failed(budget):
+    """No budget ends a wait before five polls in a row have failed."""
     wait = Wait(attrs.evolve(BUDGET, failure_budget=budget))
     for now in (0, 1000, 2000, 3000):
         assert isinstance(wait.failed(now), PollAt)
@@ -372,8 +374,8 @@ def test_five_looks_must_have_failed(budget):
     assert wait.failed(4000) == GaveUp(5, 4000.0)
 
 
-def test_good_look_restores_the_budget():
-    """Only the present streak of failures is counted, both in looks and in seconds."""
+def test_successful_poll_restores_the_budget():
+    """Only the present streak of failures is counted, both in polls and in seconds."""
     wait = Wait(BUDGET)
     for now in (0, 30, 60, 90):
         wait.failed(now)
@@ -387,8 +389,8 @@ def test_good_look_restores_the_budget():
 def test_time_that_the_server_asked_for_is_excused():
     """Seconds spent on obeying a Retry-After are not taken from the budget."""
     wait = Wait(BUDGET)
-    wait.failed(0, LOST, retry_after=1000)
-    wait.failed(1010, LOST, retry_after=1000)
+    wait.failed(0, NO_ANSWER, retry_after=1000)
+    wait.failed(1010, NO_ANSWER, retry_after=1000)
     wait.failed(2020)
     wait.failed(2090)
     assert wait.state.spent == 90
@@ -397,11 +399,11 @@ def test_time_that_the_server_asked_for_is_excused():
     assert wait.failed(2100) == GaveUp(6, 100.0)
 
 
-def test_look_before_its_time_gives_nothing_back():
-    """A look that was made before the Retry-After had passed spends nothing, nor less."""
+def test_poll_before_its_time_gives_nothing_back():
+    """A poll that was made before the Retry-After had passed spends nothing, nor less."""
     wait = Wait(BUDGET)
     wait.failed(0)
-    wait.failed(50, LOST, retry_after=1000)
+    wait.failed(50, NO_ANSWER, retry_after=1000)
     wait.failed(60)
 
     assert wait.state.spent == 50
@@ -416,7 +418,7 @@ def test_rate_limits_never_spend_the_budget():
 
 
 def test_rate_limit_between_failures_is_excused():
-    """A 429 is neither one of the five looks, nor is the time on either side of it spent."""
+    """A 429 is neither one of the five polls, nor is the time on either side of it spent."""
     wait = Wait(BUDGET)
     for now in (0, 10, 20, 30):
         wait.failed(now)
@@ -428,22 +430,22 @@ def test_rate_limit_between_failures_is_excused():
 
 
 def test_default_budget_outlasts_an_hour():
-    """By default an outage of an hour is survived, with about a look a minute."""
+    """By default an outage of an hour is survived, with about a poll a minute."""
     wait = Wait(PollPolicy(jitter=0))
-    now, looks = 0.0, 0
+    now, polls = 0.0, 0
     while isinstance(decision := wait.failed(now), PollAt):
-        now, looks = decision.due, looks + 1
+        now, polls = decision.due, polls + 1
 
     assert isinstance(decision, GaveUp)
     assert 3600 <= decision.spent <= 3660
-    assert 58 <= looks <= 65
+    assert 58 <= polls <= 65
 
 
 # --- Refusals -------------------------------------------------------------------------------------
 
 
 def test_final_refusal_ends_the_wait_at_once():
-    """The API's own final word is believed the first time, before and after a good look."""
+    """The API's own final word is believed the first time, before and after a successful poll."""
     wait = Wait()
     assert wait.failed(0, REFUSED) == Refused()
 
@@ -452,33 +454,33 @@ def test_final_refusal_ends_the_wait_at_once():
     assert wait.failed(15, REFUSED) == Refused()
 
 
-def test_bad_key_is_believed_at_once_before_a_good_look():
+def test_bad_key_is_believed_at_once_before_a_successful_poll():
     """A key that never worked in this wait is refused the first time."""
     assert Wait().failed(0, UNAUTHORIZED) == Refused()
 
 
 def test_bad_key_is_believed_after_other_failures():
-    """A lost look before it changes nothing for a key that never worked."""
+    """A failed poll before it changes nothing for a key that never worked."""
     wait = Wait()
     wait.failed(0)
 
     assert wait.failed(15, UNAUTHORIZED) == Refused()
 
 
-@pytest.mark.parametrize(("kind", "ending"), [(UNAUTHORIZED, Refused()), (NOT_FOUND, Gone())])
-def test_refusal_after_a_good_look_must_come_twice_in_a_row(kind, ending):
+@pytest.mark.parametrize(("kind", "outcome"), [(UNAUTHORIZED, Refused()), (NOT_FOUND, Gone())])
+def test_refusal_after_a_successful_poll_must_come_twice_in_a_row(kind, outcome):
     """After a good answer a 401, 403 or 404 ends the wait only when it is repeated."""
     wait = Wait()
     wait.seen(0)
 
     assert wait.failed(15, kind) == PollAt(37.5)
-    assert ending == wait.failed(37.5, kind)
+    assert outcome == wait.failed(37.5, kind)
 
 
 @pytest.mark.parametrize("kind", [UNAUTHORIZED, NOT_FOUND])
-@pytest.mark.parametrize("between", [None, LOST, LIMITED, UNAUTHORIZED, NOT_FOUND])
+@pytest.mark.parametrize("between", [None, NO_ANSWER, LIMITED, UNAUTHORIZED, NOT_FOUND])
 def test_refusals_with_something_between_are_not_in_a_row(kind, between):
-    """A good look, or a failure of another kind, between two refusals makes the second a first."""
+    """A poll of another kind between two refusals makes the second a first."""
     if between is kind:
         between = None
     wait = Wait()
@@ -493,7 +495,7 @@ def test_refusals_with_something_between_are_not_in_a_row(kind, between):
     assert wait.failed(60, kind) in {Refused(), Gone()}
 
 
-def test_single_refusals_are_charged_like_lost_looks():
+def test_single_refusals_are_charged_like_failed_polls():
     """Refusals that alternate for longer than the budget end the wait after all."""
     wait = Wait(BUDGET)
     wait.seen(0)
@@ -511,7 +513,7 @@ def test_missing_thing_is_given_time_to_appear():
     assert wait.failed(30, NOT_FOUND) == Refused()
 
 
-def test_last_look_of_the_grace_is_at_its_end():
+def test_last_poll_of_the_grace_is_at_its_end():
     """An interval that reaches beyond the grace is clipped to its end."""
     wait = Wait(PLAIN)
 
@@ -526,7 +528,7 @@ def test_grace_runs_from_the_first_not_found():
     wait = Wait()
     wait.failed(0)
     wait.failed(100, NOT_FOUND)
-    wait.failed(110, LOST)
+    wait.failed(110, NO_ANSWER)
 
     assert isinstance(wait.failed(129, NOT_FOUND), PollAt)
     assert wait.failed(130, NOT_FOUND) == Refused()
@@ -537,8 +539,8 @@ def test_without_grace_not_found_is_believed_at_once():
     assert Wait(attrs.evolve(PLAIN, not_found_grace=0)).failed(0, NOT_FOUND) == Refused()
 
 
-def test_lost_look_after_the_grace_is_no_refusal():
-    """The end of the grace is judged only by a look that finds nothing."""
+def test_failed_poll_after_the_grace_is_no_refusal():
+    """The end of the grace is judged only by a poll that finds nothing."""
     wait = Wait(STEADY)
     wait.failed(0, NOT_FOUND)
 
@@ -557,7 +559,7 @@ def test_seen_thing_has_no_grace():
 
 
 def test_grace_is_over_once_the_thing_was_seen():
-    """The end of a grace that is not needed any more brings no look of its own."""
+    """The end of a grace that is not needed any more brings no poll of its own."""
     wait = Wait(attrs.evolve(PLAIN, not_found_grace=40))
     wait.failed(0, NOT_FOUND)
     wait.seen(15)
@@ -587,7 +589,7 @@ def test_unknown_state_that_has_ended_is_seen_twice():
 
 
 def test_end_that_is_taken_back_is_no_end():
-    """The two looks that show an end must have none between them that does not."""
+    """The two polls that show an end must have none between them that does not."""
     for between in ({"is_unknown": True}, {"has_ended": True}, {}):
         wait = Wait()
         wait.seen(0, is_unknown=True, has_ended=True)
@@ -598,7 +600,7 @@ def test_end_that_is_taken_back_is_no_end():
         assert isinstance(wait.seen(120, is_unknown=True, has_ended=True), Unrecognised)
 
 
-def test_known_state_with_an_end_is_no_ending():
+def test_known_state_with_an_end_is_no_outcome():
     """A time of the end means nothing while the state is one that is known."""
     wait = Wait()
 
@@ -606,7 +608,7 @@ def test_known_state_with_an_end_is_no_ending():
 
 
 def test_budget_for_unknown_states_is_exact():
-    """A budget for unknown states is spent from the first good look at one."""
+    """A budget for unknown states is spent from the first poll that shows one."""
     wait = Wait(PollPolicy(jitter=0, growth=1, unknown_state_budget=20))
     wait.seen(0)
 
@@ -617,7 +619,7 @@ def test_budget_for_unknown_states_is_exact():
 
 
 def test_known_state_restores_the_budget_for_unknown_ones():
-    """A good look at a known state starts the count anew; a failed look does not."""
+    """A successful poll that shows a known state starts the count anew; a failed poll does not."""
     wait = Wait(PollPolicy(jitter=0, unknown_state_budget=100))
     wait.seen(0, is_unknown=True)
     wait.seen(50)
@@ -628,8 +630,8 @@ def test_known_state_restores_the_budget_for_unknown_ones():
     assert wait.seen(190, is_unknown=True) == Unrecognised(100)
 
 
-def test_failed_looks_do_not_judge_unknown_states():
-    """The budget for unknown states is judged on good looks only, and makes no failure hot."""
+def test_failed_polls_do_not_judge_unknown_states():
+    """The budget for unknown states ends the wait at successful polls only."""
     wait = Wait(PollPolicy(jitter=0, growth=1, unknown_state_budget=20))
     wait.seen(0, is_unknown=True)
 
@@ -643,7 +645,7 @@ STALL = PollPolicy(jitter=0, growth=1, stall_after=40)
 
 
 def test_stall_is_exact_and_looked_for_in_time():
-    """A wait ends when nothing visible has changed for so long, at a look made just then."""
+    """A wait ends when nothing visible has changed for so long, at a poll made just then."""
     wait = Wait(STALL)
 
     assert wait.seen(0) == PollAt(15)
@@ -665,7 +667,7 @@ def test_visible_change_is_no_stall():
 
 
 def test_change_is_told():
-    """The first good look is a change; one with the same visible fingerprint is none."""
+    """The first successful poll is a change; one with the same visible fingerprint is none."""
     wait = Wait()
     found = []
     for now, visible in enumerate([0, 0, 1, 1, 0]):
@@ -676,7 +678,7 @@ def test_change_is_told():
 
 
 def test_fingerprint_of_none_is_one():
-    """A first look is a change even if its fingerprint is what an empty memory holds."""
+    """A first poll is a change even if its fingerprint is what an empty memory holds."""
     wait = Wait()
 
     assert wait.seen(5, schedule=None, visible=None) == PollAt(20)
@@ -684,15 +686,15 @@ def test_fingerprint_of_none_is_one():
     assert wait.seen(20, schedule=None, visible=None) == PollAt(42.5)
 
 
-def test_first_good_look_is_a_change_of_schedule():
-    """After looks that failed from the start the first good one resets, whatever it shows."""
+def test_first_successful_poll_is_a_change_of_schedule():
+    """After polls that failed from the start the first successful one resets, whatever it shows."""
     wait = Wait()
     gaps(wait.failed, 5)
 
     assert wait.seen(1000, schedule=None) == PollAt(1015)
 
 
-def test_failed_looks_do_not_judge_a_stall():
+def test_failed_polls_do_not_judge_a_stall():
     """Failures neither end a stalled wait nor are hot while the limit has passed."""
     wait = Wait(STALL)
     wait.seen(0)
@@ -701,8 +703,8 @@ def test_failed_looks_do_not_judge_a_stall():
     assert wait.seen(130) == Stalled(130)
 
 
-def test_stall_is_judged_from_the_first_good_look():
-    """A wait that saw nothing for long has not stalled; its clock starts at the first look."""
+def test_stall_is_judged_from_the_first_successful_poll():
+    """A wait that saw nothing for long has not stalled; its clock starts at the first poll."""
     wait = Wait(STALL)
     wait.failed(0)
     wait.failed(100)
@@ -716,8 +718,8 @@ def test_without_a_limit_nothing_stalls():
     assert len(gaps(Wait().seen, 10_000)) == 10_000
 
 
-def test_look_for_a_stall_keeps_the_least_interval():
-    """A limit that is almost reached does not make the next look sooner than the least interval."""
+def test_poll_for_a_stall_keeps_the_least_interval():
+    """A limit that is almost reached does not make the next poll sooner than the least interval."""
     wait = Wait(STALL)
     wait.seen(0)
 
@@ -732,16 +734,16 @@ SLOW = PollPolicy(jitter=0, initial_interval=60)
 @pytest.mark.parametrize(
     ("timeout", "last"), [(1000, 995), (100, 95), (50, 45), (20, 18), (10, 9), (0.1, 0.09)]
 )
-def test_last_look_is_planned_before_the_deadline(timeout, last):
-    """A last look is due 5 s before the deadline, or a tenth of a short timeout."""
+def test_last_poll_is_planned_before_the_deadline(timeout, last):
+    """A last poll is due 5 s before the deadline, or a tenth of a short timeout."""
     wait = Wait(PollPolicy(jitter=0, initial_interval=1000, max_interval=1000), timeout=timeout)
 
     assert wait.seen(0).due == pytest.approx(last)
     assert wait.state.deadline == timeout
 
 
-def test_last_look_is_the_last():
-    """After the last look the wait is for the deadline, not for another look before it."""
+def test_last_poll_is_the_last():
+    """After the last poll the wait is for the deadline, not for another poll before it."""
     wait = Wait(SLOW, timeout=100)
 
     assert wait.seen(50) == PollAt(95)
@@ -749,16 +751,16 @@ def test_last_look_is_the_last():
     assert wait.failed(100, CUT) == TimedOut(100)
 
 
-def test_last_look_after_a_failure():
-    """A failed look is followed by the last look too."""
+def test_last_poll_after_a_failure():
+    """A failed poll is followed by the last poll too."""
     wait = Wait(SLOW, timeout=100)
 
     assert wait.failed(90) == PollAt(95)
     assert wait.failed(95) == PollAt(155)
 
 
-def test_last_look_may_come_within_the_least_interval():
-    """Nothing of ours delays the last look before a given deadline."""
+def test_last_poll_may_come_within_the_least_interval():
+    """Nothing of ours delays the last poll before a given deadline."""
     wait = Wait(attrs.evolve(SLOW, min_interval=50), timeout=100)
 
     assert wait.seen(94.9) == PollAt(95)
@@ -767,29 +769,35 @@ def test_last_look_may_come_within_the_least_interval():
 
 @pytest.mark.parametrize(
     ("kind", "retry_after", "due"),
-    [(LOST, 10, 95), (LOST, 16, 96), (LOST, 50, 130), (LIMITED, 16, 96), (LIMITED, None, 140)],
+    [
+        (NO_ANSWER, 10, 95),
+        (NO_ANSWER, 16, 96),
+        (NO_ANSWER, 50, 130),
+        (LIMITED, 16, 96),
+        (LIMITED, None, 140),
+    ],
 )
-def test_server_may_delay_the_last_look(kind, retry_after, due):
-    """A Retry-After or a pause that reaches past the last look delays it, past the deadline too."""
+def test_server_may_delay_the_last_poll(kind, retry_after, due):
+    """A Retry-After or a pause that reaches past the last poll delays it, past the deadline too."""
     assert Wait(SLOW, timeout=100).failed(80, kind, retry_after) == PollAt(due)
 
 
 @pytest.mark.parametrize("now", [100, 100.5, 5000])
-def test_deadline_ends_the_wait_at_any_look(now):
-    """A look that is read at the deadline or later ends the wait, good or lost."""
+def test_deadline_ends_the_wait_at_any_poll(now):
+    """A poll that is read at the deadline or later ends the wait, successful or failed."""
     assert Wait(timeout=100).seen(now) == TimedOut(now)
     assert Wait(timeout=100).failed(now) == TimedOut(now)
     assert Wait(timeout=100).failed(now, LIMITED, 5) == TimedOut(now)
 
 
 def test_deadline_is_not_early():
-    """A look just before the deadline does not end the wait."""
+    """A poll just before the deadline does not end the wait."""
     assert isinstance(Wait(timeout=100).seen(99.999), PollAt)
     assert isinstance(Wait(timeout=100).failed(99.999), PollAt)
 
 
-def test_cut_look_is_the_deadline():
-    """A look that the deadline cut ends the wait, whatever was seen before."""
+def test_cut_poll_is_the_deadline():
+    """A poll that the deadline cut ends the wait, whatever was seen before."""
     assert Wait(timeout=100).failed(100, CUT) == TimedOut(100)
 
 
@@ -798,110 +806,111 @@ def test_refusal_at_the_deadline_is_a_refusal():
     assert Wait(timeout=100).failed(100, REFUSED) == Refused()
 
 
-@pytest.mark.parametrize("kind", [CUT, LOST])
+@pytest.mark.parametrize("kind", [CUT, NO_ANSWER])
 def test_waited_time_is_from_the_start(kind):
-    """The ending says how long the whole wait was, and the wait is over."""
-    state = polling.start(PLAIN, now=1000.0, timeout=50)
+    """The outcome says how long the whole wait was, and the wait is over."""
+    state = PollMachine(policy=PLAIN, timeout=50)
+    state.start(1000.0)
 
     assert state.deadline == 1050
-    state, ending = polling.on_failure(PLAIN, state, Failed(kind), now=1050.0, draw=0.5)
-    assert ending == TimedOut(50)
+    assert state.on_failure(Failure(kind), now=1050.0, draw=0.5) == TimedOut(50)
     assert state.is_over
 
 
 def test_given_timeout_is_hard():
-    """A window that is seen does not move a deadline that was given."""
+    """An expiry that is seen does not move a deadline that was given."""
     wait = Wait(timeout=100)
-    wait.seen(0, window=5000)
+    wait.seen(0, time_left=5000)
 
     assert wait.state.deadline == 100
 
 
 def test_no_timeout_is_none():
-    """Without a timeout no look is the last."""
+    """Without a timeout no poll is the last."""
     wait = Wait()
-    wait.seen(0, window=10)
+    wait.seen(0, time_left=10)
 
     assert wait.state.deadline == math.inf
     assert isinstance(wait.seen(1e9), PollAt)
 
 
-def test_window_is_the_deadline_from_each_good_look():
-    """A wait that follows the window takes its deadline anew from every good look."""
-    wait = Wait(follows_window=True)
+def test_expiry_is_the_deadline_from_each_successful_poll():
+    """A wait that follows the expiry takes its deadline anew from every successful poll."""
+    wait = Wait(follows_expiry=True)
     assert wait.state.deadline == math.inf
 
-    wait.seen(10, window=5000)
-    assert (wait.state.deadline, wait.state.last_look) == (5010, 5005)
-    wait.seen(100, window=9000)
-    assert (wait.state.deadline, wait.state.last_look) == (9100, 9095)
-    wait.seen(200, window=4000)
+    wait.seen(10, time_left=5000)
+    assert (wait.state.deadline, wait.state.last_poll) == (5010, 5005)
+    wait.seen(100, time_left=9000)
+    assert (wait.state.deadline, wait.state.last_poll) == (9100, 9095)
+    wait.seen(200, time_left=4000)
     assert wait.state.deadline == 4200
-    wait.seen(300, window=None)
+    wait.seen(300, time_left=None)
     assert wait.state.deadline == 4200
     wait.failed(400)
     assert wait.state.deadline == 4200
-    assert wait.seen(4200, window=0) == TimedOut(4200)
+    assert wait.seen(4200, time_left=0) == TimedOut(4200)
 
 
-def test_given_time_holds_until_the_window_is_known():
-    """A timeout beside the window is the deadline until a good look says better."""
-    wait = Wait(follows_window=True, timeout=8000)
+def test_given_time_holds_until_the_expiry_is_known():
+    """A timeout beside the expiry is the deadline until a successful poll says better."""
+    wait = Wait(follows_expiry=True, timeout=8000)
     assert wait.state.deadline == 8000
 
-    wait.seen(0, window=9000)
+    wait.seen(0, time_left=9000)
 
     assert wait.state.deadline == 9000
 
 
-def test_window_that_has_passed_leaves_an_hour():
-    """A wait for something whose window is over is given an hour from its start, once."""
-    wait = Wait(follows_window=True)
+def test_expiry_that_has_passed_leaves_an_hour():
+    """A wait for something whose expiry has passed is given an hour from its start, once."""
+    wait = Wait(follows_expiry=True)
 
-    assert wait.seen(0, window=-50_000) == PollAt(15)
+    assert wait.seen(0, time_left=-50_000) == PollAt(15)
     assert wait.state.deadline == 3600
-    assert isinstance(wait.seen(3599, window=-53_599), PollAt)
+    assert isinstance(wait.seen(3599, time_left=-53_599), PollAt)
     assert wait.state.deadline == 3600
-    assert wait.seen(3600, window=-53_600) == TimedOut(3600)
+    assert wait.seen(3600, time_left=-53_600) == TimedOut(3600)
 
 
-def test_hour_of_a_passed_window_can_be_scaled():
-    """The least window is an argument, for tests that speed time up."""
-    state = polling.start(PLAIN, now=0.0, timeout=None, follows_window=True, least_window=3.6)
-    event = Seen(schedule=0, visible=0, window=-5.0)
+def test_hour_of_a_passed_expiry_can_be_scaled():
+    """The least time is an argument, for tests that speed time up."""
+    state = PollMachine(policy=PLAIN, follows_expiry=True, least_time=3.6)
+    state.start(0.0)
+    state.on_observation(Seen(schedule=0, visible=0), now=0.0, draw=0.5, time_left=-5.0)
 
-    assert polling.on_observation(PLAIN, state, event, now=0.0, draw=0.5)[0].deadline == 3.6
+    assert state.deadline == 3.6
 
 
-def test_window_that_stands_still_ends():
+def test_expiry_that_stands_still_ends():
     """A wait for a job that its server forgot to end does not hang."""
-    wait = Wait(follows_window=True)
+    wait = Wait(follows_expiry=True)
     now = 0.0
-    while isinstance(decision := wait.seen(now, window=10_000 - now), PollAt):
+    while isinstance(decision := wait.seen(now, time_left=10_000 - now), PollAt):
         now = decision.due
 
     assert isinstance(decision, TimedOut)
     assert 10_000 <= now <= 10_060
 
 
-def test_last_look_before_a_window_ends_is_not_hot():
-    """A window that moves a little at each look, as server clocks do, makes no burst of looks."""
-    wait = Wait(follows_window=True)
-    now, looks = 9000.0, 0
+def test_last_poll_before_an_expiry_is_not_hot():
+    """An expiry that moves a little at each poll, as server clocks do, makes no burst of polls."""
+    wait = Wait(follows_expiry=True)
+    now, polls = 9000.0, 0
     while now < 10_000 - 1:
-        looks += 1
+        polls += 1
         # The server tells whole seconds only.
-        decision = wait.seen(now + 0.01, window=10_000 - math.floor(now + 0.02))
+        decision = wait.seen(now + 0.01, time_left=10_000 - math.floor(now + 0.02))
         now = decision.due
 
-    assert looks <= 1000 / 60 + 10
+    assert polls <= 1000 / 60 + 10
 
 
-# --- Endings --------------------------------------------------------------------------------------
+# --- Outcomes ------------------------------------------------------------------------------------
 
 
 def test_terminal_wins_over_everything():
-    """A terminal look is the end, though deadline, stall and unknown states would be another."""
+    """A terminal state is the end, though deadline, stall and unknown states would be another."""
     policy = PollPolicy(jitter=0, stall_after=1, unknown_state_budget=1)
     wait = Wait(policy, timeout=100)
     wait.seen(0, is_unknown=True, has_ended=True)
@@ -925,7 +934,7 @@ def test_deadline_wins_over_stall_and_unknown():
         assert wait.seen(100, **more) == TimedOut(100)
 
 
-def endings() -> list[Wait]:
+def outcomes() -> list[Wait]:
     """A wait for each way to end, at its end."""
     stalled = Wait(STALL)
     unknown = Wait(PollPolicy(unknown_state_budget=1))
@@ -946,16 +955,16 @@ def endings() -> list[Wait]:
     return [stalled, unknown, done, late, cut, refused, gone, tired]
 
 
-@pytest.mark.parametrize("wait", endings())
+@pytest.mark.parametrize("wait", outcomes())
 def test_over_means_over(wait):
-    """After its end a wait takes no more looks, and stays as it is."""
-    before = wait.state
+    """After its end a wait takes no more polls, and stays as it is."""
+    before = copy.copy(wait.state)
     assert before.is_over
 
     for tell in (wait.seen, wait.failed):
-        with pytest.raises(ClientStateError, match=r"^this wait is over: it takes no more looks$"):
+        with pytest.raises(ClientStateError, match=r"^this wait is over: it takes no more polls$"):
             tell(2000)
-    assert before is wait.state
+    assert before == wait.state
 
 
 # --- Any course of events -------------------------------------------------------------------------
@@ -984,53 +993,58 @@ GOOD = st.builds(
     is_terminal=RARELY,
     is_unknown=SELDOM,
     has_ended=OFTEN,
-    window=st.none() | st.floats(-10_000, 1e6),
 )
 BAD = st.builds(
-    Failed,
-    st.sampled_from([LOST] * 16 + [LIMITED] * 8 + [NOT_FOUND] * 4 + [UNAUTHORIZED, REFUSED]),
-    st.none() | st.floats(0, 3600),
+    Failure,
+    st.sampled_from([NO_ANSWER] * 16 + [LIMITED] * 8 + [NOT_FOUND] * 4 + [UNAUTHORIZED, REFUSED]),
+    retry_after=st.none() | st.floats(0, 3600),
 )
-# How long a look takes, the draw, and what the look brings: calm and stormy courses.
+# How long a poll takes, the draw, and what the poll brings: calm and stormy courses.
 DRAWS = st.floats(0, 1, exclude_max=True)
+LEFT = st.none() | st.floats(-10_000, 1e6)
 CALM, STORMY, MIXED = (
-    st.lists(st.tuples(st.floats(0, 60), DRAWS, event), min_size=1, max_size=40)
+    st.lists(st.tuples(st.floats(0, 60), DRAWS, event, LEFT), min_size=1, max_size=40)
     for event in (GOOD, BAD, GOOD | BAD)
 )
 COURSES = {
     "policy": POLICIES,
     "timeout": st.none() | LIMITS,
-    "follows_window": st.booleans(),
+    "follows_expiry": st.booleans(),
     "steps": st.builds(operator.add, CALM | STORMY | MIXED, CALM | STORMY | MIXED),
 }
 
 
 @attrs.frozen
 class Step:
-    """One look: the state before it, what it brought when, and what was decided."""
+    """One poll: the state before it, what it brought when, and what was decided."""
 
-    before: PollState
-    event: Seen | Failed
+    before: PollMachine
+    event: Seen | Failure
+    time_left: float | None
     now: float
     draw: float
-    after: PollState
+    after: PollMachine
     decision: Decision
 
 
-def run(policy, timeout, follows_window, steps) -> list[Step]:
-    """Drive the machine as the driver does: look when it is due, let the deadline cut a look."""
-    state = polling.start(policy, now=0.0, timeout=timeout, follows_window=follows_window)
+def run(policy, timeout, follows_expiry, steps) -> list[Step]:
+    """Drive the machine as the driver does: poll when it is due, let the deadline cut a poll."""
+    state = PollMachine(policy=policy, timeout=timeout, follows_expiry=follows_expiry)
+    state.start(0.0)
     due, course = 0.0, []
-    for takes, draw, planned in steps:
+    for takes, draw, planned, left in steps:
         event, now = planned, due + takes
         if now > state.deadline:
-            event, now = Failed(CUT), state.deadline
-        tell = polling.on_observation if isinstance(event, Seen) else polling.on_failure
-        after, decision = tell(policy, state, event, now=now, draw=draw)
-        course.append(Step(state, event, now, draw, after, decision))
+            event, now = Failure(CUT), state.deadline
+        before = copy.copy(state)
+        if isinstance(event, Seen):
+            decision = state.on_observation(event, now=now, draw=draw, time_left=left)
+        else:
+            decision = state.on_failure(event, now=now, draw=draw)
+        course.append(Step(before, event, left, now, draw, copy.copy(state), decision))
         if not isinstance(decision, PollAt):
             break
-        state, due = after, decision.due
+        due = decision.due
     return course
 
 
@@ -1049,21 +1063,21 @@ def hold(step: Step) -> float:
 
 
 @given(**COURSES)
-def test_never_early(policy, timeout, follows_window, steps):
-    """A look is due no sooner than the least interval, but for the last, and after any hold."""
-    for step in run(policy, timeout, follows_window, steps):
+def test_never_early(policy, timeout, follows_expiry, steps):
+    """A poll is due no sooner than the least interval, but for the last, and after any hold."""
+    for step in run(policy, timeout, follows_expiry, steps):
         if isinstance(step.decision, PollAt):
             least = min(policy.min_interval, first(policy))
-            is_last = step.decision.due == step.after.last_look and not follows_window
+            is_last = step.decision.due == step.after.last_poll and not follows_expiry
             assert step.decision.due >= step.now + least or is_last
             assert step.decision.due >= step.now + hold(step)
             assert step.decision.due >= step.now
 
 
 @given(**COURSES)
-def test_never_late(policy, timeout, follows_window, steps):
-    """A look is due no later than the largest interval with its jitter, or the server's floor."""
-    for step in run(policy, timeout, follows_window, steps):
+def test_never_late(policy, timeout, follows_expiry, steps):
+    """A poll is due no later than the largest interval with its jitter, or the server's floor."""
+    for step in run(policy, timeout, follows_expiry, steps):
         if isinstance(step.decision, PollAt):
             longest = max(policy.max_interval, hold(step)) * (1 + policy.jitter)
             assert math.isfinite(step.decision.due)
@@ -1071,9 +1085,9 @@ def test_never_late(policy, timeout, follows_window, steps):
 
 
 @given(**COURSES)
-def test_never_hot(policy, timeout, follows_window, steps):
-    """At most one look of a wait comes sooner than the least interval and the jitter allow."""
-    course = run(policy, timeout, follows_window, steps)
+def test_never_hot(policy, timeout, follows_expiry, steps):
+    """At most one poll of a wait comes sooner than the least interval and the jitter allow."""
+    course = run(policy, timeout, follows_expiry, steps)
     least = min(policy.min_interval, first(policy))
     hot = [
         step
@@ -1081,23 +1095,23 @@ def test_never_hot(policy, timeout, follows_window, steps):
         if isinstance(step.decision, PollAt) and step.decision.due < step.now + least
     ]
 
-    assert len(hot) <= (timeout is not None and not follows_window)
+    assert len(hot) <= (timeout is not None and not follows_expiry)
 
 
 @given(**COURSES)
-def test_never_past_the_last_look(policy, timeout, follows_window, steps):
-    """Before the moment of the last look none is due later, unless the server says so."""
-    for step in run(policy, timeout, follows_window, steps):
-        if isinstance(step.decision, PollAt) and step.now < step.after.last_look:
+def test_never_past_the_last_poll(policy, timeout, follows_expiry, steps):
+    """Before the moment of the last poll none is due later, unless the server says so."""
+    for step in run(policy, timeout, follows_expiry, steps):
+        if isinstance(step.decision, PollAt) and step.now < step.after.last_poll:
             floor = step.now + hold(step) * (1 + policy.jitter)
-            least = step.now + min(policy.min_interval, first(policy)) if follows_window else 0.0
-            assert step.decision.due <= max(step.after.last_look, floor, least)
+            least = step.now + min(policy.min_interval, first(policy)) if follows_expiry else 0.0
+            assert step.decision.due <= max(step.after.last_poll, floor, least)
 
 
 @given(**COURSES)
-def test_exactly_one_ending_and_it_is_last(policy, timeout, follows_window, steps):
+def test_exactly_one_outcome_and_it_is_last(policy, timeout, follows_expiry, steps):
     """A course ends once, at its last step, and a state that is over says so."""
-    course = run(policy, timeout, follows_window, steps)
+    course = run(policy, timeout, follows_expiry, steps)
 
     ends = [not isinstance(step.decision, PollAt) for step in course]
     assert not any(ends[:-1])
@@ -1105,18 +1119,18 @@ def test_exactly_one_ending_and_it_is_last(policy, timeout, follows_window, step
 
 
 @given(**COURSES)
-def test_same_input_same_output(policy, timeout, follows_window, steps):
+def test_same_input_same_output(policy, timeout, follows_expiry, steps):
     """The machine remembers nothing outside its state and draws nothing itself."""
-    one, other = (run(policy, timeout, follows_window, steps) for _ in range(2))
+    one, other = (run(policy, timeout, follows_expiry, steps) for _ in range(2))
 
     assert one == other
 
 
 @given(**COURSES)
-def test_interval_follows_the_schedule(policy, timeout, follows_window, steps):
+def test_interval_follows_the_schedule(policy, timeout, follows_expiry, steps):
     """The interval stays between the first and the largest, grows, and resets on a change only."""
     known = None
-    for step in run(policy, timeout, follows_window, steps):
+    for step in run(policy, timeout, follows_expiry, steps):
         if step.after.is_over and not isinstance(step.event, Seen):
             continue
         grown = step.before.interval * policy.growth or first(policy)
@@ -1129,16 +1143,16 @@ def test_interval_follows_the_schedule(policy, timeout, follows_window, steps):
         assert first(policy) <= expected <= policy.max_interval
 
 
-def expected_ending(  # noqa: C901, PLR0911, PLR0912
-    policy: PollPolicy, timeout: float | None, course: list[Step], *, follows_window: bool
+def expected_outcome(  # noqa: C901, PLR0911, PLR0912
+    policy: PollPolicy, timeout: float | None, course: list[Step], *, follows_expiry: bool
 ) -> type:
     """What the last step of a course must decide, by the rules as they are written down."""
     *earlier, last = course
     good = [step for step in course if isinstance(step.event, Seen)]
     deadline = math.inf if timeout is None else timeout
     for step in good:
-        if follows_window and step.event.window is not None:
-            deadline = step.now + max(step.event.window, 3600 - step.now)
+        if follows_expiry and step.time_left is not None:
+            deadline = step.now + max(step.time_left, 3600 - step.now)
     if isinstance(last.event, Seen):
         if last.event.is_terminal:
             return Finished
@@ -1168,7 +1182,9 @@ def expected_ending(  # noqa: C901, PLR0911, PLR0912
     )
     if good and kind in {UNAUTHORIZED, NOT_FOUND} and is_repeated:
         return Gone if kind is NOT_FOUND else Refused
-    missing = [step for step in course if step.event == Failed(NOT_FOUND, hold_of(step))]
+    missing = [
+        step for step in course if step.event == Failure(NOT_FOUND, retry_after=hold_of(step))
+    ]
     if kind is NOT_FOUND and not good and last.now >= missing[0].now + policy.not_found_grace:
         return Refused
     streak = course[course.index(good[-1]) + 1 :] if good else course
@@ -1188,12 +1204,12 @@ def hold_of(step: Step) -> float | None:
 
 
 @given(**COURSES)
-def test_every_decision_is_the_rules(policy, timeout, follows_window, steps):
+def test_every_decision_is_the_rules(policy, timeout, follows_expiry, steps):
     """Each step of any course ends the wait just when, and just as, the written rules say."""
-    course = run(policy, timeout, follows_window, steps)
+    course = run(policy, timeout, follows_expiry, steps)
 
     for length in range(1, len(course) + 1):
-        expected = expected_ending(policy, timeout, course[:length], follows_window=follows_window)
+        expected = expected_outcome(policy, timeout, course[:length], follows_expiry=follows_expiry)
         assert expected is type(course[length - 1].decision)
 
 
@@ -1208,18 +1224,19 @@ def state_at(now: float) -> str:
     return [state for since, state in STATES if since <= now][-1]
 
 
-def looks_of_a_day(look: Callable[[float], Seen | Failed], policy: PollPolicy) -> int:
-    """How many looks a job of a day costs, each of which takes a fifth of a second."""
+def polls_of_a_day(poll: Callable[[float], Seen | Failure], policy: PollPolicy) -> int:
+    """How many polls a job of a day costs, each of which takes a fifth of a second."""
     draws = random.Random(7)
-    state = polling.start(policy, now=0.0, timeout=None)
-    now, looks = 0.2, 1
+    state = PollMachine(policy=policy)
+    state.start(0.0)
+    now, polls = 0.2, 1
     while now < DAY:
-        event = look(now)
-        tell = polling.on_observation if isinstance(event, Seen) else polling.on_failure
-        state, decision = tell(policy, state, event, now=now, draw=draws.random())
+        event = poll(now)
+        tell = state.on_observation if isinstance(event, Seen) else state.on_failure
+        decision = tell(event, now=now, draw=draws.random())
         assert isinstance(decision, PollAt)
-        now, looks = decision.due + 0.2, looks + 1
-    return looks
+        now, polls = decision.due + 0.2, polls + 1
+    return polls
 
 
 def steady(now: float) -> Seen:
@@ -1233,21 +1250,21 @@ def moving(now: float) -> Seen:
     return Seen(schedule=(state_at(now), is_waiting), visible=now // 60)
 
 
-def failing(now: float) -> Seen | Failed:
-    """A job of whose looks every fifth is lost, with outages of 50 minutes and rate limits."""
+def failing(now: float) -> Seen | Failure:
+    """A job of whose polls every fifth is lost, with outages of 50 minutes and rate limits."""
     if now % 20_000 < 3000:
-        return Failed(LOST)
+        return Failure(NO_ANSWER)
     if int(now) % 5 == 0:
-        return Failed(LIMITED, 2.0 if int(now) % 2 else None)
-    return Failed(LOST, 1.0) if int(now) % 7 == 0 else moving(now)
+        return Failure(LIMITED, retry_after=2.0 if int(now) % 2 else None)
+    return Failure(NO_ANSWER, retry_after=1.0) if int(now) % 7 == 0 else moving(now)
 
 
 @pytest.mark.parametrize(
-    ("look", "looks"), [(steady, 1448), (moving, 1456), (failing, 1450)], ids=lambda v: str(v)[:20]
+    ("poll", "polls"), [(steady, 1448), (moving, 1456), (failing, 1450)], ids=lambda v: str(v)[:20]
 )
-def test_day_costs_at_most_1500_looks(look, looks):
-    """A job of 24 hours costs about a look a minute, however its counters move or looks fail."""
-    found = looks_of_a_day(look, PollPolicy())
+def test_day_costs_at_most_1500_polls(poll, polls):
+    """A job of 24 hours costs about a poll a minute, however its counters move or polls fail."""
+    found = polls_of_a_day(poll, PollPolicy())
 
     assert found <= 1500
-    assert looks == found
+    assert polls == found
