@@ -108,7 +108,7 @@ class Transport:
             headers=self._fixed_headers if request.body is None else self._json_headers,
         )
         _log.debug("%s: %d, %d bytes", request, answer.status, len(answer.body))
-        error = self._refusal(request, answer)
+        error = None if 200 <= answer.status < 300 else self._refusal(request, answer)
         if error is None:
             return answer
         hold = pause if error.retry_after is None else error.retry_after
@@ -133,7 +133,7 @@ class Transport:
             request,
             self._options.retry,
             self._session.gate,
-            clock=_now,
+            clock=asyncio.get_running_loop().time,
             sleep_until=self._session.sleep_until,
             draw=self._draw,
             at_storage=at_storage,

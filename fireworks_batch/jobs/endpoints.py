@@ -14,12 +14,17 @@ from fireworks_batch.jobs.wait import JobWait
 from fireworks_batch.jobs.watch import Watch
 from fireworks_batch.models.dataset import DatasetLike
 from fireworks_batch.models.errors import ConfigurationError
-from fireworks_batch.models.job import BatchInferenceJob, InferenceParameters, JobLike, Placement
+from fireworks_batch.models.job import (
+    BatchInferenceJob,
+    InferenceParameters,
+    JobLike,
+    Placement,
+    refuse_another,
+)
 from fireworks_batch.models.names import JobRef
 from fireworks_batch.models.policies import JOB_TIME_LIMIT, JobTimeLimit, PollPolicy
 from fireworks_batch.models.states import JobState, Precision
 from fireworks_batch.polling.access import Pollers
-from fireworks_batch.polling.observation import refuse_another
 from fireworks_batch.polling.settle import Settling, Sighting
 from fireworks_batch.wire.codec import mask_paths
 from fireworks_batch.wire.requests import ListQuery, delete_job, get_job, list_jobs
@@ -92,9 +97,9 @@ class Jobs:
         name, mask = self._api.job_name(job), mask_paths(read_mask)
         account_id = name.account_id or await self._api.account_id()
         answer = await self._api.transport.send(get_job(account_id, name.job_id, mask))
-        job = self._api.codec.decode(answer.body, BatchInferenceJob, required=_required(mask))
-        refuse_another(job, name.job_id)
-        return job
+        found = self._api.codec.decode(answer.body, BatchInferenceJob, required=_required(mask))
+        refuse_another(found, name.job_id)
+        return found
 
     def list(
         self,

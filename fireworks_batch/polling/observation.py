@@ -16,15 +16,14 @@ from fireworks_batch.models.errors import (
     ConfigurationError,
     FireworksBatchError,
     ResponseDecodeError,
-    shown,
 )
-from fireworks_batch.models.job import BatchInferenceJob
+from fireworks_batch.models.job import BatchInferenceJob, refuse_another
 from fireworks_batch.polling.machine import Failure, FailureKind
 from fireworks_batch.wire.answers import Answer, Page, is_refusal, read_page, server_time
 from fireworks_batch.wire.codec import parse_json
 from fireworks_batch.wire.requests import ListQuery, get_job, list_jobs
 
-__all__ = ["JobSource", "Moment", "Observation", "attempt", "failure_of", "refuse_another"]
+__all__ = ["JobSource", "Moment", "Observation", "attempt", "failure_of"]
 
 
 _T = TypeVar("_T")
@@ -194,20 +193,3 @@ class JobSource:
         if paths not in self._logged and len(self._logged) < 100:
             self._logged.add(paths)
             _log.warning("%s; the rest was read, these are at defaults", error)
-
-
-def refuse_another(job: BatchInferenceJob, job_id: str) -> None:
-    """Refuse an answer that shows another job than the one asked for.
-
-    Only the ids are compared: the account may have two names.
-
-    Args:
-        job: The job that the answer shows.
-        job_id: The id that was asked for.
-
-    Raises:
-        ResponseDecodeError: The ids differ.
-    """
-    if job.id != job_id:
-        problem = f"name: expected that of job {job_id!r}, not {shown(job.name)}"
-        raise ResponseDecodeError(f"the answer shows another job: {problem}", problems=[problem])
