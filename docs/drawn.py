@@ -1,10 +1,15 @@
-"""What the documentation shows of the code's own tables and of its poll machine."""
+"""What the documentation shows of the code: its tables, its poll machine, its rooms."""
 
+import ast
+import tomllib
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
+from textwrap import wrap
 
 import attrs
 
+import fireworks_batch
 from fireworks_batch import JobPhase, PollPolicy
 from fireworks_batch.models.states import JOB_PHASES
 from fireworks_batch.polling.machine import (
@@ -32,6 +37,8 @@ def write(directory: Path) -> None:
     directory.mkdir(exist_ok=True)
     (directory / "states.md").write_text(states(), encoding="utf-8")
     (directory / "waiting.svg").write_text(waiting(), encoding="utf-8")
+    (directory / "rooms.svg").write_text(rooms(), encoding="utf-8")
+    (directory / "modules.md").write_text(modules(), encoding="utf-8")
 
 
 # --- The table of states --------------------------------------------------------------------------
@@ -134,3 +141,81 @@ def _legend() -> Iterator[str]:
         y = 110 + 15 * number
         yield f'<rect x="{_LEFT}" y="{y - 8}" width="10" height="10" fill="{_COLOURS[kind]}"/>'
         yield f'<text x="{_LEFT + 16}" y="{y + 1}" fill="#1b2a41">{text}</text>'
+
+
+# --- The rooms ------------------------------------------------------------------------------------
+
+_PACKAGE = Path(fireworks_batch.__file__).parent
+_PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
+_ROW, _GAP = 74, 10
+
+
+def layers() -> list[list[str]]:
+    """Return the rooms of each layer, from the top, as the import contract has them."""
+    contracts = tomllib.loads(_PYPROJECT.read_text(encoding="utf-8"))["tool"]["importlinter"]
+    (rule,) = [
+        one for one in contracts["contracts"] if one.get("containers") == ["fireworks_batch"]
+    ]
+    named = [[name.strip(" ()") for name in _names(line)] for line in rule["layers"]]
+    return [found for names in named if (found := [one for one in names if _is_room(one)])]
+
+
+def _names(line: str) -> list[str]:
+    return line.replace(":", "|").split("|")
+
+
+def _is_room(name: str) -> bool:
+    return (_PACKAGE / name).is_dir() and name != "cli"
+
+
+def modules_of(room: str) -> list[Path]:
+    """Return the modules of a room, in the order of their names."""
+    return sorted(path for path in (_PACKAGE / room).glob("*.py") if path.stem != "__init__")
+
+
+def first_line(path: Path) -> str:
+    """Return the first line of a module's docstring."""
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return text.splitlines()[0]
+
+
+def rooms() -> str:
+    """Return the picture of the rooms, as SVG: a room imports only from rooms below it."""
+    found = layers()
+    height = len(found) * (_ROW + _GAP) + _GAP
+    parts: list[str] = []
+    for number, names in enumerate(found):
+        width = (_WIDTH - _GAP * (len(names) + 1)) / len(names)
+        for place, name in enumerate(names):
+            x, y = _GAP + place * (width + _GAP), _GAP + number * (_ROW + _GAP)
+            parts += _room(name, x, y, width)
+    opening = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
+        'font-family="sans-serif" font-size="11">'
+    )
+    title = "<title>The rooms: each imports only from rooms below it</title>"
+    ground = f'<rect width="{_WIDTH}" height="{height}" rx="6" fill="#ffffff"/>'
+    return "\n".join([opening, title, ground, *parts, "</svg>\n"])
+
+
+def _room(name: str, x: float, y: float, width: float) -> Iterator[str]:
+    says = first_line(_PACKAGE / name / "__init__.py").replace("`", "")
+    names = ", ".join(path.stem for path in modules_of(name))
+    yield (f'<rect x="{x:.0f}" y="{y}" width="{width:.0f}" height="{_ROW}" rx="4" fill="#d9e4f5"/>')
+    yield (f'<text x="{x + 8:.0f}" y="{y + 16}" font-weight="bold" fill="#1b2a41">{name}</text>')
+    lines = [*wrap(says, int(width / 5.6))[:2], *wrap(names, int(width / 5.6))[:2]]
+    for number, line in enumerate(lines):
+        colour = "#1b2a41" if line in says else "#5b6678"
+        y_of_line = y + 30 + 13 * number
+        yield f'<text x="{x + 8:.0f}" y="{y_of_line}" fill="{colour}">{escape(line)}</text>'
+
+
+def modules() -> str:
+    """Return the table of all modules of the rooms, as Markdown."""
+    rows = [
+        f"| `{room}/{path.name}` | {first_line(path)} |"
+        for names in layers()
+        for room in names
+        for path in modules_of(room)
+    ]
+    return "\n".join(["| module | what it is |", "|---|---|", *rows, ""])

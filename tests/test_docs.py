@@ -52,19 +52,24 @@ def test_the_guarantees_name_tests_that_exist():
     assert named <= {path.name for path in Path(__file__).parent.rglob("test_*.py")}
 
 
-def test_each_module_has_its_place_in_contributing():
-    """In one row of the table of what belongs together, and no module is named that is gone."""
+def test_contributing_names_the_rooms_of_the_contract_in_its_order():
+    """The rule in words is the rule that is checked."""
     page = (DOCS.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| [^|]+ \| (`.+) \|$", page, re.MULTILINE)
-    named = [name for row in rows for name in re.findall(r"`([\w.]+)`", row)]
-    package = Path(fireworks_batch.__file__).parent
-    modules = {
-        ".".join(path.relative_to(package).with_suffix("").parts)
-        for path in package.rglob("*.py")
-        if path.stem != "__init__" and path.relative_to(package).parts[0] not in {"cli", "emulator"}
-    } | {"cli", "emulator"}
+    rows = re.findall(r"^\| ((?:`\w+/`(?:, )?)+) \|", page, re.MULTILINE)
+    named = [re.findall(r"`(\w+)/`", row) for row in rows]
 
-    assert sorted(named) == sorted(modules)
+    assert named == runpy.run_path(str(DOCS / "drawn.py"))["layers"]()
+
+
+def test_each_room_and_module_says_what_it_is():
+    """On one line, which the drawing and the table of modules show."""
+    drawn = runpy.run_path(str(DOCS / "drawn.py"))
+    table, picture = drawn["modules"](), drawn["rooms"]()
+    for rooms in drawn["layers"]():
+        for room in rooms:
+            assert f">{room}</text>" in picture
+            for module in drawn["modules_of"](room):
+                assert f"| `{room}/{module.name}` | {drawn['first_line'](module)} |" in table
 
 
 def test_the_readme_is_two_screens():

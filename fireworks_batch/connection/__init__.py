@@ -1,1 +1,1 @@
-"""The room connection."""
+"""The line to the API: one HTTP session, its gate, its repeats, its key and account."""

@@ -1,1 +1,1 @@
-"""The room datasets."""
+"""`client.datasets`: endpoints, upload, download."""

@@ -1,1 +1,1 @@
-"""The room files."""
+"""This machine's files, read and written off the event loop."""

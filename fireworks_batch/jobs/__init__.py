@@ -1,1 +1,1 @@
-"""``client.jobs``: endpoints, creation, the wait for one job and the watch over many."""
+"""`client.jobs`: endpoints, creation, the wait for one job, the wait for many."""

@@ -1,1 +1,1 @@
-"""When to poll, and one poller for all waits of a client."""
+"""When to poll a job, and one poller for all waits of a client."""

@@ -1,1 +1,1 @@
-"""The room results."""
+"""A job's rows and reports, and the index of a run's rows; `client.results`."""

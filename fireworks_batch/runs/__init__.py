@@ -1,1 +1,1 @@
-"""The room runs."""
+"""From requests to results: check, submit, collect, run."""

@@ -1,1 +1,1 @@
-"""The room wire."""
+"""The rules of JSON and HTTP, as functions of plain values. No I/O."""
