@@ -32,7 +32,7 @@ from fireworks_batch.models.snapshot import (
     schedule_fingerprint,
     seconds_left,
     visible_fingerprint,
-    window_left,
+    window_end,
 )
 from fireworks_batch.models.states import JobPhase, JobState
 from fireworks_batch.polling.followers import Subject
@@ -172,6 +172,7 @@ class Tracker:
     """Follows one job for a wait: a `Follower`. What ends the wait is in ``error``."""
 
     __slots__ = (
+        "_expires_at",
         "_failures",
         "_history",
         "_last_error",
@@ -211,6 +212,7 @@ class Tracker:
         self._history = History()
         self._observation: Observation | None = None
         self._seen: Seen | None = None
+        self._expires_at: float | None = None
         self._seen_at = 0.0
         self._number = 0
         self._previous_state: JobState | None = None
@@ -277,12 +279,12 @@ class Tracker:
         now = self._polled_at(moment.now)
         self._planned = now, moment.observed_at
         seen = self._keep(observation, now)
-        left = window_left(observation.job, moment.server_now)
+        expires_at, scale = self._expires_at, self._terms.waits.time_scale
         decision = self.machine.on_observation(
             seen,
             now=now,
             draw=self._terms.waits.draw(),
-            time_left=None if left is None else left * self._terms.waits.time_scale,
+            time_left=None if expires_at is None else (expires_at - moment.server_seconds) * scale,
         )
         self._log_poll(observation)
         if isinstance(decision, PollAt):
@@ -329,6 +331,7 @@ class Tracker:
         if seen is None or before is None or job is not before.job:
             self._history = self._history.add(job, now=now)
             self._seen = seen = _seen(job)
+            self._expires_at = window_end(job)
         self._observation, self._seen_at, self._snapshot = observation, now, None
         self._number += 1
         self._failures, self._last_error = self.machine.failures, self.last_error
