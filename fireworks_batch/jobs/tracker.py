@@ -27,10 +27,10 @@ from fireworks_batch.models.policies import PollPolicy
 from fireworks_batch.models.snapshot import (
     History,
     JobSnapshot,
+    expiry,
     percent_done,
     schedule_fingerprint,
     seconds_left,
-    seconds_to_expiry,
     visible_fingerprint,
 )
 from fireworks_batch.models.states import JobPhase, JobState
@@ -165,6 +165,7 @@ class Tracker:
     """Follows one job for a wait: a `Follower`. What ends the wait is in ``error``."""
 
     __slots__ = (
+        "_expires_at",
         "_failures",
         "_history",
         "_last_error",
@@ -204,6 +205,7 @@ class Tracker:
         self._history = History()
         self._observation: Observation | None = None
         self._seen: Seen | None = None
+        self._expires_at: float | None = None
         self._seen_at = 0.0
         self._number = 0
         self._previous_state: JobState | None = None
@@ -270,12 +272,12 @@ class Tracker:
         now = self._polled_at(moment.now)
         self._planned = now, moment.observed_at
         seen = self._keep(observation, now)
-        left = seconds_to_expiry(observation.job, moment.server_now)
+        expires_at, scale = self._expires_at, self._terms.api.time_scale
         decision = self.machine.on_observation(
             seen,
             now=now,
             draw=self._terms.api.draw(),
-            time_left=None if left is None else left * self._terms.api.time_scale,
+            time_left=None if expires_at is None else (expires_at - moment.server_seconds) * scale,
         )
         self._log_poll(observation)
         if isinstance(decision, PollAt):
@@ -322,6 +324,7 @@ class Tracker:
         if seen is None or before is None or job is not before.job:
             self._history = self._history.add(job, now=now)
             self._seen = seen = _seen(job)
+            self._expires_at = expiry(job)
         self._observation, self._seen_at, self._snapshot = observation, now, None
         self._number += 1
         self._failures, self._last_error = self.machine.failures, self.last_error

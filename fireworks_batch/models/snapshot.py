@@ -27,7 +27,6 @@ __all__ = [
     "percent_done",
     "schedule_fingerprint",
     "seconds_left",
-    "seconds_to_expiry",
     "visible_fingerprint",
 ]
 
@@ -126,27 +125,7 @@ def expiry(job: BatchInferenceJob) -> float | None:
     return None
 
 
-def seconds_to_expiry(job: BatchInferenceJob, server_now: datetime) -> float | None:
-    """Return the seconds to the job's `expiry`: below 0 after it, None if it is unknown.
-
-    Args:
-        job: The job, as last seen.
-        server_now: The time of the server's own clock.
-    """
-    end = expiry(job)
-    return None if end is None else end - server_now.timestamp()
-
-
-# --- Progress -----------------------------------------------------------------------------------
-
-
-def percent_done(job: BatchInferenceJob) -> float | None:
-    """Return the rows done of all rows, from 0 to 100; below 100 until the job is COMPLETED."""
-    if job.is_success:
-        return 100.0
-    progress = job.job_progress
-    if progress is None:
-        return None
+e
     if progress.total <= 0:
         percent = float(progress.percent)
     else:

@@ -132,13 +132,11 @@ class PendingPoll:
 
     def tell(self, news: Moment | Failure) -> bool:
         """Tell the follower of a poll; return whether to poll again."""
-        if isinstance(news, Failure):
-            error = news.error and own(news.error)
-            return self.follower.failed(attrs.evolve(news, error=error))
-        subject = self.subject
-        if subject.job is None:
-            return True
-        return self.follower.seen(Observation(subject.job, subject.problems, news))
+        job = self.subject.job
+        if isinstance(news, Moment):
+            return job is None or self.follower.seen(Observation(job, self.subject.problems, news))
+        error = news.error and own(news.error)
+        return self.follower.failed(attrs.evolve(news, error=error))
 
 
 def subjects_of(polls: Iterable[PendingPoll]) -> list[Subject]:

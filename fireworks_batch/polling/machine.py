@@ -217,6 +217,9 @@ class PollMachine:
     first_interval: float = 0.0
     """The base interval in seconds after a change."""
 
+    least_interval: float = 0.0
+    """No poll comes sooner than this many seconds after the one before."""
+
     interval: float = 0.0
     """The base interval in seconds; 0 before the first poll."""
 
@@ -280,6 +283,7 @@ class PollMachine:
         self.has_started = True
         self.started = self.changed_at = self.due = now
         self.first_interval = min(self.policy.initial_interval, self.policy.max_interval)
+        self.least_interval = min(self.policy.min_interval, self.first_interval)
         self.pause = self.first_interval
         if self.timeout is not None:
             self._set_deadline(now, self.timeout)
@@ -429,13 +433,13 @@ class PollMachine:
         deadline. A deadline that follows the expiry moves a little with each poll, and the last
         poll with it.
         """
-        policy = self.policy
-        earliest = max(now + min(policy.min_interval, self.first_interval), floor)
-        due = now + self.interval * (1 + policy.jitter * (2 * draw - 1))
+        earliest = max(now + self.least_interval, floor)
+        due = now + self.interval * (1 + self.policy.jitter * (2 * draw - 1))
         for limit in (self.stalls_at, self.unknown_ends, self.grace_ends):
             if now < limit < due:
                 due = limit
-        due = max(due, earliest)
+        if due < earliest:
+            due = earliest
         if now < self.last_poll < due:
             due = max(self.last_poll, earliest if self.follows_expiry else floor)
         self.due = due

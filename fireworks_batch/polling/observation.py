@@ -39,8 +39,8 @@ class Moment:
     observed_at: datetime
     """By this machine's clock, aware, in UTC."""
 
-    server_now: datetime
-    """By the server's clock, as far as that is known."""
+    server_seconds: float
+    """By the server's clock, as far as that is known, in POSIX seconds."""
 
     request_id: str | None = None
     """The server's id of the request."""
@@ -180,10 +180,11 @@ class JobSource:
 
     def _moment(self, answer: Answer) -> Moment:
         observed_at = self.api.wall()
+        server_now = server_time(answer.headers) or observed_at
         return Moment(
             now=self.api.clock(),
             observed_at=observed_at,
-            server_now=server_time(answer.headers) or observed_at,
+            server_seconds=server_now.timestamp(),
             request_id=answer.headers.get("x-request-id"),
         )
 

@@ -213,7 +213,8 @@ class PageRound:
         shown: list[Subject] = []
         is_complete = True
         for item in read.page.items:
-            name, state, *_ = print_ = print_of(item)
+            print_ = print_of(item)
+            name, state = print_[0], print_[1]
             if name in _EMPTY or state in _EMPTY:
                 is_complete = False
                 continue

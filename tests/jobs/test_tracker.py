@@ -55,7 +55,7 @@ def poll(tracker, clock, failure=None) -> bool:
     """Tell the tracker of a poll."""
     if failure is not None:
         return tracker.failed(failure)
-    moment = Moment(now=clock.moment, observed_at=NOON, server_now=NOON)
+    moment = Moment(now=clock.moment, observed_at=NOON, server_seconds=NOON.timestamp())
     return tracker.seen(Observation(JOB, (), moment))
 
 
