@@ -285,7 +285,7 @@ class BatchClient:
             ResponseDecodeError: An answer of the API cannot be read.
             ClientStateError: The client is closed; or, later, the rows are used twice.
         """
-        return JobResults(
+        return JobResults._made(  # noqa: SLF001 - the handle has no public constructor
             job,
             self._jobs,
             self._datasets,

@@ -1,1 +1,1 @@
-"""The room datasets."""
+"""The datasets of the account: endpoints, uploads and downloads."""

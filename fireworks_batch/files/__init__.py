@@ -1,1 +1,1 @@
-"""The room files."""
+"""Files of this machine, read and written off the event loop."""

@@ -1,1 +1,1 @@
-"""The room results."""
+"""The results of jobs: rows, reports, and an index of rows on disk."""
