@@ -195,7 +195,7 @@ class BatchClient:
             draw=draw,
         )
         self._looks = Looks(self._api, JobReader(self._api.codec, _wall))
-        self._datasets = Datasets(self._api)
+        self._datasets = Datasets._made(self._api)
         self._jobs = Jobs(self._api, self._looks)
 
     @property
@@ -285,7 +285,7 @@ class BatchClient:
             ResponseDecodeError: An answer of the API cannot be read.
             ClientStateError: The client is closed; or, later, the rows are used twice.
         """
-        return JobResults._made(  # noqa: SLF001 - the handle has no public constructor
+        return JobResults._made(
             job,
             self._jobs,
             self._datasets,

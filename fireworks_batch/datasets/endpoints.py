@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import attrs
 
@@ -19,9 +19,9 @@ from fireworks_batch.models.errors import (
     NotFoundError,
     TransportError,
 )
-from fireworks_batch.models.names import DatasetName, check_new_id
+from fireworks_batch.models.names import DatasetName
 from fireworks_batch.models.states import DatasetFormat, DatasetState
-from fireworks_batch.models.validators import text, whole_number
+from fireworks_batch.models.validators import new_id, text, whole_number
 from fireworks_batch.wire.codec import mask_paths
 from fireworks_batch.wire.requests import (
     ListQuery,
@@ -33,40 +33,32 @@ from fireworks_batch.wire.requests import (
 
 __all__ = ["Datasets"]
 
-
 _LIMITS: Final = Limits()
-
-
-def _new_id(_: object, __: "attrs.Attribute[Any]", value: Any) -> None:
-    check_new_id("dataset id", value)
-
 
 _optional_text: Final = attrs.validators.optional(text)
 
 
 @attrs.frozen(kw_only=True)
 class CreateOptions:
-    """What `Datasets.create` was asked for."""
+    """The options of `Datasets.create`."""
 
-    dataset_id: str = attrs.field(validator=_new_id)
+    dataset_id: str = attrs.field(validator=new_id("dataset id"))
     example_count: int = attrs.field(validator=whole_number())
     display_name: str | None = attrs.field(validator=_optional_text)
     format: DatasetFormat | str | None = attrs.field(validator=_optional_text)
-
-    def body(self) -> dict[str, Any]:
-        """Return the dataset as the wire spells it."""
-        body: dict[str, Any] = {"userUploaded": {}, "exampleCount": str(self.example_count)}
-        body |= {"displayName": self.display_name} if self.display_name else {}
-        body |= {"format": DatasetFormat(self.format).wire} if self.format else {}
-        return body
 
 
 class Datasets:
     """The account's datasets: ``client.datasets``."""
 
-    def __init__(self, api: Api) -> None:
-        """Take the API that they are on; made by `BatchClient`."""
+    _api: Api
+
+    @classmethod
+    def _made(cls, api: Api) -> Self:
+        """Return the datasets of a client's API."""
+        self = cls()
         self._api = api
+        return self
 
     async def get(self, dataset: DatasetLike, *, read_mask: Sequence[str] = ()) -> Dataset:
         """Fetch one dataset's record.
@@ -131,7 +123,7 @@ class Datasets:
         def read(item: Any) -> Dataset:
             return self._api.codec.structure(item, Dataset, required=("name",))
 
-        return Listing(
+        return Listing._made(
             self._api,
             "datasets",
             lambda account_id, token: list_datasets(account_id, query, token),
@@ -176,7 +168,13 @@ class Datasets:
             format=format,
         )
         account_id = await self._api.account_id()
-        request = create_dataset(account_id, dataset_id, options.body())
+        request = create_dataset(
+            account_id,
+            dataset_id,
+            example_count=example_count,
+            display_name=display_name,
+            format=DatasetFormat(options.format).wire if options.format else None,
+        )
         try:
             answer = await self._api.transport.send(request)
         except (APIStatusError, TransportError) as error:
