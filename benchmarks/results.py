@@ -115,7 +115,7 @@ class Source:
 async def read(path: Path) -> float:
     """Read each row and the report, and return the seconds."""
     source: Any = Source(path)
-    async with JobResults[dict[str, object]](
+    async with JobResults[dict[str, object]]._made(
         JOB, source, source, expected=None, decode=None, lineage=False
     ) as rows:
         began = time.perf_counter()

@@ -194,7 +194,7 @@ class BatchClient:
             draw=draw,
         )
         self._pollers = Pollers(self._api)
-        self._datasets = Datasets(self._api)
+        self._datasets = Datasets._made(self._api)
         self._jobs = Jobs._made(self._api, self._pollers)
 
     @property
@@ -284,7 +284,7 @@ class BatchClient:
             ResponseDecodeError: An answer of the API cannot be read.
             ClientStateError: The client is closed; or, later, the rows are used twice.
         """
-        return JobResults(
+        return JobResults._made(
             job,
             self._jobs,
             self._datasets,

@@ -289,11 +289,11 @@ def test_repr_is_one_short_line(name):
 
 @pytest.mark.parametrize("name", [name for name in VALUES if attrs.has(type(VALUES[name]))])
 def test_value_cannot_be_changed(name):
-    """Nothing can be set on a value, neither what it has nor anything else."""
+    """Nothing can be set on a value, neither its members nor anything else."""
     value = VALUES[name]
-    field = attrs.fields(type(value))[0].name
+    members = [field.alias for field in attrs.fields(type(value))]
 
-    for attribute in (field, "something_else"):
+    for attribute in (*members, "something_else"):
         with pytest.raises(AttributeError):
             setattr(value, attribute, 1)
 

@@ -181,29 +181,39 @@ class Listing(AsyncIterator[_T], Generic[_T]):
     between two items.
     """
 
-    def __init__(
-        self,
+    _api: Api
+    _key: str
+    _ask: Callable[[str, str], Request]
+    _read: Callable[[Any], _T]
+    _items: deque[_T]
+    _token: str | None = ""
+    _tokens: set[str]
+
+    @classmethod
+    def _made(
+        cls,
         api: Api,
         key: str,
         ask: Callable[[str, str], Request],
         read: Callable[[Any], _T],
-    ) -> None:
-        """Take what a listing is made with; nothing is sent before the first item is asked for.
+    ) -> Self:
+        """Return a listing; nothing is sent before the first item is asked for.
 
         Args:
-            api: Sends.
+            api: The API to ask.
             key: The member of a page that holds its items.
             ask: Returns the request for a page, of the account's id and the page's token; the
                 first page's is empty.
             read: Makes an item of its JSON value.
         """
+        self = cls()
         self._api = api
         self._key = key
         self._ask = ask
         self._read = read
-        self._items: deque[_T] = deque()
-        self._token: str | None = ""
-        self._tokens: set[str] = set()
+        self._items = deque()
+        self._tokens = set()
+        return self
 
     def __aiter__(self) -> Self:
         return self

@@ -1,9 +1,8 @@
-"""Whose a dataset's id is: what is uploaded under it, and what is done about what is there.
+"""Whether content is uploaded under the id of a dataset, and under which id and file name.
 
 Performs no I/O.
 """
 
-import enum
 import hashlib
 import re
 from codecs import BOM_UTF8
@@ -22,27 +21,31 @@ from fireworks_batch.models.errors import (
 
 __all__ = [
     "Claim",
-    "Step",
     "Survey",
     "check_digest",
     "check_survey",
     "content_id",
     "file_name",
-    "next_step",
+    "is_done",
     "storage_name",
     "uploaded_by_another",
 ]
 
+_DIGITS: Final = 40  # 160 bits of the hash: enough that no two contents meet
+
+# The vendor's own tools name files like this: a lower-case ending, no folder.
+_FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.jsonl", re.ASCII).fullmatch
+
 
 class Survey:
-    r"""Rows, bytes and SHA-256 of what it is fed, piece by piece, wherever the pieces end.
+    r"""The rows, bytes and SHA-256 of content that is given in pieces, cut anywhere.
 
     A row is a line, ended by ``\n`` or by the end of the file, that is not blank.
     """
 
     def __init__(self) -> None:
-        """Begin with nothing."""
-        self.size = 0
+        """Begin without content."""
+        self.size: int = 0
         """Bytes so far."""
         self._hash = hashlib.sha256()
         self._ended_rows = 0
@@ -50,14 +53,14 @@ class Survey:
         self._start = b""
 
     def update(self, piece: bytes) -> None:
-        """Take the next piece. One of 256 KiB takes a few milliseconds at the most."""
+        """Take the next piece; 256 KiB take a few milliseconds at the most."""
         self._hash.update(piece)
         self._count(self._without_bom(piece))
         self.size += len(piece)
 
     @property
     def rows(self) -> int:
-        """Rows so far, one that is not yet ended included."""
+        """Rows so far, with a row that is not ended yet."""
         return self._ended_rows + self._is_in_row
 
     @property
@@ -66,13 +69,13 @@ class Survey:
         return self._hash.hexdigest()
 
     def _without_bom(self, piece: bytes) -> bytes:
-        """Leave out a byte order mark: a file of nothing else holds no row."""
+        """Leave out a byte order mark, which is no content of a row."""
         if self.size >= len(BOM_UTF8):
             return piece
         start = (self._start + piece)[: len(BOM_UTF8)]
         known, self._start = len(self._start), start
         if start == BOM_UTF8:
-            # What of the mark came in earlier pieces looked like the start of a row.
+            # The bytes of the mark in earlier pieces looked like the start of a row.
             self._is_in_row = False
             return piece[len(BOM_UTF8) - known :]
         return piece
@@ -92,67 +95,65 @@ def _has_content(line: bytes) -> bool:
     return bool(line) and not line.isspace()
 
 
-# What the vendor's own tools name so: lower-case ending, no folder.
-_FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.jsonl", re.ASCII).fullmatch
-
-
-_DIGITS: Final = 40  # 160 bits of the hash: enough that no two contents meet
-
-
-class Step(enum.Enum):
-    """What is to be done about a dataset."""
-
-    UPLOAD = enum.auto()
-    DONE = enum.auto()
-
-
 @attrs.frozen(kw_only=True)
 class Claim:
-    """What is to be uploaded, and under which id."""
+    """Content to be uploaded, and the id of its dataset."""
 
     dataset_id: str
     """The last segment of the dataset's resource name."""
 
-    is_content_id: bool
-    """Whether the id derives from the content, so that READY means: this very content."""
-
-    reuse: bool
-    """Whether a READY dataset of a given id is taken for it, unseen."""
+    takes_ready: bool
+    """Whether a READY dataset of the id is taken for the content, unseen: the id derives from the
+    content, or the caller says ``reuse=True``. Several processes may then upload at once."""
 
     source: str
     """What the caller calls the content, for the text of an error."""
 
     rows: int | None = None
-    """Rows of the content; None before it was read."""
+    """Rows of the content; None before the content is read."""
 
 
 def content_id(survey: Survey) -> str:
-    """Return the id of a content: the same bytes have the same one, in every process."""
+    """Return the dataset id of a content: the same bytes have the same id in every process."""
     return f"d-{survey.digest[:_DIGITS]}"
 
 
 def file_name(source: str, dataset_id: str) -> str:
-    """Return the name of the file in the dataset: the source's own where it may be used."""
+    """Return the name of the file in the dataset: the source's own name if the server takes it.
+
+    Args:
+        source: The name of the source, without folders; empty if the source has no name.
+        dataset_id: The id of the dataset, which names the file otherwise.
+    """
     return source if _FILE_NAME(source) else f"{dataset_id}.jsonl"
 
 
 def storage_name(source: str, claim: Claim) -> str:
-    """Return the name of the file in the dataset, if it goes to storage.
+    """Return the name of the file in the dataset, if the file goes to storage.
 
-    Whoever asks for an upload URL by another name takes the file of the one before out of the
-    dataset. So where several may upload the same content at once, all of them use one name.
+    A request for an upload URL by another name takes the earlier file out of the dataset. So
+    processes that may upload the same content at once all use one name.
+
+    Args:
+        source: The name of the source, as for `file_name`.
+        claim: The content, and the id of its dataset.
     """
-    is_shared = claim.is_content_id or claim.reuse
-    return f"{claim.dataset_id}.jsonl" if is_shared else file_name(source, claim.dataset_id)
+    return file_name("" if claim.takes_ready else source, claim.dataset_id)
 
 
 def check_digest(survey: Survey, sha256: str | None, source: str) -> None:
-    """Refuse content that is not what the caller's id was made for.
+    """Refuse content that is not the content for which the caller made the dataset's id.
 
-    What is sent later is compared with the survey, so that nothing else comes to its end.
+    The bytes that are sent later are compared with the survey, so that no other content can be
+    uploaded.
+
+    Args:
+        survey: The survey of the content.
+        sha256: The digest that the content must have, in hexadecimal; None for any.
+        source: What the caller calls the content.
 
     Raises:
-        LocalFileError: It has another digest.
+        LocalFileError: The content has another digest.
     """
     if sha256 is not None and survey.digest != sha256:
         raise LocalFileError(
@@ -162,10 +163,15 @@ def check_digest(survey: Survey, sha256: str | None, source: str) -> None:
 
 
 def check_survey(survey: Survey, limits: Limits, source: str) -> None:
-    """Refuse what the server would refuse.
+    """Refuse content that the server would refuse.
+
+    Args:
+        survey: The survey of the content.
+        limits: How large a dataset may be.
+        source: What the caller calls the content.
 
     Raises:
-        InputRowsError: There is no row, or more than the limits allow.
+        InputRowsError: There is no row, or there are more rows or bytes than the limits allow.
     """
     if not survey.rows:
         what = "is empty" if not survey.size else f"has {survey.size:,} bytes and no row in them"
@@ -182,36 +188,40 @@ def check_survey(survey: Survey, limits: Limits, source: str) -> None:
         )
 
 
-def next_step(claim: Claim, found: Dataset) -> Step:
-    """Decide about a dataset that bears the claim's id.
+def is_done(claim: Claim, found: Dataset) -> bool:
+    """Return whether a dataset that has the claim's id needs no upload any more.
 
-    One that is still UPLOADING is what an upload leaves that did not come to its end: it is gone
-    on with, if its creator declared as many rows.
+    A dataset that is still UPLOADING belongs to an upload that did not come to its end. The upload
+    is continued, if the dataset was created for as many rows.
+
+    Args:
+        claim: The content, and the id of its dataset.
+        found: The dataset of that id.
 
     Raises:
-        DatasetConflictError: It is READY, with an id that says nothing about its content, or was
-            declared with another number of rows.
+        DatasetConflictError: The dataset is READY, and its id says nothing about its content; or
+            it was created for another number of rows.
     """
     if found.is_ready:
-        if claim.is_content_id or claim.reuse:
-            return Step.DONE
+        if claim.takes_ready:
+            return True
         raise _taken(claim, "is READY")
     if claim.rows is not None and claim.rows != found.example_count:
         raise DatasetConflictError(
             f"dataset {claim.dataset_id!r} was created for {found.example_count:,} rows, and "
             f"{claim.source} has {claim.rows:,}: delete it, or choose another id"
         )
-    return Step.UPLOAD
+    return False
 
 
 def uploaded_by_another(claim: Claim, refusal: APIStatusError) -> DatasetConflictError:
-    """Return what a refusal means that came since the dataset is uploaded, and not by us."""
-    return _taken(claim, f"was uploaded by somebody else meanwhile ({refusal})")
+    """Return the error for a refusal that says: another client has uploaded the dataset."""
+    return _taken(claim, f"was uploaded by another client meanwhile ({refusal})")
 
 
 def _taken(claim: Claim, what: str) -> DatasetConflictError:
     return DatasetConflictError(
         f"dataset {claim.dataset_id!r} {what}: it may hold anything. Pass reuse=True to take it "
         f"for {claim.source}, leave dataset_id out for an id that derives from the content, or "
-        "choose another"
+        "choose another id"
     )

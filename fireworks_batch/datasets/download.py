@@ -1,4 +1,4 @@
-"""How a dataset's files are downloaded: resumed where they broke off, verified, then named."""
+"""Downloads of a dataset's files: resumed where they broke off, verified, then named."""
 
 import logging
 import re
@@ -36,10 +36,11 @@ from fireworks_batch.wire.requests import Request, get_download_urls
 
 __all__ = ["DownloadOptions", "Progress", "Tally", "download", "local_names"]
 
+_log = logging.getLogger("fireworks_batch.http")
 
-# What means something to a file system: separators of all systems, control characters, drives and
-# streams, a leading dot (dot segments, hidden files), what Windows drops or keeps for devices; and
-# the escape itself, so that no two names become one.
+# The characters and names that mean something to a file system: separators of all systems, control
+# characters, drives and streams, a leading dot (dot segments, hidden files), trailing characters
+# that Windows drops, names of its devices; and the escape itself, so that no two names become one.
 _UNSAFE: Final = re.compile(
     r'[\x00-\x1f\x7f-\x9f<>:"|?*/\\%\ud800-\udfff]'
     r"|^\.|[. ]$"
@@ -50,19 +51,19 @@ _UNSAFE: Final = re.compile(
 def local_names(
     keys: Iterable[str], *, dataset_id: str, lineage: bool = False
 ) -> dict[str, tuple[str, ...]]:
-    """Return where each file goes: folders, and its name.
+    """Return the local place of each file: its folders and its name.
 
     Args:
-        keys: The server's names, ``dataset/{id}/{file}``, path-prefixed (seen live).
+        keys: The server's names of the files, ``dataset/{id}/{file}``, path-prefixed (seen live).
         dataset_id: The dataset's id.
         lineage: Whether each dataset of a chain gets a folder of its own.
 
     Returns:
-        By key. Each part is a plain file name; what is unsafe in one is percent-encoded. A base
-        name that several files share keeps as many of its folders as tell them apart.
+        The place by key. Each part is a plain file name; unsafe characters are percent-encoded. A
+        base name that several files share keeps as many of its folders as tell the files apart.
 
     Raises:
-        ResponseDecodeError: A key names no file, or two of them the same one.
+        ResponseDecodeError: A key names no file, or two keys name the same file.
     """
     paths = {key: _segments(key) for key in keys}
     least = 2 if lineage else 1
@@ -114,76 +115,73 @@ def _unreadable(problem: str) -> ResponseDecodeError:
 
 
 Progress: TypeAlias = Callable[[int, int], object]
-"""Is told bytes done and bytes in all."""
+"""A function that is called with the bytes done and the bytes in all."""
 
-
-_STEP: Final = 512 * 1024
+_STEP: Final = 512 * 1024  # bytes between two calls
 
 
 class Tally:
-    """Bytes of all files of a transfer; the caller is told seldom enough to do something then."""
+    """The bytes of all files of a transfer; calls the user's function once for each half MiB."""
 
-    def __init__(self, told: Progress | None) -> None:
+    def __init__(self, on_progress: Progress | None) -> None:
         """Begin with nothing.
 
         Args:
-            told: Whom to tell; nobody if None. What it raises goes to whoever counts.
+            on_progress: The user's function, if there is one. An exception that it raises goes
+                to the caller of `set` or `end`.
         """
-        self._told = told
+        self._on_progress = on_progress
         self._done: dict[str, int] = {}
         self._totals: dict[str, int] = {}
         self._last: int | None = None
 
     def expect(self, name: str, total: int | None) -> None:
-        """Take a file's length, where it is known."""
+        """Take the length of a file in bytes, if it is known."""
         if total is not None:
             self._totals[name] = total
 
     def set(self, name: str, done: int) -> None:
-        """Take how much of a file is done; tell it at first, and then for each half MiB."""
+        """Take the bytes of a file that are done; call at the first time, and for each half MiB."""
         self._done[name] = done
         now = sum(self._done.values())
         if self._last is None or abs(now - self._last) >= _STEP:
             self._tell(now)
 
     def end(self, name: str, size: int) -> None:
-        """Take a file as done, and tell it."""
+        """Take a file of a size as done, and call."""
         self._done[name] = self._totals[name] = size
         self._tell(sum(self._done.values()))
 
     def _tell(self, now: int) -> None:
         self._last = now
-        if self._told is not None:
-            self._told(now, max(now, sum(self._totals.values())))
-
-
-_log = logging.getLogger("fireworks_batch.http")
+        if self._on_progress is not None:
+            self._on_progress(now, max(now, sum(self._totals.values())))
 
 
 @attrs.frozen(kw_only=True)
 class DownloadOptions:
-    """What a download was asked for."""
+    """The options of `Datasets.download`."""
 
     directory: Path = attrs.field(converter=path, validator=is_path)
-    """Where to; made if it is not there."""
+    """The directory of the files; made unless it exists."""
 
     lineage: bool
-    """Whether all datasets of the continuation chain are wanted, each in a folder."""
+    """Whether all datasets of the continuation chain are downloaded, each into a folder."""
 
     on_progress: Progress | None = attrs.field(validator=attrs.validators.optional(plain_function))
-    """Is told bytes done and bytes in all."""
+    """Called with the bytes done and the bytes in all."""
 
 
 async def download(
     api: Api, account_id: str, dataset_id: str, options: DownloadOptions
 ) -> tuple[Path, ...]:
-    """Download all files of a dataset, one after the other, each verified and named when whole.
+    """Download all files of a dataset, one after the other; a whole file is verified and named.
 
     Args:
-        api: Sends.
+        api: The API to download from.
         account_id: The account's id.
         dataset_id: The dataset's id.
-        options: Where to, and what of it.
+        options: The options of the download.
 
     Returns:
         The files, sorted.
@@ -210,7 +208,8 @@ async def download(
             try:
                 await _FileDownload(transport, urls, key, part, tally).run()
             except NotFoundError as exc:
-                # Not the same as no dataset, which may be all right: there are rows, or were.
+                # A `NotFoundError` would mean that there is no dataset, which is all right for
+                # some callers; here rows are lost.
                 text = f"file {key!r} was listed, and is not there: {exc}"
                 raise TransportError(text) from None
             await part.finish()
@@ -218,16 +217,15 @@ async def download(
 
 
 class _SignedURLs:
-    """A dataset's signed URLs, asked for anew for each attempt: they live for minutes only."""
+    """The signed URLs of a dataset, which live for minutes: each attempt asks for new ones."""
 
     def __init__(self, transport: Transport, request: Request) -> None:
-        """Take what asks for them."""
         self._transport = transport
         self._request = request
         self._fresh: dict[str, str] | None = None
 
     async def known(self) -> dict[str, str]:
-        """Return all of them, by the server's name of the file.
+        """Return all URLs, by the server's name of the file.
 
         Raises:
             APIStatusError: The server refuses: there is no such dataset, say.
@@ -242,7 +240,8 @@ class _SignedURLs:
         """Return a fresh URL of a file, as a part of one attempt at the file.
 
         Raises:
-            FireworksBatchError: The request for it failed, or there is no such file any more.
+            FireworksBatchError: The request for the URL failed, or the file does not exist any
+                more.
         """
         urls, self._fresh = self._fresh, None
         if urls is None:
@@ -252,7 +251,7 @@ class _SignedURLs:
 
 
 class _FileDownload:
-    """The download of one file into what becomes it."""
+    """The download of one file."""
 
     def __init__(
         self, transport: Transport, urls: _SignedURLs, key: str, part: PartFile, tally: Tally
@@ -263,10 +262,13 @@ class _FileDownload:
         self._part = part
         self._tally = tally
         self._held = Held()
-        self._most = 0  # bytes that were there at any time
+        self._most = 0  # the largest number of bytes that any attempt reached
 
     async def run(self) -> None:
-        """Attempt it until it is whole: the policy counts attempts that brought nothing new."""
+        """Attempt the download until the file is whole.
+
+        An attempt that brings new bytes starts the counting of the retry policy anew.
+        """
         name = Request(method="GET", path=f"file {self._key!r}", repeatable=True)
         repeats = self._transport.repeats(name, at_storage=True)
         await repeats.run(partial(self._attempt, repeats))
@@ -308,7 +310,7 @@ class _FileDownload:
             self._tally.set(self._key, self._part.size)
 
     async def _check(self, request: Request) -> None:
-        """Compare what is there with what the server said of it."""
+        """Compare the bytes on disk with the length and the MD5 that the server announced."""
         await self._part.flush()
         held, size, md5 = self._held, self._part.size, self._part.md5
         if held.total is not None and size < held.total:
@@ -325,9 +327,10 @@ class _FileDownload:
 
 
 async def _measure(transport: Transport, urls: dict[str, str], tally: Tally) -> None:
-    """Find out the files' lengths, for the progress: by their first bytes, as HEAD is not signed.
+    """Ask for the lengths of the files, for the progress.
 
-    What cannot be found out is counted when the file's turn comes.
+    The first byte of each file is asked for, since the URLs are not signed for HEAD requests.
+    A length that cannot be had now is known when the file is downloaded.
     """
     headers = {"Accept-Encoding": "identity", "Range": "bytes=0-0"}
     for key, url in urls.items():

@@ -1,9 +1,9 @@
-"""Datasets: the endpoints, and the transfers of their content."""
+"""``client.datasets``: the endpoints, uploads and downloads."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import attrs
 
@@ -19,9 +19,9 @@ from fireworks_batch.models.errors import (
     NotFoundError,
     TransportError,
 )
-from fireworks_batch.models.names import DatasetName, check_new_id
+from fireworks_batch.models.names import DatasetName
 from fireworks_batch.models.states import DatasetFormat, DatasetState
-from fireworks_batch.models.validators import text, whole_number
+from fireworks_batch.models.validators import new_id, text, whole_number
 from fireworks_batch.wire.codec import mask_paths
 from fireworks_batch.wire.requests import (
     ListQuery,
@@ -33,40 +33,32 @@ from fireworks_batch.wire.requests import (
 
 __all__ = ["Datasets"]
 
-
 _LIMITS: Final = Limits()
-
-
-def _new_id(_: object, __: "attrs.Attribute[Any]", value: Any) -> None:
-    check_new_id("dataset id", value)
-
 
 _optional_text: Final = attrs.validators.optional(text)
 
 
 @attrs.frozen(kw_only=True)
 class CreateOptions:
-    """What `Datasets.create` was asked for."""
+    """The options of `Datasets.create`."""
 
-    dataset_id: str = attrs.field(validator=_new_id)
+    dataset_id: str = attrs.field(validator=new_id("dataset id"))
     example_count: int = attrs.field(validator=whole_number())
     display_name: str | None = attrs.field(validator=_optional_text)
     format: DatasetFormat | str | None = attrs.field(validator=_optional_text)
-
-    def body(self) -> dict[str, Any]:
-        """Return the dataset as the wire spells it."""
-        body: dict[str, Any] = {"userUploaded": {}, "exampleCount": str(self.example_count)}
-        body |= {"displayName": self.display_name} if self.display_name else {}
-        body |= {"format": DatasetFormat(self.format).wire} if self.format else {}
-        return body
 
 
 class Datasets:
     """The account's datasets: ``client.datasets``."""
 
-    def __init__(self, api: Api) -> None:
-        """Take the API that they are on; made by `BatchClient`."""
+    _api: Api
+
+    @classmethod
+    def _made(cls, api: Api) -> Self:
+        """Return the datasets of a client's API."""
+        self = cls()
         self._api = api
+        return self
 
     async def get(self, dataset: DatasetLike, *, read_mask: Sequence[str] = ()) -> Dataset:
         """Fetch one dataset's record.
@@ -74,15 +66,19 @@ class Datasets:
         Args:
             dataset: Id, resource name, or a dataset fetched before.
 
-            read_mask: Members to return, in snake_case; all of them if empty. ``name`` always
-                comes, the rest is at defaults.
+            read_mask: Members to return, in snake_case; all members if empty. ``name`` is always
+                returned, and members that are not returned have their defaults.
+
+        Returns:
+            The dataset, as the server describes it now.
 
         Raises:
-            ConfigurationError: The dataset or the mask is malformed, or it is not of this account.
+            ConfigurationError: The dataset or the mask is malformed, or the dataset belongs to
+                another account.
             NotFoundError: There is no such dataset.
             APIStatusError: The server refuses for another reason.
             TransportError: There was no usable answer, after the repeats of the retry policy.
-            ResponseDecodeError: The answer cannot be read; ``partial`` has what could be.
+            ResponseDecodeError: The answer cannot be read; ``partial`` has the readable members.
         """
         # https://docs.fireworks.ai/api-reference/get-dataset
         name, mask = self._api.dataset_name(dataset), mask_paths(read_mask)
@@ -101,22 +97,22 @@ class Datasets:
         """List the account's datasets, of all pages.
 
         Args:
-            filter: An AIP-160 expression of the wire's names, passed on as it is.
+            filter: An AIP-160 expression with the wire's names, passed on unchanged.
 
-            order_by: Members to sort by, passed on as they are. By default the server's order,
+            order_by: Members to sort by, passed on unchanged. By default the server's order,
                 which is documented as by name.
 
-            page_size: Datasets a request, 1 to 200.
+            page_size: Datasets a page, 1 to 200.
 
-            read_mask: Members to return, in snake_case; all of them if empty.
+            read_mask: Members to return, in snake_case; all members if empty.
 
         Returns:
-            An async iterator in the server's order. It asks for a page when it is needed, and
-            holds one at a time.
+            An async iterator in the server's order. A page is requested when its first item is
+            needed, and one page is in memory at a time.
 
         Raises:
             ConfigurationError: An argument is malformed.
-            APIStatusError: Later, as all that follow: the server refuses.
+            APIStatusError: While iterating, like the following errors: the server refuses.
             TransportError: There was no usable answer, after the repeats of the retry policy.
             ResponseDecodeError: A page cannot be read, or the pages go in a circle.
         """
@@ -131,7 +127,7 @@ class Datasets:
         def read(item: Any) -> Dataset:
             return self._api.codec.structure(item, Dataset, required=("name",))
 
-        return Listing(
+        return Listing._made(
             self._api,
             "datasets",
             lambda account_id, token: list_datasets(account_id, query, token),
@@ -146,27 +142,29 @@ class Datasets:
         display_name: str | None = None,
         format: DatasetFormat | str | None = None,  # noqa: A002 - the API's name
     ) -> Dataset:
-        """Create a dataset's record, without content; `upload` does this and all that follows.
+        """Create a dataset's record, without content; `upload` creates the record by itself.
 
         Args:
-            dataset_id: 1 to 63 characters of a-z, 0-9 and hyphen, a letter first.
+            dataset_id: The id: 1 to 63 characters of a-z, 0-9 and hyphen, with a letter first and
+                no hyphen last.
 
-            example_count: Its rows, 1 or more. The server needs the number, does not check it,
-                and reckons a job's progress by it (seen live).
+            example_count: The number of rows, 1 or more. The server needs the number, does not
+                check it, and computes a job's progress with it (seen live).
 
-            display_name: A name for people.
+            display_name: A name for people; None for no name.
 
-            format: What its rows are; may stay unset.
+            format: The format of the rows; None to leave it unset.
 
         Returns:
-            The dataset, UPLOADING. Where an answer was lost, the one that the lost attempt made.
+            The dataset, UPLOADING. If the answer to an attempt was lost, the dataset that this
+            attempt created.
 
         Raises:
             ConfigurationError: An argument is malformed; nothing was sent.
             DatasetConflictError: The id is taken.
             APIStatusError: The server refuses for another reason.
             TransportError: There was no usable answer, after the repeats of the retry policy.
-            ResponseDecodeError: The answer cannot be read; the dataset may be there.
+            ResponseDecodeError: The answer cannot be read; the dataset may have been created.
         """
         # https://docs.fireworks.ai/api-reference/create-dataset
         options = CreateOptions(
@@ -176,7 +174,13 @@ class Datasets:
             format=format,
         )
         account_id = await self._api.account_id()
-        request = create_dataset(account_id, dataset_id, options.body())
+        request = create_dataset(
+            account_id,
+            dataset_id,
+            example_count=example_count,
+            display_name=display_name,
+            format=DatasetFormat(options.format).wire if options.format else None,
+        )
         try:
             answer = await self._api.transport.send(request)
         except (APIStatusError, TransportError) as error:
@@ -186,7 +190,7 @@ class Datasets:
     async def _made_before(
         self, account_id: str, dataset_id: str, count: int, failure: APIStatusError | TransportError
     ) -> Dataset:
-        """Return the dataset that a lost attempt made, or raise what is the matter."""
+        """Return the dataset that an attempt without an answer created, or raise the failure."""
         lost = failure.lost_before if isinstance(failure, APIStatusError) else 1
         if not lost and not isinstance(failure, ConflictError):
             raise failure
@@ -208,8 +212,8 @@ class Datasets:
             dataset: Id, resource name, or a dataset fetched before.
 
         Raises:
-            ConfigurationError: The dataset is malformed, or not of this account.
-            NotFoundError: There is no such dataset; not raised where an earlier attempt of this
+            ConfigurationError: The dataset is malformed, or belongs to another account.
+            NotFoundError: There is no such dataset; not raised if an earlier attempt of this
                 call may have deleted it.
             APIStatusError: The server refuses for another reason.
             TransportError: There was no usable answer, after the repeats of the retry policy.
@@ -231,26 +235,27 @@ class Datasets:
         """Upload rows as a dataset, and wait until it is READY.
 
         The source is read twice, off the event loop and in bounded memory: first its rows are
-        counted, since the server needs their number beforehand, then it is sent. Up to
-        ``limits.max_upload_bytes`` go through the API, more go to storage by a signed URL.
+        counted, since the server needs their number beforehand, then the source is sent. Content
+        of up to ``limits.max_upload_bytes`` goes through the API, larger content goes to storage
+        by a signed URL.
 
-        May be repeated after a crash: what is READY under an id that derives from the content is
-        not sent again, and what an upload left in the middle is gone on with.
+        The call may be repeated after a crash: content that is READY under an id that derives from
+        it is not sent again, and an unfinished upload is continued.
 
         Args:
             source: The path of a file of JSON lines, its content, or an async iterable of pieces
                 of it, however they are cut. An iterable's content is stored in a temporary file.
 
-            dataset_id: 1 to 63 characters of a-z, 0-9 and hyphen, a letter first. By default
-                ``d-`` and 40 digits of the content's SHA-256.
+            dataset_id: The id: 1 to 63 characters of a-z, 0-9 and hyphen, with a letter first and
+                no hyphen last. By default ``d-`` and 40 digits of the content's SHA-256.
 
             reuse: Take a READY dataset of the given id for this content, whatever it holds.
 
-            limits: How large it may be, and from which size on it goes to storage.
+            limits: How large the content may be, and from which size on it goes to storage.
 
-            on_progress: Called in the event loop, at most once for each half MiB, with the bytes
-                that were sent and the bytes in all; the first number falls when an attempt
-                fails. What it raises ends the upload.
+            on_progress: A function that is called in the event loop, at most once for each half
+                MiB, with the bytes that were sent and the bytes in all. The first number falls
+                when an attempt fails. An exception that the function raises ends the upload.
 
         Returns:
             The dataset, READY.
@@ -260,12 +265,12 @@ class Datasets:
             LocalFileError: The source cannot be read, or was changed while it was sent.
             InputRowsError: The source has no rows, or more than the limits allow; or the server
                 refuses its content.
-            DatasetConflictError: The given id is that of a READY dataset, or of one that was
-                declared with another number of rows, or that somebody else uploads meanwhile.
-            WaitTimeoutError: It is uploaded and was not READY within an hour.
-            PollFailureError: It is uploaded, and looks at it failed for longer than the client's
-                ``failure_budget``.
-            NotFoundError: Somebody has deleted the dataset meanwhile.
+            DatasetConflictError: A dataset of the given id is READY, was created for another
+                number of rows, or was uploaded by another client meanwhile.
+            WaitTimeoutError: The content is uploaded, and the dataset was not READY within an hour.
+            PollFailureError: The content is uploaded, and polls of the dataset failed for longer
+                than the ``failure_budget`` of the client's policy.
+            NotFoundError: The dataset was deleted meanwhile.
             APIStatusError: The server refuses for another reason.
             TransportError: There was no usable answer, after the repeats of the retry policy.
             ResponseDecodeError: An answer of the API cannot be read.
@@ -287,35 +292,38 @@ class Datasets:
     ) -> tuple[Path, ...]:
         """Download all files of a dataset.
 
-        Each is streamed to a temporary name in the directory, in bounded memory, resumed where
-        the connection broke, by a fresh URL each time, compared with the length and the MD5 that
-        the server names, and given its own name when it is whole, in place of what bore it.
+        A file is streamed to a temporary name in the directory, in bounded memory. A download is
+        resumed where the connection broke, each time by a fresh URL. The whole file is compared
+        with the length and the MD5 that the server announces, and then given its own name; it
+        replaces a file of that name.
 
         Args:
             dataset: Id, resource name, or a dataset fetched before.
 
-            directory: Where to; made if it is not there. What is unsafe in a name from the server
-                is percent-encoded, so that no file leaves it.
+            directory: The directory of the files; made unless it exists. Unsafe characters of the
+                server's names are percent-encoded, so that no file is written outside of it.
 
             lineage: Download all datasets of the continuation chain, each into a folder of its
                 own, named after its id.
 
-            on_progress: Called in the event loop, at most once for each half MiB and at the end
-                of each file, with the bytes done and the bytes in all files; the first number
-                falls when a file has to be started over. What it raises ends the download.
+            on_progress: A function that is called in the event loop, at most once for each half
+                MiB and at the end of each file, with the bytes done and the bytes of all files.
+                The first number falls when a file is started over. An exception that the function
+                raises ends the download.
 
         Returns:
             The paths of the files, sorted.
 
         Raises:
-            ConfigurationError: The dataset is malformed, or not of this account.
+            ConfigurationError: An argument is malformed, or the dataset belongs to another
+                account.
             NotFoundError: There is no such dataset.
-            LocalFileError: A file cannot be written: no permission, a full disk. None is left
-                under a temporary name, nor a part of one under its own.
+            LocalFileError: A file cannot be written: no permission, a full disk. No temporary
+                file is left, and no part of a file under its own name.
             ResponseDecodeError: The server's list of files cannot be read.
             APIStatusError: The server or the storage refuses for another reason.
-            TransportError: Attempts in a row, as many as the retry policy allows, brought nothing
-                new, or not what was announced.
+            TransportError: As many attempts in a row as the retry policy allows brought no new
+                bytes, or other bytes than announced.
             ClientStateError: The client is closed, or belongs to another loop.
         """
         # https://docs.fireworks.ai/api-reference/get-dataset-download-endpoint

@@ -1,4 +1,4 @@
-"""How a broken download goes on: what an answer means for the bytes that are there already.
+"""How a broken download is resumed: what an answer means for the bytes on disk.
 
 Performs no I/O. Storage answers as Google's does: ranges, strong ETags, ``x-goog-hash``.
 """
@@ -11,37 +11,23 @@ from typing import Final
 
 import attrs
 
-__all__ = [
-    "Held",
-    "StartOver",
-    "Take",
-    "read_answer",
-    "request_headers",
-    "size_of",
-]
-
+__all__ = ["Held", "StartOver", "Take", "read_answer", "request_headers", "size_of"]
 
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})", re.ASCII).fullmatch
-
-
 _NO_RANGE: Final = re.compile(r"bytes \*/(\d{1,19})", re.ASCII).fullmatch
-
-
 _LENGTH: Final = re.compile(r"\d{1,19}", re.ASCII).fullmatch
-
-
 _STRONG: Final = re.compile(r'"[^"]*"').fullmatch
 
 
 @attrs.frozen(kw_only=True)
 class Held:
-    """What is there of a file, and what is known of the whole."""
+    """The part of a file that is on disk, and the facts known of the whole file."""
 
     size: int = 0
     """Bytes on disk."""
 
     etag: str = ""
-    """The strong validator of the object that they are of; empty if it cannot be resumed."""
+    """The strong validator of the object in storage; empty if the download cannot be resumed."""
 
     total: int | None = None
     """The object's length in bytes, if it is known."""
@@ -52,22 +38,22 @@ class Held:
 
 @attrs.frozen
 class Take:
-    """Read the answer's body, and append it to what is held then."""
+    """Append the body of the answer to the part on disk."""
 
     held: Held
-    """What is there before the body; a size of zero drops what was there."""
+    """The part before the body; a size of zero drops the bytes on disk."""
 
 
 @attrs.frozen
 class StartOver:
-    """Drop what is there, and ask for the whole."""
+    """Drop the part on disk, and ask for the whole file."""
 
     reason: str
-    """What the answer says instead of going on."""
+    """Why the download cannot be resumed."""
 
 
 def request_headers(held: Held) -> dict[str, str]:
-    """Return the headers that ask for the rest: never compressed, and of the same object only."""
+    """Return the headers that ask for the missing bytes: uncompressed, and of the same object."""
     headers = {"Accept-Encoding": "identity"}
     if held.size and held.etag:
         headers |= {"Range": f"bytes={held.size}-", "If-Range": held.etag}
@@ -75,15 +61,15 @@ def request_headers(held: Held) -> dict[str, str]:
 
 
 def read_answer(held: Held, status: int, headers: Mapping[str, str]) -> Take | StartOver | None:
-    """Decide about an answer.
+    """Decide what to do with an answer.
 
     Args:
-        held: What is there.
-        status: Its status.
-        headers: Its headers, case-insensitive.
+        held: The part on disk.
+        status: The HTTP status of the answer.
+        headers: The headers of the answer, case-insensitive.
 
     Returns:
-        None if it is a refusal, to be read for what it says.
+        The decision; None if the answer is a refusal.
     """
     if status == 200:
         return Take(_whole(headers))
@@ -96,7 +82,7 @@ def read_answer(held: Held, status: int, headers: Mapping[str, str]) -> Take | S
 
 def _whole(headers: Mapping[str, str]) -> Held:
     if headers.get("content-encoding", "identity").lower() != "identity":
-        # Length, hash and ranges are those of the compressed object.
+        # The length, hash and ranges would be those of the compressed object.
         return Held()
     etag, length = headers.get("etag", ""), headers.get("content-length", "")
     return Held(
@@ -120,7 +106,7 @@ def _part(held: Held, headers: Mapping[str, str]) -> Take | StartOver:
 
 
 def _md5(headers: Mapping[str, str]) -> bytes | None:
-    """Read ``x-goog-hash``, which may come in several lines; of an object in parts it has none."""
+    """Read the MD5 in ``x-goog-hash``, which may come in several lines; None if there is none."""
     lines = [value for name, value in headers.items() if name.lower() == "x-goog-hash"]
     for entry in ",".join(lines).split(","):
         algorithm, _, value = entry.strip().partition("=")
@@ -138,7 +124,7 @@ def _digest(text: str) -> bytes | None:
 
 
 def size_of(status: int, headers: Mapping[str, str]) -> int | None:
-    """Return an object's length by the answer to a request for its first byte, if it says so."""
+    """Return an object's length by the answer to a request for its first byte, if it is there."""
     text = headers.get("content-range", "")
     if status == 206 and (found := _CONTENT_RANGE(text)):
         return int(found[3])

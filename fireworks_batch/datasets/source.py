@@ -1,4 +1,4 @@
-"""What is uploaded: a file, bytes, or an iterator's content; read twice, in threads."""
+"""The source of an upload: a file, bytes, or an iterator's content; read twice, in threads."""
 
 import asyncio
 import hashlib
@@ -8,7 +8,6 @@ import stat
 import tempfile
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Self, TypeAlias
 
@@ -16,99 +15,84 @@ from fireworks_batch.datasets.claim import Survey
 from fireworks_batch.files.threads import begin, ended, off_loop, reported, write_all
 from fireworks_batch.models.errors import ConfigurationError, LocalFileError
 
-__all__ = ["Content", "Source", "SourceFile", "opened"]
-
+__all__ = ["Content", "Source", "SourceFile"]
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | AsyncIterable[bytes]
 """A file's path, its bytes, or an async iterable of pieces of it, however they are cut."""
 
-
-_SPOOL_PIECE: Final = 1024 * 1024
-
-
+_PIECE: Final = 1024 * 1024  # bytes that are stored or sent in one step
 _SURVEY_PIECE: Final = 256 * 1024
-
-
 _SURVEYED_AT_ONCE: Final = 16  # pieces of a step: a few milliseconds, so that cancelling is quick
 
 
-@asynccontextmanager
-async def opened(source: Source) -> AsyncIterator["SourceFile"]:
-    """Open what is to be uploaded; nothing of it is read yet.
-
-    Args:
-        source: A path, bytes, or an async iterable of bytes.
-
-    Raises:
-        ConfigurationError: It is none of these.
-        LocalFileError: The file cannot be opened, or no temporary one be made.
-    """
-    file = SourceFile(source)
-    try:
-        await off_loop(file.open)
-        yield file
-    finally:
-        await off_loop(file.close)
-
-
 class SourceFile:
-    """A file that is read twice: surveyed, then sent."""
+    """A source as a file that is open inside ``async with``: surveyed first, then sent."""
 
     def __init__(self, source: Source) -> None:
-        """Take what it is made of; nothing is opened before `open`.
+        """Check the source; nothing is opened yet.
+
+        Args:
+            source: A path, bytes, or an async iterable of bytes.
 
         Raises:
-            ConfigurationError: It cannot be uploaded.
+            ConfigurationError: The source is none of these.
         """
         self._source = source
         self._file: Any = None
         self._lock = threading.Lock()
-        self.name = _name(source)
-        """What the caller calls it, for an error's text."""
+        self.name: str = _name(source)
+        """What the caller calls the source, for an error's text."""
+
+    async def __aenter__(self) -> Self:
+        """Open the file, or make a temporary file for the content of an iterable.
+
+        Raises:
+            ConfigurationError: The path is that of a directory, a pipe or a device.
+            LocalFileError: The file cannot be opened, or the temporary file cannot be made.
+        """
+        await off_loop(self._open, undo=lambda _: self._close())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await off_loop(self._close)
 
     @property
     def base_name(self) -> str:
-        """The last part of its path; empty if it has none."""
+        """The name of the source without folders; empty if the source has no name."""
         return Path(self._source).name if isinstance(self._source, str | os.PathLike) else ""
 
-    def open(self) -> None:
-        """Open it, or make the temporary file; blocks.
-
-        Raises:
-            ConfigurationError: It is a directory, a pipe or a device.
-            LocalFileError: It cannot be opened.
-        """
+    def _open(self) -> None:
         if isinstance(self._source, bytes):
             self._file = io.BytesIO(self._source)
         elif isinstance(self._source, AsyncIterable):
             with reported("write", tempfile.gettempdir()):
-                self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - see `close`
+                self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - see `_close`
         else:
             self._open_path(self._source)
 
     def _open_path(self, path: str | os.PathLike[str]) -> None:
         with reported("read", os.fspath(path)):
-            # Looked at before it is opened, since opening a pipe waits for whoever writes to it.
+            # Checked before the file is opened, since opening a pipe waits for its writer.
             if not stat.S_ISREG(Path(path).stat().st_mode):
                 raise ConfigurationError(
                     f"{self.name} is no regular file and cannot be read twice: give its content "
                     "as an async iterator, which is stored in a temporary file"
                 )
-            self._file = Path(path).open("rb", buffering=0)  # noqa: SIM115 - see `close`
+            self._file = Path(path).open("rb", buffering=0)  # noqa: SIM115 - see `_close`
 
-    def close(self) -> None:
-        """Close it, when a reading that goes on in another thread has ended; blocks."""
+    def _close(self) -> None:
+        """Close the file, when a reading in another thread has ended."""
         with self._lock:
             if self._file is not None:
                 self._file.close()
 
     async def survey(self) -> Survey:
-        """Read it through, in bounded memory; what an iterator brings is stored meanwhile.
+        """Read the source to its end, in bounded memory, and store the content of an iterable.
 
         Raises:
-            ConfigurationError: The iterator brings something else than bytes.
-            LocalFileError: It cannot be read, or the temporary file not be written.
-            Exception: What the iterator raises.
+            ConfigurationError: The iterable yields something other than bytes.
+            LocalFileError: The file cannot be read, or the temporary file cannot be written.
+            Exception: The iterable raised the exception.
         """
         survey = Survey()
         if isinstance(self._source, AsyncIterable):
@@ -126,7 +110,7 @@ class SourceFile:
                     f"{self.name} must be pieces of bytes, not of {type(piece).__name__}"
                 )
             buffer += piece
-            if len(buffer) >= _SPOOL_PIECE:
+            if len(buffer) >= _PIECE:
                 await off_loop(self._store, bytes(buffer), survey)
                 buffer.clear()
         await off_loop(self._store, bytes(buffer), survey)
@@ -146,10 +130,10 @@ class SourceFile:
         return True
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Return bytes from an offset on, at most so many, none at the end; blocks.
+        """Return at most *size* bytes from an offset on, and none at the end; blocks.
 
         Raises:
-            LocalFileError: It cannot be read.
+            LocalFileError: The file cannot be read.
         """
         with self._lock, reported("read", self.name):
             self._file.seek(offset)
@@ -173,72 +157,48 @@ def _name(source: Any) -> str:
     )
 
 
-_PIECE: Final = 1024 * 1024
+class Content(AsyncIterator[bytes]):
+    """The body of one attempt at an upload: it reads a piece ahead of the piece that is sent.
 
-
-class Content:
-    """The body of an upload, of known length; each iteration over it starts anew.
-
-    The last piece is held back until the whole is known to be what was surveyed: a file that was
-    changed meanwhile is never sent to its end.
+    The last piece is held back until all bytes are known to be those of the survey: a file that
+    changes meanwhile is never sent to its end. This is no generator, since an iterator that is
+    left in the middle needs no clean-up.
     """
 
     def __init__(
         self,
         file: SourceFile,
         survey: Survey,
-        *,
         tell: Callable[[int], None],
+        *,
         head: bytes = b"",
         tail: bytes = b"",
     ) -> None:
-        """Take what is sent.
+        """Begin before the first byte.
 
         Args:
             file: The content.
-            survey: What it was when it was read first.
-            tell: Is told how many bytes of the file are on their way.
-            head: What is sent before it.
-            tail: What is sent after it.
+            survey: The survey of the content.
+            tell: Called with the number of bytes of the file that were handed out before.
+            head: Sent before the content.
+            tail: Sent after the content.
         """
-        self.file = file
-        self.survey = survey
-        self.tell = tell
-        self.head = head
-        self.tail = tail
-
-    @property
-    def length(self) -> int:
-        """Bytes of it."""
-        return len(self.head) + self.survey.size + len(self.tail)
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return _Pieces(self)
-
-
-class _Pieces(AsyncIterator[bytes]):
-    """One reading of a content, a piece ahead of what is sent.
-
-    Not a generator: left in the middle, it needs no clean-up.
-    """
-
-    def __init__(self, content: Content) -> None:
-        self._content = content
-        self._offset = 0
-        self._sent = 0
-        self._ahead: asyncio.Future[bytes] | None = None
+        self.length: int = len(head) + survey.size + len(tail)
+        """The number of bytes in all."""
+        self._file = file
+        self._survey = survey
+        self._tell = tell
+        self._head = head
+        self._tail = tail
+        self._read = self._sent = 0
         self._hash = hashlib.sha256()
-        self._head = content.head
-        self._tail = content.tail
-
-    def __aiter__(self) -> Self:
-        return self
+        self._ahead: asyncio.Future[bytes] | None = None
 
     async def __anext__(self) -> bytes:
         if self._head:
             piece, self._head = self._head, b""
             return piece
-        if self._sent < self._content.survey.size:
+        if self._sent < self._survey.size:
             return await self._next()
         if self._tail:
             piece, self._tail = self._tail, b""
@@ -246,26 +206,26 @@ class _Pieces(AsyncIterator[bytes]):
         raise StopAsyncIteration
 
     async def _next(self) -> bytes:
-        step = self._ahead or begin(self._read)
+        step = self._ahead or begin(self._read_on)
         self._ahead = None
         piece = await ended(step)
-        self._content.tell(self._sent)
+        self._tell(self._sent)
         self._sent += len(piece)
-        if self._offset < self._content.survey.size:
-            self._ahead = begin(self._read)
+        if self._read < self._survey.size:
+            self._ahead = begin(self._read_on)
         return piece
 
-    def _read(self) -> bytes:
-        file, survey = self._content.file, self._content.survey
-        piece = file.read_at(self._offset, _PIECE)
-        self._offset += len(piece)
+    def _read_on(self) -> bytes:
+        size = self._survey.size
+        piece = self._file.read_at(self._read, _PIECE)
+        self._read += len(piece)
         self._hash.update(piece)
-        if piece and self._offset < survey.size:
+        if piece and self._read < size:
             return piece
-        is_same = self._offset == survey.size and self._hash.hexdigest() == survey.digest
-        if is_same and not file.read_at(survey.size, 1):
+        is_same = self._read == size and self._hash.hexdigest() == self._survey.digest
+        if is_same and not self._file.read_at(size, 1):
             return piece
         raise LocalFileError(
-            f"{file.name} was changed while it was uploaded: nothing of it counts as uploaded; "
-            "upload it again when it changes no more"
+            f"{self._file.name} was changed while it was uploaded: nothing of it counts as "
+            "uploaded; upload it again when it changes no more"
         )

@@ -1,28 +1,27 @@
-"""How a dataset is uploaded: surveyed, claimed, sent in one of two ways, waited for."""
+"""Uploads: a source is surveyed, sent in one of two ways, and waited for until READY."""
 
 import logging
 import secrets
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
 from fireworks_batch.connection.api import Api, if_there
 from fireworks_batch.datasets.claim import (
     Claim,
-    Step,
     Survey,
     check_digest,
     check_survey,
     content_id,
     file_name,
-    next_step,
+    is_done,
     storage_name,
     uploaded_by_another,
 )
 from fireworks_batch.datasets.download import Progress, Tally
-from fireworks_batch.datasets.source import Content, Source, SourceFile, opened
+from fireworks_batch.datasets.source import Content, Source, SourceFile
 from fireworks_batch.models.dataset import Dataset, Limits
 from fireworks_batch.models.errors import (
     APIStatusError,
@@ -30,9 +29,8 @@ from fireworks_batch.models.errors import (
     ResponseDecodeError,
     TransportError,
 )
-from fireworks_batch.models.names import check_new_id
 from fireworks_batch.models.states import StatusCode
-from fireworks_batch.models.validators import instance_of, plain_function
+from fireworks_batch.models.validators import instance_of, new_id, plain_function
 from fireworks_batch.polling.settle import Settling, Sighting
 from fireworks_batch.wire.answers import read_signed_urls, url_of
 from fireworks_batch.wire.codec import parse_json
@@ -47,41 +45,33 @@ from fireworks_batch.wire.requests import (
 
 __all__ = ["Upload", "UploadOptions"]
 
-
 _log = logging.getLogger("fireworks_batch.http")
 
-
-# READY comes within about a second for small files (seen live), and nobody says how late.
+# Small files become READY within about a second (seen live); no document says how late it can be.
 _READY_TIMEOUT: Final = 3600.0
 
-
-# Refusals that have nothing to do with whether the dataset is uploaded already.
+# These refusals cannot mean that the dataset is uploaded already.
 _UNRELATED: Final = frozenset({401, 402, 403, 404, 429})
 
-
-# What two sources saw a second upload refused with; the dataset need not be READY then.
+# Two sources saw this text in the refusal of a second upload; the dataset need not be READY then.
 _ALREADY: Final = "already uploaded"
-
-
-def _new_id(_: object, __: "attrs.Attribute[Any]", value: Any) -> None:
-    check_new_id("dataset id", value)
 
 
 @attrs.frozen(kw_only=True)
 class UploadOptions:
-    """What an upload was asked for."""
+    """The options of `Datasets.upload`."""
 
-    dataset_id: str | None = attrs.field(validator=attrs.validators.optional(_new_id))
-    """The id to upload under; None for one that derives from the content."""
+    dataset_id: str | None = attrs.field(validator=attrs.validators.optional(new_id("dataset id")))
+    """The id to upload under; None for an id that derives from the content."""
 
     reuse: bool
-    """Whether a READY dataset of that id will do."""
+    """Whether a READY dataset of the given id is taken for the content."""
 
     limits: Limits = attrs.field(validator=instance_of(Limits))
-    """How large it may be, and from which size on it goes to storage."""
+    """How large the content may be, and from which size on it goes to storage."""
 
     on_progress: Progress | None = attrs.field(validator=attrs.validators.optional(plain_function))
-    """Is told bytes sent and bytes in all."""
+    """Called with the bytes sent and the bytes in all."""
 
     sha256: str | None = None
     """The digest that the content must have, in hexadecimal; None for any."""
@@ -91,50 +81,54 @@ class Upload:
     """One upload, from the source to READY."""
 
     def __init__(self, api: Api, options: UploadOptions) -> None:
-        """Take the API to upload to, and what was asked for."""
+        """Begin with nothing sent.
+
+        Args:
+            api: The API to upload to.
+            options: The options of the upload.
+        """
         self._api = api
         self._options = options
         self._account_id = ""
-        self._lost = 0  # attempts to finish it whose outcome is unknown
+        self._lost = 0  # attempts to send the content whose outcome is unknown
 
     async def run(self, source: Source) -> Dataset:
-        """Upload a source, or find that it is uploaded.
+        """Upload a source, unless its dataset is READY already.
 
         Raises:
             FireworksBatchError: See ``Datasets.upload``.
         """
         self._account_id = await self._api.account_id()
-        async with opened(source) as file:
+        async with SourceFile(source) as file:
             found = await self._find_given(file)
             survey = await file.survey()
             check_digest(survey, self._options.sha256, file.name)
             check_survey(survey, self._options.limits, file.name)
             claim = self._claim(file, survey)
             dataset = found or await self._create(claim, survey)
-            if next_step(claim, dataset) is Step.DONE:
+            if is_done(claim, dataset):
                 _log.info("dataset %r is there already: nothing is uploaded", claim.dataset_id)
                 return dataset
             await self._send(file, survey, claim)
         return await self._until_ready(claim)
 
-    # --- Whose the id is ------------------------------------------------------------------------
+    # --- The dataset ----------------------------------------------------------------------------
 
     async def _find_given(self, file: SourceFile) -> Dataset | None:
-        """Look up a given id, so that a conflict shows before a large file was read."""
+        """Fetch the dataset of a given id, so that a conflict shows before a large file is read."""
         dataset_id = self._options.dataset_id
         if dataset_id is None:
             return None
         found = await self._find(dataset_id)
         if found is not None:
-            next_step(self._claim(file, None), found)
+            is_done(self._claim(file, None), found)  # raises the conflict
         return found
 
     def _claim(self, file: SourceFile, survey: Survey | None) -> Claim:
         given = self._options.dataset_id
         return Claim(
             dataset_id=given or (content_id(survey) if survey else ""),
-            is_content_id=given is None,
-            reuse=self._options.reuse,
+            takes_ready=given is None or self._options.reuse,
             source=file.name,
             rows=survey.rows if survey else None,
         )
@@ -145,9 +139,8 @@ class Upload:
         return None if answer is None else self._read(answer.body)
 
     async def _create(self, claim: Claim, survey: Survey) -> Dataset:
-        """Create the dataset, or find it: a crash, or a lost answer, may have left it."""
-        body: dict[str, object] = {"userUploaded": {}, "exampleCount": str(survey.rows)}
-        request = create_dataset(self._account_id, claim.dataset_id, body)
+        """Create the dataset, or fetch it: an earlier upload or attempt may have created it."""
+        request = create_dataset(self._account_id, claim.dataset_id, example_count=survey.rows)
         try:
             return self._read((await self._api.transport.send(request)).body)
         except (APIStatusError, ResponseDecodeError) as error:
@@ -171,11 +164,10 @@ class Upload:
         try:
             is_small = survey.size <= self._options.limits.max_upload_bytes
             if not (is_small and await self._post(file, survey, claim, tell)):
-                name = storage_name(file.base_name, claim)
-                await self._put(Content(file, survey, tell=tell), claim, name)
+                await self._put(file, survey, claim, tell)
         except APIStatusError as error:
-            # Refused since it is uploaded: by an attempt whose answer was lost, or by another
-            # process that uploads the same content.
+            # The dataset may be uploaded already: by an attempt whose answer was lost, or by
+            # another process with the same content.
             if not await self._is_uploaded(claim, error):
                 if _ALREADY in error.message:
                     raise uploaded_by_another(claim, error) from None
@@ -185,10 +177,9 @@ class Upload:
     async def _post(
         self, file: SourceFile, survey: Survey, claim: Claim, tell: Callable[[int], None]
     ) -> bool:
-        """Send it through the API, as a form; False if that is too large for the server."""
+        """Send the content through the API, as a form; False if the server finds it too large."""
         boundary = secrets.token_hex(16)
         head, tail = _form(boundary, file_name(file.base_name, claim.dataset_id))
-        content = Content(file, survey, tell=tell, head=head, tail=tail)
         path = upload_path(self._account_id, claim.dataset_id)
         request = Request(method="POST", path=path, repeatable=True)
         headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
@@ -198,6 +189,7 @@ class Upload:
             nonlocal failure
             if failure is not None and await self._is_uploaded(claim, failure):
                 return True
+            content = Content(file, survey, tell, head=head, tail=tail)
             try:
                 await self._send_once(request, f"{self._api.base_url}{path}", headers, content)
             except (APIStatusError, TransportError) as error:
@@ -209,9 +201,11 @@ class Upload:
 
         return await self._api.transport.repeats(request).run(attempt)
 
-    async def _put(self, content: Content, claim: Claim, name: str) -> None:
-        """Send it to storage, each time to a fresh URL, and say that it is there."""
-        size = content.survey.size
+    async def _put(
+        self, file: SourceFile, survey: Survey, claim: Claim, tell: Callable[[int], None]
+    ) -> None:
+        """Send the content to storage, in each attempt to a fresh URL, and have it validated."""
+        name, size = storage_name(file.base_name, claim), survey.size
         headers = {
             "Content-Type": "application/octet-stream",
             "X-Goog-Content-Length-Range": f"{size},{size}",
@@ -224,7 +218,7 @@ class Upload:
             answer = await transport.send_once(ask, repeats=repeats)
             url = url_of(read_signed_urls(parse_json(answer.body)), name)
             request = Request(method="PUT", path=url.partition("?")[0], repeatable=True)
-            await self._send_once(request, url, headers, content)
+            await self._send_once(request, url, headers, Content(file, survey, tell))
 
         await repeats.run(attempt)
         await transport.send(validate_upload(self._account_id, claim.dataset_id))
@@ -241,7 +235,7 @@ class Upload:
             raise error
 
     async def _is_uploaded(self, claim: Claim, error: APIStatusError | TransportError) -> bool:
-        """Whether it is uploaded, whatever the error says; an attempt to tell, no more."""
+        """Return whether the content is uploaded in spite of an error; False if that is unknown."""
         said = ""
         if isinstance(error, APIStatusError):
             if error.status in _UNRELATED:
@@ -250,7 +244,7 @@ class Upload:
             self._lost += error.lost_before > 0 or error.status >= 500
         else:
             self._lost += 1
-        if not (claim.is_content_id or claim.reuse or self._lost):
+        if not (claim.takes_ready or self._lost):
             return False
         if _ALREADY in said:
             return True
@@ -277,7 +271,7 @@ class Upload:
             api=self._api,
             policy=attrs.evolve(
                 poll,
-                # A job takes minutes, this takes seconds.
+                # A job takes minutes, a dataset takes seconds.
                 initial_interval=poll.initial_interval / 10,
                 max_interval=poll.max_interval / 4,
             ),
@@ -292,7 +286,7 @@ class Upload:
 
 
 def _form(boundary: str, name: str) -> tuple[bytes, bytes]:
-    """Return what stands before and after the one file of a form."""
+    """Return the bytes of a form before and after its one file."""
     head = (
         f"--{boundary}\r\n"
         f'Content-Disposition: form-data; name="file"; filename="{name}"\r\n'
@@ -303,5 +297,5 @@ def _form(boundary: str, name: str) -> tuple[bytes, bytes]:
 
 def _is_refused(dataset: Dataset) -> bool:
     status = dataset.status
-    # A code that nobody has published may say anything.
+    # A code that is not documented may mean anything.
     return status is not None and status.code.is_known and status.code != StatusCode.OK

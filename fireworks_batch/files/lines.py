@@ -1,4 +1,4 @@
-"""Files of requests, read in blocks of whole lines, and written, each block in one go."""
+"""Files of lines, read in blocks of whole lines: requests, and results."""
 
 import gzip
 import io
@@ -16,12 +16,10 @@ from fireworks_batch.models.errors import ConfigurationError, InputRowsError
 
 __all__ = ["LONGEST_LINE", "Block", "check_path", "open_lines", "read_blocks"]
 
-
 _MIB: Final = 1024 * 1024
 
-
 LONGEST_LINE: Final = 16 * _MIB
-"""Most bytes of a row. It is parsed whole, and no other thread runs meanwhile: for some 25 ms.
+"""Most bytes of a row of requests. A row is parsed whole; no other thread runs for those 25 ms.
 
 A request may hold images of 10 MB together, in base64, by the vendor's guide to vision models;
 nothing else comes near.
@@ -30,27 +28,32 @@ nothing else comes near.
 
 @attrs.frozen
 class Block:
-    """Whole lines, as they stand in the file; the very last one may lack its line end."""
+    """Whole lines, as they stand in the file; the last line of the file may lack its line end."""
 
     data: bytes
     """The lines."""
 
     first_line: int
-    """The number of the first one, from 1."""
+    """The number of the first line, from 1 where the reading began."""
 
     start: int
-    """Where they begin, in bytes (after decompression)."""
+    """Where the lines begin, in bytes from the beginning of the file, after decompression."""
 
     is_too_long: bool = False
-    """Whether it stands for one line that is too long to be a row; no data of it is kept."""
+    """Whether the block stands for one line that is too long to be a row; its data is not kept."""
+
+    @property
+    def end(self) -> int:
+        """Where the lines end, in bytes from the beginning of the file."""
+        return self.start + len(self.data)
 
 
 def check_path(requests: Path) -> Path:
     """Return the path of a file that may hold requests.
 
     Raises:
-        ConfigurationError: Its name has another ending, or it is a pipe or a device.
-        LocalFileError: It cannot be opened.
+        ConfigurationError: The file's name has another ending, or it is a pipe or a device.
+        LocalFileError: The file cannot be opened.
     """
     if not requests.name.endswith((".jsonl", ".jsonl.gz")) or "\0" in str(requests):
         raise ConfigurationError(
@@ -58,7 +61,7 @@ def check_path(requests: Path) -> Path:
         )
     with reported("read", str(requests)):
         mode = requests.stat().st_mode
-    # Looked at before it is opened, since opening a pipe waits for whoever writes to it.
+    # Checked before the file is opened, since opening a pipe waits for its writer.
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise ConfigurationError(
             f"{str(requests)!r} is no regular file, and is read more than once: give its rows as "
@@ -69,10 +72,10 @@ def check_path(requests: Path) -> Path:
 
 
 def open_lines(path: Path) -> IO[bytes]:
-    """Open a file of lines, whose name says whether it is compressed.
+    """Open a file of lines; a name that ends in ``.gz`` says that the file is compressed.
 
     Raises:
-        LocalFileError: It cannot be opened.
+        LocalFileError: The file cannot be opened.
     """
     with reported("read", str(path)):
         if path.name.endswith(".gz"):
@@ -83,44 +86,48 @@ def open_lines(path: Path) -> IO[bytes]:
 def read_blocks(
     file: IO[bytes], *, size: int = _MIB, longest: int | None = None
 ) -> Iterator[Block]:
-    """Yield a file's lines in blocks of about a size; a byte order mark is left out.
+    """Yield the lines of a file in blocks; a byte order mark at its beginning is left out.
 
     Args:
-        file: Open at its beginning.
-        size: Bytes to read at a time.
-        longest: Most bytes of a line, about: of one that is longer, only that it was there is told,
-            and blocks come that hold nothing. None for any length.
+        file: The open file, at the start of a line.
+        size: The least bytes of a block; the line at the end of the block is read to its end.
+        longest: Most bytes of a line, about. A longer line comes as a block without data; while
+            it is passed over, further blocks without data let the reader stop. None for any
+            length.
 
     Raises:
         InputRowsError: The compressed data is damaged.
+        LocalFileError: The file cannot be read.
     """
-    line, start, rest, dropped = 1, 0, b"", 0
-    while data := _read(file, size):
-        if not (start or rest or dropped) and data.startswith(BOM_UTF8):
+    name = str(getattr(file, "name", "the requests"))
+    with reported("read", name):
+        try:
+            yield from _blocks(file, size, longest)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as exc:
+            raise InputRowsError(f"cannot read {name!r} to its end: {exc}") from None
+
+
+def _blocks(file: IO[bytes], size: int, longest: int | None) -> Iterator[Block]:
+    line, start = 1, file.tell()
+    while data := file.read(size):
+        rest = b"" if data.endswith(b"\n") else file.readline(-1 if longest is None else longest)
+        is_too_long = len(rest) == longest and not rest.endswith(b"\n")
+        data += rest
+        if not start and data.startswith(BOM_UTF8):
             start, data = len(BOM_UTF8), data[len(BOM_UTF8) :]
-        if dropped or (longest is not None and len(rest) > longest):
-            end = data.find(b"\n") + 1
-            dropped, rest = dropped + len(rest) + (end or len(data)), b""
-            if not end:
-                yield Block(b"", line, start)  # so that nobody waits for long
-                continue
+        end = data.rfind(b"\n") + 1 if is_too_long else len(data)
+        if end:
+            whole = data[:end]
+            yield Block(whole, line, start)
+            line += whole.count(b"\n")
+            start += end
+        if is_too_long:
+            length = len(data) - end
+            while piece := file.readline(size):
+                length += len(piece)
+                if piece.endswith(b"\n"):
+                    break
+                yield Block(b"", line, start)
             yield Block(b"", line, start, is_too_long=True)
-            line, start, dropped, data = line + 1, start + dropped, 0, data[end:]
-        end = data.rfind(b"\n") + 1
-        if not end:
-            rest += data
-            continue
-        whole, rest = rest + data[:end], data[end:]
-        yield Block(whole, line, start)
-        line += whole.count(b"\n")
-        start += len(whole)
-    if rest or dropped:
-        yield Block(rest, line, start, is_too_long=dropped > 0)
-
-
-def _read(file: IO[bytes], size: int) -> bytes:
-    try:
-        return file.read(size)
-    except (OSError, EOFError, zlib.error) as exc:
-        name = str(getattr(file, "name", "the requests"))
-        raise InputRowsError(f"cannot read {name!r} to its end: {exc}") from None
+            line += 1
+            start += length

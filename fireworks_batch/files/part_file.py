@@ -1,4 +1,4 @@
-"""A file that appears under its name when it is whole, and not before: a download, or results."""
+"""Files that are written: they appear under their names when they are whole, and not before."""
 
 import asyncio
 import errno
@@ -30,15 +30,14 @@ def path(value: Any) -> Any:
 is_path: Final = instance_of(Path, "a path")
 """Take paths that `path` has converted."""
 
-
-_COLLECTED: Final = 4 * 1024 * 1024  # fewer hand-overs between the threads
+_COLLECTED: Final = 4 * 1024 * 1024  # bytes written in one step: fewer hand-overs to threads
 
 
 async def make_directory(directory: Path) -> None:
-    """Make a directory, and those above it, where they are not there.
+    """Make a directory, and the directories above it, unless they exist.
 
     Raises:
-        LocalFileError: It cannot be made.
+        LocalFileError: A directory cannot be made.
     """
 
     def make() -> None:
@@ -51,14 +50,15 @@ async def make_directory(directory: Path) -> None:
 class PartFile:
     """A file under a temporary name beside its own: `finish` renames it, else it is removed.
 
-    Written in large pieces, in threads: one is written while the next one is collected.
+    The file is written in large pieces, in threads: a piece is written while the next one is
+    collected.
     """
 
     def __init__(self, path: Path) -> None:
-        """Name it; it is made when it is entered.
+        """Choose the temporary name; entering the object makes the file.
 
         Args:
-            path: The name that it takes in the end, in a directory that is there.
+            path: The final name, in a directory that exists.
         """
         self._path = path
         self._part = path.with_name(f".{path.name[:40]}.{secrets.token_hex(6)}.part")
@@ -86,22 +86,22 @@ class PartFile:
 
     @property
     def size(self) -> int:
-        """Bytes that were given to it since it was last empty."""
+        """Bytes that were given to `write` since the file was last empty."""
         return self._size
 
     @property
     def md5(self) -> bytes | None:
-        """The hash of what was written, if it was asked for."""
+        """The MD5 of the bytes written so far; None if `empty` was not asked for it."""
         return self._hash.digest() if self._hash else None
 
     async def empty(self, *, hashed: bool) -> None:
-        """Drop what it holds.
+        """Drop the content.
 
         Args:
-            hashed: Whether the MD5 of what comes now is wanted.
+            hashed: Whether the MD5 of the bytes to come is wanted.
 
         Raises:
-            LocalFileError: It cannot be written.
+            LocalFileError: The file cannot be written.
         """
         self._hash = hashlib.md5(usedforsecurity=False) if hashed else None
         if self._size:
@@ -110,10 +110,10 @@ class PartFile:
             await off_loop(self._truncate)
 
     async def write(self, piece: bytes) -> None:
-        """Append a piece; several are collected.
+        """Append a piece; several pieces are collected before they are written.
 
         Raises:
-            LocalFileError: It cannot be written: the disk is full, say.
+            LocalFileError: The file cannot be written: the disk is full, say.
         """
         self._pieces.append(piece)
         self._collected += len(piece)
@@ -122,10 +122,10 @@ class PartFile:
             await self._hand_over()
 
     async def flush(self) -> None:
-        """Hand over to the system what was collected.
+        """Write what was collected, and wait until it is written.
 
         Raises:
-            LocalFileError: It cannot be written.
+            LocalFileError: The file cannot be written.
         """
         await self._hand_over()
         await self._settle()
@@ -136,16 +136,16 @@ class PartFile:
         self._step = begin(self._append, pieces)
 
     async def _settle(self) -> None:
-        """Wait for the writing that goes on."""
+        """Wait for the piece that is being written."""
         step, self._step = self._step, None
         if step is not None:
             await ended(step)
 
     async def finish(self) -> None:
-        """Give it its name, in place of what bears it already.
+        """Give the file its name, in place of a file that has the name already.
 
         Raises:
-            LocalFileError: It cannot be written or renamed.
+            LocalFileError: The file cannot be written or renamed.
         """
         await self.flush()
         await off_loop(self._rename)
@@ -169,8 +169,8 @@ class PartFile:
     def _rename(self) -> None:
         with reported("write", str(self._path)):
             self._file.close()
-            with suppress(OSError):  # there is none, or nobody may on this file system
-                # Who may read what is replaced may read this, and nobody else.
+            with suppress(OSError):  # no file is replaced, or this file system has no modes
+                # Whoever may read the file that is replaced may read this one, and nobody else.
                 self._part.chmod(stat.S_IMODE(self._path.stat().st_mode))
             self._part.replace(self._path)
 
@@ -186,12 +186,12 @@ def check_targets(targets: Sequence[Path | None], requests: object) -> None:
     """Refuse files that cannot be written, or that would overwrite each other or the requests.
 
     Args:
-        targets: The files; None for one that is not wanted.
-        requests: What the caller gave for requests.
+        targets: The files; None for a file that is not wanted.
+        requests: The requests, as the caller gave them.
 
     Raises:
-        ConfigurationError: Two of them are the same.
-        LocalFileError: One cannot be written: no such directory, no permission.
+        ConfigurationError: Two of the files are the same.
+        LocalFileError: A file cannot be written: no such directory, no permission.
     """
     seen = [Path(requests)] if isinstance(requests, str | os.PathLike) else []
     for target in targets:
@@ -212,17 +212,17 @@ def _check_target(target: Path) -> None:
     if found is not None and stat.S_ISDIR(found):
         raise IsADirectoryError(errno.EISDIR, "it is a directory")
     if found is not None and not stat.S_ISREG(found):
-        # The finished file would take its place: /dev/null would be gone.
+        # The finished file would replace the device: /dev/null would be gone.
         raise OSError(errno.EINVAL, "it is there and no regular file")
     with tempfile.TemporaryFile(dir=place.parent):
         pass
 
 
 def written_to(target: Path) -> Path:
-    """Return the file that a target stands for: what a symbolic link names, so that the link stays.
+    """Return the file to write for a target: a symbolic link stays, and its file is written.
 
     Raises:
-        OSError: There is no such name.
+        OSError: The links form a circle, or the name is malformed.
     """
     place = Path(os.path.realpath(target))
     if (mode := _mode(place)) is not None and stat.S_ISLNK(mode):
@@ -231,7 +231,7 @@ def written_to(target: Path) -> Path:
 
 
 def _mode(place: Path) -> int | None:
-    """Return what is there, and None if there is nothing; a name that cannot be is an error."""
+    """Return the mode of the file at a place; None if no file is there."""
     try:
         return place.lstat().st_mode
     except FileNotFoundError:
@@ -240,7 +240,7 @@ def _mode(place: Path) -> int | None:
 
 def _is_same(one: Path, other: Path) -> bool:
     try:
-        # Two files may not be there yet; one may have two spellings, of upper and lower case.
+        # Files may not exist yet; and one file may have two names, in upper and lower case.
         return os.path.realpath(one) == os.path.realpath(other) or one.samefile(other)
-    except (OSError, ValueError):  # a name that no file can have is found out later
+    except (OSError, ValueError):  # `_check_target` refuses a name that no file can have
         return False

@@ -1,7 +1,7 @@
-"""Work that blocks, done in a thread, and what the system's refusals are called."""
+"""Work that blocks, done in threads; and errors that name the file that could not be used."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, ParamSpec, TypeVar, TypeVarTuple
@@ -10,13 +10,8 @@ from fireworks_batch.models.errors import LocalFileError
 
 __all__ = ["all_of", "begin", "ended", "off_loop", "reported", "write_all"]
 
-
 _T = TypeVar("_T")
-
-
 _P = ParamSpec("_P")
-
-
 _Ts = TypeVarTuple("_Ts")
 
 
@@ -28,27 +23,27 @@ async def off_loop(
 ) -> _T:
     """Run a short piece of work in a thread, to its end.
 
-    A thread cannot be cancelled. So cancelling waits for the work, and whoever cleans up after it
-    finds nobody still at it: work should be short.
+    A thread cannot be cancelled. So a cancellation is raised when the work has ended, and clean-up
+    code never meets a thread that still works. The work should therefore be short.
 
     Args:
-        work: What blocks.
-        args: Its arguments.
-        stop: Called when it is given up, to end it sooner.
-        undo: Called with what came of it when it is given up: closes what was opened.
+        work: The function that blocks.
+        args: The arguments of the function.
+        stop: Called when the task is cancelled, to end the work sooner.
+        undo: Called with the result when the task was cancelled: closes what was opened.
     """
     return await ended(begin(work, *args), stop=stop, undo=undo)
 
 
 def begin(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> asyncio.Future[_T]:
-    """Begin what `off_loop` does; wait for it with `ended`, or leave it to itself."""
+    """Begin work in a thread; `ended` waits for it."""
     step = asyncio.get_running_loop().run_in_executor(None, partial(work, *args, **kwargs))
     step.add_done_callback(_retrieve)
     return step
 
 
 def _retrieve(step: asyncio.Future[_T]) -> None:
-    """Look at an error that nobody may come back for."""
+    """Read the error of work that may never be waited for, so that asyncio does not log it."""
     if not step.cancelled():
         step.exception()
 
@@ -59,12 +54,14 @@ async def ended(
     stop: Callable[[], None] | None = None,
     undo: Callable[[_T], object] | None = None,
 ) -> _T:
-    """Return the result of work that was begun, when it has ended; as `off_loop`.
+    """Return the result of work that was begun, when the work has ended.
+
+    A cancellation, too, is raised when the work has ended.
 
     Args:
         step: The work.
-        stop: Called when it is given up, to end it sooner.
-        undo: Called with what came of it when it is given up: closes what was opened.
+        stop: Called when the task is cancelled, to end the work sooner.
+        undo: Called with the result when the task was cancelled: closes what was opened.
     """
     cancellation: asyncio.CancelledError | None = None
     while not step.done():
@@ -83,19 +80,19 @@ async def ended(
 
 @contextmanager
 def reported(verb: str, path: str) -> Iterator[None]:
-    """Name the file that something failed with, and why.
+    """Raise an error that names the file, and the reason, in place of the system's error.
 
     Args:
-        verb: What is done with it.
-        path: Its path.
+        verb: What is done with the file: ``"read"``.
+        path: The path of the file.
 
     Raises:
-        LocalFileError: In place of what the system raised.
+        LocalFileError: The system raised an error.
     """
     try:
         yield
     except LocalFileError:
-        raise  # it has a name already
+        raise  # this error names its file already
     except OSError as exc:
         reason = exc.strerror or str(exc)
         raise LocalFileError(f"cannot {verb} {path!r}: {reason}", errno=exc.errno) from exc
@@ -111,20 +108,20 @@ def write_all(file: Any, data: bytes | bytearray) -> None:
             done += file.write(view[done:])
 
 
-async def all_of(works: Iterable[Callable[[], Awaitable[_T]]]) -> list[_T]:
-    """Do all of it at the same time; the first failure ends the rest, and is raised itself."""
+async def all_of(works: Iterable[Callable[[], Coroutine[Any, Any, _T]]]) -> list[_T]:
+    """Run coroutine functions at the same time; the first failure ends the others, and is raised.
+
+    Returns:
+        The results, in the order of the functions.
+    """
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_awaited(work)) for work in works]
+            tasks = [group.create_task(work()) for work in works]
     except BaseExceptionGroup as failures:
         failure = _first(failures)
     else:
         return [task.result() for task in tasks]
     raise failure
-
-
-async def _awaited(work: Callable[[], Awaitable[_T]]) -> _T:
-    return await work()
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:

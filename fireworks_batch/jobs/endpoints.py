@@ -141,7 +141,7 @@ class Jobs:
         def read(item: Any) -> BatchInferenceJob:
             return self._api.codec.structure(item, BatchInferenceJob, required=_required(mask))
 
-        return Listing(
+        return Listing._made(
             self._api,
             "batchInferenceJobs",
             lambda account_id, token: list_jobs(account_id, query, token),

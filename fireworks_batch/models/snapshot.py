@@ -125,7 +125,16 @@ def expiry(job: BatchInferenceJob) -> float | None:
     return None
 
 
-e
+# --- Progress -----------------------------------------------------------------------------------
+
+
+def percent_done(job: BatchInferenceJob) -> float | None:
+    """Return the rows done of all rows, from 0 to 100; below 100 until the job is COMPLETED."""
+    if job.is_success:
+        return 100.0
+    progress = job.job_progress
+    if progress is None:
+        return None
     if progress.total <= 0:
         percent = float(progress.percent)
     else:

@@ -14,11 +14,13 @@ from typing import Any, Final, TypeAlias
 import attrs
 
 from fireworks_batch.models.errors import ConfigurationError
+from fireworks_batch.models.names import check_new_id
 
 __all__ = [
     "Validator",
     "instance_of",
     "is_finite",
+    "new_id",
     "number",
     "one_of",
     "plain_function",
@@ -132,6 +134,19 @@ def instance_of(cls: type[Any] | tuple[type[Any], ...], wanted: str = "") -> Val
     def validate(instance: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
         if not isinstance(value, cls):
             _refuse(instance, attribute, words, value)
+
+    return validate
+
+
+def new_id(kind: str) -> Validator:
+    """Take ids that the server accepts for a new resource.
+
+    Args:
+        kind: The noun for the id, for the text of an error: ``"dataset id"``.
+    """
+
+    def validate(_: object, __: "attrs.Attribute[Any]", value: Any) -> None:
+        check_new_id(kind, value)
 
     return validate
 

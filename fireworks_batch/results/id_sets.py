@@ -1,42 +1,37 @@
 """Ids of any number in bounded memory: which occur twice, and which are in one set only.
 
-Ids are kept as 64-bit hashes, some ten bytes an id. Hashes name suspects; a second pass over
-what the ids came from, restricted to the suspects, names the ids exactly. The hash is Python's
-own: it is as fast as can be, seeded for each process, so that nobody can make ids that collide,
-and never stored or sent, so that it need not mean anything to another process.
+Ids are kept as 64-bit hashes, some ten bytes an id. Equal hashes make suspects; a second pass
+over the ids, restricted to the suspects, names the ids exactly. The hash is Python's own: it is
+fast, and seeded for each process, so that an attacker cannot make ids that collide. Hashes are
+never stored or sent.
 
-Two different ids share a hash with a chance of one in 300,000 among ten million. `duplicates` is
-exact all the same, after the second pass; `difference` would in that case miss a pair of ids, one
-in each set. Performs no I/O.
+Among ten million ids, two different ids share a hash with a chance of one in 300,000. `duplicates`
+is exact all the same, after the second pass; `difference` would in that case miss a pair of ids,
+one in each set. Performs no I/O.
 """
 
 from array import array
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 import attrs
 
 __all__ = ["Found", "IdSet", "Suspects", "find_all", "find_repeated"]
 
 
-HashId = Callable[[str], int]
+HashId: TypeAlias = Callable[[str], int]
 
-
-# As many as there are integers that Python keeps ready.
-_BUCKETS: Final = 256
-
-
+_BUCKETS: Final = 256  # Python keeps as many integers ready
 _MASK: Final = _BUCKETS - 1
 
-
-# Ids tracked by a second pass; those that are named in a report are fewer still.
+# Ids tracked by a second pass; a report names fewer.
 _TRACKED: Final = 10_000
 
 
 class IdSet:
-    """Ids added in batches; each addition counts."""
+    """A multiset of ids, which are added in batches."""
 
     def __init__(self, *, hash_id: HashId = hash) -> None:
         """Make an empty set.
@@ -73,7 +68,7 @@ class IdSet:
 
 
 class Suspects:
-    """Hashes of ids: ``id in suspects`` tells whether an id is worth a second look."""
+    """Hashes of ids: ``id in suspects`` tells whether the second pass must count an id."""
 
     def __init__(self, buckets: Iterable[Sequence[int]], *, hash_id: HashId) -> None:
         """Take sorted hashes, bucket by bucket; made by `IdSet`."""
@@ -93,13 +88,13 @@ class Suspects:
 
 @attrs.frozen
 class Found:
-    """What a second pass found out about suspects."""
+    """The ids that a second pass found among the suspects."""
 
     ids: tuple[str, ...]
     """The ids, in the order of their first occurrence; at most 10,000."""
 
     count: int
-    """How many there are, also if not all of them are named."""
+    """The number of all such ids, also if not all of them are named."""
 
 
 def find_all(ids: Iterable[str], suspects: Suspects, *, tracked: int = _TRACKED) -> Found:
@@ -107,11 +102,11 @@ def find_all(ids: Iterable[str], suspects: Suspects, *, tracked: int = _TRACKED)
 
     Args:
         ids: All ids of the set, again.
-        suspects: What `IdSet.difference` returned.
+        suspects: The result of `IdSet.difference`.
         tracked: Most ids to keep in memory, and to name.
 
     Returns:
-        Each id once. The count is exact if all are named, else that of the hashes.
+        Each id once. The count is exact if all ids are named, else the number of hashes.
     """
     counts, is_whole = _count(ids, suspects, tracked)
     return Found(tuple(counts), len(counts) if is_whole else len(suspects))
@@ -122,11 +117,11 @@ def find_repeated(ids: Iterable[str], suspects: Suspects, *, tracked: int = _TRA
 
     Args:
         ids: All ids of the set, again.
-        suspects: What `IdSet.duplicates` returned.
+        suspects: The result of `IdSet.duplicates`.
         tracked: Most ids to keep in memory, and to name.
 
     Returns:
-        Each id once. The count is exact if all are named, else that of the hashes.
+        Each id once. The count is exact if all ids are named, else the number of hashes.
     """
     counts, is_whole = _count(ids, suspects, tracked)
     repeated = tuple(custom_id for custom_id, count in counts.items() if count > 1)
@@ -134,7 +129,7 @@ def find_repeated(ids: Iterable[str], suspects: Suspects, *, tracked: int = _TRA
 
 
 def _count(ids: Iterable[str], suspects: Suspects, tracked: int) -> tuple[dict[str, int], bool]:
-    """Count the first suspects, and tell whether these are all."""
+    """Count the first suspects, and return whether these are all suspects."""
     counts: dict[str, int] = {}
     is_whole = True
     for custom_id in filter(suspects.__contains__, ids) if len(suspects) else ():

@@ -1,7 +1,7 @@
-"""Where on disk the result of each row stands: an index in SQLite, of any size in bounded memory.
+"""An index of results on disk, in SQLite: of any size in bounded memory.
 
-Each job's files of results are added, whatever their order; of several results of one row the best
-is chosen: the first that succeeded, else the newest failure. Synchronous, for use in a thread.
+Each job's files of results are added, in any order; of several results of one row the best one is
+chosen: the first success, else the newest failure. Synchronous, for use in a thread.
 """
 
 import enum
@@ -21,7 +21,7 @@ __all__ = ["UNANSWERED", "Chosen", "Kind", "Place", "ReadRow", "ResultIndex", "T
 
 
 class Kind(enum.IntEnum):
-    """What a result is."""
+    """The kind of a result."""
 
     OK = 0
     FAILED = 1
@@ -30,7 +30,7 @@ class Kind(enum.IntEnum):
 
 
 UNANSWERED: Final = (Kind.MISSING, Kind.RETRYABLE, Kind.FAILED)
-"""Rows without a response, which the server runs of a job that it continues: "only
+"""Kinds of rows without a response. The server runs these rows when it continues a job: "only
 unfinished/failed requests"."""
 
 
@@ -56,7 +56,7 @@ CREATE TABLE chosen (
 """
 
 
-# The best result of each row that was asked for; 3 is Kind.MISSING.
+# The best result of each expected row; 3 is Kind.MISSING.
 _CHOOSE_EXPECTED: Final = """
 INSERT INTO chosen
 SELECT position, expected.custom_id, ifnull(kind, 3), file, start, length
@@ -68,8 +68,8 @@ ORDER BY position
 """
 
 
-# The same where nobody can say which rows were asked for: in the order of their ids. With min(),
-# SQLite takes the other columns from the row that has the minimum (documented).
+# The best result of each row, in the order of the ids, if the expected rows are not known. With
+# min(), SQLite takes the other columns from the row that has the minimum (documented).
 _CHOOSE_ALL: Final = """
 INSERT INTO chosen (custom_id, kind, file, start, length)
 SELECT custom_id, kind, file, start, length FROM (
@@ -94,7 +94,7 @@ _FAILED: Final = 10**15
 _LAST: Final = 2**62
 
 
-# Lines that one page stands for: rows with pictures or log probabilities may have megabytes each.
+# Bytes of the lines of one page: rows with pictures or log probabilities may have megabytes each.
 _MOST_BYTES: Final = 8 * 1024 * 1024
 
 
@@ -103,7 +103,7 @@ _OPEN: Final = 32
 
 
 ReadRow = Callable[[bytes], "tuple[str, Kind] | None"]
-"""Reads a line of results: its row's id and what it is; None if it is no row."""
+"""Reads a line of results: returns the row's id and its kind; None if the line is no row."""
 
 
 @attrs.frozen
@@ -114,10 +114,10 @@ class Place:
     """The number of the file, in the order in which files were added."""
 
     start: int
-    """Where it begins."""
+    """The byte at which the line begins."""
 
     length: int
-    """Its length, without the line end."""
+    """The length of the line in bytes, without the line end."""
 
 
 @attrs.frozen
@@ -125,18 +125,18 @@ class Chosen:
     """The result that counts for a row."""
 
     position: int
-    """The row's place in the input, from 1."""
+    """The number of the row in the input, from 1."""
 
     custom_id: str
     """The row's id."""
 
     place: Place | None
-    """Where the result stands; None if the row is missing."""
+    """The line of the result; None if the row is missing."""
 
 
 @attrs.frozen(kw_only=True)
 class Tally:
-    """How many there are of what."""
+    """The numbers of rows and results of each kind."""
 
     succeeded: int
     """Rows with a response."""
@@ -145,7 +145,7 @@ class Tally:
     """Rows with an error instead."""
 
     missing: int
-    """Rows with neither, of those that were expected."""
+    """Expected rows with neither."""
 
     duplicate: int
     """Results of a row beyond the first one from the same job."""
@@ -157,23 +157,23 @@ class Tally:
     """Lines that are no rows."""
 
     has_expected: bool
-    """Whether it is known which rows were asked for."""
+    """Whether the expected rows are known."""
 
     successes: Mapping[int, int]
-    """How many rows succeeded in each job, by its number."""
+    """The number of rows that succeeded in each job, by the job's number."""
 
 
 class ResultIndex:
-    """The index: add what is expected, add results, `choose`, and look up."""
+    """The index: add expected rows, add results, `choose`, and look up."""
 
     def __init__(self, path: Path) -> None:
         """Make an empty index.
 
         Args:
-            path: Where to put it; nothing is there yet.
+            path: The file of the index, which does not exist yet.
         """
         self.files: list[Path] = []
-        """The files that places are in."""
+        """The files of results, by their numbers."""
         self._unreadable = 0
         self._path = path
         with self._reported():
@@ -191,7 +191,7 @@ class ResultIndex:
         self._connection.interrupt()
 
     def close(self) -> None:
-        """Close all files; the index and what it points to stay on disk."""
+        """Close all files; the index and the files of results stay on disk."""
         self._connection.close()
         for file in self._open.values():
             file.close()
@@ -200,7 +200,7 @@ class ResultIndex:
     # --- Filling ----------------------------------------------------------------------------------
 
     def expect(self, ids: Iterable[str]) -> None:
-        """Add ids of rows that were asked for, in their order."""
+        """Add ids of expected rows, in the order of the rows."""
         self._has_expected = True
         self._many("INSERT INTO expected (custom_id) VALUES (?)", ((each,) for each in ids))
 
@@ -208,9 +208,9 @@ class ResultIndex:
         """Add a file of results, and yield after each part of it.
 
         Args:
-            path: The file; it must stay where it is.
+            path: The file, which must not be moved or changed.
             read: Reads one line.
-            job: The number of the job it comes from; later jobs have higher ones.
+            job: The number of the file's job; later jobs have higher numbers.
         """
         number = len(self.files)
         self.files.append(path)
@@ -270,13 +270,13 @@ class ResultIndex:
     ) -> list["Chosen"]:
         """Return the next chosen results of some kinds, in the order of the input.
 
-        Not more than some megabytes of lines, but one at least where there is one.
+        A page has at most some megabytes of lines, but at least one result if there is one.
 
         Args:
-            kinds: Which.
-            after: The position of the last one before; 0 for the first page.
+            kinds: The kinds.
+            after: The position of the last result of the page before; 0 for the first page.
             size: Most results.
-            last: The last position to look at; None: the end.
+            last: The last position of a result; None for the end.
         """
         end = _LAST if last is None else last
         wanted = [kind in kinds for kind in Kind]
@@ -286,12 +286,12 @@ class ResultIndex:
         return page[: max(1, sum(size <= _MOST_BYTES for size in sizes))]
 
     def count(self, kind: Kind, first: int, last: int) -> int:
-        """Return how many rows within positions are of a kind."""
+        """Return the number of rows of a kind from a first to a last position."""
         query = "SELECT count(*) FROM chosen WHERE kind = ? AND position BETWEEN ? AND ?"
         return int(self._run(query, (kind, first, last)).fetchone()[0])
 
     def find(self, custom_id: str) -> Place | None:
-        """Return where the chosen result of a row stands; None if there is none."""
+        """Return the line of the chosen result of a row; None if there is none."""
         query = "SELECT file, start, length FROM chosen WHERE custom_id = ?"
         try:
             row = self._run(query, (custom_id,)).fetchone()
@@ -300,7 +300,7 @@ class ResultIndex:
         return None if row is None else _place(*row)
 
     def line(self, place: Place) -> bytes:
-        """Return the line at a place."""
+        """Return the bytes of a line."""
         file = self._open.get(place.file)
         if file is None:
             if len(self._open) >= _OPEN:
@@ -317,7 +317,7 @@ class ResultIndex:
 
     @contextmanager
     def _reported(self) -> Iterator[None]:
-        """Say which file it is that fails; the disk may be full."""
+        """Name the file in errors of SQLite; the disk may be full."""
         try:
             yield
         except sqlite3.OperationalError as exc:

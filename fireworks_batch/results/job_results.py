@@ -8,16 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import (
-    Any,
-    Final,
-    Generic,
-    NoReturn,
-    Self,
-    TypeAlias,
-    TypeVar,
-    get_origin,
-)
+from typing import Any, Final, Generic, NoReturn, Self, TypeAlias, TypeVar, get_origin
 
 from fireworks_batch.connection.api import if_there
 from fireworks_batch.datasets.endpoints import Datasets
@@ -25,28 +16,19 @@ from fireworks_batch.files.threads import off_loop
 from fireworks_batch.jobs.endpoints import Jobs
 from fireworks_batch.models.errors import ClientStateError, ConfigurationError, JobNotFinishedError
 from fireworks_batch.models.job import BatchInferenceJob, JobLike
-from fireworks_batch.results.reading import (
-    ExpectedIds,
-    InputIds,
-    Reading,
-    SpooledIds,
-    order_files,
-)
+from fireworks_batch.results.reading import ExpectedIds, Reading, order_files
 from fireworks_batch.results.report import ResultRowsError, ResultsReport, make_report
 from fireworks_batch.results.rows import ResultRow
 from fireworks_batch.wire.codec import response_reader
 
 __all__ = ["Expected", "JobResults", "check_expected", "read_decode"]
 
-
 _T = TypeVar("_T")
-
 
 Expected: TypeAlias = Iterable[str] | os.PathLike[str]
 """Ids that should have rows, or the path of the input file that has them."""
 
-
-_SLICE: Final = 4096
+_SLICE: Final = 4096  # ids of an iterable that are stored in one step
 
 
 class _Phase(enum.Enum):
@@ -61,20 +43,34 @@ class _Phase(enum.Enum):
 class JobResults(Generic[_T]):
     """The rows of a job that has ended: a context manager, and inside it an async iterator.
 
-    Entering it downloads the files into a temporary directory, and leaving it removes them. Rows
-    come one by one, in the order of the files, the results first and then the errors; they are
-    joined to the input by ``custom_id`` and nothing else. Memory stays bounded whatever the number
-    of rows: a block of lines, and some ten bytes an id. Between two rows nothing is held, so that
-    a loop may be left with ``break``, and another one goes on where it left off.
+    Entering the context downloads the files into a temporary directory, and leaving it removes
+    them. Rows come one by one, in the order of the files, the results first and then the errors;
+    they are joined to the input by ``custom_id`` and nothing else. Memory stays bounded whatever
+    the number of rows: a block of lines, and some ten bytes an id. No file is open between two
+    rows, so that a loop may be left with ``break``; another loop goes on with the next row.
 
-    Lines may be of any length, and each is parsed in one piece, which no other task or thread can
-    interrupt: 10 MB of text take some 13 ms, as much in log probabilities up to half a second.
+    Lines may be of any length. Each line is parsed in one piece, which no other task or thread can
+    interrupt: 10 MB of text take some 13 ms, 10 MB of log probabilities up to half a second.
 
     Made by ``client.results()``, which documents the errors.
     """
 
-    def __init__(
-        self,
+    _asked: JobLike
+    _jobs: Jobs
+    _datasets: Datasets
+    _expecting: Expected | None
+    _decode: Callable[[Any], _T] | None
+    _lineage: bool
+    _phase = _Phase.NEW
+    _job: BatchInferenceJob | None = None
+    _directory: tempfile.TemporaryDirectory[str] | None = None
+    _expected: ExpectedIds | None = None
+    _report: ResultsReport | None = None
+    _rows: AsyncGenerator[ResultRow[_T], None]
+
+    @classmethod
+    def _made(
+        cls,
         job: JobLike,
         jobs: Jobs,
         datasets: Datasets,
@@ -82,27 +78,32 @@ class JobResults(Generic[_T]):
         expected: Expected | None,
         decode: Callable[[Any], _T] | None,
         lineage: bool,
-    ) -> None:
-        """Take what to read; nothing happens before it is entered."""
+    ) -> Self:
+        """Return the results of a job; nothing happens before they are entered.
+
+        Args:
+            job: Id, resource name, reference, or a job fetched before.
+            jobs: Fetches the job.
+            datasets: Downloads the files.
+            expected: The ids that should have rows, or the path of the input file.
+            decode: Makes of a response what the caller wants; None to leave responses as they are.
+            lineage: Whether the rows of the whole continuation chain are read.
+        """
+        self = cls()
         self._asked = job
         self._jobs = jobs
         self._datasets = datasets
         self._expecting = expected
         self._decode = decode
         self._lineage = lineage
-        self._phase = _Phase.NEW
-        self._job: BatchInferenceJob | None = None
-        self._directory: tempfile.TemporaryDirectory[str] | None = None
-        self._expected: ExpectedIds | None = None
-        self._report: ResultsReport | None = None
-        self._rows = self._read(())
+        return self
 
     @property
     def job(self) -> BatchInferenceJob:
-        """The job whose rows these are, as it ended.
+        """The job whose rows these are, in its terminal state.
 
         Raises:
-            ClientStateError: It is not entered yet.
+            ClientStateError: The results are not entered yet.
         """
         if self._job is None:
             self._refuse(_WAYS_OUT[_Phase.NEW])
@@ -110,7 +111,7 @@ class JobResults(Generic[_T]):
 
     @property
     def report(self) -> ResultsReport:
-        """What the rows came to.
+        """The numbers of rows of each kind, and the ids of rows that are missing or odd.
 
         Raises:
             ClientStateError: Not all rows have been read.
@@ -155,7 +156,7 @@ class JobResults(Generic[_T]):
 
     async def _ended_job(self) -> BatchInferenceJob:
         job = self._asked
-        # One without an output dataset may just have been fetched without it, by a read mask.
+        # A job without an output dataset may have been fetched by a read mask that leaves it out.
         if not (isinstance(job, BatchInferenceJob) and job.is_terminal and job.output_dataset_id):
             job = await self._jobs.get(job)
         has_ended = job.lifecycle is not None and job.lifecycle.end_time is not None
@@ -189,13 +190,15 @@ class JobResults(Generic[_T]):
         if expected is None or self._directory is None:
             return None
         if isinstance(expected, str | os.PathLike):
-            return await off_loop(InputIds, Path(expected))
-        spooled = SpooledIds(Path(self._directory.name, "expected"))
+            found = ExpectedIds(Path(expected))
+            await off_loop(found.read)
+            return found
+        found = ExpectedIds(Path(self._directory.name, "expected"))
         ids = iter(expected)
         while part := list(islice(ids, _SLICE)):
             _check_ids("expected", part)
-            await off_loop(spooled.add, part)
-        return spooled
+            await off_loop(found.add, part)
+        return found
 
     # --- Reading --------------------------------------------------------------------------------
 
@@ -211,7 +214,8 @@ class JobResults(Generic[_T]):
     async def _read(self, paths: tuple[Path, ...]) -> AsyncGenerator[ResultRow[Any], None]:
         """Yield all rows, then make the report.
 
-        A generator, as a coroutine for each row would cost a tenth of the time. Nothing is open
+        This is a generator, since a coroutine for each row would add a tenth to the time; for the
+        same reason its loop reads the members of a row without the properties. No file is open
         at its yields, and leaving the results closes it.
         """
         self._phase = _Phase.READING
@@ -220,44 +224,39 @@ class JobResults(Generic[_T]):
         try:
             while await reading.advance():
                 for row in reading.rows:
-                    if row.error is None:
-                        add_id(row.custom_id)
+                    if row._error is None:  # noqa: SLF001 - see above
+                        add_id(row._custom_id)  # noqa: SLF001 - see above
                         yield row
                     elif reading.takes(row):
                         yield row
-            self._report = await self._make_report(reading, self.job, no_output=not paths)
+            self._report = make_report(
+                reading.counts,
+                await reading.find(self._expected),
+                with_ids=reading.with_ids,
+                progress=None if self._lineage else self.job.job_progress,
+                no_output=not paths,
+            )
             self._phase = _Phase.READ
         finally:
             if self._phase is _Phase.READING:
                 self._phase = _Phase.BROKEN
 
-    async def _make_report(
-        self, reading: Reading, job: BatchInferenceJob, *, no_output: bool
-    ) -> ResultsReport:
-        return make_report(
-            reading.counts,
-            await reading.find(self._expected),
-            with_ids=reading.with_ids,
-            progress=None if self._lineage else job.job_progress,
-            no_output=no_output,
-        )
-
     async def ordered(self, ids: Iterable[str]) -> list[ResultRow[_T]]:
-        """Read all rows into memory, and return those of the ids, in their order.
+        """Read all rows into memory, and return the rows of some ids, in the order of the ids.
 
-        For small jobs. Of an id with an error and a response, the response is returned; rows with
-        an error stand in their places. Rows of other ids are left out.
+        This is meant for small jobs. If an id has both an error and a response, the row with the
+        response is returned. Rows of other ids are left out.
 
         Args:
-            ids: The input's ids in the order wanted, each once.
+            ids: The ids of the input in the order wanted, each once.
 
         Returns:
-            One row for each id.
+            One row for each id; a row that failed has its ``error`` set.
 
         Raises:
-            ConfigurationError: An id is no string, or there twice.
+            ConfigurationError: An id is no string, or is given twice.
             ResultRowsError: An id has no row, or several different responses.
-            ClientStateError: Rows have been read from it before.
+            ClientStateError: Rows have been read before.
         """
         found: dict[str, ResultRow[_T] | None] = dict.fromkeys(_check_distinct(ids))
         if self._phase is not _Phase.ENTERED:
@@ -318,10 +317,10 @@ _WAYS_OUT: Final = {
 
 
 def read_decode(decode: Any) -> Callable[[Any], Any] | None:
-    """Return the function that decodes responses: that given, or one that makes a given type.
+    """Return the function that decodes responses; for a type, a function that makes the type.
 
     Raises:
-        ConfigurationError: It is neither a type that cattrs can make nor a function.
+        ConfigurationError: The argument is neither a type that cattrs can make nor a function.
     """
     if decode is None:
         return None
@@ -334,10 +333,10 @@ def read_decode(decode: Any) -> Callable[[Any], Any] | None:
 
 
 def check_expected(expected: Any) -> Expected | None:
-    """Return what may be expected.
+    """Return the argument ``expected=`` if it may be one.
 
     Raises:
-        ConfigurationError: It is neither iterable nor a path.
+        ConfigurationError: The argument is neither iterable nor a path.
     """
     if expected is None or isinstance(expected, Iterable | os.PathLike):
         checked: Expected | None = expected

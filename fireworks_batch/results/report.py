@@ -1,4 +1,4 @@
-"""What a reading of results came to, in numbers and names. Performs no I/O."""
+"""Reports on the rows of a job and of a run, in numbers and ids. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 
 
 class ResultRowsError(FireworksBatchError):
-    """Rows of the results that failed, are missing, are there twice, or cannot be read."""
+    """Raised for rows of results that failed, are missing, are there twice, or cannot be read."""
 
     def __init__(
         self,
@@ -39,12 +39,12 @@ class ResultRowsError(FireworksBatchError):
         report: RunReport | None = None,
     ) -> None:
         super().__init__(message)
-        self.missing_ids = tuple(missing_ids)
+        self.missing_ids: tuple[str, ...] = tuple(missing_ids)
         """Ids that have no row."""
-        self.duplicate_ids = tuple(duplicate_ids)
+        self.duplicate_ids: tuple[str, ...] = tuple(duplicate_ids)
         """Ids that have several different responses."""
-        self.report = report
-        """What became of each row of a run, in numbers; None for the rows of one job."""
+        self.report: RunReport | None = report
+        """The report of a run; None for the rows of one job."""
 
 
 @attrs.frozen(kw_only=True)
@@ -52,39 +52,36 @@ class AdoptedJob:
     """A job that had ended before the call that adopted it: its results may be old."""
 
     job_id: str
-    """The job."""
+    """The id of the job."""
 
     state: JobState
-    """How it had ended."""
+    """The terminal state of the job."""
 
     age: float | None
-    """Seconds from its end to the call, by this machine's clock; None if the server does not
-    say when it ended."""
-
-
-# --- Afterwards ---------------------------------------------------------------------------------
+    """Seconds from the end of the job to the call, by this machine's clock; None if the server
+    does not say when the job ended."""
 
 
 @attrs.frozen(kw_only=True)
 class JobReport:
-    """How one job of a run ended."""
+    """The outcome of one job of a run."""
 
     job_id: str
-    """The job."""
+    """The id of the job."""
 
     state: JobState
-    """Its last state."""
+    """The last state of the job."""
 
     rows: int
-    """Rows of its input."""
+    """Rows of the job's input."""
 
     reason: str = ""
-    """The server's word on it, and the lines of the requests it is about; empty if all is well."""
+    """The server's message about the job, and the lines of its requests; empty if all is well."""
 
 
 @attrs.frozen(kw_only=True, repr=False)
 class RunReport:
-    """What became of each row."""
+    """What became of the rows of a run, in numbers."""
 
     rows: int
     """Rows that were sent."""
@@ -96,14 +93,14 @@ class RunReport:
     """Rows with an error instead."""
 
     missing: int
-    """Rows with neither; one less for each foreign row where the requests are not at hand."""
+    """Rows with neither; one less for each foreign row if the requests are not at hand."""
 
     duplicate: int = 0
-    """Rows that came more than once from one job; the best of them counts."""
+    """Results of a row beyond the first result from the same job; the best result counts."""
 
     foreign: int = 0
-    """Rows that nobody asked for, and that were left out. Where the requests are not at hand: how
-    many more rows came than were sent, all of which count as succeeded or failed."""
+    """Rows of results that are not in the requests, and were left out. If the requests are not at
+    hand: how many more rows came than were sent; all of them count as succeeded or failed."""
 
     unreadable: int = 0
     """Lines of results that are no rows."""
@@ -124,25 +121,25 @@ class RunReport:
     """Tokens read from the prompt cache."""
 
     jobs: tuple[JobReport, ...] = ()
-    """How each job ended, those of retries last."""
+    """The outcome of each job; jobs of retries come last."""
 
     adopted: tuple[AdoptedJob, ...] = ()
     """Jobs that had ended before this call."""
 
     not_retried: tuple[str, ...] = ()
-    """Why rows were not sent again that were to be: what the server said, or that their file is
-    not what it was."""
+    """Why rows were not sent again although ``retry_rows`` allows it: the server's message, or
+    that the file of the requests has changed."""
 
     not_cleaned: tuple[str, ...] = ()
-    """Datasets that were to be deleted and could not be."""
+    """Ids of datasets that could not be deleted."""
 
     remarks: tuple[str, ...] = ()
-    """What does not add up: duplicate, foreign and unreadable rows, and counters of the server
-    that say otherwise."""
+    """Numbers that do not add up: duplicate, foreign and unreadable rows, and counters of the
+    server that differ."""
 
     @property
     def adds_up(self) -> bool:
-        """Whether each row that was sent is accounted for, and nothing else came."""
+        """Whether each row that was sent is accounted for, and no other rows came."""
         return self.rows == self.succeeded + self.failed + self.missing and not self.remarks
 
     @property
@@ -171,10 +168,10 @@ _NAMED_IDS: Final = 1000
 
 @attrs.frozen(kw_only=True, repr=False)
 class ResultsReport:
-    """What the rows of a job came to, once all of them have been read.
+    """The numbers of rows of a job by kind, and ids, when all rows have been read.
 
     Each row that was handed out is counted in one of ``succeeded``, ``failed``, ``unreadable`` and
-    ``undecodable``. Counts are of all; of ids, the first thousand of each kind are named.
+    ``undecodable``. Counts are of all rows or ids; of each kind, the first 1,000 ids are named.
     """
 
     succeeded: int = 0
@@ -184,38 +181,38 @@ class ResultsReport:
     """Rows for which the server has an error."""
 
     unreadable: int = 0
-    """Lines that are no row, or have no ``custom_id``."""
+    """Lines that are no rows, or have no ``custom_id``."""
 
     undecodable: int = 0
     """Rows with a response that ``decode=`` refused."""
 
     superseded: int = 0
-    """With ``lineage=True``: errors left out, as a later job of the chain ran the row again."""
+    """With ``lineage=True``: errors left out, since a later job of the chain ran the row again."""
 
     duplicate_ids: tuple[str, ...] = ()
-    """Ids of more than one row, in whatever file."""
+    """Ids of more than one row, in all files."""
 
     duplicate_count: int = 0
-    """How many such ids there are."""
+    """The number of ids of more than one row."""
 
     missing_ids: tuple[str, ...] = ()
-    """Ids of ``expected=`` without a row; empty also if none were expected."""
+    """Ids of ``expected=`` without a row; empty without ``expected=``."""
 
     missing_count: int | None = None
-    """How many such ids there are; None if there was no ``expected=``."""
+    """The number of ids of ``expected=`` without a row; None without ``expected=``."""
 
     foreign_ids: tuple[str, ...] = ()
-    """Ids of rows that ``expected=`` does not have; empty also if none were expected."""
+    """Ids of rows that ``expected=`` does not have; empty without ``expected=``."""
 
     foreign_count: int | None = None
-    """How many such ids there are; None if there was no ``expected=``."""
+    """The number of ids that ``expected=`` does not have; None without ``expected=``."""
 
     counts_agree: bool | None = None
-    """Whether rows that succeeded and failed are as many as the job's ``job_progress`` says; None
-    if it says nothing, or with ``lineage=True``, where it speaks of one job of several."""
+    """Whether as many rows succeeded and failed as the job's ``job_progress`` says; None if the
+    job has no ``job_progress``, or with ``lineage=True``, since it is about one job of several."""
 
     no_output: bool = False
-    """Whether there was no output dataset, or nothing in it: the job failed early, say."""
+    """Whether there was no output dataset, or no file in it: the job failed early, say."""
 
     def __repr__(self) -> str:
         parts = [f"{self.succeeded} succeeded", f"{self.failed} failed"]
@@ -235,30 +232,30 @@ class ResultsReport:
 
 @attrs.frozen
 class Findings:
-    """Which ids have several rows, none, or one that nobody expected."""
+    """The ids that have several rows, no row, or a row that is not expected."""
 
     repeated: Found
     """Ids of several rows."""
 
     missing: Found | None = None
-    """Expected ids without a row; None if none were expected."""
+    """Expected ids without a row; None without expected ids."""
 
     foreign: Found | None = None
-    """Ids with a row that are not expected; None likewise."""
+    """Ids with a row that are not expected; None without expected ids."""
 
 
 @attrs.define
 class ResultCounts:
-    """What is counted while rows are read."""
+    """Rows that are counted while they are read."""
 
     failed: int = 0
-    """Rows with an error of the server's."""
+    """Rows with an error of the server."""
 
     unreadable: int = 0
     """Rows without an id."""
 
     undecodable: int = 0
-    """Rows whose response was refused here."""
+    """Rows whose response the decoder refused."""
 
     superseded: int = 0
     """Rows left out."""
@@ -272,14 +269,14 @@ def make_report(
     progress: JobProgress | None,
     no_output: bool,
 ) -> ResultsReport:
-    """Put a report together.
+    """Make the report of a reading.
 
     Args:
-        counts: What was counted row by row.
-        findings: Which ids were found out.
-        with_ids: Rows that were handed out and have an id.
-        progress: The job's own counters, if they speak of these rows.
-        no_output: Whether there was nothing to read.
+        counts: The rows counted while they were read.
+        findings: The ids to name.
+        with_ids: The number of rows that were handed out and have an id.
+        progress: The job's own counters, if they are about these rows.
+        no_output: Whether there was no file to read.
     """
     repeated, missing, foreign = findings.repeated, findings.missing, findings.foreign
     succeeded = with_ids - counts.failed - counts.undecodable

@@ -1,9 +1,9 @@
-"""Rows of results: one line of a result file, read whatever it holds.
+"""Rows of results: each line of a result file becomes a row, whatever it holds.
 
 A row that succeeded is ``{"custom_id", "response": {a chat completion}}``; a ``response`` wrapped
-in ``{"status_code", "body"}`` is unwrapped. What a row that failed looks like has never been seen
-in public: ``error`` may be a mapping or a plain string, its code a number or a word. What cannot be
-read is a row with an error, never an exception. Performs no I/O.
+in ``{"status_code", "body"}`` is unwrapped. The form of a row that failed is not documented:
+``error`` may be a mapping or a plain string, its code a number or a word. A line that cannot be
+read becomes a row with an error, never an exception. Performs no I/O.
 """
 
 import json
@@ -17,31 +17,19 @@ from fireworks_batch.models.errors import ResponseDecodeError
 
 __all__ = ["UNDECODABLE", "ResultRow", "RowError", "decode_row", "read_row", "read_rows"]
 
-
 _T = TypeVar("_T")
-
-
 _Decoded = TypeVar("_Decoded")
 
-
 _UNREADABLE: Final = "unreadable"
-
-
 UNDECODABLE: Final = "undecodable"
-
-
 _NO_RESPONSE: Final = "no_response"
 
-
-# Where an error's code and text may stand, the likeliest first.
+# The members that may hold the code and the text of an error, the likeliest first.
 _CODES: Final = ("code", "status_code", "status", "type")
-
-
 _MESSAGES: Final = ("message", "detail", "error_message")
 
-
-# Codes that say: the same row may well succeed in another job. HTTP statuses, the numbers and
-# names of gRPC, and the words that inference servers use. What is not here is not retryable.
+# Codes with which the same row may well succeed in another job: HTTP statuses, the numbers and
+# names of gRPC, and the words that inference servers use. All other codes are not retryable.
 _RETRYABLE: Final = frozenset(
     {
         *("408", "409", "425", "429", "499", "500", "502", "503", "504"),
@@ -62,41 +50,52 @@ class RowError:
     """Why a row has no usable response."""
 
     code: str
-    """The server's code: an HTTP status, a number or a word, as a string; empty if there was none.
+    """The server's code: an HTTP status, a number or a word, as a string; empty without a code.
 
-    Ours are ``"unreadable"`` (the line is no row with a ``custom_id``), ``"no_response"`` (it has
-    neither response nor error) and ``"undecodable"`` (``decode=`` refused the response).
+    The codes of this library are ``"unreadable"`` (the line is no row with a ``custom_id``),
+    ``"no_response"`` (the row has neither response nor error) and ``"undecodable"`` (``decode=``
+    refused the response).
     """
 
     message: str
-    """What the server said, or what is wrong with the line."""
+    """The text of the server, or what is wrong with the line."""
 
     raw: Any = attrs.field(default=None, eq=False, repr=False)
-    """The error as it came: a mapping, a string; None if it is ours."""
+    """The error as the server wrote it: a mapping, a string; None for codes of this library."""
 
 
 def _without_end(line: bytes) -> bytes:
     return line.removesuffix(b"\n").removesuffix(b"\r")
 
 
-@attrs.frozen(repr=False, weakref_slot=False)
+# Not `attrs.frozen`: a frozen class sets each attribute through `object.__setattr__`, which would
+# make reading rows slower by a tenth. The properties are as good a lock.
+@attrs.define(repr=False, unsafe_hash=True, weakref_slot=False)
 class ResultRow(Generic[_T]):
     """What became of one row of the input; joined to it by ``custom_id`` and nothing else.
 
-    Equal to another if id, error and line are the same.
+    Read-only. Two rows are equal if their ids, errors and lines are.
     """
 
-    custom_id: str | None
-    """The input row's id; None if the line has none that can be read."""
+    _custom_id: str | None = attrs.field(alias="custom_id")
+    _response: _T | None = attrs.field(alias="response", eq=False)
+    _error: RowError | None = attrs.field(alias="error")
+    _line: bytes = attrs.field(alias="raw", eq=_without_end)
 
-    response: _T | None = attrs.field(eq=False)
-    """The chat completion, as a mapping, or as what ``decode=`` makes of it; None if there is
-    none."""
+    @property
+    def custom_id(self) -> str | None:
+        """The input row's id; None if the line has none that can be read."""
+        return self._custom_id
 
-    error: RowError | None
-    """Why the row failed; None if it did not."""
+    @property
+    def response(self) -> _T | None:
+        """The chat completion, as a mapping, or what ``decode=`` makes of it; None without one."""
+        return self._response
 
-    _line: bytes = attrs.field(eq=_without_end, alias="raw")
+    @property
+    def error(self) -> RowError | None:
+        """Why the row failed; None if it did not."""
+        return self._error
 
     @property
     def ok(self) -> bool:
@@ -112,7 +111,7 @@ class ResultRow(Generic[_T]):
     def text(self) -> str | None:
         """The content of the first choice's message, whatever ``decode=`` made of the response.
 
-        None if there is none: the row failed, or the model called a tool instead.
+        None if there is no such content: the row failed, or the model called a tool.
         """
         body: object = self.response
         if not isinstance(body, dict):
@@ -125,10 +124,10 @@ class ResultRow(Generic[_T]):
 
     @property
     def is_retryable(self) -> bool:
-        """Whether the row failed with a code by which the same row may succeed in another job.
+        """Whether the row failed with a code with which the same row may succeed in another job.
 
-        True for rate limits, time-outs, overload and faults of the server; False for all codes
-        that are not known to be of that kind.
+        True for rate limits, timeouts, overload and faults of the server; False for all other
+        codes, and for rows that succeeded.
         """
         return self.error is not None and _normal(self.error.code) in _RETRYABLE
 
@@ -137,27 +136,14 @@ class ResultRow(Generic[_T]):
         return f"<ResultRow {self.custom_id!r} {outcome[:100]!r}>"
 
 
-@attrs.define(weakref_slot=False)
-class _Draft(Generic[_T]):
-    """A row while it is made: the same slots, which can be filled one by one.
-
-    To become a row by a change of class takes half the time of a frozen class's own __init__,
-    which is a tenth of the time of reading a row.
-    """
-
-    custom_id: str
-    response: _T
-    error: None
-    _line: bytes
-
-
 def read_rows(lines: Iterable[bytes]) -> Iterator[ResultRow[dict[str, Any]]]:
-    r"""Read lines, each when it is asked for.
+    r"""Yield the row of each line, which is read when its row is asked for.
 
     Args:
-        lines: They end at ``\n`` only, as those of a binary file do; blank ones are passed over.
+        lines: Lines that end at ``\n`` only, as those of a binary file do; blank lines are passed
+            over.
     """
-    loads, new, draft, cls = orjson.loads, _Draft.__new__, _Draft, ResultRow
+    loads = orjson.loads
     for line in lines:
         try:
             value = loads(line)
@@ -173,21 +159,15 @@ def read_rows(lines: Iterable[bytes]) -> Iterator[ResultRow[dict[str, Any]]]:
             and len(value) == 2
             and "body" not in response
         ):
-            row: Any = new(draft)
-            row.custom_id = custom_id
-            row.response = response
-            row.error = None
-            row._line = line  # noqa: SLF001 - our own
-            row.__class__ = cls
-            yield row
+            yield ResultRow(custom_id, response, None, line)
         else:
             yield _row(value, line)
 
 
 def read_row(line: bytes) -> ResultRow[dict[str, Any]]:
-    """Read one line; what orjson refuses is tried with json, for it may have been paid for.
+    """Read one line; the json module reads what orjson refuses, since the row was paid for.
 
-    A lone surrogate, NaN and Infinity are read by the latter.
+    These are a lone surrogate, NaN and Infinity.
     """
     try:
         return _row(orjson.loads(line), line)
@@ -202,9 +182,9 @@ def read_row(line: bytes) -> ResultRow[dict[str, Any]]:
 def decode_row(
     row: ResultRow[dict[str, Any]], decode: Callable[[Any], _Decoded]
 ) -> ResultRow[_Decoded]:
-    """Return the row with what a decoder makes of its response.
+    """Return the row with its response decoded.
 
-    Whatever the decoder raises is the row's error, with the code ``"undecodable"``.
+    An exception of the decoder becomes the row's error, with the code ``"undecodable"``.
     """
     error = row.error
     decoded: _Decoded | None = None
@@ -213,12 +193,12 @@ def decode_row(
             decoded = decode(row.response)
         except ResponseDecodeError as exc:
             error = RowError(UNDECODABLE, str(exc))
-        except Exception as exc:  # noqa: BLE001 - it is the user's code; what it says is kept
+        except Exception as exc:  # noqa: BLE001 - of the user's code; its text is kept
             error = RowError(UNDECODABLE, f"{type(exc).__name__}: {exc}")
     return ResultRow(row.custom_id, decoded, error, row._line)  # noqa: SLF001 - our own
 
 
-# --- What a line may hold -----------------------------------------------------------------------
+# --- The members of a line ----------------------------------------------------------------------
 
 
 def _row(value: Any, line: bytes) -> ResultRow[dict[str, Any]]:
@@ -239,7 +219,7 @@ def _custom_id(value: Any) -> str | None:
 
 
 def _outcome(response: Any, error: Any) -> tuple[dict[str, Any] | None, RowError | None]:
-    """Tell response and error apart; an empty error beside a response is none."""
+    """Tell response and error apart; an empty error beside a response is no error."""
     if type(response) is dict and "body" in response and "choices" not in response:
         response, said = _unwrapped(response)
         error = error or said
@@ -254,7 +234,7 @@ def _outcome(response: Any, error: Any) -> tuple[dict[str, Any] | None, RowError
 
 
 def _unwrapped(response: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Return the body of a wrapped response, or what its status makes an error."""
+    """Return the body of a wrapped response, or an error if its status is one."""
     status, body = _code(response.get("status_code")), response["body"]
     if not (status.isascii() and status.isdigit() and int(status[:9]) >= 400):
         return body, None

@@ -137,8 +137,26 @@ def list_datasets(account_id: str, query: ListQuery, page_token: str = "") -> Re
     return _list(_datasets(account_id), query, page_token)
 
 
-def create_dataset(account_id: str, dataset_id: str, dataset: Mapping[str, Any]) -> Request:
-    """Create a dataset under an id of our own, without content."""
+def create_dataset(
+    account_id: str,
+    dataset_id: str,
+    *,
+    example_count: int,
+    display_name: str | None = None,
+    format: str | None = None,  # noqa: A002 - the API's name
+) -> Request:
+    """Create a dataset under an id of our own, without content.
+
+    Args:
+        account_id: The account's id.
+        dataset_id: The dataset's id.
+        example_count: The number of its rows, 1 or more.
+        display_name: A name for people; None or empty for none.
+        format: The format of the rows as the wire spells it; None or empty for none.
+    """
+    dataset = {"userUploaded": {}, "exampleCount": str(example_count)}
+    dataset |= {"displayName": display_name} if display_name else {}
+    dataset |= {"format": format} if format else {}
     body = {"datasetId": dataset_id, "dataset": dataset}
     return _post(_datasets(account_id), body, repeatable=True)
 

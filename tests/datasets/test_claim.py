@@ -14,18 +14,17 @@ from fireworks_batch import (
 )
 from fireworks_batch.datasets.claim import (
     Claim,
-    Step,
     Survey,
     check_survey,
     content_id,
     file_name,
-    next_step,
+    is_done,
     storage_name,
 )
 from fireworks_batch.models.names import check_new_id
 
 NAME = "accounts/acme/datasets/reviews"
-CLAIM = Claim(dataset_id="reviews", is_content_id=False, reuse=False, source="'in.jsonl'", rows=3)
+CLAIM = Claim(dataset_id="reviews", takes_ready=False, source="'in.jsonl'", rows=3)
 
 
 def found(state: str, rows: int = 3) -> Dataset:
@@ -69,52 +68,42 @@ def test_the_file_keeps_its_name_where_the_server_takes_it(source, name):
     assert file_name(source, "reviews") == name
 
 
-@pytest.mark.parametrize(
-    ("is_content_id", "reuse", "name"),
-    [
-        (False, False, "input.jsonl"),
-        (True, False, "reviews.jsonl"),
-        (False, True, "reviews.jsonl"),
-    ],
-)
-def test_what_several_may_upload_has_one_name_in_storage(is_content_id, reuse, name):
+@pytest.mark.parametrize(("takes_ready", "name"), [(False, "input.jsonl"), (True, "reviews.jsonl")])
+def test_what_several_may_upload_has_one_name_in_storage(takes_ready, name):
     """To ask for an upload URL by another name would take the other's file out of the dataset."""
-    claim = Claim(
-        dataset_id="reviews", is_content_id=is_content_id, reuse=reuse, source="input.jsonl"
-    )
+    claim = Claim(dataset_id="reviews", takes_ready=takes_ready, source="input.jsonl")
 
     assert storage_name("input.jsonl", claim) == name
 
 
 @pytest.mark.parametrize(
-    ("change", "state", "step"),
+    ("change", "state", "done"),
     [
-        ({"is_content_id": True}, "READY", Step.DONE),
-        ({"reuse": True}, "READY", Step.DONE),
-        ({"reuse": True, "rows": 4}, "READY", Step.DONE),
-        ({}, "UPLOADING", Step.UPLOAD),
-        ({"is_content_id": True}, "UPLOADING", Step.UPLOAD),
-        ({"rows": None}, "UPLOADING", Step.UPLOAD),
-        ({}, "STATE_OF_2030", Step.UPLOAD),
+        ({"takes_ready": True}, "READY", True),
+        ({"takes_ready": True, "rows": 4}, "READY", True),
+        ({}, "UPLOADING", False),
+        ({"takes_ready": True}, "UPLOADING", False),
+        ({"rows": None}, "UPLOADING", False),
+        ({}, "STATE_OF_2030", False),
     ],
 )
-def test_what_is_there_is_taken_or_gone_on_with(change, state, step):
+def test_what_is_there_is_taken_or_gone_on_with(change, state, done):
     """READY is taken where the id or the caller says so; what is not READY is uploaded to."""
-    assert next_step(attrs.evolve(CLAIM, **change), found(state)) is step
+    assert is_done(attrs.evolve(CLAIM, **change), found(state)) is done
 
 
 def test_a_ready_dataset_of_a_given_id_is_a_conflict():
     """The error says what to do."""
     with pytest.raises(DatasetConflictError, match=r"'reviews' is READY.* reuse=True .*'in.jsonl'"):
-        next_step(CLAIM, found("READY"))
+        is_done(CLAIM, found("READY"))
 
 
-@pytest.mark.parametrize("is_content_id", [False, True])
-def test_another_number_of_rows_is_a_conflict(is_content_id):
+@pytest.mark.parametrize("takes_ready", [False, True])
+def test_another_number_of_rows_is_a_conflict(takes_ready):
     """It names both numbers."""
-    claim = attrs.evolve(CLAIM, is_content_id=is_content_id)
+    claim = attrs.evolve(CLAIM, takes_ready=takes_ready)
     with pytest.raises(DatasetConflictError, match=r"for 2,000 rows, and 'in.jsonl' has 3"):
-        next_step(claim, found("UPLOADING", 2000))
+        is_done(claim, found("UPLOADING", 2000))
 
 
 @pytest.mark.parametrize(

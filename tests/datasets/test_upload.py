@@ -27,7 +27,7 @@ from fireworks_batch import (
     ServerError,
     TransportError,
 )
-from fireworks_batch.datasets.source import opened
+from fireworks_batch.datasets.source import SourceFile
 from fireworks_batch.emulator import Emulator
 
 ROWS = b'{"custom_id": "r-1"}\n\n{"custom_id": "r-2"}'
@@ -340,7 +340,7 @@ async def test_the_loop_goes_on_while_a_source_is_read(client):
             await asyncio.sleep(0)
 
     busy = asyncio.create_task(be_busy())
-    async with opened(LARGE * 8) as file:
+    async with SourceFile(LARGE * 8) as file:
         turns = 0
         survey = await file.survey()
         end.set()
@@ -537,7 +537,7 @@ async def test_another_content_under_a_given_id_is_not_taken_for_ours(emulator, 
             LARGE, dataset_id="reviews", limits=limits, on_progress=be_faster
         )
     told = str(no.value)
-    assert told.startswith("dataset 'reviews' was uploaded by somebody else meanwhile (POST ")
+    assert told.startswith("dataset 'reviews' was uploaded by another client meanwhile (POST ")
     assert "400 FAILED_PRECONDITION: dataset is already uploaded): it may hold anything." in told
     assert "Pass reuse=True to take it for the content (2,340,000 bytes), leave" in told
 

@@ -96,7 +96,7 @@ def results(
 ) -> tuple[JobResults[Any], Server]:
     """Results of files, and who gives them."""
     server = Server(files, answer or job())
-    made = JobResults(
+    made = JobResults._made(
         asked or job(),
         server,
         server,

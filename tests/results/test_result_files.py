@@ -10,12 +10,11 @@ from fireworks_batch import ConfigurationError
 from fireworks_batch.models.errors import LocalFileError
 from fireworks_batch.results.id_sets import Found, IdSet
 from fireworks_batch.results.reading import (
-    InputIds,
-    SpooledIds,
+    ExpectedIds,
+    _block_at,
     find_suspects,
     is_error_file,
     order_files,
-    read_block,
 )
 from fireworks_batch.results.rows import read_rows
 
@@ -23,18 +22,17 @@ BOM = b"\xef\xbb\xbf"
 
 
 def never() -> bool:
-    """Somebody waits for it."""
+    """The caller waits."""
     return False
 
 
 def blocks(path: Path, size: int) -> list[bytes]:
     """All blocks of a file."""
-    found, offset = [], 0
-    while True:
-        block, offset = read_block(path, offset, size)
-        if not block:
-            return found
-        found.append(block)
+    found, start = [], 0
+    while block := _block_at(path, start, size):
+        found.append(block.data)
+        start = block.end
+    return found
 
 
 def test_lines_cut_at_every_byte_are_whole(tmp_path):
@@ -83,7 +81,7 @@ def test_a_line_of_fifty_megabytes_is_one_block(tmp_path):
 def test_a_file_that_is_gone_is_named(tmp_path):
     """With the system's reason."""
     with pytest.raises(LocalFileError, match=r"cannot read '.*gone': No such file"):
-        read_block(tmp_path / "gone", 0)
+        _block_at(tmp_path / "gone", 0, 10)
 
 
 def test_files_of_errors_are_known_by_their_base_name(tmp_path):
@@ -118,7 +116,7 @@ def test_suspects_are_named_after_a_second_pass_over_all_files(tmp_path):
     """Rows of all files, expected ids of the spool; what cannot be read has no part in it."""
     one, two = write_rows(tmp_path / "1", "a", "b"), write_rows(tmp_path / "2", "c", "a")
     one.write_bytes(b"no row\n" + one.read_bytes())
-    expected = SpooledIds(tmp_path / "expected")
+    expected = ExpectedIds(tmp_path / "expected")
     expected.add(["b", "\ud800", "a"])
     expected.add(["line\nbreak"])
 
@@ -139,9 +137,9 @@ def test_without_suspects_no_file_is_read(tmp_path):
 
 
 def test_passes_end_when_nobody_waits_for_them(tmp_path):
-    """Before the next block and the next expected id."""
+    """Before the next block of any file."""
     path = write_rows(tmp_path / "1", "a", "a")
-    expected = SpooledIds(tmp_path / "expected")
+    expected = ExpectedIds(tmp_path / "expected")
     expected.add(["b"])
 
     found = find_suspects(seen("a", "a"), expected, [path], is_over=lambda: True)
@@ -151,7 +149,7 @@ def test_passes_end_when_nobody_waits_for_them(tmp_path):
 
 def test_nothing_expected_leaves_no_file(tmp_path):
     """An empty iterable is one that expects nothing."""
-    expected = SpooledIds(tmp_path / "expected")
+    expected = ExpectedIds(tmp_path / "expected")
 
     found = find_suspects(seen("a"), expected, [write_rows(tmp_path / "1", "a")], is_over=never)
 
@@ -163,7 +161,8 @@ def test_expected_ids_of_an_input_file(tmp_path):
     path = tmp_path / "input.jsonl"
     path.write_bytes(BOM + b'{"custom_id": "a", "body": {}}\n\n{"custom_id": "b", "body": {}}')
 
-    expected = InputIds(path)
+    expected = ExpectedIds(path)
+    expected.read()
 
     assert len(expected.hashes) == 2
     assert list(expected.again(never)) == ["a", "b"]
@@ -176,10 +175,10 @@ def test_an_input_row_without_an_id_is_named(tmp_path):
     path.write_bytes(b'{"custom_id": "a"}\n{"body": {}}\n')
 
     with pytest.raises(ConfigurationError, match=r"expected: row 2 of '.*input.jsonl' has no cust"):
-        InputIds(path)
+        ExpectedIds(path).read()
 
 
 def test_an_input_file_that_is_not_there_is_named(tmp_path):
     """With the system's reason."""
     with pytest.raises(LocalFileError, match=r"cannot read '.*gone.jsonl': No such file"):
-        InputIds(tmp_path / "gone.jsonl")
+        ExpectedIds(tmp_path / "gone.jsonl").read()

@@ -70,10 +70,13 @@ def test_a_job_is_created_with_its_id_in_the_query():
 
 
 def test_a_dataset_is_created_inside_an_envelope():
-    """The id and the dataset stand side by side in the body."""
-    request = calls.create_dataset("acme", "input", {"exampleCount": "3"})
+    """The id and the dataset stand side by side in the body, the count as a string."""
+    request = calls.create_dataset("acme", "input", example_count=3, display_name="", format="CHAT")
 
-    assert json.loads(request.body) == {"datasetId": "input", "dataset": {"exampleCount": "3"}}
+    assert json.loads(request.body) == {
+        "datasetId": "input",
+        "dataset": {"userUploaded": {}, "exampleCount": "3", "format": "CHAT"},
+    }
     assert (request.method, request.path) == ("POST", "/v1/accounts/acme/datasets")
 
 
