@@ -8,6 +8,8 @@ from typing import Any, Final, Self
 
 from fireworks_batch.connection.api import Api, Listing, check_policy, check_timeout, if_there
 from fireworks_batch.connection.configuration import check_several
+from fireworks_batch.jobs.creation import JobCreation, body_of
+from fireworks_batch.jobs.draft import draft_job
 from fireworks_batch.jobs.fleet import JobFleet, JobOutcomes
 from fireworks_batch.jobs.tracker import WaitTerms
 from fireworks_batch.jobs.wait import JobWait
@@ -211,9 +213,6 @@ class Jobs:
             ResponseDecodeError: The answer cannot be read, and no job was found afterwards.
         """
         # https://docs.fireworks.ai/api-reference/create-batch-inference-job
-        from fireworks_batch.jobs.creation import JobCreation, body_of
-        from fireworks_batch.jobs.draft import draft_job
-
         drafted = partial(
             draft_job,
             job_id=_new_id() if job_id is None else job_id,

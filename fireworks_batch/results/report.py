@@ -1,19 +1,14 @@
 """Reports on the rows of a job and of a run, in numbers and ids. Performs no I/O."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 import attrs
 
 from fireworks_batch.models.errors import FireworksBatchError
+from fireworks_batch.models.job import JobProgress
 from fireworks_batch.models.states import JobState
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from fireworks_batch.models.job import JobProgress
-    from fireworks_batch.results.id_sets import Found
+from fireworks_batch.results.id_sets import Found
 
 __all__ = [
     "AdoptedJob",
@@ -25,26 +20,6 @@ __all__ = [
     "RunReport",
     "make_report",
 ]
-
-
-class ResultRowsError(FireworksBatchError):
-    """Raised for rows of results that failed, are missing, are there twice, or cannot be read."""
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        missing_ids: Sequence[str] = (),
-        duplicate_ids: Sequence[str] = (),
-        report: RunReport | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.missing_ids: tuple[str, ...] = tuple(missing_ids)
-        """Ids that have no row."""
-        self.duplicate_ids: tuple[str, ...] = tuple(duplicate_ids)
-        """Ids that have several different responses."""
-        self.report: RunReport | None = report
-        """The report of a run; None for the rows of one job."""
 
 
 @attrs.frozen(kw_only=True)
@@ -160,6 +135,26 @@ class RunReport:
 
     def __repr__(self) -> str:
         return f"<RunReport {str(self)[:100]}>"
+
+
+class ResultRowsError(FireworksBatchError):
+    """Raised for rows of results that failed, are missing, are there twice, or cannot be read."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        missing_ids: Sequence[str] = (),
+        duplicate_ids: Sequence[str] = (),
+        report: RunReport | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.missing_ids: tuple[str, ...] = tuple(missing_ids)
+        """Ids that have no row."""
+        self.duplicate_ids: tuple[str, ...] = tuple(duplicate_ids)
+        """Ids that have several different responses."""
+        self.report: RunReport | None = report
+        """The report of a run; None for the rows of one job."""
 
 
 _NAMED_IDS: Final = 1000

@@ -1,7 +1,5 @@
 """The results of a run: rows on disk, in the order of the input or by id, and the report."""
 
-from __future__ import annotations
-
 import asyncio
 import shutil
 import weakref
@@ -10,16 +8,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Self, TypeAlias, TypeVar
 
+from fireworks_batch.files.part_file import PartFile, written_to
 from fireworks_batch.files.threads import off_loop, reported
 from fireworks_batch.models.errors import ClientStateError
+from fireworks_batch.results.index import Chosen, Kind, ResultIndex
 from fireworks_batch.results.report import ResultRowsError, RunReport
 from fireworks_batch.results.rows import ResultRow, read_row
 from fireworks_batch.runs.submission import Submission
-
-if TYPE_CHECKING:
-    from fireworks_batch.results.index import Chosen, Kind, ResultIndex
 
 __all__ = ["BatchResult", "write_lines"]
 
@@ -41,17 +38,28 @@ class BatchResult:
     result: at `aclose`, at the end of ``async with``, or when nobody holds the result any more.
     """
 
-    def __init__(
-        self, index: ResultIndex, directory: Path, submission: Submission, report: RunReport
-    ) -> None:
-        """Take what was collected; made by `BatchClient`."""
-        self.submission: Final = submission
-        """What the server was given."""
-        self.report: Final = report
-        """What became of each row, in numbers."""
+    submission: Submission
+    """What the server was given."""
+
+    report: RunReport
+    """What became of each row, in numbers."""
+
+    _index: ResultIndex
+    _lock: asyncio.Lock
+    _finalizer: "weakref.finalize[[ResultIndex, Path], Self]"
+
+    @classmethod
+    def _made(
+        cls, index: ResultIndex, directory: Path, submission: Submission, report: RunReport
+    ) -> Self:
+        """Return a result, which owns the index and the directory."""
+        self = cls()
+        self.submission = submission
+        self.report = report
         self._index = index
         self._lock = asyncio.Lock()
         self._finalizer = weakref.finalize(self, _clear, index, directory)
+        return self
 
     def __aiter__(self) -> AsyncIterator[Row]:
         """Iterate over all rows that have a result, in the order of the input.
@@ -59,14 +67,10 @@ class BatchResult:
         Where the input was not at hand (`BatchClient.collect` without ``requests``), the order is
         that of the ids.
         """
-        from fireworks_batch.results.index import Kind
-
         return _Pages(partial(self._rows, (Kind.OK, Kind.FAILED, Kind.RETRYABLE)))
 
     def failures(self) -> AsyncIterator[Row]:
         """Iterate over the rows that have an error for a result, in the same order."""
-        from fireworks_batch.results.index import Kind
-
         return _Pages(partial(self._rows, (Kind.FAILED, Kind.RETRYABLE)))
 
     def missing_ids(self) -> AsyncIterator[str]:
@@ -133,8 +137,6 @@ class BatchResult:
         return await self._read(read)
 
     async def _missing(self, after: int) -> tuple[list[str], int]:
-        from fireworks_batch.results.index import Kind
-
         def read() -> tuple[list[str], int]:
             page = self._index.page((Kind.MISSING,), after=after, size=_PAGE)
             return [each.custom_id for each in page], _last(page)
@@ -194,8 +196,6 @@ async def write_lines(index: ResultIndex, path: Path, *kinds: Kind) -> None:
         page = index.page(kinds, after=after)
         lines = [index.line(each.place) for each in page if each.place is not None]
         return b"".join(line + b"\n" for line in lines), _last(page)
-
-    from fireworks_batch.files.part_file import PartFile, written_to
 
     after = 0
     with reported("write", str(path)):

@@ -369,7 +369,7 @@ class Run:
             not_cleaned=await self._clean(ends) if options.cleanup == "datasets" else (),
         )
         _log.info("%s: %s", submission, report)
-        return BatchResult(index, directory, submission, report)
+        return BatchResult._made(index, directory, submission, report)
 
     async def _clean(self, ends: Sequence[Ended]) -> list[str]:
         """Delete the inputs, now that all results are here; what cannot be deleted is named."""
