@@ -249,36 +249,36 @@ class BatchClient:
                     print(row.custom_id, row.text if row.ok else row.error)
             print(rows.report)
 
-        Every job that can change no more has what it has: the rows of an EXPIRED, CANCELLED or
-        EARLY_STOPPED one were paid for; one that FAILED early has none (``report.no_output``).
+        A job in any terminal state may have rows: the rows of an EXPIRED, CANCELLED or
+        EARLY_STOPPED job were paid for; a job that FAILED early has none (``report.no_output``).
         Entering downloads the output dataset into a temporary directory (TMPDIR, or the system's),
         which is removed at the exit. Rows are not in the input's order; see ``rows.ordered()``.
 
         Args:
-            job: Id, resource name, reference, or a job fetched before; it is fetched, unless it
-                is given as it ended.
+            job: Id, resource name, reference, or a job fetched before. The job is fetched, unless
+                it is given in a terminal state, with its output dataset.
 
-            expected: The input's ids, of any number, consumed once; or the path of the input file.
-                Then the report names those that are missing, and rows that nobody expected.
+            expected: The ids of the input, of any number, consumed once; or the path of the input
+                file. With them, the report names ids without a row, and rows with other ids.
 
-            decode: What a response is to be: an attrs class or another type that cattrs makes, or
-                a function of the mapping. A response that does not fit is an error of its row,
-                with the code ``"undecodable"``, and loses nothing: ``row.raw`` is the line.
+            decode: An attrs class or another type that cattrs makes, or a function of the mapping:
+                makes the ``response`` of a row. A response that does not fit is an error of its
+                row, with the code ``"undecodable"``; ``row.raw`` is the line all the same.
 
             lineage: Read the rows of the whole continuation chain. The files of results come
-                first, the job's own before older ones, then those of errors in the same order;
-                an error is left out if its id was in a file before it: a later job has run the
-                row again.
+                first, the job's own before older ones, then the files of errors in the same
+                order. An error is left out if an earlier file has a row of its id: a later job
+                ran the row again.
 
         Returns:
             A context manager and async iterator, good for one use; memory stays bounded.
 
         Raises:
-            ConfigurationError: An argument is malformed; ``job`` and ``expected`` are looked at on
+            ConfigurationError: An argument is malformed; ``job`` and ``expected`` are checked on
                 entering.
-            JobNotFinishedError: On entering, as all that follow: the job has not ended.
+            JobNotFinishedError: On entering, like the following errors: the job has not ended.
             NotFoundError: There is no such job.
-            LocalFileError: The files cannot be stored: a full disk, say.
+            LocalFileError: A file cannot be stored, or the input file cannot be read.
             APIStatusError: The server refuses for another reason.
             TransportError: There was no usable answer, after the repeats of the retry policy.
             ResponseDecodeError: An answer of the API cannot be read.

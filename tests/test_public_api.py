@@ -243,6 +243,22 @@ def test_fields_are_really_looked_at():
     assert [field.name for field in attrs.fields(fireworks_batch.BatchInferenceJob)] == declared
 
 
+@pytest.mark.parametrize(
+    ("name", "members"),
+    [
+        ("Datasets", "create delete download get list upload"),
+        ("JobResults", "job ordered report"),
+        ("Listing", ""),
+    ],
+)
+def test_handle_shows_no_internals(name, members):
+    """A handle that users only receive has no parameters, and only the promised members."""
+    handle = getattr(fireworks_batch.typing, name)
+
+    assert str(inspect.signature(handle)) == "()"
+    assert [each for each in dir(handle) if not each.startswith("_")] == members.split()
+
+
 @pytest.mark.parametrize("name", CLASSES)
 def test_exported_class_knows_its_module(name):
     """An exported class is defined in a module of the package, under its own name."""

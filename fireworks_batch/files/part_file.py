@@ -170,7 +170,7 @@ class PartFile:
         with reported("write", str(self._path)):
             self._file.close()
             with suppress(OSError):  # no file is replaced, or this file system has no modes
-                # Whoever may read the file that is replaced may read this one, and nobody else.
+                # The new file has the permissions of the file that it replaces.
                 self._part.chmod(stat.S_IMODE(self._path.stat().st_mode))
             self._part.replace(self._path)
 

@@ -16,13 +16,13 @@ from fireworks_batch.results.id_sets import IdSet, Suspects, find_all, find_repe
 from fireworks_batch.results.report import Findings, ResultCounts
 from fireworks_batch.results.rows import UNDECODABLE, ResultRow, decode_row, read_rows
 
-__all__ = ["BLOCK", "ExpectedIds", "Reading", "find_suspects", "is_error_file", "order_files"]
+__all__ = ["ExpectedIds", "Reading", "find_suspects", "is_error_file", "order_files"]
 
-BLOCK: Final = 1 << 21
-"""Bytes of a block: as many as make the start of a thread worth its time."""
+# Bytes of a block: as many as make the start of a thread worth its time.
+_BLOCK: Final = 1 << 21
 
 # The event loop has its turn between two blocks, and decoding takes ten times as long as reading.
-_BLOCK_TO_DECODE: Final = BLOCK // 8
+_BLOCK_TO_DECODE: Final = _BLOCK // 8
 
 
 class ExpectedIds:
@@ -191,7 +191,7 @@ class Reading:
         """Read the next block, and return whether there was one."""
         self._seen.update(self.ids)
         self.ids.clear()
-        size = BLOCK if self._decode is None else _BLOCK_TO_DECODE
+        size = _BLOCK if self._decode is None else _BLOCK_TO_DECODE
         while self._file < len(self._paths):
             block = await off_loop(_block_at, self._paths[self._file], self._start, size)
             if block is not None:
