@@ -21,7 +21,7 @@ from fireworks_batch.models.policies import PollPolicy, RetryPolicy
 from fireworks_batch.wire.answers import is_rate_limit, is_transient, is_transient_at_storage
 from fireworks_batch.wire.requests import Request
 
-__all__ = ["CallRepeats", "StepRepeats", "is_429"]
+__all__ = ["CallRepeats", "Repeats", "StepRepeats", "is_429"]
 
 _run_log = logging.getLogger("fireworks_batch.run")
 _http_log = logging.getLogger("fireworks_batch.http")

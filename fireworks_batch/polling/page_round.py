@@ -1,11 +1,12 @@
 """One reading of the listing for polls that are due: its pages, and the jobs they did not show."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Final
 
 import attrs
 
-from fireworks_batch.connection.repeats import is_429
+from fireworks_batch.connection.repeats import Repeats, is_429
 from fireworks_batch.models.errors import (
     AccountSuspendedError,
     APIStatusError,
@@ -79,9 +80,9 @@ class PageRound:
             now: The moment.
         """
         self._source = source
-        self._api = source.api
+        self.api = source.api
         self._followers = followers
-        self._approach = approach
+        self.approach = approach
         self._planned = planned
         self._wanted = {subject.name: subject for subject in wanted}
         self._beyond = [
@@ -92,9 +93,9 @@ class PageRound:
         machines = [
             poll.follower.machine for subject in self._wanted.values() for poll in subject.polls
         ]
-        self._pause = followers.pause()
-        self._least_pause = min((one.pause for one in machines), default=0.0)
-        self._longest = min((one.policy.max_interval for one in machines), default=0.0)
+        self.pause = followers.pause()
+        self.least_pause = min((one.pause for one in machines), default=0.0)
+        self.longest = min((one.policy.max_interval for one in machines), default=0.0)
         self._asked_at = now
         self._has_begun_anew = False
         self.failure: FireworksBatchError | None = None
@@ -124,7 +125,7 @@ class PageRound:
     async def _read_listing(self) -> bool:
         """Read pages from the first one; return whether to begin anew, in another way."""
         is_whole = any(subject.job is None for subject in self._wanted.values())
-        query = self._approach.query(is_whole=is_whole)
+        query = self.approach.query(is_whole=is_whole)
         token, tokens, number = "", {""}, 0
         while True:
             read = await self._read_page(query, token)
@@ -132,7 +133,7 @@ class PageRound:
                 return read is Verdict.AGAIN
             is_complete = self._take(read, number, is_masked=bool(query.read_mask))
             if query.read_mask and not is_complete:
-                self._approach.has_masks = False
+                self.approach.has_masks = False
                 return True
             if self._learns_another_order(read.page):
                 return True
@@ -159,7 +160,7 @@ class PageRound:
 
     def _learns_another_order(self, page: Page) -> bool:
         times = (item.get("createTime") for item in page.items if isinstance(item, dict))
-        if not self._approach.on_page(times):
+        if not self.approach.on_page(times):
             return False
         for subject in self._followers.subjects.values():
             subject.page = None
@@ -169,35 +170,29 @@ class PageRound:
 
     async def _read_page(self, query: ListQuery, token: str) -> _Read | Verdict:
         """Ask for a page until it comes, is refused, hangs, or has failed often enough."""
-        wait, pause = _WAIT * self._least_pause, self._pause
-        for attempt in range(1 if self._approach.is_doubted else _ATTEMPTS):
-            if attempt:
-                await self._api.session.sleep_until(self._api.clock() + wait)
-                wait *= 2
-                if self.failure is not None and is_429(self.failure):
-                    pause = min(2 * pause, self._longest)
-            asked_at = max(self._asked_at, self._api.clock())
-            try:
-                page, moment = await self._source.page(
-                    self._followers.account_id, query, token, pause=pause
-                )
-            except (ClientStateError, ConfigurationError):
-                raise
-            except FireworksBatchError as error:
-                self.failure = error
-            else:
-                self.failure, self._approach.is_doubted = None, False
-                return _Read(page, asked_at, moment)
-            verdict = self._verdict(self.failure, query, token)
-            has_hung = isinstance(self.failure, RequestTimeoutError)  # others wait all the while
-            if verdict is not Verdict.FAILED or self.is_refused or has_hung:
-                return verdict
-        return Verdict.FAILED
+        repeats = _PageRepeats(self, query, token)
+        try:
+            read = await repeats.run(partial(self._ask, query, token, repeats))
+        except (ClientStateError, ConfigurationError):
+            raise
+        except FireworksBatchError as error:
+            self.failure = error
+            return repeats.verdict
+        self.failure, self.approach.is_doubted = None, False
+        return read
 
-    def _verdict(self, error: FireworksBatchError, query: ListQuery, token: str) -> Verdict:
+    async def _ask(self, query: ListQuery, token: str, repeats: "_PageRepeats") -> _Read:
+        asked_at = max(self._asked_at, self.api.clock())
+        page, moment = await self._source.page(
+            self._followers.account_id, query, token, pause=repeats.pause
+        )
+        return _Read(page, asked_at, moment)
+
+    def verdict(self, error: FireworksBatchError, query: ListQuery, token: str) -> Verdict:
+        """Learn from a failed attempt at a page, and say what to do about it."""
         if not isinstance(error, APIStatusError):
             return Verdict.FAILED
-        verdict = self._approach.on_refusal(error, query, is_first=not token)
+        verdict = self.approach.on_refusal(error, query, is_first=not token)
         self.is_refused = verdict is Verdict.OFF or not is_transient(error)
         if verdict is Verdict.FAILED and self.is_refused and token and not self._has_begun_anew:
             # A token may have expired, as while the gate was closed.
@@ -247,6 +242,36 @@ class PageRound:
             job = lay_over(subject.job, job)
         subject.take(job, problems, print_)
         return True
+
+
+class _PageRepeats(Repeats):
+    """How often a page that fails is asked for again, before the jobs are left to GETs."""
+
+    def __init__(self, round_: PageRound, query: ListQuery, token: str) -> None:
+        api = round_.api
+        super().__init__(api.clock, api.session.sleep_until)
+        self._round = round_
+        self._query = query
+        self._token = token
+        self._attempts_left = 0 if round_.approach.is_doubted else _ATTEMPTS - 1
+        self._wait = _WAIT * round_.least_pause
+        self.pause = round_.pause
+        self.verdict = Verdict.FAILED
+
+    def _again_at(self, error: FireworksBatchError, now: float) -> float:
+        if isinstance(error, ClientStateError | ConfigurationError):
+            raise error
+        self._round.failure = error
+        self.verdict = self._round.verdict(error, self._query, self._token)
+        has_hung = isinstance(error, RequestTimeoutError)  # the other polls wait all the while
+        is_final = self.verdict is not Verdict.FAILED or self._round.is_refused or has_hung
+        if is_final or not self._attempts_left:
+            raise error
+        self._attempts_left -= 1
+        if is_429(error):
+            self.pause = min(2 * self.pause, self._round.longest)
+        self._wait *= 2
+        return now + self._wait / 2
 
 
 def failure_for(error: FireworksBatchError) -> Failure:
