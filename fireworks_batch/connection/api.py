@@ -27,12 +27,11 @@ from fireworks_batch.models.names import (
 )
 from fireworks_batch.models.policies import PollPolicy
 from fireworks_batch.models.snapshot import EXPIRY_GRACE, LONGEST_TIME_LIMIT
-from fireworks_batch.models.validators import is_finite
 from fireworks_batch.wire.answers import read_page
 from fireworks_batch.wire.codec import Codec, parse_json
 from fireworks_batch.wire.requests import Request
 
-__all__ = ["Api", "Listing", "check_policy", "check_timeout", "if_there"]
+__all__ = ["Api", "Listing", "if_there"]
 
 _log = logging.getLogger("fireworks_batch.http")
 _T = TypeVar("_T")
@@ -249,21 +248,3 @@ class Listing(AsyncIterator[_T], Generic[_T]):
                 if error.partial is not None:
                     found.append(error.partial)
         return found
-
-
-def check_timeout(timeout: Any) -> float | None:
-    """Return the seconds of a timeout; None for no limit."""
-    if timeout is None:
-        return None
-    if is_finite(timeout) and timeout > 0:
-        return float(timeout)
-    raise ConfigurationError(
-        f"timeout must be a number of seconds above 0, JOB_TIME_LIMIT or None, not {timeout!r}"
-    )
-
-
-def check_policy(poll: object) -> PollPolicy | None:
-    """Return the policy given, if one is."""
-    if poll is None or isinstance(poll, PollPolicy):
-        return poll
-    raise ConfigurationError(f"poll must be a PollPolicy, not {poll!r}")

@@ -5,7 +5,7 @@ import math
 import re
 import ssl as ssl_module
 import urllib.request
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -26,7 +26,6 @@ __all__ = [
     "Identity",
     "Proxies",
     "check_base_url",
-    "check_several",
     "is_proxy_url",
     "read_base_url",
     "read_identity",
@@ -158,17 +157,7 @@ _NOT_IN_HEADER: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]").sea
 _OUR_HEADERS: Final = frozenset({"content-length", "content-type", "transfer-encoding"})
 
 
-def check_several(name: str, values: Any) -> list[Any]:
-    """Return the members of an iterable; a string is one thing, not its characters."""
-    if isinstance(values, Iterable) and not isinstance(values, str | bytes):
-        return [*values]
-    raise ConfigurationError(
-        f"{name} must be a list or another iterable, not {values!r}: one of them is [{name[:-1]}], "
-        f"and what an async iterator gives [{name[:-1]} async for {name[:-1]} in …]"
-    )
-
-
-def _several_headers(headers: Any) -> Any:
+def _as_dict(headers: Any) -> Any:
     """Convert a mapping, or None; anything else is left to the validator."""
     try:
         return dict(headers or {})
@@ -240,9 +229,7 @@ class ClientOptions:
     """
 
     base_url: str
-    headers: dict[str, str] = attrs.field(
-        repr=False, converter=_several_headers, validator=_headers
-    )
+    headers: dict[str, str] = attrs.field(repr=False, converter=_as_dict, validator=_headers)
     session: aiohttp.ClientSession | None = attrs.field(
         validator=attrs.validators.optional(
             [instance_of(aiohttp.ClientSession, "an aiohttp.ClientSession"), _session]

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Self
 
-from fireworks_batch.connection.api import Api, Listing, check_policy, check_timeout, if_there
-from fireworks_batch.connection.configuration import check_several
+from fireworks_batch.connection.api import Api, Listing, if_there
 from fireworks_batch.jobs.creation import JobCreation, body_of
 from fireworks_batch.jobs.draft import draft_job
 from fireworks_batch.jobs.fleet import JobFleet, JobOutcomes
@@ -424,7 +423,7 @@ class Jobs:
         *,
         changes_only: bool,
     ) -> Watch:
-        several = check_several("jobs", jobs)
+        several = _each_of(jobs)
         watch = Watch(self._wait_terms(timeout, poll), self._pollers, changes_only=changes_only)
         for job in several:
             watch.add(job)
@@ -433,13 +432,19 @@ class Jobs:
     def _wait_terms(
         self, timeout: float | JobTimeLimit | None, poll: PollPolicy | None
     ) -> WaitTerms:
-        follows_expiry = isinstance(timeout, JobTimeLimit)
         return WaitTerms(
-            api=self._api,
-            policy=check_policy(poll) or self._api.poll,
-            timeout=self._api.longest_timeout if follows_expiry else check_timeout(timeout),
-            follows_expiry=follows_expiry,
+            api=self._api, poll=self._api.poll if poll is None else poll, timeout=timeout
         )
+
+
+def _each_of(jobs: Iterable[JobLike]) -> list[JobLike]:
+    """Return the jobs of an iterable; a string is one job, not its characters."""
+    if isinstance(jobs, Iterable) and not isinstance(jobs, str | bytes):
+        return [*jobs]
+    raise ConfigurationError(
+        f"jobs must be a list or another iterable, not {jobs!r}: one of them is [job], and what an "
+        "async iterator gives [job async for job in …]"
+    )
 
 
 def _required(mask: str) -> tuple[str, ...]:

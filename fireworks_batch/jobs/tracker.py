@@ -23,7 +23,7 @@ from fireworks_batch.models.errors import (
 )
 from fireworks_batch.models.job import BatchInferenceJob, JobLike
 from fireworks_batch.models.names import JobName, JobRef
-from fireworks_batch.models.policies import PollPolicy
+from fireworks_batch.models.policies import JobTimeLimit, PollPolicy, is_timeout
 from fireworks_batch.models.snapshot import (
     History,
     JobSnapshot,
@@ -34,6 +34,7 @@ from fireworks_batch.models.snapshot import (
     visible_fingerprint,
 )
 from fireworks_batch.models.states import JobPhase, JobState
+from fireworks_batch.models.validators import instance_of
 from fireworks_batch.polling.followers import Subject
 from fireworks_batch.polling.machine import (
     LEAST_TIME,
@@ -64,14 +65,19 @@ class WaitTerms:
     api: Api
     """Reads what names a job; has the clocks, the draw for jitter, and the time scale."""
 
-    policy: PollPolicy
+    poll: PollPolicy = attrs.field(validator=instance_of(PollPolicy))
     """When to poll, and when to give up."""
 
-    timeout: float | None
-    """Seconds for a whole wait, or until the first snapshot says more; None: no limit."""
+    timeout: float | JobTimeLimit | None = attrs.field(validator=is_timeout)
+    """Seconds for a whole wait; `JOB_TIME_LIMIT`: the deadline follows the job's own expiry; None:
+    no limit."""
 
-    follows_expiry: bool
-    """Whether the deadline follows the job's own expiry."""
+    @property
+    def seconds(self) -> float | None:
+        """Seconds for a whole wait, or until the first snapshot says more."""
+        if isinstance(self.timeout, JobTimeLimit):
+            return self.api.longest_timeout
+        return self.timeout
 
     def tracker(
         self, job: JobLike, *, on_failed_poll: Callable[[int], object] | None = None
@@ -216,9 +222,9 @@ class Tracker:
         self._ref: JobRef | None = None
         self.name = name
         self.machine = PollMachine(
-            policy=terms.policy,
-            timeout=terms.timeout,
-            follows_expiry=terms.follows_expiry,
+            policy=terms.poll,
+            timeout=terms.seconds,
+            follows_expiry=isinstance(terms.timeout, JobTimeLimit),
             least_time=LEAST_TIME * terms.api.time_scale,
         )
         self.subject: Subject | None = None

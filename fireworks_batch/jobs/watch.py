@@ -289,7 +289,7 @@ class Watch:
             self.pause()
         else:
             self._resume()
-            self._timer = loop.call_later(self._terms.policy.max_interval, self.pause)
+            self._timer = loop.call_later(self._terms.poll.max_interval, self.pause)
 
     # --- Polling --------------------------------------------------------------------------------
 

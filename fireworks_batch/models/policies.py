@@ -15,8 +15,8 @@ __all__ = [
     "JobTimeLimit",
     "PollPolicy",
     "RetryPolicy",
+    "is_timeout",
     "scaled",
-    "timeout",
 ]
 
 
@@ -140,7 +140,7 @@ def scaled(policy: _Policy, factor: float) -> _Policy:
     return attrs.evolve(policy, **durations)
 
 
-def timeout(_: object, __: "attrs.Attribute[Any]", value: Any) -> None:
+def is_timeout(_: object, __: "attrs.Attribute[Any]", value: Any) -> None:
     """Take seconds above 0, `JOB_TIME_LIMIT`, or None for no limit: a validator."""
     if value is None or isinstance(value, JobTimeLimit) or (is_finite(value) and value > 0):
         return

@@ -15,7 +15,7 @@ from fireworks_batch.jobs.creation import body_of
 from fireworks_batch.jobs.draft import draft_job
 from fireworks_batch.models.dataset import Limits
 from fireworks_batch.models.errors import ConfigurationError
-from fireworks_batch.models.policies import JOB_TIME_LIMIT, JobTimeLimit, PollPolicy, timeout
+from fireworks_batch.models.policies import JOB_TIME_LIMIT, JobTimeLimit, PollPolicy, is_timeout
 from fireworks_batch.models.validators import (
     instance_of,
     one_of,
@@ -82,7 +82,7 @@ class RunOptions:
     cleanup: str = attrs.field(default="keep", validator=one_of("keep", "datasets"))
     """Whether input datasets are deleted when all results are here."""
 
-    timeout: float | JobTimeLimit | None = attrs.field(default=JOB_TIME_LIMIT, validator=timeout)
+    timeout: float | JobTimeLimit | None = attrs.field(default=JOB_TIME_LIMIT, validator=is_timeout)
     """How long each job is waited for."""
 
     poll: PollPolicy | None = attrs.field(

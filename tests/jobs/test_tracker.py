@@ -42,9 +42,8 @@ def tracker_at(clock, **policy) -> Tracker:
             wall=lambda: NOON,
             draw=lambda: 0.5,
         ),
-        policy=policy,
+        poll=policy,
         timeout=100.0,
-        follows_expiry=False,
     )
     tracker = terms.tracker("nightly")
     tracker.start()
