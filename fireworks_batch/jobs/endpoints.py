@@ -437,7 +437,7 @@ class Jobs:
         )
 
 
-def _each_of(jobs: Iterable[JobLike]) -> list[JobLike]:
+def _each_of(jobs: Any) -> list[JobLike]:
     """Return the jobs of an iterable; a string is one job, not its characters."""
     if isinstance(jobs, Iterable) and not isinstance(jobs, str | bytes):
         return [*jobs]
