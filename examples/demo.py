@@ -1,7 +1,7 @@
 """Five jobs followed at once, on an emulator that runs 240 times as fast as the real server.
 
 One completes, one fails, one expires with paid rows, one is reached through a bad network, and
-one passes through a state that nobody has heard of. Needs no account and reaches nothing outside.
+one passes through a state that this release does not know. Needs no account and reaches nothing outside.
 """
 
 import asyncio
@@ -66,7 +66,7 @@ def line(job: str, snapshot: JobSnapshot) -> str:
     percent = "" if snapshot.percent is None else f"{snapshot.percent:5.1f} %"
     rate = "" if snapshot.rate is None else f"{snapshot.rate:6.0f} rows/s"
     eta = "" if snapshot.eta is None else f"ETA {snapshot.eta:4.1f} s"
-    lost = f"after {snapshot.failures} lost looks" if snapshot.failures else ""
+    lost = f"after {snapshot.failures} failed polls" if snapshot.failures else ""
     state = str(snapshot.job.state)
     return f"{snapshot.elapsed:5.1f} s  {job:12} {state:12} {percent:8} {rate:13} {eta:10} {lost}"
 

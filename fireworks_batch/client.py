@@ -141,7 +141,7 @@ class BatchClient:
             proxy: The URL of an HTTP proxy. None: HTTP(S)_PROXY and NO_PROXY of the environment.
                 False: no proxy.
 
-            ssl: A context, a fingerprint to pin, or False to trust anybody.
+            ssl: A context, a fingerprint to pin, or False to trust any server.
 
             trace_configs: aiohttp's hooks for tracing, for a session of our own.
 

@@ -108,7 +108,7 @@ async def test_the_demo_shows_all_five_endings(emulator):
     assert endings["bad-network"] == "COMPLETED, 0 rows failed"
     assert endings["from-2030"] == "COMPLETED, 0 rows failed"
     assert "FROBNICATING" in out
-    assert "lost looks" in out
+    assert "failed polls" in out
 
 
 @pytest.mark.parametrize(

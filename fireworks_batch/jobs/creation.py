@@ -31,7 +31,7 @@ __all__ = ["JobCreation", "body_of"]
 _log = logging.getLogger("fireworks_batch.run")
 
 
-# Refusals that can mean that the id is taken: 409 follows from the gRPC code, nobody saw it.
+# Refusals that can mean that the id is taken: 409 follows from the gRPC code, and was not seen live.
 _MAYBE_TAKEN = frozenset({400, 409})
 
 
@@ -102,7 +102,7 @@ class JobCreation:
         return self._adopted(found, failure)
 
     async def _find(self) -> BatchInferenceJob | None:
-        """Look for the job; None if it is not there, or if nobody can say."""
+        """Ask for the job; None if it is not there, or if that cannot be told."""
         request = get_job(self.ref.account_id, self.ref.job_id)
         try:
             answer = await if_there(self.send(request))

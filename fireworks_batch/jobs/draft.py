@@ -67,7 +67,7 @@ def draft_job(
         display_name: A name for people.
         precision: The precision to serve with.
         continued_from: The job whose unfinished rows it runs.
-        max_job_duration: Its window in seconds; the server bounds it to 12 to 72 hours.
+        max_job_duration: Its time limit in seconds; the server bounds the limit to 12 to 72 hours.
         system_prompt: For rows without a leading system message.
         placement: Where it may run; a mapping has snake_case names.
 

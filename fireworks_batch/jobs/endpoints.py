@@ -226,7 +226,7 @@ class Jobs:
             system_prompt=system_prompt,
             placement=placement,
         )
-        # What is malformed is told before anybody is asked for the account.
+        # A malformed argument is refused before the account is looked up.
         body_of(drafted(self._api.account.id or "account"), self._api.codec)
         account_id = await self._api.account_id()
         draft = drafted(account_id)

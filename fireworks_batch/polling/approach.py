@@ -87,7 +87,7 @@ def lay_over(whole: BatchInferenceJob, part: BatchInferenceJob) -> BatchInferenc
 def is_another(whole: BatchInferenceJob, part: BatchInferenceJob) -> bool:
     """Say whether a masked answer is about another job of the same name: the first was deleted.
 
-    A job's expiry follows from its creation. Nobody deletes and remakes a job within a minute.
+    A job's expiry follows from its creation. A job is not deleted and made anew within a minute.
 
     Args:
         whole: The job at the poll before.

@@ -69,7 +69,7 @@ UNLISTED: Final = math.inf
 """The page of a job that the listing does not have."""
 
 
-# GETs of a job before it is looked for in the listing again.
+# GETs of a job before it is searched in the listing again.
 SOON: Final = 16
 
 
@@ -122,8 +122,8 @@ def pages_to_read(pages: Sequence[float | None]) -> int:
     """Return how many pages to read for some jobs; GETs bring the jobs that are not on them.
 
     Args:
-        pages: The page on which each job was seen last, from 0: None if the job was never looked
-            for, `UNLISTED` if it is not listed. A job that was not found where it was looked for
+        pages: The page on which each job was seen last, from 0: None if the job was never searched
+            for, `UNLISTED` if it is not listed. A job that was not found where it was searched
             is taken to be on the next page.
 
     Returns:
@@ -160,7 +160,7 @@ def _worth(pages: float) -> float:
 
 
 def is_sought_again(gets: int) -> bool:
-    """Say whether a job that was not where it was looked for is to be looked for anew.
+    """Say whether a job that was not found on its page is to be searched anew.
 
     A listing may be late, or shift while it is read. This happens ever more seldom, since a long
     listing may not have the job on any page that is read.
