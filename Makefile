@@ -16,6 +16,9 @@ DOCS := $(VENV)/.installed-docs
 # .ci/lowest is Python too, but has no ending by which ruff would find it.
 SOURCES := . .ci/lowest
 
+# `--verifytypes` finds the package by the first Python in PATH, and ignores `--pythonpath`.
+pyright = PATH="$(BIN):$$PATH" PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+
 # Each script, whatever became of those before it. A figure far off its goal is a failure.
 BENCHMARKS := $(filter-out benchmarks/table.py,$(wildcard benchmarks/*.py))
 benchmark = failed=0; for script in $(BENCHMARKS); do echo "== $$script"; \
@@ -42,8 +45,9 @@ style: $(DEV) ## formatting and lint
 mypy: $(DEV) ## types, by mypy
 	$(BIN)/mypy
 
-pyright: $(DEV) ## types, by pyright, as an editor shows them
-	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
+pyright: $(DEV) ## types, by pyright, as an editor shows them; each name of the package must have one
+	$(pyright)
+	report=$$($(pyright) --verifytypes fireworks_batch --ignoreexternal) || { echo "$$report"; exit 1; }
 
 imports: $(DEV) ## the floors: who may import whom
 	$(BIN)/lint-imports

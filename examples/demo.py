@@ -1,7 +1,7 @@
 """Five jobs followed at once, on an emulator that runs 240 times as fast as the real server.
 
 One completes, one fails, one expires with paid rows, one is reached through a bad network, and
-one passes through a state that this release does not know. Needs no account and reaches nothing outside.
+one passes through a state that this release does not know. Needs no account and no network.
 """
 
 import asyncio

@@ -46,6 +46,17 @@ PATHS = {
         Assumptions Emulator Exchange Phase RecordedRequest RowFailureError
     """,
 }
+# The classes that only the client makes, and the public names of each: a promise like the paths.
+HANDLES = {
+    "BatchResult": "aclose failures get missing_ids raise_for_failures report submission",
+    "Datasets": "create delete download get list upload",
+    "JobFleet": "aclose add close outcomes progress refs send throw",
+    "JobOutcomes": "aclose",
+    "JobResults": "job ordered report",
+    "JobWait": "aclose close failures last_error last_snapshot next_poll ref send throw",
+    "Jobs": "as_completed create delete get list ref wait_until_terminal watch",
+    "Listing": "",
+}
 # Modules whose classes are read by everybody, exported or not.
 PURE = [
     "connection.pace",
@@ -243,20 +254,20 @@ def test_fields_are_really_looked_at():
     assert [field.name for field in attrs.fields(fireworks_batch.BatchInferenceJob)] == declared
 
 
-@pytest.mark.parametrize(
-    ("name", "members"),
-    [
-        ("Datasets", "create delete download get list upload"),
-        ("JobResults", "job ordered report"),
-        ("Listing", ""),
-    ],
-)
-def test_handle_shows_no_internals(name, members):
-    """A handle that users only receive has no parameters, and only the promised members."""
-    handle = getattr(fireworks_batch.typing, name)
+@pytest.mark.parametrize("name", HANDLES)
+def test_handle_shows_what_is_promised_and_nothing_else(name):
+    """A handle has no public name beside the promised ones, and no parameters in its signature."""
+    handle = CLASSES[name]
+    # The annotations name the attributes that only an instance has.
+    shown = {*dir(handle), *inspect.get_annotations(handle)}
 
-    assert str(inspect.signature(handle)) == "()"
-    assert [each for each in dir(handle) if not each.startswith("_")] == members.split()
+    assert sorted(one for one in shown if not one.startswith("_")) == HANDLES[name].split()
+    assert not inspect.signature(handle).parameters
+
+
+def test_every_handle_is_in_the_table():
+    """Each class of `fireworks_batch.typing` is a handle."""
+    assert [*HANDLES] == [name for name in fireworks_batch.typing.__all__ if name in CLASSES]
 
 
 @pytest.mark.parametrize("name", CLASSES)

@@ -27,13 +27,13 @@ _EXIT_CODES = (
     "left. For several jobs it is the first of 8, 1, 2, 3, 4, 5, 7, 6 that one of them has."
 )
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     help="Run requests by Fireworks AI batch inference, follow its jobs, and get their results.",
     epilog=_EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # they would show what variables hold
 )
-datasets_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+datasets_app: typer.Typer = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(datasets_app, name="datasets", help="List, upload, download and delete datasets.")
 
 

@@ -59,7 +59,7 @@ class Session:
         connect = options.connect_timeout
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect, sock_connect=connect)
         rate = options.max_requests_per_minute
-        self.gate = Gate(60.0 / rate if rate else 0.0)
+        self.gate: Gate = Gate(60.0 / rate if rate else 0.0)
         """When the next request of the account may go out."""
         self._line = asyncio.Lock()
         self._places = asyncio.Semaphore(options.max_connections)
@@ -69,7 +69,7 @@ class Session:
         self._process = 0
         self._sleepers: set[asyncio.Future[None]] = set()
         self._limits: set[asyncio.Timeout] = set()
-        self.is_closed = False
+        self.is_closed: bool = False
         """Whether `aclose` was called."""
 
     # --- Its life -------------------------------------------------------------------------------

@@ -127,7 +127,7 @@ class Stream:
         """Wrap an answer; made by `Transport.stream`."""
         self._response = response
         self._bounded = bounded
-        self.status = response.status
+        self.status: int = response.status
         """The HTTP status."""
         self.headers: Mapping[str, str] = response.headers
         """Case-insensitive."""

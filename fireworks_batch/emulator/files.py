@@ -79,7 +79,7 @@ class FileWriter:
         self._file: BinaryIO | None = path.open("wb")
         self._hash = hashlib.md5(usedforsecurity=False)
         self._is_finished = False
-        self.size = 0
+        self.size: int = 0
 
     def __enter__(self) -> Self:
         return self

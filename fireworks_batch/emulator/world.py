@@ -1,6 +1,7 @@
 """Build one emulator out of its rooms, and hold everything that the emulator remembers."""
 
 from fireworks_batch.emulator.accounts import AccountEndpoints
+from fireworks_batch.emulator.clock import EmulatedClock
 from fireworks_batch.emulator.datasets.endpoints import DatasetEndpoints
 from fireworks_batch.emulator.datasets.storage import Storage
 from fireworks_batch.emulator.datasets.store import DatasetStore
@@ -45,12 +46,12 @@ class World:
         watches: tuple[Watch, ...],
     ) -> None:
         self.setting = setting
-        self.clock = setting.clock
-        self.log = RequestLog(setting.clock)
-        self.faults = FaultBook(setting.seed)
-        self.datasets = DatasetStore(setting, url_grace=url_grace)
-        self.jobs = JobStore(setting, tick=tick)
-        self.workshop = Workshop(setting, self.jobs, self.datasets, responder)
+        self.clock: EmulatedClock = setting.clock
+        self.log: RequestLog = RequestLog(setting.clock)
+        self.faults: FaultBook = FaultBook(setting.seed)
+        self.datasets: DatasetStore = DatasetStore(setting, url_grace=url_grace)
+        self.jobs: JobStore = JobStore(setting, tick=tick)
+        self.workshop: Workshop = Workshop(setting, self.jobs, self.datasets, responder)
         self._limit = RateLimit(requests_per_minute)
         self._watches = watches
 

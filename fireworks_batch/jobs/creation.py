@@ -31,7 +31,7 @@ __all__ = ["JobCreation", "body_of"]
 _log = logging.getLogger("fireworks_batch.run")
 
 
-# Refusals that can mean that the id is taken: 409 follows from the gRPC code, and was not seen live.
+# Refusals that can mean that the id is taken: 409 follows from the gRPC code (not seen live).
 _MAYBE_TAKEN = frozenset({400, 409})
 
 

@@ -220,15 +220,15 @@ class Tracker:
         self._snapshot: JobSnapshot | None = None
         self._planned: tuple[float, datetime] | None = None
         self._ref: JobRef | None = None
-        self.name = name
-        self.machine = PollMachine(
+        self.name: JobName = name
+        self.machine: PollMachine = PollMachine(
             policy=terms.poll,
             timeout=terms.seconds,
             follows_expiry=isinstance(terms.timeout, JobTimeLimit),
             least_time=LEAST_TIME * terms.api.time_scale,
         )
         self.subject: Subject | None = None
-        self.is_single = False
+        self.is_single: bool = False
         """Whether the reader wants one snapshot at a time, as an iteration does."""
         self.last_error: FireworksBatchError | None = None
         """What the newest poll failed with; None if that poll was successful."""

@@ -21,7 +21,7 @@ from fireworks_batch.models.snapshot import FleetProgress, JobOutcome, JobSnapsh
 from fireworks_batch.models.states import JobState
 from fireworks_batch.polling.access import Pollers
 from fireworks_batch.polling.followers import PendingPoll, Subject
-from fireworks_batch.polling.machine import Failure
+from fireworks_batch.polling.machine import Failure, PollMachine
 from fireworks_batch.polling.observation import Observation
 
 __all__ = ["Watch"]
@@ -59,12 +59,12 @@ class Member:
         """
         self._watch = watch
         self._shown: JobState | None = None
-        self.tracker = tracker
-        self.machine = tracker.machine
+        self.tracker: Tracker = tracker
+        self.machine: PollMachine = tracker.machine
         self.subject: Subject | None = None
         self.poll: PendingPoll | None = None
         """The pending poll, while the job is polled."""
-        self.has_changed = False
+        self.has_changed: bool = False
         """Whether there was a visible change that was not shown yet."""
         self.outcome: JobOutcome | None = None
         """How the wait for the job ended; None before that."""
@@ -151,7 +151,7 @@ class Watch:
         self._terms = terms
         self._pollers = pollers
         self._changes_only = changes_only
-        self.has_good_key = False
+        self.has_good_key: bool = False
         """Whether a poll of any of the jobs was successful."""
         self._members: dict[str, Member] = {}
         self._outcomes: dict[str, JobOutcome] = {}

@@ -4,7 +4,7 @@ Performs no I/O.
 """
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from itertools import pairwise
 from operator import itemgetter
@@ -60,14 +60,14 @@ MASK: Final = mask_paths(_FIELDS)
 _KEYS: Final = tuple(MASK.split(","))
 
 
-values: Final = itemgetter(*_KEYS)
+values: Final[Callable[[Any], Print]] = itemgetter(*_KEYS)
 """Return the `Print` of an item that has all members, as most have; else raise."""
 
 
 def print_of(item: Any) -> Print:
     """Return the `Print` of an item; what is absent is null, and all of what is no object."""
     try:
-        values_: Print = values(item)
+        values_ = values(item)
     except (KeyError, TypeError, IndexError):
         get = item.get if isinstance(item, dict) else dict[str, Any]().get
         return tuple(map(get, _KEYS))

@@ -62,8 +62,8 @@ class Subject:
 
     def __init__(self, ref: JobRef) -> None:
         """Make a subject of a job that was not seen yet."""
-        self.ref = ref
-        self.name = str(ref)
+        self.ref: JobRef = ref
+        self.name: str = str(ref)
         self.polls: list[PendingPoll] = []
         """The polls of it that are pending."""
         self.job: BatchInferenceJob | None = None
@@ -74,11 +74,11 @@ class Subject:
         """What could not be read of the job."""
         self.page: float | None = None
         """The page that showed the job last: see `schedule.pages_to_read`."""
-        self.gets = 0
+        self.gets: int = 0
         """How often the job was asked for by GET since a page showed it."""
         self.asked_at: float | None = None
         """Since when a GET of the job is under way."""
-        self.is_for_get = False
+        self.is_for_get: bool = False
         """Whether the job stands in line for a GET."""
         self.task: asyncio.Task[None] | None = None
         """The task that makes the GET."""
@@ -116,19 +116,22 @@ class PendingPoll:
             follower: The follower.
             now: The moment.
         """
-        self.subject = subject
-        self.follower = follower
+        self.subject: Subject = subject
+        self.follower: Follower = follower
         self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the follower needs no other poll; has an error if polling cannot go on."""
-        self.is_pending = True
+        self.is_pending: bool = True
         """Whether the follower still waits."""
         self.renew(now)
 
     def renew(self, now: float) -> None:
         """Take the times of the follower's next poll."""
         machine = self.follower.machine
-        self.due, self.deadline = machine.due, machine.deadline
-        self.latest = latest(self.due, now=now, interval=machine.pause, deadline=self.deadline)
+        self.due: float = machine.due
+        self.deadline: float = machine.deadline
+        self.latest: float = latest(
+            self.due, now=now, interval=machine.pause, deadline=self.deadline
+        )
 
     def tell(self, news: Moment | Failure) -> bool:
         """Tell the follower of a poll; return whether to poll again."""

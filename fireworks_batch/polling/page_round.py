@@ -100,7 +100,7 @@ class PageRound:
         self._has_begun_anew = False
         self.failure: FireworksBatchError | None = None
         """What the last attempt at a page failed with."""
-        self.is_refused = False
+        self.is_refused: bool = False
         """Whether the failure was a refusal of the listing, which says nothing of the jobs."""
 
     def missing(self) -> list[Subject]:

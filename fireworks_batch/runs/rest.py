@@ -61,7 +61,7 @@ class Resending:
             directory: Where rows are written to.
             shards: The run's jobs as they were given, all of them ended.
         """
-        self.rows = 0
+        self.rows: int = 0
         """Rows that were sent again so far."""
         self.shards: list[Shard] = []
         """The small jobs that were made of such rows."""

@@ -113,11 +113,11 @@ class Scan:
         """
         self.problems: list[RowProblem] = []
         """The first bad rows."""
-        self.problem_count = 0
+        self.problem_count: int = 0
         """How many there are."""
-        self.blank_lines = 0
+        self.blank_lines: int = 0
         """Lines without a row."""
-        self.ids = IdSet()
+        self.ids: IdSet = IdSet()
         """The ids of all good rows."""
         self._terms = terms
         self._suspects = suspects

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import inspect
 import random
 
 import pytest
@@ -23,7 +22,7 @@ from fireworks_batch import (
 )
 from fireworks_batch.models.job import BatchInferenceJob
 from fireworks_batch.models.snapshot import FleetProgress, add_up
-from fireworks_batch.typing import JobFleet, JobOutcomes, Jobs, JobWait
+from fireworks_batch.typing import JobFleet
 
 STEADY = PollPolicy(initial_interval=60, max_interval=60)
 
@@ -389,33 +388,6 @@ def test_a_fleets_task_that_is_cancelled_before_it_begins_has_done_nothing(in_vi
         return len(await fleet)
 
     assert in_virtual_time(scenario) == 2
-
-
-PUBLIC = {
-    Jobs: {
-        "as_completed",
-        "create",
-        "delete",
-        "get",
-        "list",
-        "ref",
-        "wait_until_terminal",
-        "watch",
-    },
-    JobFleet: {"aclose", "add", "close", "outcomes", "progress", "refs", "send", "throw"},
-    JobOutcomes: {"aclose"},
-    JobWait: {
-        *("aclose", "close", "failures", "last_error", "last_snapshot", "next_poll", "ref"),
-        *("send", "throw"),
-    },
-}
-
-
-@pytest.mark.parametrize("handle", PUBLIC, ids=lambda handle: handle.__name__)
-def test_a_handle_shows_what_is_promised_and_nothing_else(handle):
-    """No internal method in its directory, no internal parameter in its signature."""
-    assert {name for name in dir(handle) if not name.startswith("_")} == PUBLIC[handle]
-    assert not inspect.signature(handle).parameters
 
 
 # --- What concerns all --------------------------------------------------------------------------

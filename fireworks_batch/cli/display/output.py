@@ -32,7 +32,7 @@ class Output:
             is_verbose: Whether the log is shown, which leaves no room for a live display.
             connection: The options that another command needs to reach the same account.
         """
-        self.connection = tuple(connection)
+        self.connection: tuple[str, ...] = tuple(connection)
         self.as_json = as_json
         self._stdout = _forgiving(sys.stdout)
         self._stderr = _forgiving(sys.stderr)

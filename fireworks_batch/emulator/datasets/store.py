@@ -28,7 +28,7 @@ class DatasetStore:
     """
 
     def __init__(self, setting: Setting, *, url_grace: float) -> None:
-        self.bucket = Bucket(FileStore())
+        self.bucket: Bucket = Bucket(FileStore())
         self.port = 0
         """The number of the storage's port, once it listens."""
 

@@ -68,7 +68,7 @@ class RefusalError(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
-        self.status = STATUSES[code] if status is None else status
+        self.status: int = STATUSES[code] if status is None else status
 
     def answer(self) -> Answer:
         """Give the refusal as JSON of the gRPC gateway."""

@@ -85,7 +85,7 @@ class Job:
         rules: Assumptions,
     ) -> None:
         self.origin = origin
-        self.script = script
+        self.script: JobScript = script
         self.gone: Instant | None = None
         self.work: Work | None = None
         """What it does on real rows; None if it only says so."""

@@ -25,7 +25,7 @@ class JobStore:
     """
 
     def __init__(self, setting: Setting, *, tick: float) -> None:
-        self.scripts = ScriptBook()
+        self.scripts: ScriptBook = ScriptBook()
         """The scripts for jobs that are created later."""
 
         self._setting = setting

@@ -129,10 +129,10 @@ class Work:
         created: int,
         before: Work | None = None,
     ) -> None:
-        self.counters = Counters()
+        self.counters: Counters = Counters()
         self.before = before
-        self.is_scanned = False
-        self.is_finished = False
+        self.is_scanned: bool = False
+        self.is_finished: bool = False
         self._source = source
         self._declared = declared
         self._rules = rules

@@ -13,7 +13,7 @@ from fireworks_batch.emulator.clock import SECOND, Instant
 from fireworks_batch.emulator.http.messages import Message
 from fireworks_batch.emulator.http.refusals import invalid
 from fireworks_batch.emulator.http.routing import Call
-from fireworks_batch.emulator.lists.filters import read_filter
+from fireworks_batch.emulator.lists.filters import Term, read_filter
 from fireworks_batch.emulator.lists.masks import member_path, read_view
 from fireworks_batch.emulator.lists.ordering import OrderTerm, put_in_order, read_order
 from fireworks_batch.emulator.setting import Setting
@@ -82,14 +82,14 @@ class Listing:
         self._token = call.parameter("pageToken")
         place = f"{call.places.get('account')}/{collection}"
         self._fingerprint = [place, size, text, order, mask]
-        self.size = read_page_size(size)
+        self.size: int = read_page_size(size)
         """How many items a page has at most."""
 
         self._view = read_view(mask, message, self._rules)
-        self.terms = read_filter(text, self._path) if text.strip() else ()
+        self.terms: tuple[Term, ...] = read_filter(text, self._path) if text.strip() else ()
         """What the items must have."""
 
-        self.order = read_order(order, self._path) or default_order
+        self.order: Sequence[OrderTerm] = read_order(order, self._path) or default_order
         """What the items are ordered by."""
 
     def answer(self, items: Iterable[Mapping[str, object]]) -> dict[str, object]:
