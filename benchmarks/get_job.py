@@ -26,6 +26,10 @@ PATH = f"/v1/accounts/{ACCOUNT}/batchInferenceJobs/{JOB}"
 # More than the codec remembers times of.
 LOOKS = 2000
 
+IN_FLIGHT = 50
+CONNECTIONS = 100
+GETS_TOGETHER = 500
+
 Get = Callable[[], Awaitable[Any]]
 
 
@@ -40,6 +44,7 @@ async def measure(share: float) -> list[Row]:
     async with server() as base_url, aiohttp.ClientSession() as session:
         await script(session, base_url)
         gets = await measure_gets(session, base_url, int(90 * share) + 10, rounds)
+        gets.append(await measure_many(base_url, rounds))
         body = await bare_body(session, base_url)
     decoding = await measure_decoding(body, rounds)
     return [*gets, decoding, *await measure_imports(int(27 * share) + 3)]
@@ -66,6 +71,36 @@ async def measure_gets(
             vendor = by_median("GET / vendor's SDK", 1 / 3, samples["ours"], samples["vendor"])
     bare = by_median("GET / bare aiohttp + orjson", 1.45, samples["ours"], samples["bare"])
     return [bare, vendor]
+
+
+async def measure_many(base_url: str, rounds: int) -> Row:
+    """Compare the CPU time of GETs that are under way together."""
+    limits = aiohttp.TCPConnector(limit=CONNECTIONS)
+    async with (
+        aiohttp.ClientSession(connector=limits) as session,
+        BatchClient(
+            api_key=KEY, account_id=ACCOUNT, base_url=base_url, max_connections=CONNECTIONS
+        ) as client,
+    ):
+        samplers = {
+            "bare": cpu_of(lambda: together(lambda: bare_get(session, base_url)), 1),
+            "ours": cpu_of(lambda: together(lambda: client.jobs.get(JOB)), 1),
+        }
+        samples = await interleave(samplers, rounds)
+    name = f"GET / bare, {IN_FLIGHT} in flight"
+    return by_median(name, 1.5, samples["ours"], samples["bare"])
+
+
+async def together(get: Get) -> None:
+    """Send so many GETs, a number of them at a time."""
+
+    async def several() -> None:
+        for _ in range(GETS_TOGETHER // IN_FLIGHT):
+            await get()
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(IN_FLIGHT):
+            group.create_task(several())
 
 
 @asynccontextmanager
@@ -126,7 +161,7 @@ async def measure_decoding(body: bytes, rounds: int) -> Row:
             orjson.loads(each)
 
     samples = await interleave({"ours": cpu_of(ours, 1), "bare": cpu_of(bare, 1)}, rounds)
-    return by_median("decode / orjson.loads", 6.5, samples["ours"], samples["bare"])
+    return by_median("decode / orjson.loads", 9.0, samples["ours"], samples["bare"])
 
 
 def look(body: bytes, number: int) -> bytes:

@@ -214,7 +214,7 @@ class StepRepeats(Repeats):
 def _expo(first: float, most: float) -> Iterator[float]:
     if not first:
         return endlessly(0.0)  # backoff would double it until it no longer fits into a float
-    import backoff  # slow to import, and few calls are ever repeated
+    import backoff  # noqa: PLC0415 - slow to import, and few calls are ever repeated
 
     delays = backoff.expo(factor=first, max_value=most)
     next(delays)  # it yields nothing before it is asked for its first value

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import attrs
 
+from fireworks_batch.connection.api import Api
 from fireworks_batch.connection.repeats import Repeats, is_429
 from fireworks_batch.models.errors import (
     AccountSuspendedError,
@@ -80,7 +81,7 @@ class PageRound:
             now: The moment.
         """
         self._source = source
-        self.api = source.api
+        self.api: Api = source.api
         self._followers = followers
         self.approach = approach
         self._planned = planned
@@ -93,9 +94,9 @@ class PageRound:
         machines = [
             poll.follower.machine for subject in self._wanted.values() for poll in subject.polls
         ]
-        self.pause = followers.pause()
-        self.least_pause = min((one.pause for one in machines), default=0.0)
-        self.longest = min((one.policy.max_interval for one in machines), default=0.0)
+        self.pause: float = followers.pause()
+        self.least_pause: float = min((one.pause for one in machines), default=0.0)
+        self.longest: float = min((one.policy.max_interval for one in machines), default=0.0)
         self._asked_at = now
         self._has_begun_anew = False
         self.failure: FireworksBatchError | None = None
