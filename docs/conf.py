@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any, get_origin
 
 from sphinx.application import Sphinx
 
@@ -10,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import drawn
 
 from fireworks_batch import __version__
+from fireworks_batch.jobs.wait import Driven
 
 project = "fireworks-batch"
 project_copyright = "the authors of fireworks-batch"
@@ -39,6 +41,13 @@ html_static_path: list[str] = []
 html_show_sphinx = False
 
 
+def show_public_bases(*arguments: Any) -> None:
+    """Leave the bases out that are not public: they are means, and nothing to rely on."""
+    bases: list[Any] = arguments[-1]
+    bases[:] = [base for base in bases if get_origin(base) is not Driven] or [object]
+
+
 def setup(app: Sphinx) -> None:
     """Draw before anything is read."""
     app.connect("builder-inited", lambda _: drawn.write(Path(__file__).parent / "_drawn"))
+    app.connect("autodoc-process-bases", show_public_bases)
