@@ -243,7 +243,8 @@ class Session:
         try:
             response = await self._begun(what, begin, body)
             try:
-                yield Stream(response, partial(self._limited, what, "transfer_timeout"))
+                bounded = partial(self._limited, what, "transfer_timeout")
+                yield Stream(response, bounded, at_api=at_api)
             finally:
                 # Nothing is awaited here; a connection whose body was not read is closed.
                 response.release()
