@@ -7,6 +7,7 @@ headers of the request, and so the key, in their repr and in the locals of their
 import asyncio
 import os
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -63,7 +64,7 @@ class Session:
         """When the next request of the account may go out."""
         self._line = asyncio.Semaphore(1)
         self._places = asyncio.Semaphore(options.max_connections)
-        self._waiting = {self._line: 0, self._places: 0}
+        self._waiting: Counter[asyncio.Semaphore] = Counter()
         self._session = options.session
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = 0
@@ -102,9 +103,8 @@ class Session:
         for limit in self._limits:
             if not limit.expired():
                 limit.reschedule(loop.time())
-        for semaphore, waiting in self._waiting.items():
-            for _ in range(waiting):
-                semaphore.release()
+        for semaphore in self._waiting.elements():
+            semaphore.release()
         wake()
         if self._session is not None and self._owns_session:
             await self._session.close()

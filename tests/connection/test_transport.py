@@ -471,15 +471,18 @@ async def test_a_client_belongs_to_its_loop(odd_server):
 
 async def test_a_client_belongs_to_its_loop_while_it_looks_up_its_account(odd_server):
     """A call on another loop does not wait for the look-up of the first one."""
-    async with make(base_url=odd_server.url, account_id=None, max_connections=1) as client:
-        async with client._api.transport.stream("GET", f"{odd_server.url}/trickle", is_signed=True):
-            first = asyncio.create_task(client.jobs.get("slow"))
-            await asyncio.sleep(0.01)
-            on_another = asyncio.wait_for(client.jobs.get("slow"), 0.5)
-            with pytest.raises(fb.ClientStateError, match="event loop that it was first used on"):
-                await asyncio.to_thread(asyncio.run, on_another)
-            first.cancel()
-            await asyncio.wait([first])
+    url = f"{odd_server.url}/trickle"
+    async with (
+        make(base_url=odd_server.url, account_id=None, max_connections=1) as client,
+        client._api.transport.stream("GET", url, is_signed=True),
+    ):
+        first = asyncio.create_task(client.jobs.get("slow"))
+        await asyncio.sleep(0.01)
+        on_another = asyncio.wait_for(client.jobs.get("slow"), 0.5)
+        with pytest.raises(fb.ClientStateError, match="event loop that it was first used on"):
+            await asyncio.to_thread(asyncio.run, on_another)
+        first.cancel()
+        await asyncio.wait([first])
 
 
 async def test_a_borrowed_session_belongs_to_its_loop_too():
