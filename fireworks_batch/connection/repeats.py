@@ -110,8 +110,8 @@ class CallRepeats(Repeats):
         Raises:
             RateLimitError: The call may not wait so long.
         """
-        hold = self._gate.opens_at - self._clock()
-        if hold <= 0:
+        hold = self._gate.hold(self._clock())
+        if not hold:
             return
         if hold > self._budget:
             raise RateLimitError(
