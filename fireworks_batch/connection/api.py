@@ -81,9 +81,14 @@ class Api:
 
         Raises:
             ConfigurationError: The key sees no account, or several.
+            ClientStateError: The client is closed, or belongs to another loop.
             FireworksBatchError: The look-up failed.
         """
-        return self.account.id or await self.account.resolve(self.transport.send)
+        if self.account.id is not None:
+            return self.account.id
+        # A look-up of another loop, if one is under way, would not wake this caller.
+        self.session.ready()
+        return await self.account.resolve(self.transport.send)
 
     async def delete(self, request: Request) -> None:
         """Send a DELETE, which may be repeated: "not found" is success if an attempt was lost.

@@ -78,7 +78,6 @@ class CallRepeats(Repeats):
         clock: Callable[[], float],
         sleep_until: Callable[[float], Awaitable[object]],
         draw: Callable[[], float],
-        at_storage: bool = False,
     ) -> None:
         """Begin a call.
 
@@ -89,15 +88,12 @@ class CallRepeats(Repeats):
             clock: Returns the monotonic time.
             sleep_until: Sleeps until a moment of that clock.
             draw: Returns a random number from 0 up to 1, for jitter.
-            at_storage: Whether storage answers: an expired URL is worth another attempt, by a
-                fresh one, and a 429 says nothing of the API.
         """
         super().__init__(clock, sleep_until)
         self._request = request
         self._retry = retry
         self._gate = gate
         self._draw = draw
-        self._at_storage = at_storage
         self._lost = 0
         self.start_over()
 
@@ -114,8 +110,8 @@ class CallRepeats(Repeats):
         Raises:
             RateLimitError: The call may not wait so long.
         """
-        hold = self._gate.opens_at - self._clock()
-        if hold <= 0:
+        hold = self._gate.hold(self._clock())
+        if not hold:
             return
         if hold > self._budget:
             raise RateLimitError(
@@ -134,20 +130,15 @@ class CallRepeats(Repeats):
         self._lost += not is_429(error)
         again_at = now + self._wait_after(error)
         _http_log.debug("%s: again at %.3f, after: %s", self._request, again_at, error)
-        if is_429(error) and self._is_of_api(error):
+        if is_429(error) and not _is_of_storage(error):
             self._gate.close(again_at, now=now)
         return again_at
-
-    def _is_of_api(self, error: APIStatusError | TransportError) -> bool:
-        return not self._at_storage or (isinstance(error, APIStatusError) and error.from_api)
-
-    def _is_transient(self, error: APIStatusError | TransportError) -> bool:
-        return (is_transient_at_storage if self._at_storage else is_transient)(error)
 
     def _wait_after(self, error: APIStatusError | TransportError) -> float:
         if is_rate_limit(error) and (self._request.repeatable or is_429(error)):
             return self._wait_for_limit(error)
-        if not (self._request.repeatable and self._is_transient(error) and self._attempts_left):
+        is_passing = (is_transient_at_storage if _is_of_storage(error) else is_transient)(error)
+        if not (self._request.repeatable and is_passing and self._attempts_left):
             raise error
         self._attempts_left -= 1
         spread = 1 + self._retry.jitter * (2 * self._draw() - 1)
@@ -219,6 +210,10 @@ def _expo(first: float, most: float) -> Iterator[float]:
     delays = backoff.expo(factor=first, max_value=most)
     next(delays)  # it yields nothing before it is asked for its first value
     return delays
+
+
+def _is_of_storage(error: FireworksBatchError) -> bool:
+    return isinstance(error, APIStatusError) and error.from_storage
 
 
 def is_429(error: FireworksBatchError) -> bool:

@@ -7,6 +7,7 @@ headers of the request, and so the key, in their repr and in the locals of their
 import asyncio
 import os
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -61,9 +62,9 @@ class Session:
         rate = options.max_requests_per_minute
         self.gate: Gate = Gate(60.0 / rate if rate else 0.0)
         """When the next request of the account may go out."""
-        self._line = asyncio.Lock()
+        self._line = asyncio.Semaphore(1)
         self._places = asyncio.Semaphore(options.max_connections)
-        self._waiting = 0
+        self._waiting: Counter[asyncio.Semaphore] = Counter()
         self._session = options.session
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = 0
@@ -102,8 +103,8 @@ class Session:
         for limit in self._limits:
             if not limit.expired():
                 limit.reschedule(loop.time())
-        for _ in range(self._waiting):
-            self._places.release()
+        for semaphore in self._waiting.elements():
+            semaphore.release()
         wake()
         if self._session is not None and self._owns_session:
             await self._session.close()
@@ -151,8 +152,7 @@ class Session:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trace_configs=list(self._options.trace_configs),
             )
-        if self._session.closed:
-            raise ClientStateError("the session that this client borrowed is closed")
+        _check_usable(self._session)
         return self._session
 
     # --- Requests -------------------------------------------------------------------------------
@@ -230,7 +230,7 @@ class Session:
             Exception: What the body raised while it was read, as it is.
         """
         session = self.ready()
-        await (self._take_turn() if at_api else self._take_place())
+        await (self._take_turn() if at_api else self._acquire(self._places))
 
         async def begin() -> aiohttp.ClientResponse:
             key = {"Authorization": await self._keys.bearer()} if at_api else {}
@@ -243,7 +243,8 @@ class Session:
         try:
             response = await self._begun(what, begin, body)
             try:
-                yield Stream(response, partial(self._limited, what, "transfer_timeout"))
+                bounded = partial(self._limited, what, "transfer_timeout")
+                yield Stream(response, bounded, at_api=at_api)
             finally:
                 # Nothing is awaited here; a connection whose body was not read is closed.
                 response.release()
@@ -276,6 +277,9 @@ class Session:
         proxy: str | None,
     ) -> Any:
         """Begin a request, redirects not followed; await it, or enter it, for the answer."""
+        # Both may have been closed while the request waited for its turn or for the key.
+        self._check_open()
+        _check_usable(session)
         return session.request(
             method if method == "GET" else _SentOnce(method),
             url,
@@ -293,31 +297,34 @@ class Session:
     async def _take_turn(self) -> None:
         """Take one of ``max_connections``, at a moment at which the gate lets a request pass."""
         # One at a time: a task that leaves the line, cancelled, leaves no gap in it.
-        async with self._line:
+        await self._acquire(self._line)
+        try:
             loop = asyncio.get_running_loop()
             while True:
-                await self._take_place()
+                await self._acquire(self._places)
                 if self.gate.let_pass(loop.time()):
                     return
                 self._places.release()
                 await self.sleep_until(self.gate.passes_at)
+        finally:
+            self._line.release()
 
-    async def _take_place(self) -> None:
-        """Stand in line for one of ``max_connections``.
+    async def _acquire(self, semaphore: asyncio.Semaphore) -> None:
+        """Wait for the line, or for one of ``max_connections``; closing wakes all at once.
 
         Raises:
-            ClientStateError: The client was closed, before or meanwhile.
+            ClientStateError: The client was closed meanwhile.
         """
-        if not self._places.locked():
-            await self._places.acquire()
+        if not semaphore.locked():
+            await semaphore.acquire()
             return
-        self._waiting += 1
+        self._waiting[semaphore] += 1
         try:
-            await self._places.acquire()
+            await semaphore.acquire()
         finally:
-            self._waiting -= 1
+            self._waiting[semaphore] -= 1
         if self.is_closed:
-            self._places.release()
+            semaphore.release()
             raise _closed()
 
     async def sleep_until(self, moment: float) -> None:
@@ -401,6 +408,11 @@ def _check_lent(session: aiohttp.ClientSession | None) -> None:
             "the session that this client borrowed belongs to another event loop; "
             "lend it one that was made on this loop"
         )
+
+
+def _check_usable(session: aiohttp.ClientSession) -> None:
+    if session.closed:
+        raise ClientStateError("the session that this client borrowed is closed")
 
 
 def _text(exc: Exception) -> str:

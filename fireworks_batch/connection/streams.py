@@ -123,10 +123,14 @@ class Stream:
         self,
         response: aiohttp.ClientResponse,
         bounded: Callable[[Callable[[], Awaitable[bytes]]], Any],
+        *,
+        at_api: bool,
     ) -> None:
-        """Wrap an answer; made by `Transport.stream`."""
+        """Wrap an answer; made by `Session.stream`."""
         self._response = response
         self._bounded = bounded
+        self.at_api: bool = at_api
+        """Whether the API answered, and not storage."""
         self.status: int = response.status
         """The HTTP status."""
         self.headers: Mapping[str, str] = response.headers

@@ -122,12 +122,11 @@ class Transport:
 
     # --- Repeats --------------------------------------------------------------------------------
 
-    def repeats(self, request: Request, *, at_storage: bool = False) -> CallRepeats:
+    def repeats(self, request: Request) -> CallRepeats:
         """Return what one call, or one transfer, may cost in repeats.
 
         Args:
             request: What is repeated, to be named; and whether it may be.
-            at_storage: Whether storage answers: see `CallRepeats`.
         """
         return CallRepeats(
             request,
@@ -136,7 +135,6 @@ class Transport:
             clock=asyncio.get_running_loop().time,
             sleep_until=self._session.sleep_until,
             draw=self._draw,
-            at_storage=at_storage,
         )
 
     # --- Transfers ------------------------------------------------------------------------------
@@ -203,18 +201,18 @@ class Transport:
             body=None if data is None else Body(data),
             at_api=is_ours,
         ) as stream:
-            self._heed(what, stream, is_ours=is_ours)
+            self._heed(what, stream)
             yield stream
 
-    def _heed(self, what: str, stream: Stream, *, is_ours: bool) -> None:
+    def _heed(self, what: str, stream: Stream) -> None:
         """Close the gate after a 429 of the API's, and refuse a redirect."""
-        if is_ours and stream.status == 429:
+        if stream.at_api and stream.status == 429:
             asked = retry_after(stream.headers, now=self._wall())
             hold = self._options.retry.first_rate_limit_delay if asked is None else asked
             now = _now()
             self._session.gate.close(now + hold, now=now)
         if 300 <= stream.status < 400:
-            reason = redirect_reason(stream.headers.get("location", ""), at_api=is_ours)
+            reason = redirect_reason(stream.headers.get("location", ""), at_api=stream.at_api)
             raise TransportError(f"{what}: {stream.status}: {reason}")
 
     async def refusal(self, request: Request, stream: Stream) -> APIStatusError | None:
@@ -231,7 +229,10 @@ class Transport:
         while len(body) < _LONGEST_REFUSAL and (piece := await stream.read()):
             body += piece
         answer = Answer(status=stream.status, headers=stream.headers, body=bytes(body))
-        return self._refusal(request, answer)
+        error = self._refusal(request, answer)
+        if error is not None and not stream.at_api:
+            error.from_storage, error.from_api = True, False
+        return error
 
 
 def _now() -> float:

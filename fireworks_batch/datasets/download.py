@@ -270,7 +270,7 @@ class _FileDownload:
         An attempt that brings new bytes starts the counting of the retry policy anew.
         """
         name = Request(method="GET", path=f"file {self._key!r}", repeatable=True)
-        repeats = self._transport.repeats(name, at_storage=True)
+        repeats = self._transport.repeats(name)
         await repeats.run(partial(self._attempt, repeats))
 
     async def _attempt(self, repeats: CallRepeats) -> None:

@@ -212,7 +212,7 @@ class Upload:
         }
         ask = get_upload_urls(self._account_id, claim.dataset_id, {name: size})
         transport = self._api.transport
-        repeats = transport.repeats(ask, at_storage=True)
+        repeats = transport.repeats(ask)
 
         async def attempt() -> None:
             answer = await transport.send_once(ask, repeats=repeats)

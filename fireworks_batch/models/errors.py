@@ -154,6 +154,9 @@ class APIStatusError(FireworksBatchError):
     lost_before: int = 0
     """Earlier attempts of the same call that got no answer; each may have done its work."""
 
+    from_storage: bool = False
+    """Whether the storage behind a signed URL answered, and not the API."""
+
     def __init__(
         self,
         message: str,
@@ -177,7 +180,8 @@ class APIStatusError(FireworksBatchError):
         self.retry_after: float | None = retry_after
         """Seconds that the server asks to wait, 0 to 3600; None if it asks for no wait."""
         self.from_api: bool = from_api
-        """Whether the answer is the API's own JSON; False for an answer of a proxy before it."""
+        """Whether the answer is the API's own JSON; False for an answer of a proxy before it, and
+        of storage."""
 
 
 class BadRequestError(APIStatusError):

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias
 
 import attrs
 
@@ -144,13 +144,18 @@ def _parse_seconds(text: str) -> float | None:
 
 def _spelling_reader(wanted: str, parse: Callable[[str], Any]) -> Reader:
     """Return a reader of strings that remembers: each poll of a job shows most of them again."""
-    parse = lru_cache(maxsize=1024)(parse)
+
+    def refuse(value: Any) -> NoReturn:
+        raise TypeError(f"expected {wanted}, not {shown(value)}")
+
+    # A text that is refused is not remembered: it may be of any length.
+    @lru_cache(maxsize=1024)
+    def remembered(text: str) -> Any:
+        found = parse(text)
+        return refuse(text) if found is None else found
 
     def read(value: Any, _: Any) -> Any:
-        found = parse(value) if type(value) is str else None
-        if found is None:
-            raise TypeError(f"expected {wanted}, not {shown(value)}")
-        return found
+        return remembered(value) if type(value) is str else refuse(value)
 
     return read
 

@@ -407,6 +407,36 @@ async def test_closing_wakes_those_in_line_behind_a_transfer(odd_server):
             assert str(result) == "the client is closed"
 
 
+async def test_closing_wakes_the_whole_line_at_once(odd_server):
+    """A thousand calls in line end within a few turns of the loop, as a few do."""
+    client = make(base_url=odd_server.url, max_connections=1)
+    tasks = [asyncio.create_task(client.jobs.get("trickle")) for _ in range(1000)]
+    await asyncio.sleep(0.05)
+    closing = asyncio.create_task(client.aclose())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert {str(task.exception()) for task in tasks if task.done()} == {"the client is closed"}
+    assert all(task.done() for task in tasks)
+    await closing
+
+
+async def test_closing_wakes_those_whom_gate_and_transfer_hold_back(odd_server):
+    """One call sleeps at the gate, one stands behind it, and storage has the only connection."""
+    client = make(base_url=odd_server.url, max_connections=1)
+    now = asyncio.get_running_loop().time()
+    client._api.session.gate.close(now + 0.2, now=now)
+    calls = [client._api.transport.send_once(Request(method="GET", path="/slow")) for _ in range(2)]
+    tasks = [asyncio.create_task(call) for call in calls]
+    await asyncio.sleep(0.01)
+    url = f"{odd_server.url}/trickle"
+    async with client._api.transport.stream("GET", url, is_signed=True):
+        await client.aclose()
+        await asyncio.wait(tasks, timeout=0.5)
+        assert [task.done() for task in tasks] == [True, True]
+    for task in tasks:
+        assert str(task.exception()) == "the client is closed"
+
+
 async def test_a_closed_client_reads_no_further(odd_server):
     """A transfer through a borrowed session, which stays open, ends all the same."""
     async with aiohttp.ClientSession() as session:
@@ -439,6 +469,22 @@ async def test_a_client_belongs_to_its_loop(odd_server):
             await asyncio.to_thread(asyncio.run, client.jobs.get("slow"))
 
 
+async def test_a_client_belongs_to_its_loop_while_it_looks_up_its_account(odd_server):
+    """A call on another loop does not wait for the look-up of the first one."""
+    url = f"{odd_server.url}/trickle"
+    async with (
+        make(base_url=odd_server.url, account_id=None, max_connections=1) as client,
+        client._api.transport.stream("GET", url, is_signed=True),
+    ):
+        first = asyncio.create_task(client.jobs.get("slow"))
+        await asyncio.sleep(0.01)
+        on_another = asyncio.wait_for(client.jobs.get("slow"), 0.5)
+        with pytest.raises(fb.ClientStateError, match="event loop that it was first used on"):
+            await asyncio.to_thread(asyncio.run, on_another)
+        first.cancel()
+        await asyncio.wait([first])
+
+
 async def test_a_borrowed_session_belongs_to_its_loop_too():
     """One that was made on another loop would wait for ever."""
 
@@ -452,6 +498,28 @@ async def test_a_borrowed_session_belongs_to_its_loop_too():
         with pytest.raises(fb.ClientStateError, match="borrowed belongs to another event loop"):
             await client.jobs.wait_until_terminal("slow")
     session.detach()
+
+
+@pytest.mark.parametrize("waits_for", ["gate", "key"])
+async def test_a_borrowed_session_may_be_closed_while_a_call_waits(odd_server, waits_for):
+    """At the gate or for the key: that is told, and not as an error of aiohttp's."""
+    session = aiohttp.ClientSession()
+
+    async def key():
+        if waits_for == "key":
+            await session.close()
+        return "fw_key"
+
+    async with make(base_url=odd_server.url, session=session, api_key=key) as client:
+        now = asyncio.get_running_loop().time()
+        client._api.session.gate.close(now + 0.05, now=now)
+        request = Request(method="GET", path="/slow")
+        task = asyncio.create_task(client._api.transport.send_once(request))
+        await asyncio.sleep(0.01)
+        if waits_for == "gate":
+            await session.close()
+        with pytest.raises(fb.ClientStateError, match="that this client borrowed is closed"):
+            await task
 
 
 async def test_a_client_does_not_survive_a_fork(odd_server, monkeypatch):

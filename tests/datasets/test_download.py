@@ -20,6 +20,7 @@ from clients import QUICK, client_of
 
 from fireworks_batch import (
     APIStatusError,
+    AuthenticationError,
     BatchClient,
     BatchInferenceJob,
     ConfigurationError,
@@ -27,6 +28,7 @@ from fireworks_batch import (
     LocalFileError,
     NotFoundError,
     ResponseDecodeError,
+    RetryPolicy,
     TransportError,
 )
 from fireworks_batch.emulator import Emulator
@@ -225,6 +227,40 @@ async def test_urls_that_expire_meanwhile_do_no_harm(emulator, client, tmp_path,
     assert [path.read_bytes() == RESULTS for path in paths] == [True, True]
     statuses = {r.status for r in emulator.requests() if r.origin == "storage"}
     assert statuses == {200, 206}
+
+
+@pytest.mark.parametrize("status", [403, 404])
+async def test_a_page_of_a_proxy_in_place_of_the_urls_is_repeated(
+    emulator, client, tmp_path, status
+):
+    """It is not the API's word, though a file of the dataset is under way."""
+    emulator.add_fault("html", path="*:getDownloadEndpoint", status=status, after=1)
+
+    assert len(await client.datasets.download("out", tmp_path)) == 2
+
+
+async def test_a_refused_key_is_no_expired_url(emulator, client, tmp_path):
+    """The API's own 401 is final also if its text speaks of something that has expired."""
+    body = {"code": 16, "message": "the key has expired"}
+    emulator.add_fault("status", path="*:getDownloadEndpoint", status=401, after=1, body=body)
+
+    with pytest.raises(AuthenticationError, match="the key has expired"):
+        await client.datasets.download("out", tmp_path)
+
+
+async def test_a_429_of_storage_in_json_holds_back_no_call(emulator, tmp_path):
+    """Storage says nothing of the account, in whichever form."""
+    body = {"error": {"code": 429, "message": "too many requests for this object"}}
+    headers = {"Retry-After": "0.3"}
+    emulator.add_fault("status", path=STORAGE, status=429, headers=headers, body=body)
+    async with client_of(emulator, retry=RetryPolicy()) as client:
+        download = asyncio.create_task(client.datasets.download("out", tmp_path))
+        while (None, 429) not in ranges(emulator):
+            await asyncio.sleep(0.01)
+        began = asyncio.get_running_loop().time()
+        await client.datasets.get("out")
+        assert asyncio.get_running_loop().time() - began < 0.2
+        assert len(await download) == 2
 
 
 async def test_another_refusal_of_storage_is_final(emulator, client, tmp_path):

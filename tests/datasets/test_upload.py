@@ -488,6 +488,14 @@ async def test_an_expired_url_is_replaced(client, emulator):
     assert seen(emulator).count("POST getUploadEndpoint") == 2
 
 
+@pytest.mark.parametrize("status", [403, 404])
+async def test_a_page_of_a_proxy_in_place_of_the_urls_is_repeated(emulator, client, status):
+    """It is not the API's word, and storage has not been asked yet."""
+    emulator.add_fault("html", path="*:getUploadEndpoint", status=status)
+
+    assert (await client.datasets.upload(ROWS, limits=TO_STORAGE)).is_ready
+
+
 async def test_a_refusal_of_storage_is_told(emulator, client):
     """In its words, at once, without the signature."""
     denied = "<Error><Code>AccessDenied</Code><Message>No CMEK.</Message></Error>"

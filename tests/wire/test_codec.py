@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypedDict
@@ -687,6 +688,20 @@ def test_telling_is_bounded():
 
 
 # --- Writing --------------------------------------------------------------------------------------
+
+
+def test_a_text_that_is_refused_is_not_kept():
+    """Texts of any length in the place of a time or a duration cost no memory afterwards."""
+    codec = Codec()
+    codec.structure({}, BatchInferenceJob)  # makes the readers
+    tracemalloc.start()
+    for index in range(10):
+        text = f"{index}{'x' * 100_000}"
+        with pytest.raises(ResponseDecodeError):
+            codec.structure({"createTime": text, "maxJobDuration": text}, BatchInferenceJob)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 300_000
 
 
 def test_written_job_is_what_the_wire_has():
