@@ -215,7 +215,11 @@ class Watch:
                 )
             return
         self._members[job_id] = member = Member(self, tracker)
-        if self._is_polling:
+        if tracker.ref is None:
+            # The reader looks up the account before it resumes polling.
+            self.pause()
+            self._wake()
+        elif self._is_polling:
             self._poll(member)
 
     async def next_snapshot(self) -> JobSnapshot | None:
@@ -274,10 +278,10 @@ class Watch:
         self._waiter = loop.create_future()
         self._stop_timer()
         try:
-            if not is_ready():
-                await self._find_account()
             while not is_ready():
-                self._resume()
+                if not self._is_polling:
+                    await self._find_account()
+                    self._resume()
                 await self._waiter
                 self._waiter = loop.create_future()
         except BaseException:
