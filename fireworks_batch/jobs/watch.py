@@ -160,6 +160,7 @@ class Watch:
         self._wants_outcomes = False
         self._fatal: Exception | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._look_up: asyncio.Timeout | None = None
         self._is_polling = False
         self._is_closed = False
 
@@ -255,6 +256,8 @@ class Watch:
         self._is_closed = True
         self.pause()
         self._wake()
+        if self._look_up is not None and not self._look_up.expired():
+            self._look_up.reschedule(asyncio.get_running_loop().time())
 
     @property
     def _is_over(self) -> bool:
@@ -305,7 +308,14 @@ class Watch:
         tracker = first.tracker
         if not tracker.machine.has_started:
             tracker.start()
-        await self._pollers.find_account(tracker)
+        try:
+            async with asyncio.timeout(None) as self._look_up:
+                await self._pollers.find_account(tracker)
+        except TimeoutError:
+            if not self._is_closed:
+                raise
+        finally:
+            self._look_up = None
         if tracker.error is not None:
             self._is_closed = True
             raise tracker.error

@@ -573,6 +573,24 @@ def test_a_job_whose_account_is_not_known_yet_can_come_later(in_virtual_time, wa
     assert in_virtual_time(scenario, client={"account_id": None}) == ["job-0", "job-1"]
 
 
+def test_closing_a_fleet_ends_the_look_up_of_its_account(in_virtual_time):
+    """The reader comes to the end at once, though no look-up succeeds."""
+
+    async def scenario(emulator, client):
+        emulator.add_fault("status", status=503, path="/v1/accounts", times=None)
+        fleet = client.jobs.watch(["job-0"])
+        step = asyncio.ensure_future(anext(fleet))
+        await asyncio.sleep(20)
+        began = now()
+        await fleet.aclose()
+        await fleet.aclose()
+        await asyncio.wait([step])
+        assert now() - began < 0.1
+        assert isinstance(step.exception(), StopAsyncIteration)
+
+    in_virtual_time(scenario, client={"account_id": None})
+
+
 def test_steps_that_are_cut_do_not_renew_the_patience_with_the_account(in_virtual_time):
     """The wait ends by its timeout, though no step takes as long; then the fleet is at its end."""
 
