@@ -95,7 +95,8 @@ class JobFleet(Driven[dict[str, JobOutcome]], AsyncIterator[JobSnapshot]):
         self._watch.close()
 
     def __del__(self) -> None:
-        self._watch.pause()
+        if "_watch" in vars(self):  # a copy that failed has none
+            self._watch.pause()
 
 
 class JobOutcomes(AsyncIterator[JobOutcome]):
@@ -126,4 +127,5 @@ class JobOutcomes(AsyncIterator[JobOutcome]):
         self._watch.close()
 
     def __del__(self) -> None:
-        self._watch.pause()
+        if "_watch" in vars(self):  # a copy that failed has none
+            self._watch.pause()

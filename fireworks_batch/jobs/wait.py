@@ -118,6 +118,7 @@ class JobWait(Driven[BatchInferenceJob], AsyncIterator[JobSnapshot]):
     _tracker: Tracker
     _pollers: Pollers
     _changes_only: bool
+    _given: JobSnapshot | None = None
     _is_busy = False
     _is_over = False
     _is_used = True  # until it is made
@@ -258,15 +259,19 @@ class JobWait(Driven[BatchInferenceJob], AsyncIterator[JobSnapshot]):
 
     async def _follow(self) -> JobSnapshot:
         tracker = self._tracker
-        before = tracker.last_snapshot
+        # A snapshot that was not handed out came when the step before was cancelled.
+        if tracker.last_snapshot is self._given:
+            await self._poll(tracker)
+        snapshot = tracker.last_snapshot
+        if snapshot is None or snapshot is self._given:
+            raise tracker.error or ClientStateError(f"{self!r} was ended without a poll")
+        self._given, self._is_over = snapshot, snapshot.job.is_terminal
+        return snapshot
+
+    async def _poll(self, tracker: Tracker) -> None:
         if not tracker.machine.has_started:
             tracker.start()
         if tracker.ref is None:
             await self._pollers.find_account(tracker)
         if tracker.ref is not None and not tracker.machine.is_over:
             await self._pollers.of(tracker.ref.account_id).follow(tracker.ref, tracker)
-        snapshot = tracker.last_snapshot
-        if snapshot is None or snapshot is before:
-            raise tracker.error or ClientStateError(f"{self!r} was ended without a poll")
-        self._is_over = snapshot.job.is_terminal
-        return snapshot

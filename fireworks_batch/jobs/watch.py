@@ -160,6 +160,7 @@ class Watch:
         self._wants_outcomes = False
         self._fatal: Exception | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._look_up: asyncio.Timeout | None = None
         self._is_polling = False
         self._is_closed = False
 
@@ -215,7 +216,11 @@ class Watch:
                 )
             return
         self._members[job_id] = member = Member(self, tracker)
-        if self._is_polling:
+        if tracker.ref is None:
+            # The reader looks up the account before it resumes polling.
+            self.pause()
+            self._wake()
+        elif self._is_polling:
             self._poll(member)
 
     async def next_snapshot(self) -> JobSnapshot | None:
@@ -251,6 +256,8 @@ class Watch:
         self._is_closed = True
         self.pause()
         self._wake()
+        if self._look_up is not None and not self._look_up.expired():
+            self._look_up.reschedule(asyncio.get_running_loop().time())
 
     @property
     def _is_over(self) -> bool:
@@ -274,10 +281,10 @@ class Watch:
         self._waiter = loop.create_future()
         self._stop_timer()
         try:
-            if not is_ready():
-                await self._find_account()
             while not is_ready():
-                self._resume()
+                if not self._is_polling:
+                    await self._find_account()
+                    self._resume()
                 await self._waiter
                 self._waiter = loop.create_future()
         except BaseException:
@@ -301,7 +308,14 @@ class Watch:
         tracker = first.tracker
         if not tracker.machine.has_started:
             tracker.start()
-        await self._pollers.find_account(tracker)
+        try:
+            async with asyncio.timeout(None) as self._look_up:
+                await self._pollers.find_account(tracker)
+        except TimeoutError:
+            if not self._is_closed:
+                raise
+        finally:
+            self._look_up = None
         if tracker.error is not None:
             self._is_closed = True
             raise tracker.error

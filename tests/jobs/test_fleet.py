@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import random
+import sys
 
 import pytest
 
@@ -22,7 +23,7 @@ from fireworks_batch import (
 )
 from fireworks_batch.models.job import BatchInferenceJob
 from fireworks_batch.models.snapshot import FleetProgress, add_up
-from fireworks_batch.typing import JobFleet
+from fireworks_batch.typing import JobFleet, JobOutcomes
 
 STEADY = PollPolicy(initial_interval=60, max_interval=60)
 
@@ -147,6 +148,16 @@ def test_a_fleet_that_is_forgotten_is_gone_at_once(in_virtual_time):
         return watched(client)
 
     assert in_virtual_time(scenario) == 0
+
+
+@pytest.mark.parametrize("handle", [JobFleet, JobOutcomes])
+def test_a_handle_that_was_never_made_goes_silently(monkeypatch, handle):
+    """A call of the class, or a copy that fails, makes a handle without a watch."""
+    complaints = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    handle()
+    gc.collect()
+    assert not complaints
 
 
 def test_cancelling_a_reader_stops_the_polls(in_virtual_time):
@@ -540,6 +551,44 @@ def test_a_job_that_comes_while_the_account_is_looked_up_is_watched(in_virtual_t
         return list(await task)
 
     assert in_virtual_time(scenario, client={"account_id": None}) == ["job-0", "job-1", "job-2"]
+
+
+@pytest.mark.parametrize("way", ["a reader waits", "polls linger"])
+def test_a_job_whose_account_is_not_known_yet_can_come_later(in_virtual_time, way):
+    """The account is looked up for it, though the jobs before named theirs."""
+
+    async def scenario(emulator, client):
+        ids = script(emulator, 2)
+        fleet = client.jobs.watch([f"accounts/acme/batchInferenceJobs/{ids[0]}"])
+        if way == "a reader waits":
+            task = asyncio.ensure_future(fleet)
+            await asyncio.sleep(5)
+        else:
+            await anext(fleet)
+            task = fleet
+        fleet.add(ids[1])
+        async with asyncio.timeout(3600):
+            return [outcome.unwrap().id for outcome in (await task).values()]
+
+    assert in_virtual_time(scenario, client={"account_id": None}) == ["job-0", "job-1"]
+
+
+def test_closing_a_fleet_ends_the_look_up_of_its_account(in_virtual_time):
+    """The reader comes to the end at once, though no look-up succeeds."""
+
+    async def scenario(emulator, client):
+        emulator.add_fault("status", status=503, path="/v1/accounts", times=None)
+        fleet = client.jobs.watch(["job-0"])
+        step = asyncio.ensure_future(anext(fleet))
+        await asyncio.sleep(20)
+        began = now()
+        await fleet.aclose()
+        await fleet.aclose()
+        await asyncio.wait([step])
+        assert now() - began < 0.1
+        assert isinstance(step.exception(), StopAsyncIteration)
+
+    in_virtual_time(scenario, client={"account_id": None})
 
 
 def test_steps_that_are_cut_do_not_renew_the_patience_with_the_account(in_virtual_time):

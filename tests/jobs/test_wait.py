@@ -713,6 +713,23 @@ async def test_an_interrupted_iteration_can_go_on(emulator, client):
     await steps.aclose()
 
 
+@pytest.mark.parametrize("state", ["PENDING", "COMPLETED"])
+@virtual
+async def test_no_turn_of_the_loop_loses_a_snapshot(emulator, client, state):
+    """A step that is cancelled as its answer comes leaves the snapshot to the next step."""
+    emulator.script_job("nightly", phases=[state])
+    for most in range(60):
+        wait = client.jobs.wait_until_terminal("nightly")
+        step = asyncio.ensure_future(anext(wait))
+        for _ in range(most):
+            await asyncio.sleep(0)
+        step.cancel()
+        await asyncio.wait([step])
+        snapshot = await anext(wait) if step.cancelled() else step.result()
+        assert (snapshot.number, snapshot.job.state) == (1, state)
+        await wait.aclose()
+
+
 @virtual
 async def test_closing_the_client_wakes_its_waits(emulator, client):
     """Sleeping or asking, each ends with ClientStateError at once, and carries its reference."""
