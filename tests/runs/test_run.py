@@ -143,7 +143,7 @@ async def test_rows_come_back_in_the_order_they_went(client, requests, tmp_path)
 async def test_one_job_is_uploaded_from_where_it_is(client, emulator, requests):
     """A file that needs no split is sent as it is, under its own name."""
     result = await client.run(requests, model=MODEL)
-    (dataset,) = {job.dataset_id for job in result.submission.jobs}
+    (dataset,) = {job.dataset_id for job in result.submission.shards}
     stored = await client.datasets.get(dataset)
     await result.aclose()
 
@@ -279,7 +279,7 @@ async def test_collecting_with_as_many_other_requests_is_refused(client, request
 
     with pytest.raises(ConfigurationError) as caught:
         await client.collect(submission, requests=others)
-    job = submission.jobs[1]
+    job = submission.shards[1]
     assert (
         f"lines 11 to 20 of the requests are not what job {job.job_id!r} was given, byte for byte: "
         "they are not those that were submitted"
@@ -347,7 +347,7 @@ async def test_progress_names_the_jobs_under_way(client, emulator, requests):
     async with await client.run(requests, model=MODEL, limits=THREE, on_progress=look) as result:
         submission = result.submission
     named = list(dict.fromkeys(job_id for job_ids, _ in seen for job_id in job_ids))
-    assert {*named} == {job.job_id for job in submission.jobs}
+    assert {*named} == {job.job_id for job in submission.shards}
     for job_id in named:
         at_first = next(created for job_ids, created in seen if job_id in job_ids)
         assert at_first < len(named)
@@ -366,7 +366,7 @@ async def test_progress_has_the_newest_look_at_each_job(client, requests):
     async with await client.run(
         requests, model=MODEL, limits=THREE, on_progress=seen.append
     ) as result:
-        submitted = [job.job_id for job in result.submission.jobs]
+        submitted = [job.job_id for job in result.submission.shards]
     ids = [[snapshot.job.id for snapshot in progress.snapshots] for progress in seen]
     assert all(later[: len(earlier)] == earlier for earlier, later in pairwise(ids))
     assert sorted(ids[-1]) == sorted(submitted)
@@ -443,8 +443,8 @@ async def test_second_call_adopts_what_the_first_one_made(client, emulator, requ
     methods = Counter(each.method for each in emulator.requests()[before:])
 
     assert {"GET"} == {*methods}
-    assert first.submission.jobs == second.submission.jobs
-    assert [job.job_id for job in first.submission.jobs] == [
+    assert first.submission.shards == second.submission.shards
+    assert [job.job_id for job in first.submission.shards] == [
         each.job_id for each in second.report.adopted
     ]
     assert all(each.age is not None and each.age >= 0 for each in second.report.adopted)
@@ -590,7 +590,7 @@ async def test_new_try_is_made_once_and_found_again(client, emulator, requests):
 async def test_completed_job_without_its_output_runs_again(client, emulator, requests):
     """Results that were deleted cannot be collected: the next id is used, also by default."""
     async with await client.run(requests, model=MODEL) as first:
-        (job,) = first.submission.jobs
+        (job,) = first.submission.shards
     output = (await client.jobs.get(job.job_id)).output_dataset_id
     await client.datasets.delete(output)
     async with await client.run(requests, model=MODEL) as second:
@@ -674,7 +674,7 @@ async def test_deleted_job_does_not_hide_the_one_that_came_after(client, emulato
     await client.jobs.delete(first.refs[0], wait=True)
     for on_previous in ("adopt", "new"):
         async with await client.run(requests, model=MODEL, on_previous=on_previous) as again:
-            assert second.submission.jobs == again.submission.jobs
+            assert second.submission.shards == again.submission.shards
 
     assert 2 == len(creations(emulator))
 
@@ -777,7 +777,7 @@ async def test_deleted_job_that_was_continued_does_not_hide_the_rest(client, emu
         done = first.report.succeeded
     async with await client.run(requests, model=MODEL, retry_rows=1) as second:
         submission = second.submission
-    await client.jobs.delete(submission.jobs[0].earlier[0], wait=True)
+    await client.jobs.delete(submission.shards[0].earlier[0], wait=True)
     async with await client.collect(submission, requests=requests) as result:
         assert (30 - done, done) == (result.report.succeeded, result.report.missing)
 
@@ -854,7 +854,7 @@ async def test_expired_job_keeps_its_rows_and_its_rest_is_continued(client, emul
         assert second.report.adds_up
         assert 30 - done == second.report.retried
         assert ["EXPIRED", "COMPLETED"] == [str(job.state) for job in second.report.jobs]
-        (job,) = second.submission.jobs
+        (job,) = second.submission.shards
     assert job.job_id.endswith("-g1")
     assert (job.job_id.removesuffix("1") + "0",) == job.earlier
     continued = await client.jobs.get(job.job_id)
@@ -1092,7 +1092,7 @@ async def test_job_that_cannot_be_continued_is_no_dead_end(requests, terms, capl
     async with Emulator(speed=6000, responder=counted) as emulator, connect(emulator) as client:
         emulator.script_jobs(phases=["RUNNING", "EXPIRED"])
         async with await client.run(requests, model=MODEL) as first:
-            (job,) = first.submission.jobs
+            (job,) = first.submission.shards
         await client.datasets.delete(job.dataset_id)
         for _ in range(2):
             async with await client.run(requests, model=MODEL, **terms) as second:
@@ -1140,7 +1140,7 @@ async def test_two_calls_that_see_other_results_take_one_job(client, emulator, r
         await asyncio.sleep(0.001)
     async with await client.run(requests, **terms) as result:
         assert result.report.is_complete
-    assert result.submission.jobs == (await slow).jobs
+    assert result.submission.shards == (await slow).jobs
     async with await client.collect(await slow, requests=requests) as result:
         assert IDS == await ids_of(result)
 
@@ -1959,7 +1959,7 @@ async def test_inputs_are_deleted_when_all_results_are_here(client, emulator, re
         requests, model=MODEL, limits=THREE, output=output, cleanup="datasets"
     ) as result:
         deleted = {each.path.rpartition("/")[2] for each in sent(emulator, "DELETE")}
-        assert {job.dataset_id for job in result.submission.jobs} == deleted
+        assert {job.dataset_id for job in result.submission.shards} == deleted
         assert () == result.report.not_cleaned
     async with await client.run(requests, model=MODEL, limits=THREE, cleanup="datasets") as again:
         assert IDS == await ids_of(again)
@@ -2008,7 +2008,7 @@ async def test_dataset_that_cannot_be_deleted_is_reported(client, emulator, requ
     """Results are here, so it is no error; the report names it."""
     emulator.add_fault("status", status=400, method="DELETE", times=1)
     async with await client.run(requests, model=MODEL, cleanup="datasets") as result:
-        assert (result.submission.jobs[0].dataset_id,) == result.report.not_cleaned
+        assert (result.submission.shards[0].dataset_id,) == result.report.not_cleaned
 
 
 async def test_results_go_with_their_result(client, requests):
