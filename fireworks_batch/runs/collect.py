@@ -15,6 +15,7 @@ from fireworks_batch.connection.api import if_there
 from fireworks_batch.datasets.endpoints import Datasets
 from fireworks_batch.files.lines import open_lines, read_blocks
 from fireworks_batch.files.threads import off_loop, reported
+from fireworks_batch.jobs.endpoints import Jobs
 from fireworks_batch.models.errors import (
     BadRequestError,
     ConfigurationError,
@@ -25,7 +26,7 @@ from fireworks_batch.results.index import UNANSWERED, Kind, ResultIndex, Tally
 from fireworks_batch.results.reading import is_error_file
 from fireworks_batch.results.rows import read_row
 from fireworks_batch.runs.chain import Attempt, Output, Rows
-from fireworks_batch.runs.search import Persist
+from fireworks_batch.runs.search import Persist, get_job
 from fireworks_batch.runs.shards import Shard, ShardFile, file_stamp
 from fireworks_batch.runs.spec import input_id, output_id
 
@@ -65,6 +66,7 @@ class Collector:
 
     def __init__(
         self,
+        jobs: Jobs,
         datasets: Datasets,
         index: ResultIndex,
         directory: Path,
@@ -75,6 +77,7 @@ class Collector:
         """Take what it needs.
 
         Args:
+            jobs: The account's jobs.
             datasets: The account's datasets.
             index: An index, with the ids of the rows if they are known.
             directory: Where results are put; it is there, and stays as long as they are read.
@@ -83,6 +86,7 @@ class Collector:
         """
         self.index = index
         """Where the result of each row stands."""
+        self._jobs = jobs
         self._datasets = datasets
         self._directory = directory
         self._persist = persist
@@ -106,13 +110,22 @@ class Collector:
         deadline = patience.clock() + (0 if attempt.has_vanished else patience.grace)
         while True:
             what = f"fetching the results of job {attempt.job.id!r}"
+            asked_at = patience.clock()
             seen = await self._persist(what, partial(self._look, shard, attempt))
             if seen.output is Output.READ or attempt.output is not Output.READ:
                 attempt = seen
-            now = patience.clock()
-            if attempt.has_all_rows or now >= deadline:
+            if attempt.has_all_rows or asked_at >= deadline:
                 return attempt
-            await patience.sleep_until(min(deadline, now + patience.interval))
+            await patience.sleep_until(min(deadline, patience.clock() + patience.interval))
+            attempt = await self._persist(
+                "polling a job that has ended", partial(self._again, attempt)
+            )
+
+    async def _again(self, attempt: Attempt) -> Attempt:
+        """Fetch a job that has ended once more: its counters may lag behind, or be null so far."""
+        job = await get_job(self._jobs, attempt.job.id)
+        is_same = job is not None and job.state == attempt.job.state
+        return attrs.evolve(attempt, job=job) if is_same else attempt
 
     async def read_gap(self, shard: Shard, number: int) -> None:
         """Read what a job has left that is not there any more.

@@ -184,7 +184,12 @@ class Run:
         )
         try:
             yield Collector(
-                self._datasets, index, space.path, persist=self._persist, patience=patience
+                self._jobs,
+                self._datasets,
+                index,
+                space.path,
+                persist=self._persist,
+                patience=patience,
             )
         except BaseException:
             await off_loop(index.close)

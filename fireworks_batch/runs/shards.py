@@ -87,6 +87,9 @@ class Shard:
     gaps: set[int] = attrs.field(factory=set)
     """The numbers below the newest whose jobs are not there, and whose outputs were asked for."""
 
+    leaving: set[int] = attrs.field(factory=set)
+    """The numbers of jobs that are being deleted."""
+
     uploaded: set[str] = attrs.field(factory=set)
     """The ids of the input datasets that this call has uploaded, or found."""
 
@@ -123,6 +126,7 @@ class Shard:
         """
         self.block(number)
         if is_withdrawn(job):
+            self.leaving.add(number)
             return
         before = self.chain.attempts.get(number)
         if before is None:
@@ -145,6 +149,12 @@ class Shard:
         """Take note that the job of an attempt is gone: it counts as never made."""
         attempts = {at: each for at, each in self.chain.attempts.items() if at != number}
         self.chain = attrs.evolve(self.chain, attempts=attempts)
+
+    def free(self, number: int) -> None:
+        """Take note that a job is gone that was being deleted: its number can be used again."""
+        self.leaving.discard(number)
+        self.gaps.discard(number)
+        self.chain = attrs.evolve(self.chain, highest=number - 1)
 
     def block(self, number: int) -> None:
         """Take note that a number cannot be used, nor any below it."""

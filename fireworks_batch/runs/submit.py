@@ -27,6 +27,7 @@ from fireworks_batch.models.errors import (
     NotFoundError,
 )
 from fireworks_batch.models.job import BatchInferenceJob
+from fireworks_batch.models.states import JobState
 from fireworks_batch.runs.abort import Abort
 from fireworks_batch.runs.chain import is_withdrawn
 from fireworks_batch.runs.progress import ProgressBoard
@@ -91,8 +92,6 @@ class Submitter:
             FireworksBatchError: What `Jobs` and `Datasets` raise.
         """
         dataset_id = input_id(shard.base, number, file.sha256)
-        await self._upload(file, dataset_id)
-        shard.uploaded.add(dataset_id)
         creation = await self.jobs._creation(  # noqa: SLF001 - our own
             job_id=attempt_id(shard.base, number),
             input_dataset=dataset_id,
@@ -100,7 +99,16 @@ class Submitter:
             display_name=attempt_id(shard.base, number),
             **self.arguments,
         )
-        job = await self._send(creation, shard, number)
+        try:
+            await self._upload(file, dataset_id)
+        except NotFoundError as error:
+            # Another caller may have run the rows to their end, and deleted their input.
+            job = await self._there(error, shard, number)
+        else:
+            shard.uploaded.add(dataset_id)
+            if await self._is_outdated(shard, number - 1):
+                return False
+            job = await self._send(creation, shard, number)
         if job is None:
             shard.block(number)
             return False
@@ -113,6 +121,17 @@ class Submitter:
             number, job, is_old=False, rows=file.rows if creation.is_made or not number else None
         )
         return creation.is_made
+
+    async def _is_outdated(self, shard: Shard, before: int) -> bool:
+        """Whether a job that was being deleted is gone: another caller may use its number."""
+        if before not in shard.leaving:
+            return False
+        job = await get_job(self.jobs, attempt_id(shard.base, before))
+        if job is None:
+            shard.free(before)
+        else:
+            shard.take(before, job, is_old=False)
+        return job is None or not is_withdrawn(job)
 
     async def _send(
         self, creation: JobCreation, shard: Shard, number: int
@@ -153,8 +172,8 @@ class Submitter:
         if creation.is_made:
             _log.warning("%s: it is adopted", error)
             return job
-        if is_withdrawn(job):
-            _log.info("job %r is being deleted: the next number is used", job.id)
+        if is_withdrawn(job) or job.state == JobState.DELETED:
+            _log.info("job %r is %s: the next number is used", job.id, job.state)
             return None
         own = {"output_dataset_id", "display_name"} | (set() if is_first else {"input_dataset_id"})
         if any(text.partition(" ")[0] not in own for text in differences(creation.draft, job)):
@@ -175,7 +194,7 @@ class Submitter:
             await self.grace()
         job = await get_job(self.jobs, job_id)
         if job is not None:
-            return None if is_withdrawn(job) else job
+            return None if is_withdrawn(job) or job.state == JobState.DELETED else job
         if not isinstance(error, ConflictError):
             output = output_id(shard.base, number)
             is_there = await if_there(self.datasets.get(output)) is not None
