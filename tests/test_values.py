@@ -50,7 +50,7 @@ from fireworks_batch import (
     Status,
     StatusCode,
     Submission,
-    SubmittedJob,
+    SubmittedShard,
     TransportError,
     WaitError,
 )
@@ -117,7 +117,7 @@ REPORT = ResultsReport(
 PLAN = JobPlan(rows=3, bytes=300, first_line=1, last_line=4)
 PROBLEM = RowProblem(3, "a", "no")
 ADOPTED = AdoptedJob(job_id="nightly-g0", state=JobState("NEW"), age=5.5)
-SUBMITTED = SubmittedJob(
+SUBMITTED = SubmittedShard(
     job_id="nightly-g1",
     dataset_id="nightly-g0",
     rows=3,
@@ -191,7 +191,7 @@ VALUES: dict[str, Any] = {
         adopted=(ADOPTED,),
         skipped=1,
     ),
-    "SubmittedJob": SUBMITTED,
+    "SubmittedShard": SUBMITTED,
     "RetryPolicy": RetryPolicy(max_attempts=2),
     "RowError": ROW_ERROR,
     "Status": JOB.status,
