@@ -118,14 +118,12 @@ PLAN = JobPlan(rows=3, bytes=300, first_line=1, last_line=4)
 PROBLEM = RowProblem(3, "a", "no")
 ADOPTED = AdoptedJob(job_id="nightly-g0", state=JobState("NEW"), age=5.5)
 SUBMITTED = SubmittedShard(
-    job_id="nightly-g1",
-    dataset_id="nightly-g0",
+    base_id="nightly",
+    newest=1,
     rows=3,
-    bytes=300,
     sha256="0a" * 32,
     first_line=1,
     last_line=4,
-    earlier=("nightly-g0",),
 )
 JOB_REPORT = JobReport(job_id="nightly-g1", state=JobState.FAILED, rows=3, reason="no")
 RUN_REPORT = RunReport(
@@ -187,7 +185,7 @@ VALUES: dict[str, Any] = {
         model="accounts/fireworks/models/demo-8b",
         has_system_prompt=True,
         limits=Limits(max_rows=10),
-        jobs=(SUBMITTED,),
+        shards=(SUBMITTED,),
         adopted=(ADOPTED,),
         skipped=1,
     ),

@@ -7,7 +7,7 @@ chosen: the first success, else the newest failure. Synchronous, for use in a th
 import enum
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
@@ -157,9 +157,6 @@ class Tally:
     has_expected: bool
     """Whether the expected rows are known."""
 
-    successes: Mapping[int, int]
-    """The number of rows that succeeded in each job, by the job's number."""
-
 
 class ResultIndex:
     """The index: add expected rows, add results, `choose`, and look up."""
@@ -304,12 +301,7 @@ class ResultIndex:
             foreign=rows - (sum(kinds.values()) - missing),
             unreadable=self._unreadable.total(),
             has_expected=self._has_expected,
-            successes=self._successes(),
         )
-
-    def _successes(self) -> dict[int, int]:
-        query = "SELECT job, count(*) FROM found WHERE kind = ? GROUP BY job"
-        return dict(self._run(query, (Kind.OK,)).fetchall())
 
     # --- Looking up -------------------------------------------------------------------------------
 

@@ -164,7 +164,7 @@ class RunProgress:
     given up."""
 
     snapshots: tuple[JobSnapshot, ...] = attrs.field(
-        default=(), eq=lambda each: [snapshot.job for snapshot in each]
+        default=(), eq=lambda each: tuple(snapshot.job for snapshot in each)
     )
     """The newest snapshot of each job that was waited for, those that have ended too, in the order
     of the first snapshot."""

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fireworks_batch import ConfigurationError
-from fireworks_batch.runs.spec import RunKey, attempt_id, attempt_of, check_run_name, input_id, is_of_name, output_id
+from fireworks_batch.runs.spec import (
+    RunKey,
+    attempt_id,
+    attempt_of,
+    check_run_name,
+    input_id,
+    is_of_name,
+    output_id,
+)
 
 VALID = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?").fullmatch
 KEY = RunKey(
@@ -19,7 +27,7 @@ KEY = RunKey(
     name="nightly-2026-11-23",
 )
 CONTENT = "ab" * 32
-GOLDEN = ["nightly-2026-11-23-cehlx6x6gxabft5nubd2", "batch-ww3c2qbzkxqonpeoid3v"]
+GOLDEN = ["nightly-2026-11-23-zuyfr63dxhbp5e2wmmfh", "batch-jxnzwkplnjbl5e6canh4"]
 
 names = st.text(min_size=1, max_size=100).filter(str.strip)
 keys = st.builds(
@@ -44,7 +52,9 @@ def test_every_id_is_valid(name, number):
     assert is_of_name(name, base)
 
 
-@pytest.mark.parametrize("job_id", ["", "x", "x-", "-1", "x-01", "x-1-out", "x-1a", "x-\u0661", "x-1000"])
+@pytest.mark.parametrize(
+    "job_id", ["", "x", "x-", "-1", "x-01", "x-1-out", "x-1a", "x-\u0661", "x-1000"]
+)
 def test_other_ids_are_of_no_attempt(job_id):
     """Ids of other jobs are in the same listing."""
     assert attempt_of(job_id) is None

@@ -159,7 +159,9 @@ class Course:
     def story(self) -> list[str]:
         """Tell what is drawn."""
         rows = ", ".join(
-            f"{row} fails with {'/'.join(map(str, codes))}" for row, codes in self.rows.items() if codes
+            f"{row} fails with {'/'.join(map(str, codes))}"
+            for row, codes in self.rows.items()
+            if codes
         )
         return [
             f"course {self.seed}: {len(self.rows)} rows, {self.max_rows} for each job; {rows}",
@@ -297,7 +299,9 @@ def _draw_call(random: Random, *, is_whole: bool = False) -> Call:
 
 
 def _draw_fault(random: Random) -> dict[str, Any]:
-    action = random.choice(["status", "status", "reset", "drop_answer", "html", "garbage", "truncate"])
+    action = random.choice(
+        ["status", "status", "reset", "drop_answer", "html", "garbage", "truncate"]
+    )
     fault: dict[str, Any] = {
         "action": action,
         "method": random.choice([None, "GET", "POST", "POST"]),
@@ -547,7 +551,9 @@ class Witness:
         output = "404" if not its.is_there else its.files if its.is_ready else "not READY"
         return f"{its.state}, output {output}, counters {its.progress and {k: v for k, v in its.progress.items() if 'equests' in k}}"
 
-    def _is_permanent(self, row: str, alive: Sequence[Attempt], facts: Mapping[Attempt, Any]) -> bool:
+    def _is_permanent(
+        self, row: str, alive: Sequence[Attempt], facts: Mapping[Attempt, Any]
+    ) -> bool:
         seen = [facts[each].failed[row] for each in alive if row in facts[each].failed]
         if not seen:
             return False
@@ -799,7 +805,11 @@ class Player:
         }
         if call.temperature is not None:
             what["inference_parameters"] = {"temperature": call.temperature}
-        how: dict[str, Any] = {"output": self.output, "errors": self.errors, "cleanup": call.cleanup}
+        how: dict[str, Any] = {
+            "output": self.output,
+            "errors": self.errors,
+            "cleanup": call.cleanup,
+        }
         if call.how == "run":
             result = await client.run(
                 requests,
@@ -874,7 +884,9 @@ class Player:
                 if row not in outcome.answered and not witness._is_permanent(row, chain, facts)
             }
             if left:
-                witness.violate(f"call {made.number} could run again {sorted(left)}, after {newest}")
+                witness.violate(
+                    f"call {made.number} could run again {sorted(left)}, after {newest}"
+                )
 
     def _check_files(self, old: set[str]) -> None:
         witness = self.witness
@@ -891,7 +903,9 @@ class Player:
             now |= _ids(self.directory / name)
         if not old <= now:
             witness.violate(f"answers were lost from the output file: {sorted(old - now)}")
-        if any(KEY.encode() in (self.directory / name).read_bytes() for name in found - {"temporary"}):
+        if any(
+            KEY.encode() in (self.directory / name).read_bytes() for name in found - {"temporary"}
+        ):
             witness.violate("the key is in a file")
 
     def _check_identical(self, made: Made, since: int) -> None:
