@@ -22,13 +22,14 @@ import orjson
 
 import table
 from fireworks_batch.models.dataset import Limits
+from fireworks_batch.files.workspace import workspace
 from fireworks_batch.results.index import ResultIndex
-from fireworks_batch.runs.collect import Collector, run_report
+from fireworks_batch.runs.collect import _read
+from fireworks_batch.runs.outcome import run_report
 from fireworks_batch.runs.request_rows import RowRules
 from fireworks_batch.runs.requests import prepare
 from fireworks_batch.runs.result import BatchResult
 from fireworks_batch.runs.scan import ScanTerms
-from fireworks_batch.runs.shards import ShardFile, file_stamp
 from fireworks_batch.runs.submission import Submission
 
 ROWS: Final = 1_000_000
@@ -119,19 +120,6 @@ def peak() -> float:
             return int(found[1]) / 1024
     unit = MIB if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-
-
-def checked(path: Path, count: int) -> ShardFile:
-    """Return a file as the preflight does."""
-    return ShardFile(
-        path=path,
-        rows=count,
-        bytes=path.stat().st_size,
-        sha256="",
-        first_line=1,
-        last_line=count,
-        stamp=file_stamp(path),
-    )
 
 
 async def collect(directory: Path, count: int) -> None:

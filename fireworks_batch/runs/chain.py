@@ -236,6 +236,7 @@ class Wait:
     """Wait for the end of an attempt."""
 
     number: int
+    """The number of the attempt."""
 
 
 @attrs.frozen
@@ -243,6 +244,7 @@ class Collect:
     """Read the output of an attempt."""
 
     number: int
+    """The number of the attempt."""
 
 
 @attrs.frozen
@@ -250,7 +252,10 @@ class Create:
     """Create an attempt of some rows, if there are any."""
 
     number: int
+    """The number of the attempt."""
+
     rows: Rows
+    """Which rows it runs."""
 
 
 @attrs.frozen
@@ -258,6 +263,7 @@ class Stop:
     """Do nothing more."""
 
     why: Why
+    """Why."""
 
 
 Step: TypeAlias = Wait | Collect | Create | Stop

@@ -215,7 +215,8 @@ def _keep_answers(index: ResultIndex, path: Path) -> Path | None:
             return None
         number, kept = 1, place.with_name(f"{place.name}.previous")
         while kept.exists():
-            number, kept = number + 1, place.with_name(f"{place.name}.previous.{number}")
+            number += 1
+            kept = place.with_name(f"{place.name}.previous.{number}")
         place.rename(kept)
         return kept
 
