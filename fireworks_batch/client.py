@@ -310,8 +310,8 @@ class BatchClient:
         of 16 MB of text holds it for some 25 ms, of as much in small objects for six times as long.
 
         Args:
-            requests: The path of a file of JSON lines (``.jsonl``, ``.jsonl.gz``), or an iterable of
-                mappings, sync or async, which is written to a temporary file. Each row has a
+            requests: The path of a file of JSON lines (``.jsonl``, ``.jsonl.gz``), or an iterable
+                of mappings, sync or async, which is written to a temporary file. Each row has a
                 ``custom_id`` that no other row has, and a ``body`` with ``messages`` or
                 ``prompt_token_ids``.
 
@@ -361,8 +361,8 @@ class BatchClient:
         until it is known which rows the attempts before have answered.
 
         Args:
-            requests: The path of a file of JSON lines (``.jsonl``, ``.jsonl.gz``), or an iterable of
-                mappings, sync or async, which is written to a temporary file. Each row has a
+            requests: The path of a file of JSON lines (``.jsonl``, ``.jsonl.gz``), or an iterable
+                of mappings, sync or async, which is written to a temporary file. Each row has a
                 ``custom_id`` that no other row has, and a ``body`` with ``messages`` or
                 ``prompt_token_ids``.
 
@@ -532,8 +532,8 @@ class BatchClient:
         without a usable answer are done again for ``PollPolicy.failure_budget`` seconds.
 
         Args:
-            requests: The path of a file of JSON lines (``.jsonl``, ``.jsonl.gz``), or an iterable of
-                mappings, sync or async, which is written to a temporary file. Each row has a
+            requests: The path of a file of JSON lines (``.jsonl``, ``.jsonl.gz``), or an iterable
+                of mappings, sync or async, which is written to a temporary file. Each row has a
                 ``custom_id`` that no other row has, and a ``body`` with ``messages`` or
                 ``prompt_token_ids``.
 

@@ -124,8 +124,9 @@ class Collector:
     async def _again(self, attempt: Attempt) -> Attempt:
         """Fetch a job that has ended once more: its counters may lag behind, or be null so far."""
         job = await get_job(self._jobs, attempt.job.id)
-        is_same = job is not None and job.state == attempt.job.state
-        return attrs.evolve(attempt, job=job) if is_same else attempt
+        if job is None or job.state != attempt.job.state:
+            return attempt
+        return attrs.evolve(attempt, job=job)
 
     async def read_gap(self, shard: Shard, number: int) -> None:
         """Read what a job has left that is not there any more.

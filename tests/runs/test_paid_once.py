@@ -40,7 +40,7 @@ class Rows:
         self.answered: Counter[str] = Counter()
         self.runs: Counter[str] = Counter()
 
-    def __call__(self, custom_id, body):
+    def __call__(self, custom_id, _body):
         """Answer a row."""
         self.runs[custom_id] += 1
         left = self.fails.get(custom_id, 0)
