@@ -1,8 +1,8 @@
-"""A process that runs three jobs is killed at every request boundary in turn, and started again.
+"""A process that runs three jobs and a retry is killed at every request boundary in turn.
 
-Each time there must be exactly three jobs in the end, each row run once, and an output that is byte
-for byte that of a run that nobody disturbed. A boundary is made by an emulator that keeps one
-request waiting; the process is then killed with SIGKILL. All of it is done a second time with an
+It is started again each time. There must be exactly four jobs in the end, each answered row run
+once, and an output that is byte for byte that of a run that nobody disturbed. A boundary is made
+by an emulator that keeps one request waiting; the process is then killed with SIGKILL. All of it is done a second time with an
 emulator that drops the answer to every write once, one job after the other; and two processes do
 the same at once, with and without that. Processes are forked from one that has imported everything.
 `--tenth` takes every tenth boundary, from a place that a seed determines. Needs `os.fork`.
@@ -28,9 +28,11 @@ import attrs
 from fireworks_batch import BatchClient, Limits, PollPolicy, RetryPolicy
 from fireworks_batch.emulator import Emulator, RowFailureError
 
-JOBS = 3
+SHARDS = 3
+JOBS = 4  # one more, for a row that fails at first
 ROWS = 30
 BAD_ROW = "r7"
+FLAKY_ROW = "r12"
 POLL = PollPolicy(initial_interval=0.01, min_interval=0.0, max_interval=0.02)
 RETRY = RetryPolicy(max_attempts=8, initial_delay=0.005, max_delay=0.05)
 
@@ -78,7 +80,8 @@ async def run(order: Mapping[str, Any]) -> None:
             directory / "requests.jsonl",
             model="accounts/fireworks/models/demo-8b",
             name="crashes",
-            limits=Limits(max_rows=ROWS // JOBS),
+            limits=Limits(max_rows=ROWS // SHARDS),
+            retry_rows=1,
             max_in_flight=order["max_in_flight"],
             cleanup="datasets",
             output=directory / "output.jsonl",
@@ -144,6 +147,8 @@ class Responder:
         self.billed[custom_id] += 1
         if custom_id == BAD_ROW:
             raise RowFailureError("no", 400)
+        if custom_id == FLAKY_ROW and self.billed[custom_id] == 1:
+            raise RowFailureError("busy", 503)
         content = body["messages"][-1]["content"].upper()
         return {"id": custom_id, "choices": [{"index": 0, "message": {"content": content}}]}
 
@@ -207,7 +212,8 @@ def check(
     }
     if len(asked) != JOBS:
         raise BrokenPromiseError(f"jobs were asked for: {sorted(asked)}")
-    if billed != dict.fromkeys((f"r{number}" for number in range(ROWS)), 1):
+    once = dict.fromkeys((f"r{number}" for number in range(ROWS)), 1)
+    if billed != {**once, FLAKY_ROW: 2}:
         raise BrokenPromiseError(f"rows were run: {billed}")
     found = outputs(directory)
     ids = [json.loads(line)["custom_id"] for text in found.values() for line in text.splitlines()]

@@ -21,14 +21,16 @@ from typing import Final
 import orjson
 
 import table
+from fireworks_batch.files.threads import off_loop
+from fireworks_batch.files.workspace import workspace
 from fireworks_batch.models.dataset import Limits
 from fireworks_batch.results.index import ResultIndex
-from fireworks_batch.runs.collect import Collector, run_report
+from fireworks_batch.runs.collect import _read
+from fireworks_batch.runs.outcome import run_report
 from fireworks_batch.runs.request_rows import RowRules
 from fireworks_batch.runs.requests import prepare
 from fireworks_batch.runs.result import BatchResult
 from fireworks_batch.runs.scan import ScanTerms
-from fireworks_batch.runs.shards import ShardFile, file_stamp
 from fireworks_batch.runs.submission import Submission
 
 ROWS: Final = 1_000_000
@@ -121,32 +123,21 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
-def checked(path: Path, count: int) -> ShardFile:
-    """Return a file as the preflight does."""
-    return ShardFile(
-        path=path,
-        rows=count,
-        bytes=path.stat().st_size,
-        sha256="",
-        first_line=1,
-        last_line=count,
-        stamp=file_stamp(path),
-    )
-
-
 async def collect(directory: Path, count: int) -> None:
     """Put results together, and find some by id."""
-    own = Path(tempfile.mkdtemp(dir=directory))
-    index = ResultIndex(own / "index.sqlite")
-    collector = Collector(None, None, index, own, pause=None)  # type: ignore[arg-type]
-    collector.add(0, [directory / "results.jsonl"])
-    await collector.expect([checked(directory / "requests.jsonl", count)])
-    tally = await collector.choose()
+    async with workspace(keep=True) as space:
+        index = ResultIndex(space.path / "index.sqlite")
+        await prepare(terms(directory / "requests.jsonl"), index)
+        steps = index.add_job(0, [directory / "results.jsonl"], _read)
+        while await off_loop(lambda: next(steps, True)) is None:
+            pass
+        await off_loop(index.rows_of, 0)
+        tally = await off_loop(index.choose)
     if tally.succeeded != count:
         raise SystemExit(f"{tally.succeeded} of {count} rows were found")
-    submission = Submission(account_id="a", base_url="b", name="", model="m", jobs=())
-    report = run_report(tally, (), rows=count, adopted=(), skipped=0, retried=0)
-    result = BatchResult._made(index, own, submission, report)
+    submission = Submission(account_id="a", base_url="b", name="", model="m", shards=())
+    report = run_report(tally, (), rows=count, adopted=(), skipped=0)
+    result = BatchResult._made(index, space, submission, report)
     for number in range(0, count, max(1, count // 10_000)):
         await result.get(f"request-{number:09d}")
     await result.aclose()

@@ -20,6 +20,7 @@ from fireworks_batch.polling.machine import (
     PollMachine,
     Seen,
 )
+from fireworks_batch.runs.chain import RULES
 
 POLICY = PollPolicy(jitter=0)
 # The course of a job in seconds, and the polls that fail: each by the moment after which it is due.
@@ -37,6 +38,7 @@ def write(directory: Path) -> None:
     directory.mkdir(exist_ok=True)
     (directory / "states.md").write_text(states(), encoding="utf-8")
     (directory / "waiting.svg").write_text(waiting(), encoding="utf-8")
+    (directory / "attempts.md").write_text(attempts(), encoding="utf-8")
     (directory / "rooms.svg").write_text(rooms(), encoding="utf-8")
     (directory / "modules.md").write_text(modules(), encoding="utf-8")
 
@@ -52,6 +54,15 @@ def states() -> str:
 
 def _states_of(phase: JobPhase) -> list[str]:
     return [f"`{state}`" for state, its in JOB_PHASES.items() if its is phase]
+
+
+# --- The table of attempts ------------------------------------------------------------------------
+
+
+def attempts() -> str:
+    """Return what happens to the attempts of a shard, rule by rule, as Markdown."""
+    rows = [f"| {number} | {each.found} | {each.happens} |" for number, each in enumerate(RULES, 1)]
+    return "\n".join(["| | what is found | what happens |", "|---|---|---|", *rows, ""])
 
 
 # --- One wait, poll by poll -----------------------------------------------------------------------

@@ -100,7 +100,7 @@ if TYPE_CHECKING:
     )
     from fireworks_batch.runs.submission import (
         Submission,
-        SubmittedJob,
+        SubmittedShard,
     )
     from fireworks_batch.version import __version__
 
@@ -169,7 +169,7 @@ __all__ = [
     "Status",
     "StatusCode",
     "Submission",
-    "SubmittedJob",
+    "SubmittedShard",
     "TransportError",
     "UnknownStateError",
     "WaitError",
@@ -244,7 +244,7 @@ _HOMES = {
     "Status": "models.job",
     "StatusCode": "models.states",
     "Submission": "runs.submission",
-    "SubmittedJob": "runs.submission",
+    "SubmittedShard": "runs.submission",
     "TransportError": "models.errors",
     "UnknownStateError": "models.errors",
     "WaitError": "models.errors",

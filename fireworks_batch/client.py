@@ -310,16 +310,20 @@ class BatchClient:
         of 16 MB of text holds it for some 25 ms, of as much in small objects for six times as long.
 
         Args:
-            requests: The path of a file (``.jsonl``, ``.jsonl.gz``), or an iterable of mappings,
-                sync or async; those are written to a temporary file.
+            requests: The path of a file of JSON lines (``.jsonl``, ``.jsonl.gz``), or an iterable
+                of mappings, sync or async, which is written to a temporary file. Each row has a
+                ``custom_id`` that no other row has, and a ``body`` with ``messages`` or
+                ``prompt_token_ids``.
 
-            model: The job's model, which rows must not contradict; any will do if None.
+            model: The resource name of the jobs' model, which rows must not contradict; None if
+                any model will do.
 
-            system_prompt: The job's system prompt, which rows of token ids cannot take.
+            system_prompt: The system message of the jobs, which rows of ``prompt_token_ids``
+                cannot take; None if the jobs have none.
 
-            limits: What one job takes.
+            limits: Most rows and bytes of one job; the limits of the vendor if None.
 
-            max_problems: Bad rows to name, 1 or more; all are counted.
+            max_problems: Most bad rows to name in the report, 1 or more; all are counted.
 
         Returns:
             Rows, bytes, the jobs that they would make, and bad rows by line, id and reason.
@@ -348,50 +352,65 @@ class BatchClient:
         on_bad_row: Literal["raise", "skip"] = "raise",
         on_previous: Literal["adopt", "new"] = "adopt",
     ) -> Submission:
-        """Make sure that the server has the jobs for requests, and return without waiting.
+        """Make sure that the server has the jobs of requests, and return without waiting for them.
 
-        May be repeated after a crash at any moment, and by two processes at once: ids derive from
-        account, model, parameters, ``name`` and content, so that the same call finds the same
-        datasets and jobs.
+        A call may be repeated after a crash at any moment, and two processes may make it at once:
+        the ids of jobs and datasets derive from the account, the model, the parameters, ``name``
+        and the rows, so that the same call finds the same jobs, and adopts them. The call returns
+        when the newest attempt of each shard exists. With ``on_previous="new"`` it first waits
+        until it is known which rows the attempts before have answered.
 
         Args:
-            requests: The path of a file (``.jsonl``, ``.jsonl.gz``), or an iterable of mappings,
-                sync or async; those are written to a temporary file.
+            requests: The path of a file of JSON lines (``.jsonl``, ``.jsonl.gz``), or an iterable
+                of mappings, sync or async, which is written to a temporary file. Each row has a
+                ``custom_id`` that no other row has, and a ``body`` with ``messages`` or
+                ``prompt_token_ids``.
 
-            model: The model's resource name, as in ``"accounts/fireworks/models/demo-8b"``.
+            model: The resource name of the model, as in
+                ``"accounts/fireworks/models/demo-8b"``.
 
-            name: The run's key, as in ``f"nightly-{date}"``: the same requests under another name
-                are other jobs. The ids begin with it.
+            name: The key of the run, 1 to 500 characters, as in ``f"nightly-{date}"``; None for
+                no key. The same requests under another name are other jobs. The ids of the jobs
+                begin with what can be read of the name.
 
-            inference_parameters: Sampling defaults of all rows.
+            inference_parameters: Sampling defaults of all rows: `InferenceParameters`, or a
+                mapping of its members.
 
-            precision: The precision to serve with; chosen by the server if None.
+            precision: The precision to serve the model with; None lets the server choose.
 
-            max_job_duration: The window in seconds; the server bounds it to 12 to 72 hours.
+            max_job_duration: The job time limit in seconds. The server bounds it to 12 to 72
+                hours; None means 24 hours.
 
-            system_prompt: Given to rows that have no leading system message.
+            system_prompt: A system message for rows that do not begin with one.
 
-            placement: Where the jobs may run.
+            placement: Where the jobs may run: `Placement`, or a mapping of its members; None lets
+                the server choose.
 
-            limits: What one job takes; more rows make more jobs.
+            limits: Most rows and bytes of one job. Rows beyond them go to further jobs: the rows
+                of one job are a shard. The limits of the vendor if None.
 
-            on_bad_row: ``"raise"``, or ``"skip"`` to leave bad rows out, with a warning.
+            on_bad_row: ``"raise"`` refuses the requests if a row is bad. ``"skip"`` leaves bad
+                rows out, with a warning for each.
 
-            on_previous: What becomes of jobs of the same rows that ended badly before:
-                ``"adopt"`` takes them as they are, ``"new"`` runs the rest again: EXPIRED and
-                EARLY_STOPPED ones are continued; of others the results are fetched, and rows
-                without a response are sent.
+            on_previous: What to do about jobs of the same rows that ended badly before this call.
+                ``"adopt"`` takes their outcome for the outcome, and reports it. ``"new"`` runs all
+                rows without a response again, once for each shard, after any end but COMPLETED.
+                Rows whose output is gone (404) are given up then, with a warning that names their
+                number, and run again too.
 
         Returns:
-            What the server was given; `collect` takes it, in another process too.
+            What was submitted: the shards, with their ids. `collect` takes it, in another process
+            too, and finds all attempts, whoever made them.
 
         Raises:
-            ConfigurationError: An argument is malformed; nothing was sent.
+            ConfigurationError: An argument is malformed, and nothing was sent; or the rows have 20
+                attempts already, and another name is needed.
             LocalFileError: The file cannot be read, or was changed while it was sent.
             InputRowsError: There are bad rows, or none at all; nothing was sent.
-            JobConflictError: An id is taken by another job.
+            JobConflictError: An id is taken by a job of another kind.
+            WaitError: With ``on_previous="new"``: the end of an attempt cannot be known.
             APIStatusError: The server refuses.
-            TransportError: There was no usable answer, after the repeats of the retry policy.
+            TransportError: There was no usable answer for the policy's ``failure_budget``.
             ClientStateError: The client is closed, or belongs to another loop.
         """
         template = self._template(
@@ -420,33 +439,43 @@ class BatchClient:
     ) -> BatchResult:
         """Wait for the jobs of a submission, and put their results together.
 
+        All attempts of each shard are found, waited for and read, whoever made them; none is
+        created. The answer of a row is the first response of its attempts, else the newest error.
+
         Args:
             submission: What `submit` returned.
 
-            requests: The requests that were submitted, if they are at hand. With them the report
-                names what is missing, and rows keep their order; without them missing rows are
-                only counted, and rows come in the order of their ids.
+            requests: The requests that were submitted, as a path or mappings, if they are at
+                hand. With them the report names missing rows, and rows keep their order; without
+                them missing rows are only counted, and rows come in the order of their ids.
 
-            output: A file for the rows with a response; it appears when it is whole, in place of
-                one that is there, or of the one that a symbolic link names.
+            output: A file for the rows with a response. It appears when it is whole, in place of
+                a file of that name; a symbolic link stays, and the file that it names is written.
+                A file in place that has responses which the new result lacks is first renamed to
+                ``<output>.previous``, with a warning.
 
-            errors: The same for the rows with an error.
+            errors: A file for the rows with an error instead, written in the same way.
 
-            on_progress: Called in the event loop with a `RunProgress` after each look.
+            on_progress: A plain function that is called in the event loop with a `RunProgress`,
+                a snapshot of the whole, after each change. An exception that the function raises
+                ends the call. A coroutine function is refused: hand snapshots to a queue with
+                ``queue.put_nowait``.
 
-            cleanup: ``"datasets"`` deletes the input datasets when all results are here, but for
-                rows that no job has completed; outputs stay: a repeated call finds them.
+            cleanup: ``"datasets"`` deletes the input datasets of each shard whose newest job is
+                COMPLETED, when all results are on this machine. ``"keep"`` deletes nothing. Output
+                datasets always stay: a repeated call finds them instead of running rows again.
 
-            timeout: Seconds for each job, above 0. By default as long as the job's own window,
-                and an hour. None: no limit.
+            timeout: Seconds for which each job is waited for, above 0. By default a wait ends an
+                hour after the job's own expiry. None: no limit.
 
-            poll: When to look at jobs, and for how long to put up with an outage; the client's
-                policy if None.
+            poll: When to poll jobs, and how long to put up with an outage
+                (``PollPolicy.failure_budget``) and with an output that is late
+                (``PollPolicy.not_found_grace``); the client's policy if None.
 
         Returns:
             The rows, on disk, and the report. What became of jobs and rows is not raised:
-            `BatchResult.raise_for_failures` is yours to call. A job that somebody has deleted
-            stands in the report; only if all are gone, that is an error.
+            `BatchResult.raise_for_failures` is yours to call. A job that was deleted stands in the
+            report; it is an error only if all jobs are gone.
 
         Raises:
             ConfigurationError: An argument is malformed, or the requests are others.
@@ -496,68 +525,98 @@ class BatchClient:
         """Bring requests to results: check, submit, wait, collect.
 
         After a crash at any moment, the same call goes on with the same jobs: nothing is billed
-        twice, and no row that was paid for is thrown away. Two processes may make it at once.
-        An outage of the API does not end it: steps without a usable answer are done again for
-        ``PollPolicy.failure_budget`` seconds. Giving up leaves the jobs running, unless
-        ``on_abort`` says otherwise.
+        twice, and no answer that was paid for is thrown away. Two processes may make the call at
+        once. The rows of one job are a shard; the jobs that ever run them are its attempts. The
+        call finds all attempts, adopts them, and creates another one only when it is known what
+        became of each row of those before. An outage of the API does not end the call: steps
+        without a usable answer are done again for ``PollPolicy.failure_budget`` seconds.
 
         Args:
-            requests: As with `submit`.
+            requests: The path of a file of JSON lines (``.jsonl``, ``.jsonl.gz``), or an iterable
+                of mappings, sync or async, which is written to a temporary file. Each row has a
+                ``custom_id`` that no other row has, and a ``body`` with ``messages`` or
+                ``prompt_token_ids``.
 
-            model: As with `submit`, as all up to ``on_previous``.
+            model: The resource name of the model, as in
+                ``"accounts/fireworks/models/demo-8b"``.
 
-            name: The run's key.
+            name: The key of the run, 1 to 500 characters, as in ``f"nightly-{date}"``; None for
+                no key. The same requests under another name are other jobs. The ids of the jobs
+                begin with what can be read of the name.
 
-            inference_parameters: Sampling defaults of all rows.
+            inference_parameters: Sampling defaults of all rows: `InferenceParameters`, or a
+                mapping of its members.
 
-            precision: The precision to serve with.
+            precision: The precision to serve the model with; None lets the server choose.
 
-            max_job_duration: The window of each job in seconds.
+            max_job_duration: The job time limit in seconds. The server bounds it to 12 to 72
+                hours; None means 24 hours.
 
-            system_prompt: Given to rows that have no leading system message.
+            system_prompt: A system message for rows that do not begin with one.
 
-            placement: Where the jobs may run.
+            placement: Where the jobs may run: `Placement`, or a mapping of its members; None lets
+                the server choose.
 
-            limits: What one job takes.
+            limits: Most rows and bytes of one job. Rows beyond them go to further jobs: the rows
+                of one job are a shard. The limits of the vendor if None.
 
-            on_bad_row: ``"raise"`` or ``"skip"``.
+            on_bad_row: ``"raise"`` refuses the requests if a row is bad. ``"skip"`` leaves bad
+                rows out, with a warning for each.
 
-            on_previous: ``"adopt"`` or ``"new"``.
+            on_previous: What to do about jobs of the same rows that ended badly before this call.
+                ``"adopt"`` takes their outcome for the outcome, and reports it. ``"new"`` runs all
+                rows without a response again, once for each shard, after any end but COMPLETED.
+                Rows whose output is gone (404) are given up then, with a warning that names their
+                number, and run again too.
 
-            output: As with `collect`.
+            output: A file for the rows with a response. It appears when it is whole, in place of
+                a file of that name; a symbolic link stays, and the file that it names is written.
+                A file in place that has responses which the new result lacks is first renamed to
+                ``<output>.previous``, with a warning.
 
-            errors: As with `collect`.
+            errors: A file for the rows with an error instead, written in the same way.
 
-            max_in_flight: Jobs under way at a time, 1 or more; None: all of them.
+            max_in_flight: Most shards that are worked on at a time, 1 or more; None: all of them.
 
-            on_progress: Called in the event loop with a `RunProgress`, one snapshot of the whole;
-                what it raises ends the run.
+            on_progress: A plain function that is called in the event loop with a `RunProgress`,
+                a snapshot of the whole, after each change. An exception that the function raises
+                ends the call. A coroutine function is refused: hand snapshots to a queue with
+                ``queue.put_nowait``.
 
-            retry_rows: How often to send rows again that failed retryably or are missing, as small
-                jobs. Of jobs that are EXPIRED or EARLY_STOPPED the rest is continued first, as
-                often at most, counted over all calls. Rows of FAILED jobs are not sent again. Where
-                the server refuses to take rows again, the report says why.
+            retry_rows: How often rows that failed retryably, or are missing, are sent again: 0 or
+                more. They run in the next attempt of their shard while its number is at most
+                ``retry_rows``, whoever made the attempts before. Rows are sent again after
+                COMPLETED, EXPIRED and EARLY_STOPPED, not after FAILED or CANCELLED. Where the
+                server takes no more rows, the report says why.
 
-            on_abort: What becomes of jobs under way when this call ends with an error or is
-                cancelled: ``"leave"``, or ``"delete"``, which takes 20 seconds at most. The
-                exception has a note about it.
+            on_abort: What to do about running jobs that this call has created, when it ends with
+                an error or is cancelled: ``"leave"``, or ``"delete"``, which takes at most 20
+                seconds. Jobs that were adopted are never deleted. The exception has a note about
+                it.
 
-            cleanup: As with `collect`.
+            cleanup: ``"datasets"`` deletes the input datasets of each shard whose newest job is
+                COMPLETED, when all results are on this machine. ``"keep"`` deletes nothing. Output
+                datasets always stay: a repeated call finds them instead of running rows again.
 
-            timeout: As with `collect`.
+            timeout: Seconds for which each job is waited for, above 0. By default a wait ends an
+                hour after the job's own expiry. None: no limit.
 
-            poll: As with `collect`.
+            poll: When to poll jobs, and how long to put up with an outage
+                (``PollPolicy.failure_budget``) and with an output that is late
+                (``PollPolicy.not_found_grace``); the client's policy if None.
 
         Returns:
-            As with `collect`; rows are in the order of the requests.
+            The rows, on disk, in the order of the requests, and the report. What became of jobs
+            and rows is not raised: `BatchResult.raise_for_failures` is yours to call.
 
         Raises:
-            ConfigurationError: An argument is malformed; nothing was sent.
+            ConfigurationError: An argument is malformed, and nothing was sent; or the rows have 20
+                attempts already, and another name is needed.
             LocalFileError: A file cannot be read or written, or was changed while it was sent;
                 found out before anything is sent, where it can be.
             InputRowsError: There are bad rows, or none at all; nothing was sent.
-            WaitError: A job's end cannot be known: see `Jobs.wait_until_terminal`.
-            JobConflictError: An id is taken by another job.
+            WaitError: The end of a job cannot be known: see `Jobs.wait_until_terminal`.
+            JobConflictError: An id is taken by a job of another kind.
             APIStatusError: The server or the storage refuses.
             TransportError: There was no usable answer for the budget's time.
             ClientStateError: The client is closed, or belongs to another loop.

@@ -35,7 +35,7 @@ PATHS = {
         LocalFileError MultiRegion NotFoundError PermissionDeniedError Placement PollFailureError
         PollPolicy Precision RateLimitError RequestTimeoutError ResponseDecodeError ResultRow
         ResultRowsError ResultsReport RetryPolicy RowError RowProblem RunProgress RunReport
-        RunStage ServerError Status StatusCode Submission SubmittedJob TransportError
+        RunStage ServerError Status StatusCode Submission SubmittedShard TransportError
         UnknownStateError WaitError WaitTimeoutError __version__ to_dict
     """,
     "fireworks_batch.typing": """
@@ -74,7 +74,8 @@ PURE = [
     "results.id_sets",
     "results.report",
     "results.rows",
-    "runs.generations",
+    "runs.chain",
+    "runs.outcome",
     "runs.request_rows",
     "runs.submission",
     "wire.answers",

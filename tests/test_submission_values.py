@@ -11,17 +11,15 @@ from fireworks_batch.models.errors import RowProblem
 from fireworks_batch.results.report import AdoptedJob, RunReport
 from fireworks_batch.runs.progress import CheckReport, RunProgress, RunStage
 from fireworks_batch.runs.spec import RunOptions
-from fireworks_batch.runs.submission import Submission, SubmittedJob
+from fireworks_batch.runs.submission import Submission, SubmittedShard
 
-JOB = SubmittedJob(
-    job_id="x-g1",
-    dataset_id="x-g0",
+SHARD = SubmittedShard(
+    base_id="x",
+    newest=1,
     rows=3,
-    bytes=300,
     sha256="0a" * 32,
     first_line=1,
     last_line=4,
-    earlier=("x-g0",),
 )
 SUBMISSION = Submission(
     account_id="acme",
@@ -30,8 +28,8 @@ SUBMISSION = Submission(
     model="accounts/fireworks/models/demo-8b",
     has_system_prompt=True,
     limits=Limits(max_rows=3, max_bytes=400),
-    jobs=(JOB, attrs.evolve(JOB, job_id="y-g0", earlier=())),
-    adopted=(AdoptedJob(job_id="x-g1", state=JobState("NEW"), age=5.5),),
+    shards=(SHARD, attrs.evolve(SHARD, base_id="y", newest=0)),
+    adopted=(AdoptedJob(job_id="x-1", state=JobState("NEW"), age=5.5),),
     skipped=2,
 )
 
@@ -40,25 +38,24 @@ def test_submission_goes_through_json():
     """What is stored is read back equal, unknown states included."""
     assert Submission.from_json(SUBMISSION.to_json()) == SUBMISSION
     assert Submission.from_json(SUBMISSION.to_json().encode()) == SUBMISSION
-    assert 1 == json.loads(SUBMISSION.to_json())["version"]
+    assert 2 == json.loads(SUBMISSION.to_json())["version"]
 
 
 def test_submission_is_small():
-    """A hundred jobs fit into any pipeline's message of 48 kB."""
-    big = attrs.evolve(SUBMISSION, jobs=(JOB,) * 100)
+    """A hundred shards fit into any pipeline's message of 48 kB."""
+    big = attrs.evolve(SUBMISSION, shards=(SHARD,) * 100)
 
     assert len(big.to_json()) < 30_000
 
 
 def test_submission_knows_rows_and_refs():
-    """Rows are those of all jobs; references come in their order."""
+    """Rows are those of all shards; references are to their newest jobs, in their order."""
     assert 6 == SUBMISSION.rows
     assert (
-        JobRef("acme", "x-g1", "https://api.fireworks.ai"),
-        JobRef("acme", "y-g0", "https://api.fireworks.ai"),
+        JobRef("acme", "x-1", "https://api.fireworks.ai"),
+        JobRef("acme", "y-0", "https://api.fireworks.ai"),
     ) == SUBMISSION.refs
-    assert ("x-g0", "x-g1") == JOB.job_ids
-    assert "<Submission 'nightly', 6 rows in 2 jobs>" == repr(SUBMISSION)
+    assert "<Submission 'nightly', 6 rows in 2 shards>" == repr(SUBMISSION)
 
 
 @pytest.mark.parametrize(
@@ -67,8 +64,12 @@ def test_submission_knows_rows_and_refs():
         ("{", "not a stored submission: Expecting"),
         ("[]", "not a stored submission: []"),
         (None, "not a stored submission: "),
-        ('{"version": 2}', "version 2 cannot be read here; this release reads version 1"),
-        ('{"version": 1}', "'account_id' is missing"),
+        (
+            '{"version": 1}',
+            "version 1 cannot be read here; this release reads version 2; "
+            "call `submit` again: it finds the jobs",
+        ),
+        ('{"version": 2}', "'account_id' is missing"),
     ],
 )
 def test_what_is_no_submission_is_refused(text, reason):
@@ -79,13 +80,13 @@ def test_what_is_no_submission_is_refused(text, reason):
 
 
 @pytest.mark.parametrize(
-    "member", ["job_id", "dataset_id", "rows", "sha256", "first_line", "earlier"]
+    "member", ["base_id", "newest", "rows", "sha256", "first_line", "last_line"]
 )
 @pytest.mark.parametrize("value", [None, "a/b", 1.5, [3]])
 def test_damaged_submission_is_refused(member, value):
     """A member of a wrong type, or an id that could change a path, is found when it is read."""
     stored = json.loads(SUBMISSION.to_json())
-    stored["jobs"][0][member] = value
+    stored["shards"][0][member] = value
 
     with pytest.raises(ConfigurationError):
         Submission.from_json(json.dumps(stored))

@@ -50,7 +50,7 @@ from fireworks_batch import (
     Status,
     StatusCode,
     Submission,
-    SubmittedJob,
+    SubmittedShard,
     TransportError,
     WaitError,
 )
@@ -117,15 +117,13 @@ REPORT = ResultsReport(
 PLAN = JobPlan(rows=3, bytes=300, first_line=1, last_line=4)
 PROBLEM = RowProblem(3, "a", "no")
 ADOPTED = AdoptedJob(job_id="nightly-g0", state=JobState("NEW"), age=5.5)
-SUBMITTED = SubmittedJob(
-    job_id="nightly-g1",
-    dataset_id="nightly-g0",
+SUBMITTED = SubmittedShard(
+    base_id="nightly",
+    newest=1,
     rows=3,
-    bytes=300,
     sha256="0a" * 32,
     first_line=1,
     last_line=4,
-    earlier=("nightly-g0",),
 )
 JOB_REPORT = JobReport(job_id="nightly-g1", state=JobState.FAILED, rows=3, reason="no")
 RUN_REPORT = RunReport(
@@ -187,11 +185,11 @@ VALUES: dict[str, Any] = {
         model="accounts/fireworks/models/demo-8b",
         has_system_prompt=True,
         limits=Limits(max_rows=10),
-        jobs=(SUBMITTED,),
+        shards=(SUBMITTED,),
         adopted=(ADOPTED,),
         skipped=1,
     ),
-    "SubmittedJob": SUBMITTED,
+    "SubmittedShard": SUBMITTED,
     "RetryPolicy": RetryPolicy(max_attempts=2),
     "RowError": ROW_ERROR,
     "Status": JOB.status,

@@ -16,18 +16,17 @@ from fireworks_batch.models.errors import (
     APIStatusError,
     DatasetConflictError,
     InputRowsError,
-    LocalFileError,
 )
 
 __all__ = [
     "Claim",
+    "Measure",
     "Survey",
-    "check_digest",
-    "check_survey",
+    "check_measure",
     "content_id",
     "file_name",
     "is_done",
-    "storage_name",
+    "stored_name",
     "uploaded_by_another",
 ]
 
@@ -35,6 +34,20 @@ _DIGITS: Final = 40  # 160 bits of the hash: enough that no two contents meet
 
 # The vendor's own tools name files like this: a lower-case ending, no folder.
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.jsonl", re.ASCII).fullmatch
+
+
+@attrs.frozen
+class Measure:
+    """What is known of content before it is sent; what is sent is compared with it."""
+
+    size: int
+    """Bytes."""
+
+    rows: int
+    """Rows: lines that are not blank."""
+
+    digest: str
+    """The SHA-256 of the bytes, in hexadecimal."""
 
 
 class Survey:
@@ -67,6 +80,11 @@ class Survey:
     def digest(self) -> str:
         """The SHA-256 of the bytes so far, in hexadecimal."""
         return self._hash.hexdigest()
+
+    @property
+    def measure(self) -> Measure:
+        """What was found so far."""
+        return Measure(self.size, self.rows, self.digest)
 
     def _without_bom(self, piece: bytes) -> bytes:
         """Leave out a byte order mark, which is no content of a row."""
@@ -113,9 +131,9 @@ class Claim:
     """Rows of the content; None before the content is read."""
 
 
-def content_id(survey: Survey) -> str:
+def content_id(measure: Measure) -> str:
     """Return the dataset id of a content: the same bytes have the same id in every process."""
-    return f"d-{survey.digest[:_DIGITS]}"
+    return f"d-{measure.digest[:_DIGITS]}"
 
 
 def file_name(source: str, dataset_id: str) -> str:
@@ -128,11 +146,11 @@ def file_name(source: str, dataset_id: str) -> str:
     return source if _FILE_NAME(source) else f"{dataset_id}.jsonl"
 
 
-def storage_name(source: str, claim: Claim) -> str:
-    """Return the name of the file in the dataset, if the file goes to storage.
+def stored_name(source: str, claim: Claim) -> str:
+    """Return the name of the file in the dataset.
 
-    A request for an upload URL by another name takes the earlier file out of the dataset. So
-    processes that may upload the same content at once all use one name.
+    Processes that may upload the same content at once all use one name: a dataset may keep two
+    files of different names, with each row twice, or lose the first one.
 
     Args:
         source: The name of the source, as for `file_name`.
@@ -141,49 +159,28 @@ def storage_name(source: str, claim: Claim) -> str:
     return file_name("" if claim.takes_ready else source, claim.dataset_id)
 
 
-def check_digest(survey: Survey, sha256: str | None, source: str) -> None:
-    """Refuse content that is not the content for which the caller made the dataset's id.
-
-    The bytes that are sent later are compared with the survey, so that no other content can be
-    uploaded.
-
-    Args:
-        survey: The survey of the content.
-        sha256: The digest that the content must have, in hexadecimal; None for any.
-        source: What the caller calls the content.
-
-    Raises:
-        LocalFileError: The content has another digest.
-    """
-    if sha256 is not None and survey.digest != sha256:
-        raise LocalFileError(
-            f"{source} was changed before it was uploaded: nothing of it was sent; "
-            "call again when it changes no more"
-        )
-
-
-def check_survey(survey: Survey, limits: Limits, source: str) -> None:
+def check_measure(measure: Measure, limits: Limits, source: str) -> None:
     """Refuse content that the server would refuse.
 
     Args:
-        survey: The survey of the content.
+        measure: What is known of the content.
         limits: How large a dataset may be.
         source: What the caller calls the content.
 
     Raises:
         InputRowsError: There is no row, or there are more rows or bytes than the limits allow.
     """
-    if not survey.rows:
-        what = "is empty" if not survey.size else f"has {survey.size:,} bytes and no row in them"
+    if not measure.rows:
+        what = "is empty" if not measure.size else f"has {measure.size:,} bytes and no row in them"
         raise InputRowsError(f"{source} {what}: a dataset needs at least one line of JSON")
-    if survey.size > limits.max_bytes:
+    if measure.size > limits.max_bytes:
         raise InputRowsError(
-            f"{source} has {survey.size:,} bytes; a dataset may have {limits.max_bytes:,} "
+            f"{source} has {measure.size:,} bytes; a dataset may have {limits.max_bytes:,} "
             "(Limits.max_bytes): upload it in parts, as several datasets"
         )
-    if limits.max_rows is not None and survey.rows > limits.max_rows:
+    if limits.max_rows is not None and measure.rows > limits.max_rows:
         raise InputRowsError(
-            f"{source} has {survey.rows:,} rows; a dataset may have {limits.max_rows:,} "
+            f"{source} has {measure.rows:,} rows; a dataset may have {limits.max_rows:,} "
             "(Limits.max_rows): upload it in parts, as several datasets"
         )
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Final, Self, TypeAlias
 
-from fireworks_batch.datasets.claim import Survey
+from fireworks_batch.datasets.claim import Measure, Survey
 from fireworks_batch.files.threads import begin, ended, off_loop, reported, write_all
 from fireworks_batch.models.errors import ConfigurationError, LocalFileError
 
@@ -86,7 +86,7 @@ class SourceFile:
             if self._file is not None:
                 self._file.close()
 
-    async def survey(self) -> Survey:
+    async def survey(self) -> Measure:
         """Read the source to its end, in bounded memory, and store the content of an iterable.
 
         Raises:
@@ -97,10 +97,10 @@ class SourceFile:
         survey = Survey()
         if isinstance(self._source, AsyncIterable):
             await self._spool(self._source, survey)
-            return survey
+            return survey.measure
         while await off_loop(self._survey_on, survey):
             pass
-        return survey
+        return survey.measure
 
     async def _spool(self, pieces: AsyncIterable[bytes], survey: Survey) -> None:
         buffer = bytearray()
@@ -160,15 +160,15 @@ def _name(source: Any) -> str:
 class Content(AsyncIterator[bytes]):
     """The body of one attempt at an upload: it reads a piece ahead of the piece that is sent.
 
-    The last piece is held back until all bytes are known to be those of the survey: a file that
-    changes meanwhile is never sent to its end. This is no generator, since an iterator that is
-    left in the middle needs no clean-up.
+    The last piece is held back until all bytes are known to be those that were measured: a file
+    that changes meanwhile is never sent to its end. This is no generator, since an iterator that
+    is left in the middle needs no clean-up.
     """
 
     def __init__(
         self,
         file: SourceFile,
-        survey: Survey,
+        measure: Measure,
         tell: Callable[[int], None],
         *,
         head: bytes = b"",
@@ -178,15 +178,15 @@ class Content(AsyncIterator[bytes]):
 
         Args:
             file: The content.
-            survey: The survey of the content.
+            measure: What the content is known to be.
             tell: Called with the number of bytes of the file that were handed out before.
             head: Sent before the content.
             tail: Sent after the content.
         """
-        self.length: int = len(head) + survey.size + len(tail)
+        self.length: int = len(head) + measure.size + len(tail)
         """The number of bytes in all."""
         self._file = file
-        self._survey = survey
+        self._measure = measure
         self._tell = tell
         self._head = head
         self._tail = tail
@@ -198,7 +198,7 @@ class Content(AsyncIterator[bytes]):
         if self._head:
             piece, self._head = self._head, b""
             return piece
-        if self._sent < self._survey.size:
+        if self._sent < self._measure.size:
             return await self._next()
         if self._tail:
             piece, self._tail = self._tail, b""
@@ -211,18 +211,18 @@ class Content(AsyncIterator[bytes]):
         piece = await ended(step)
         self._tell(self._sent)
         self._sent += len(piece)
-        if self._read < self._survey.size:
+        if self._read < self._measure.size:
             self._ahead = begin(self._read_on)
         return piece
 
     def _read_on(self) -> bytes:
-        size = self._survey.size
+        size = self._measure.size
         piece = self._file.read_at(self._read, _PIECE)
         self._read += len(piece)
         self._hash.update(piece)
         if piece and self._read < size:
             return piece
-        is_same = self._read == size and self._hash.hexdigest() == self._survey.digest
+        is_same = self._read == size and self._hash.hexdigest() == self._measure.digest
         if is_same and not self._file.read_at(size, 1):
             return piece
         raise LocalFileError(

@@ -11,13 +11,11 @@ import attrs
 from fireworks_batch.connection.api import Api, if_there
 from fireworks_batch.datasets.claim import (
     Claim,
-    Survey,
-    check_digest,
-    check_survey,
+    Measure,
+    check_measure,
     content_id,
-    file_name,
     is_done,
-    storage_name,
+    stored_name,
     uploaded_by_another,
 )
 from fireworks_batch.datasets.download import Progress, Tally
@@ -73,8 +71,9 @@ class UploadOptions:
     on_progress: Progress | None = attrs.field(validator=attrs.validators.optional(plain_function))
     """Called with the bytes sent and the bytes in all."""
 
-    sha256: str | None = None
-    """The digest that the content must have, in hexadecimal; None for any."""
+    measure: Measure | None = None
+    """What the caller has found the content to be, so that it is read only once, when it is sent;
+    None if it is to be found out."""
 
 
 class Upload:
@@ -101,15 +100,14 @@ class Upload:
         self._account_id = await self._api.account_id()
         async with SourceFile(source) as file:
             found = await self._find_given(file)
-            survey = await file.survey()
-            check_digest(survey, self._options.sha256, file.name)
-            check_survey(survey, self._options.limits, file.name)
-            claim = self._claim(file, survey)
-            dataset = found or await self._create(claim, survey)
+            measure = self._options.measure or await file.survey()
+            check_measure(measure, self._options.limits, file.name)
+            claim = self._claim(file, measure)
+            dataset = found or await self._create(claim, measure)
             if is_done(claim, dataset):
                 _log.info("dataset %r is there already: nothing is uploaded", claim.dataset_id)
                 return dataset
-            await self._send(file, survey, claim)
+            await self._send(file, measure, claim)
         return await self._until_ready(claim)
 
     # --- The dataset ----------------------------------------------------------------------------
@@ -124,13 +122,13 @@ class Upload:
             is_done(self._claim(file, None), found)  # raises the conflict
         return found
 
-    def _claim(self, file: SourceFile, survey: Survey | None) -> Claim:
+    def _claim(self, file: SourceFile, measure: Measure | None) -> Claim:
         given = self._options.dataset_id
         return Claim(
-            dataset_id=given or (content_id(survey) if survey else ""),
+            dataset_id=given or (content_id(measure) if measure else ""),
             takes_ready=given is None or self._options.reuse,
             source=file.name,
-            rows=survey.rows if survey else None,
+            rows=measure.rows if measure else None,
         )
 
     async def _find(self, dataset_id: str) -> Dataset | None:
@@ -138,9 +136,9 @@ class Upload:
         answer = await if_there(self._api.transport.send(request))
         return None if answer is None else self._read(answer.body)
 
-    async def _create(self, claim: Claim, survey: Survey) -> Dataset:
+    async def _create(self, claim: Claim, measure: Measure) -> Dataset:
         """Create the dataset, or fetch it: an earlier upload or attempt may have created it."""
-        request = create_dataset(self._account_id, claim.dataset_id, example_count=survey.rows)
+        request = create_dataset(self._account_id, claim.dataset_id, example_count=measure.rows)
         try:
             return self._read((await self._api.transport.send(request)).body)
         except (APIStatusError, ResponseDecodeError) as error:
@@ -157,14 +155,14 @@ class Upload:
 
     # --- Sending --------------------------------------------------------------------------------
 
-    async def _send(self, file: SourceFile, survey: Survey, claim: Claim) -> None:
+    async def _send(self, file: SourceFile, measure: Measure, claim: Claim) -> None:
         tally = Tally(self._options.on_progress)
-        tally.expect(file.name, survey.size)
+        tally.expect(file.name, measure.size)
         tell = partial(tally.set, file.name)
         try:
-            is_small = survey.size <= self._options.limits.max_upload_bytes
-            if not (is_small and await self._post(file, survey, claim, tell)):
-                await self._put(file, survey, claim, tell)
+            is_small = measure.size <= self._options.limits.max_upload_bytes
+            if not (is_small and await self._post(file, measure, claim, tell)):
+                await self._put(file, measure, claim, tell)
         except APIStatusError as error:
             # The dataset may be uploaded already: by an attempt whose answer was lost, or by
             # another process with the same content.
@@ -172,14 +170,14 @@ class Upload:
                 if _ALREADY in error.message:
                     raise uploaded_by_another(claim, error) from None
                 raise
-        tally.end(file.name, survey.size)
+        tally.end(file.name, measure.size)
 
     async def _post(
-        self, file: SourceFile, survey: Survey, claim: Claim, tell: Callable[[int], None]
+        self, file: SourceFile, measure: Measure, claim: Claim, tell: Callable[[int], None]
     ) -> bool:
         """Send the content through the API, as a form; False if the server finds it too large."""
         boundary = secrets.token_hex(16)
-        head, tail = _form(boundary, file_name(file.base_name, claim.dataset_id))
+        head, tail = _form(boundary, stored_name(file.base_name, claim))
         path = upload_path(self._account_id, claim.dataset_id)
         request = Request(method="POST", path=path, repeatable=True)
         headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
@@ -189,7 +187,7 @@ class Upload:
             nonlocal failure
             if failure is not None and await self._is_uploaded(claim, failure):
                 return True
-            content = Content(file, survey, tell, head=head, tail=tail)
+            content = Content(file, measure, tell, head=head, tail=tail)
             try:
                 await self._send_once(request, f"{self._api.base_url}{path}", headers, content)
             except (APIStatusError, TransportError) as error:
@@ -202,10 +200,10 @@ class Upload:
         return await self._api.transport.repeats(request).run(attempt)
 
     async def _put(
-        self, file: SourceFile, survey: Survey, claim: Claim, tell: Callable[[int], None]
+        self, file: SourceFile, measure: Measure, claim: Claim, tell: Callable[[int], None]
     ) -> None:
         """Send the content to storage, in each attempt to a fresh URL, and have it validated."""
-        name, size = storage_name(file.base_name, claim), survey.size
+        name, size = stored_name(file.base_name, claim), measure.size
         headers = {
             "Content-Type": "application/octet-stream",
             "X-Goog-Content-Length-Range": f"{size},{size}",
@@ -218,7 +216,7 @@ class Upload:
             answer = await transport.send_once(ask, repeats=repeats)
             url = url_of(read_signed_urls(parse_json(answer.body)), name)
             request = Request(method="PUT", path=url.partition("?")[0], repeatable=True)
-            await self._send_once(request, url, headers, Content(file, survey, tell))
+            await self._send_once(request, url, headers, Content(file, measure, tell))
 
         await repeats.run(attempt)
         await transport.send(validate_upload(self._account_id, claim.dataset_id))

@@ -47,9 +47,14 @@ class Assumptions:
     mask_support: Literal["yes", "ignore", "refuse"] = "yes"
     """Whether a `readMask` is obeyed, ignored, or answered with 400."""
 
-    deleted_job: Literal["not_found", "tombstone"] = "not_found"
-    """What GET shows when a deletion is done: 404 (seen live by one source), or the job in
-    state DELETED. A tombstone is not listed, and its id stays taken."""
+    requested_job_id: Literal["obeyed", "ignored"] = "obeyed"
+    """Whether a job gets the id that the client asks for, or always one that the server makes up,
+    so that a repeated creation makes one more job."""
+
+    deleted_job: Literal["not_found", "tombstone", "reserved"] = "not_found"
+    """What is left when a deletion is done: nothing, so that GET answers 404 (seen live by one
+    source) and the id is free; the job in state DELETED, which is not listed and whose id stays
+    taken; or nothing but the id, which stays taken while GET answers 404."""
 
     deletion_time: Literal["a_minute", "at_once"] = "a_minute"
     """How long a deleted job cleans up: a minute and until the next tick, or until that tick."""
@@ -131,6 +136,10 @@ class Assumptions:
     """What an output dataset has as `exampleCount`: the rows of its results, those of both
     files, or nothing."""
 
+    ended_counters: Literal["right", "null", "zero", "stale", "cumulative"] = "right"
+    """What the counters of a job that has ended say: what was processed; no `jobProgress` at all;
+    zeros; half of what was processed; or twice that, as if the job had begun anew half-way."""
+
     some_rows_failed: Literal["COMPLETED", "FAILED"] = "COMPLETED"
     """How a job ends of which some rows failed."""
 
@@ -188,6 +197,11 @@ class Assumptions:
 
     reupload_status: Literal["400", "409"] = "400"
     """How an upload to a dataset that has its files is refused."""
+
+    concurrent_uploads: Literal["first_wins", "all"] = "first_wins"
+    """What becomes of several uploads to one dataset that are under way at once: the first that
+    is whole is taken and the others are refused, or all are taken. The dataset then has the files
+    of all, and with different file names each row more than once."""
 
     duplicate_dataset_status: Literal["409", "400"] = "409"
     """How a taken dataset id is refused. 409 follows from the gRPC code and from what clients

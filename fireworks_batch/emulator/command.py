@@ -6,9 +6,14 @@ import contextlib
 import ipaddress
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
 
 from fireworks_batch.emulator.assumptions import parse_assumptions
+from fireworks_batch.emulator.jobs.scripts import read_row_script
+from fireworks_batch.emulator.members import ControlError
 from fireworks_batch.emulator.server import Emulator
 
 _PROGRAM = "python -m fireworks_batch.emulator"
@@ -32,11 +37,11 @@ def main(argv: Sequence[str] | None = None, *, program: str = _PROGRAM) -> int:
             " allow that with --allow-remote"
         )
     try:
-        emulator = _emulator(options)
+        emulator, failures = _emulator(options), [_read_failure(t) for t in options.fail_rows]
     except ValueError as error:
         parser.error(str(error))
     try:
-        asyncio.run(_run(emulator))
+        asyncio.run(_run(emulator, failures))
     except OSError as error:
         sys.stderr.write(f"cannot listen on {options.host} port {options.port}: {error}\n")
         return 1
@@ -85,6 +90,14 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "may be repeated",
     )
     parser.add_argument(
+        "--fail-rows",
+        action="append",
+        default=[],
+        metavar="JSON",
+        help="rows that fail, as POST /_emulator/rows has them: "
+        """'{"row": "r7*", "times": 2, "code": 503}'; may be repeated""",
+    )
+    parser.add_argument(
         "--requests-per-minute",
         type=int,
         help="limit of the account in an emulated minute; by default there is none",
@@ -117,13 +130,29 @@ def _emulator(options: argparse.Namespace) -> Emulator:
     )
 
 
-async def _run(emulator: Emulator) -> None:
+def _read_failure(text: str) -> Mapping[str, Any]:
+    """Read the value of `--fail-rows`: the arguments of `Emulator.fail_rows`.
+
+    Raises:
+        ControlError: The text is not JSON, or a member of the object cannot be used.
+    """
+    try:
+        value: Mapping[str, Any] = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise ControlError("--fail-rows", text, "JSON") from None
+    read_row_script(value)
+    return value
+
+
+async def _run(emulator: Emulator, failures: Sequence[Mapping[str, Any]]) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C interrupts instead
             loop.add_signal_handler(number, stopping.set)
     async with emulator:
+        for failure in failures:
+            emulator.fail_rows(**failure)
         sys.stdout.write(f"{emulator.base_url}\n")
         sys.stdout.flush()
         await stopping.wait()

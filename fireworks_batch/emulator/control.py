@@ -3,6 +3,7 @@
 - `POST /_emulator/faults`: a fault or a list of them; `DELETE` takes all down
 - `POST /_emulator/jobs/{job}`: make a job by a script, or let one go on by it
 - `POST /_emulator/scripts`: a script for jobs that are created later: `{"job": glob, ...}`
+- `POST /_emulator/rows`: a failure of rows that are processed later: `{"row": glob, ...}`
 - `POST /_emulator/datasets/{dataset}`: `{"files": {name: text}, "fields": {...}}`, ready at once
 - `PUT /_emulator/datasets/{dataset}/{file}`: the body is the file's new content
 - `GET /_emulator/requests?since=n`: the request log
@@ -16,7 +17,7 @@ from fireworks_batch.emulator.http.answers import Answer, answer_json
 from fireworks_batch.emulator.http.faults import Fault, read_fault
 from fireworks_batch.emulator.http.request_log import RecordedRequest
 from fireworks_batch.emulator.http.routing import Call, Router
-from fireworks_batch.emulator.jobs.scripts import read_standing_script
+from fireworks_batch.emulator.jobs.scripts import read_row_script, read_standing_script
 from fireworks_batch.emulator.members import ControlError, read_count
 from fireworks_batch.emulator.world import World
 
@@ -33,6 +34,7 @@ class ControlEndpoints:
         router.add("DELETE", "/_emulator/faults", self.clear_faults)
         router.add("POST", "/_emulator/jobs/{job}", self.script_job)
         router.add("POST", "/_emulator/scripts", self.script_jobs)
+        router.add("POST", "/_emulator/rows", self.fail_rows)
         router.add("POST", "/_emulator/datasets/{dataset}", self.add_dataset)
         router.add("PUT", "/_emulator/datasets/{dataset}/{file}", self.replace_file)
         router.add("GET", "/_emulator/requests", self.list_requests)
@@ -59,6 +61,11 @@ class ControlEndpoints:
     async def script_jobs(self, call: Call) -> Answer:
         """Let the next created jobs whose ids match `job`, a glob, go by a script."""
         self._world.jobs.scripts.add(read_standing_script(_read_json(call.body)))
+        return answer_json({})
+
+    async def fail_rows(self, call: Call) -> Answer:
+        """Let the next processed rows whose ids match `row`, a glob, fail."""
+        self._world.jobs.rows.add(read_row_script(_read_json(call.body)))
         return answer_json({})
 
     async def add_dataset(self, call: Call) -> Answer:

@@ -18,7 +18,7 @@ from fireworks_batch.emulator.http.port import Port, http_origin
 from fireworks_batch.emulator.http.request_log import RecordedRequest, Watch
 from fireworks_batch.emulator.http.routing import Router
 from fireworks_batch.emulator.jobs.responder import Responder, echo
-from fireworks_batch.emulator.jobs.scripts import Phase, read_standing_script
+from fireworks_batch.emulator.jobs.scripts import Phase, read_row_script, read_standing_script
 from fireworks_batch.emulator.setting import Setting
 from fireworks_batch.emulator.world import World
 
@@ -254,6 +254,7 @@ class Emulator:
         phases: Sequence[Phase | str | Mapping[str, object]] | None = None,
         rows: int | None = None,
         failed_rows: int | None = None,
+        output: Mapping[str, object] | None = None,
         status: Mapping[str, str] | None = None,
         time_limit_seconds: float | None = None,
         fields: Mapping[str, object] | None = None,
@@ -275,6 +276,15 @@ class Emulator:
             rows: How many rows its input has, 0 or more; 100 for a new job.
 
             failed_rows: How many of *rows* fail, 0 to *rows*; 0 for a new job.
+                They are spread evenly over the rows in the order of processing. Real rows fail
+                with code 500.
+
+            output: How late the output dataset of real rows can be seen: a mapping with
+                `not_found_seconds`, for which it answers 404 after the job's end,
+                `uploading_seconds`, for which it is UPLOADING after that, and `late_files`, for
+                how many seconds a file is not listed after that, by the file's name
+                (`BIJOutputSet.jsonl`, `error-data`). All are emulated seconds, from 0 to 366
+                days, 0 if not given. Of no effect once the job has ended.
 
             status: The `code` and `message` of a job whose outcome is not COMPLETED.
 
@@ -297,6 +307,7 @@ class Emulator:
             "phases": phases,
             "rows": rows,
             "failed_rows": failed_rows,
+            "output": output,
             "status": status,
             "time_limit_seconds": time_limit_seconds,
             "fields": fields,
@@ -312,6 +323,7 @@ class Emulator:
         times: int | None = 1,
         rows: int | None = None,
         failed_rows: int | None = None,
+        output: Mapping[str, object] | None = None,
         status: Mapping[str, str] | None = None,
         time_limit_seconds: float | None = None,
         fields: Mapping[str, object] | None = None,
@@ -330,8 +342,15 @@ class Emulator:
             rows: How many rows the job's input has, 0 or more; if None, the count of the input
                 dataset, or 100. Of no effect where real rows are processed.
 
-            failed_rows: How many of the rows fail, 0 or more; 0 if None. Of no effect where real
-                rows are processed.
+            failed_rows: How many of the rows fail, 0 or more; 0 if None. They are spread evenly
+                over the rows in the order of processing. Real rows fail with code 500.
+
+            output: How late the output dataset of real rows can be seen: a mapping with
+                `not_found_seconds`, for which it answers 404 after the job's end,
+                `uploading_seconds`, for which it is UPLOADING after that, and `late_files`, for
+                how many seconds a file is not listed after that, by the file's name
+                (`BIJOutputSet.jsonl`, `error-data`). All are emulated seconds, from 0 to 366
+                days, 0 if not given.
 
             status: The `code` and `message` of a job whose outcome is not COMPLETED.
 
@@ -352,11 +371,40 @@ class Emulator:
             "phases": phases,
             "rows": rows,
             "failed_rows": failed_rows,
+            "output": output,
             "status": status,
             "time_limit_seconds": time_limit_seconds,
             "fields": fields,
         }
         self._world().jobs.scripts.add(read_standing_script(script))
+
+    def fail_rows(
+        self,
+        row: str = "*",
+        *,
+        times: int | None = 1,
+        code: int = 500,
+        message: str | None = None,
+    ) -> None:
+        """Let real rows fail that are processed later; the first script that strikes a row counts.
+
+        Args:
+            row: A glob over the row's `custom_id`.
+
+            times: How often each of the rows fails, 1 or more, counted over all jobs: a row that
+                fails once succeeds when a second job processes it. None is each time.
+
+            code: The code of the error, an HTTP status from 100 to 599.
+
+            message: The message of the error; if None, the message names the script.
+
+        Raises:
+            ValueError: A value cannot be used; the text names it.
+
+            RuntimeError: The emulator was never started.
+        """
+        script = {"row": row, "times": times, "code": code, "message": message}
+        self._world().jobs.rows.add(read_row_script(script))
 
     def add_dataset(
         self,

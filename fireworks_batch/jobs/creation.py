@@ -51,7 +51,7 @@ def body_of(draft: BatchInferenceJob, codec: Codec) -> dict[str, Any]:
     return {name: member for name, member in body.items() if name != "name"}
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class JobCreation:
     """Creates a job under an id chosen before, and finds it again if the answer is lost."""
 
@@ -66,6 +66,9 @@ class JobCreation:
 
     ref: JobRef
     """The same, as a reference; it stands on every error."""
+
+    is_made: bool = False
+    """Whether the server has answered that it created the job, and did not merely have it."""
 
     async def run(self) -> BatchInferenceJob:
         """Create the job, or return the one that is there if it is the same.
@@ -87,6 +90,7 @@ class JobCreation:
         _log.info("creating job %s", self.ref, extra={"fireworks_job": str(self.ref)})
         try:
             job = self._read(await self.send(request))
+            self.is_made = True
             if self._is_meant(job):
                 return job
             failure: FireworksBatchError = self._another(job)
@@ -126,19 +130,22 @@ class JobCreation:
         """Return what ends the call for good: a repeat might make, and bill, one more such job."""
         return JobConflictError(
             f"asked to create job {self.ref.job_id!r}, the server answered with {job.name!r}: it "
-            "may have made that one in its place; look at it before you try again"
+            "may have made that one in its place; look at it before you try again",
+            job=job,
         )
 
     def _adopted(self, found: BatchInferenceJob, failure: FireworksBatchError) -> BatchInferenceJob:
         if differing := differences(self.draft, found):
             raise JobConflictError(
                 f"job id {self.ref.job_id!r} is taken by another job: {'; '.join(differing)}; "
-                f"choose another job_id (the server said: {failure})"
+                f"choose another job_id (the server said: {failure})",
+                job=found,
             )
         if found.state.phase is JobPhase.LEAVING or found.state == JobState.DELETED:
             raise JobConflictError(
                 f"job id {self.ref.job_id!r} is taken by the same job, but that is {found.state}: "
-                f"choose another job_id (the server said: {failure})"
+                f"choose another job_id (the server said: {failure})",
+                job=found,
             )
         _log.info("job %s is there and the same (%s): taken over", self.ref, found.state)
         return found

@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any, Final, Self
 
 from fireworks_batch.connection.api import Api, Listing, if_there
@@ -212,8 +211,7 @@ class Jobs:
             ResponseDecodeError: The answer cannot be read, and no job was found afterwards.
         """
         # https://docs.fireworks.ai/api-reference/create-batch-inference-job
-        drafted = partial(
-            draft_job,
+        creation = await self._creation(
             job_id=_new_id() if job_id is None else job_id,
             model=model,
             input_dataset=input_dataset,
@@ -226,19 +224,27 @@ class Jobs:
             system_prompt=system_prompt,
             placement=placement,
         )
+        return await creation.run()
+
+    async def _creation(self, *, job_id: str, **arguments: Any) -> JobCreation:
+        """Return the creation of a job, which a run is told more about than `create` tells."""
+
+        def drafted(account_id: str) -> BatchInferenceJob:
+            return draft_job(account_id, job_id, **arguments)
+
         # A malformed argument is refused before the account is looked up.
         body_of(drafted(self._api.account.id or "account"), self._api.codec)
         account_id = await self._api.account_id()
         draft = drafted(account_id)
+        model = arguments.get("model")
         if model and model != draft.model:
             _log.warning(
                 "model %r is a deployed one; the job is created with %r", model, draft.model
             )
         ref = JobRef(account_id, draft.id, self._api.base_url)
-        creation = JobCreation(
+        return JobCreation(
             send=self._api.transport.send, codec=self._api.codec, draft=draft, ref=ref
         )
-        return await creation.run()
 
     async def delete(self, job: JobLike, *, wait: bool = False) -> None:
         """Stop a job and remove it, which is the only way to stop one: the API has no cancel.

@@ -307,6 +307,11 @@ class JobNotFinishedError(JobOutcomeError):
 class JobConflictError(FireworksBatchError):
     """The job id is taken by another job, or the server created another job than was asked for."""
 
+    def __init__(self, message: str, *, job: BatchInferenceJob | None = None) -> None:
+        super().__init__(message)
+        self.job: BatchInferenceJob | None = job
+        """The job that the server has in its place; None if it was not seen."""
+
 
 class DatasetConflictError(FireworksBatchError):
     """The dataset id is taken by another dataset."""

@@ -6,7 +6,8 @@ chosen: the first success, else the newest failure. Synchronous, for use in a th
 
 import enum
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
@@ -81,7 +82,7 @@ ORDER BY custom_id
 
 _PAGE: Final = """
 SELECT position, custom_id, file, start, length FROM chosen
-WHERE position > ? AND position <= ?
+WHERE position > ?
 AND CASE kind WHEN 0 THEN ? WHEN 1 THEN ? WHEN 2 THEN ? ELSE ? END
 ORDER BY position LIMIT ?
 """
@@ -89,9 +90,6 @@ ORDER BY position LIMIT ?
 
 # A rank that every failure has, so that any success comes before it.
 _FAILED: Final = 10**15
-
-
-_LAST: Final = 2**62
 
 
 # Bytes of the lines of one page: rows with pictures or log probabilities may have megabytes each.
@@ -159,9 +157,6 @@ class Tally:
     has_expected: bool
     """Whether the expected rows are known."""
 
-    successes: Mapping[int, int]
-    """The number of rows that succeeded in each job, by the job's number."""
-
 
 class ResultIndex:
     """The index: add expected rows, add results, `choose`, and look up."""
@@ -174,7 +169,8 @@ class ResultIndex:
         """
         self.files: list[Path] = []
         """The files of results, by their numbers."""
-        self._unreadable = 0
+        self._unreadable: Counter[int] = Counter()
+        self._spans: dict[int, tuple[int, int]] = {}
         self._path = path
         with self._reported():
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -204,23 +200,72 @@ class ResultIndex:
         self._has_expected = True
         self._many("INSERT INTO expected (custom_id) VALUES (?)", ((each,) for each in ids))
 
-    def add_file(self, path: Path, read: ReadRow, *, job: int) -> Iterator[None]:
-        """Add a file of results, and yield after each part of it.
+    def expect_none(self) -> None:
+        """Remove the ids of expected rows: they will be added anew."""
+        self._run("DELETE FROM expected")
+
+    def add_job(self, job: int, paths: Iterable[Path], read: ReadRow) -> Iterator[None]:
+        """Add the files of results of a job, in place of those added before; yield in between.
+
+        Nothing else may be added until the last part is done.
 
         Args:
-            path: The file, which must not be moved or changed.
+            job: The number of the job; later jobs have higher numbers.
+            paths: The files, which must not be moved or changed.
             read: Reads one line.
-            job: The number of the file's job; later jobs have higher numbers.
         """
-        number = len(self.files)
-        self.files.append(path)
-        with path.open("rb") as file:
-            for block in read_blocks(file):
-                self._many(
-                    "INSERT INTO found VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    list(self._rows(block.data, block.start, read, job, number)),
-                )
-                yield
+        if job in self._spans:
+            self._run("DELETE FROM found WHERE rowid BETWEEN ? AND ?", self._spans[job])
+        self._unreadable[job] = 0
+        first = self._one("SELECT ifnull(max(rowid), 0) FROM found") + 1
+        for path in paths:
+            number = len(self.files)
+            self.files.append(path)
+            with path.open("rb") as file:
+                for block in read_blocks(file):
+                    self._many(
+                        "INSERT INTO found VALUES (?, ?, ?, ?, ?, ?, ?)",
+                        list(self._rows(block.data, block.start, read, job, number)),
+                    )
+                    yield
+        self._spans[job] = first, self._one("SELECT ifnull(max(rowid), 0) FROM found")
+
+    def rows_of(self, job: int) -> tuple[int, int]:
+        """Return how many different rows of a job have a response, and how many have a result."""
+        query = """
+            SELECT count(DISTINCT CASE kind WHEN 0 THEN custom_id END), count(DISTINCT custom_id)
+            FROM found WHERE rowid BETWEEN ? AND ?
+        """
+        answered, resulted = self._run(query, self._spans[job]).fetchone()
+        return int(answered), int(resulted)
+
+    def positions(
+        self, kinds: Sequence[Kind], *, jobs: Iterable[int], first: int, last: int
+    ) -> list[int]:
+        """Return which expected rows have a best result of some kinds, by their positions.
+
+        Args:
+            kinds: The kinds.
+            jobs: The numbers of the jobs that count.
+            first: The first position.
+            last: The last position.
+        """
+        self._run("DROP TABLE IF EXISTS best")
+        self._run("CREATE TABLE best (custom_id TEXT PRIMARY KEY, rank INTEGER, kind INTEGER)")
+        for job in jobs:
+            # Of two results of a row, that of the lower rank stays.
+            query = """
+                INSERT INTO best SELECT custom_id, rank, kind FROM found
+                WHERE rowid BETWEEN ? AND ?
+                ON CONFLICT (custom_id) DO UPDATE SET rank = excluded.rank, kind = excluded.kind
+                WHERE excluded.rank < best.rank
+            """
+            self._run(query, self._spans.get(job, (1, 0)))
+        query = """
+            SELECT position, ifnull(kind, 3) FROM expected LEFT JOIN best USING (custom_id)
+            WHERE position BETWEEN ? AND ? ORDER BY position
+        """
+        return [at for at, kind in self._run(query, (first, last)) if kind in kinds]
 
     def _rows(
         self, data: bytes, start: int, read: ReadRow, job: int, file: int
@@ -229,7 +274,7 @@ class ResultIndex:
             if line.strip():
                 found = read(line)
                 if found is None:
-                    self._unreadable += 1
+                    self._unreadable[job] += 1
                 else:
                     custom_id, kind = found
                     rank = job if kind == Kind.OK else _FAILED - job
@@ -254,20 +299,13 @@ class ResultIndex:
             missing=missing,
             duplicate=found - from_jobs,
             foreign=rows - (sum(kinds.values()) - missing),
-            unreadable=self._unreadable,
+            unreadable=self._unreadable.total(),
             has_expected=self._has_expected,
-            successes=self._successes(),
         )
-
-    def _successes(self) -> dict[int, int]:
-        query = "SELECT job, count(*) FROM found WHERE kind = ? GROUP BY job"
-        return dict(self._run(query, (Kind.OK,)).fetchall())
 
     # --- Looking up -------------------------------------------------------------------------------
 
-    def page(
-        self, kinds: Sequence[Kind], *, after: int = 0, size: int = 1000, last: int | None = None
-    ) -> list["Chosen"]:
+    def page(self, kinds: Sequence[Kind], *, after: int = 0, size: int = 1000) -> list["Chosen"]:
         """Return the next chosen results of some kinds, in the order of the input.
 
         A page has at most some megabytes of lines, but at least one result if there is one.
@@ -276,19 +314,24 @@ class ResultIndex:
             kinds: The kinds.
             after: The position of the last result of the page before; 0 for the first page.
             size: Most results.
-            last: The last position of a result; None for the end.
         """
-        end = _LAST if last is None else last
         wanted = [kind in kinds for kind in Kind]
-        rows = self._run(_PAGE, (after, end, *wanted, size)).fetchall()
+        rows = self._run(_PAGE, (after, *wanted, size)).fetchall()
         page = [Chosen(position, custom_id, _place(*at)) for position, custom_id, *at in rows]
         sizes = accumulate(each.place.length if each.place else 0 for each in page)
         return page[: max(1, sum(size <= _MOST_BYTES for size in sizes))]
 
-    def count(self, kind: Kind, first: int, last: int) -> int:
-        """Return the number of rows of a kind from a first to a last position."""
-        query = "SELECT count(*) FROM chosen WHERE kind = ? AND position BETWEEN ? AND ?"
-        return int(self._run(query, (kind, first, last)).fetchone()[0])
+    def lacks(self, ids: Iterable[str]) -> bool:
+        """Return whether one of some ids is that of a row without a response.
+
+        Ids that are not expected do not count, where the expected ids are known.
+        """
+        query = "SELECT kind FROM chosen WHERE custom_id = ?"
+        for custom_id in ids:
+            row = self._run(query, (custom_id,)).fetchone()
+            if (row is None and not self._has_expected) or (row is not None and row[0] != Kind.OK):
+                return True
+        return False
 
     def find(self, custom_id: str) -> Place | None:
         """Return the line of the chosen result of a row; None if there is none."""

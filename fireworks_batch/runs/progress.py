@@ -1,4 +1,4 @@
-"""How far a run is: what its jobs said of late, put into one snapshot."""
+"""How far a run is: the newest snapshots of its jobs, put into one."""
 
 import enum
 from collections.abc import Callable
@@ -9,6 +9,7 @@ import attrs
 from fireworks_batch.models.errors import InputRowsError, RowProblem
 from fireworks_batch.models.job import BatchInferenceJob
 from fireworks_batch.models.snapshot import JobSnapshot
+from fireworks_batch.models.states import JobPhase
 
 __all__ = [
     "MOST_NAMED",
@@ -110,13 +111,17 @@ class RunStage(enum.StrEnum):
     """What a run is doing."""
 
     CHECKING = "checking"
-    """The requests are looked at; nothing was sent."""
+    """The requests are checked; nothing was sent."""
+
+    QUEUED = "queued"
+    """Jobs are being submitted, or wait in the server's queue: none of those that have not ended
+    runs rows yet."""
 
     RUNNING = "running"
-    """Jobs are submitted and followed, and the results of those that ended are fetched."""
+    """Jobs run rows, and the results of those that ended are fetched."""
 
     RETRYING = "retrying"
-    """The same, for rows that failed or are missing."""
+    """The first job of each shard has ended, and rows that failed or are missing run again."""
 
     COLLECTING = "collecting"
     """All jobs have ended; their rows are put together."""
@@ -147,17 +152,25 @@ class RunProgress:
     jobs_ended: int
     """Jobs that have ended."""
 
+    rate: float | None = attrs.field(default=None, eq=False)
+    """Rows done a second since the first were seen to be done; None while that is not known."""
+
+    eta: float | None = attrs.field(default=None, eq=False)
+    """Seconds until all rows are done, if that rate lasts; None while it is not known."""
+
     under_way: tuple[str, ...] = ()
     """Ids of the jobs that may be running, the oldest first: a job is among them from just before
     it is created until it is seen to have ended. What to wait for, or to delete, if the run is
     given up."""
 
-    snapshots: tuple[JobSnapshot, ...] = ()
-    """The newest look at each job that was waited for, those that have ended too, in the order of
-    the first look."""
+    snapshots: tuple[JobSnapshot, ...] = attrs.field(
+        default=(), eq=lambda each: tuple(snapshot.job for snapshot in each)
+    )
+    """The newest snapshot of each job that was waited for, those that have ended too, in the order
+    of the first snapshot."""
 
     failed_polls: tuple[tuple[str, int], ...] = ()
-    """Ids of the jobs whose newest looks were lost, each with how many in a row."""
+    """Ids of the jobs whose newest polls failed, each with how many in a row."""
 
     @property
     def percent(self) -> float | None:
@@ -174,34 +187,51 @@ class RunProgress:
 class ProgressBoard:
     """Is told what happens, and tells the caller of a run."""
 
-    def __init__(self, tell: Callable[[RunProgress], object] | None) -> None:
+    def __init__(
+        self, tell: Callable[[RunProgress], object] | None, clock: Callable[[], float]
+    ) -> None:
         """Begin.
 
         Args:
             tell: Called with a snapshot after each change; what it raises ends the run.
+            clock: Returns the monotonic time in seconds.
         """
         self._tell = tell
+        self._clock = clock
         self._stage = RunStage.CHECKING
-        self._rows = self._jobs = 0
+        self._rows = self._shards = self._retries = 0
+        self._first_ended = 0
         self._done: dict[str, tuple[int, int]] = {}
         self._submitted: set[str] = set()
         self._ended: set[str] = set()
         self._under_way: dict[str, None] = {}
         self._snapshots: dict[str, JobSnapshot] = {}
-        self._lost: dict[str, int] = {}
+        self._failed: dict[str, int] = {}
+        self._since: tuple[float, int] | None = None
+        self._said: RunProgress | None = None
 
     def enter(self, stage: RunStage, *, rows: int = 0, jobs: int = 0) -> None:
         """Begin a stage.
 
         Args:
-            stage: Which.
+            stage: The stage: RUNNING for all that follows, until COLLECTING.
             rows: Rows that it adds to the whole.
-            jobs: Jobs that it adds.
+            jobs: First jobs of shards that it adds.
         """
         self._stage = stage
         self._rows += rows
-        self._jobs += jobs
+        self._shards += jobs
         self._say()
+
+    def retry(self, rows: int) -> None:
+        """Take note that rows are about to run again, in one more job."""
+        self._rows += rows
+        self._retries += 1
+        self._say()
+
+    def add(self, jobs: int) -> None:
+        """Take note of jobs that run rows again and were found."""
+        self._retries += jobs
 
     def begin(self, job_id: str) -> None:
         """Take note of a job that is about to be created, or was found under way."""
@@ -210,23 +240,27 @@ class ProgressBoard:
             self._say()
 
     def forget(self, job_id: str) -> None:
-        """Take note that a job was not created after all."""
-        del self._under_way[job_id]
+        """Take note that a job was not created after all, or is gone."""
+        self._under_way.pop(job_id, None)
         self._say()
 
+    def end_first(self) -> None:
+        """Take note that the first job of a shard has ended."""
+        self._first_ended += 1
+
     def look(self, snapshot: JobSnapshot) -> None:
-        """Take what was seen of a job that is waited for."""
+        """Take a snapshot of a job that is waited for."""
         self._snapshots[snapshot.job.id] = snapshot
-        self._lost.pop(snapshot.job.id, None)
+        self._failed.pop(snapshot.job.id, None)
         self.see(snapshot.job)
 
-    def lose(self, job_id: str, looks: int) -> None:
-        """Take how many looks at a job were lost in a row."""
-        self._lost[job_id] = looks
+    def lose(self, job_id: str, polls: int) -> None:
+        """Take how many polls of a job failed in a row."""
+        self._failed[job_id] = polls
         self._say()
 
     def see(self, job: BatchInferenceJob) -> None:
-        """Take what a job says of itself."""
+        """Take a job as the server shows it."""
         progress = job.job_progress
         self._submitted.add(job.id)
         if progress is not None:
@@ -235,23 +269,53 @@ class ProgressBoard:
         if job.is_terminal:
             self._ended.add(job.id)
             self._under_way.pop(job.id, None)
-            self._lost.pop(job.id, None)
+            self._failed.pop(job.id, None)
         self._say()
 
     def _say(self) -> None:
-        if self._tell is not None:
-            self._tell(self._snapshot())
+        if self._tell is None:
+            return
+        progress = self._snapshot()
+        if progress != self._said:
+            self._said = progress
+            self._tell(progress)
 
     def _snapshot(self) -> RunProgress:
+        done = sum(done for done, _ in self._done.values())
+        rate = self._rate(done)
         return RunProgress(
-            stage=self._stage,
+            stage=self._now(),
             rows=self._rows,
-            rows_done=sum(done for done, _ in self._done.values()),
+            rows_done=done,
             rows_failed=sum(failed for _, failed in self._done.values()),
-            jobs=self._jobs,
+            jobs=self._shards + self._retries,
             jobs_submitted=len(self._submitted),
             jobs_ended=len(self._ended),
+            rate=rate,
+            eta=max(0, self._rows - done) / rate if rate and self._rows else None,
             under_way=tuple(self._under_way),
             snapshots=tuple(self._snapshots.values()),
-            failed_polls=tuple(self._lost.items()),
+            failed_polls=tuple(self._failed.items()),
         )
+
+    def _now(self) -> RunStage:
+        """Return the stage, as the jobs that have not ended show it."""
+        if self._stage is not RunStage.RUNNING:
+            return self._stage
+        if self._retries and self._first_ended >= self._shards:
+            return RunStage.RETRYING
+        phases = {
+            self._snapshots[each].job.state.phase
+            for each in self._under_way
+            if each in self._snapshots
+        }
+        has_begun = phases - {JobPhase.QUEUED} or (self._ended and not self._under_way)
+        return RunStage.RUNNING if has_begun else RunStage.QUEUED
+
+    def _rate(self, done: int) -> float | None:
+        now = self._clock()
+        if self._since is None:
+            self._since = (now, done) if done else None
+            return None
+        since, first = self._since
+        return (done - first) / (now - since) if now > since and done > first else None

@@ -8,19 +8,15 @@ import asyncio
 import dataclasses
 import math
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
-    AsyncIterator,
     Generator,
     Iterable,
     Mapping,
 )
-from contextlib import aclosing, asynccontextmanager
-from functools import partial
+from contextlib import aclosing
 from pathlib import Path
 from typing import IO, Any, Final, TypeAlias
 
@@ -29,8 +25,10 @@ import orjson
 
 from fireworks_batch.files.lines import check_path
 from fireworks_batch.files.threads import off_loop, reported, write_all
+from fireworks_batch.files.workspace import workspace
 from fireworks_batch.models.errors import ConfigurationError, RowProblem
 from fireworks_batch.results.id_sets import Suspects
+from fireworks_batch.results.index import ResultIndex
 from fireworks_batch.runs.progress import CheckReport, JobPlan
 from fireworks_batch.runs.request_rows import RowRules
 from fireworks_batch.runs.scan import Scan, ScanTerms
@@ -45,7 +43,6 @@ __all__ = [
     "look_at",
     "prepare",
     "spool",
-    "workspace",
 ]
 
 
@@ -89,21 +86,26 @@ class Prepared:
         return sum(shard.rows for shard in self.shards)
 
 
-async def prepare(terms: ScanTerms) -> Prepared:
-    """Look at a file of requests, and write the files of its jobs where that is needed.
+async def prepare(terms: ScanTerms, index: ResultIndex | None = None) -> Prepared:
+    """Look at a file of requests, and write the files of its shards where that is needed.
 
     Args:
         terms: How to read it.
+        index: Is told the ids of the good rows; None if they are not needed.
 
     Raises:
         ConfigurationError: The file cannot be read.
         InputRowsError: It is damaged. Bad rows are not raised here.
     """
+    if index is not None:
+        terms = attrs.evolve(terms, on_ids=index.expect)
     scan = await _pass(terms)
     suspects = await off_loop(scan.ids.duplicates)
     if len(suspects):
         # Hashes cannot tell twins from strangers: another pass looks at the ids themselves.
         del scan
+        if index is not None:
+            await off_loop(index.expect_none)
         scan = await _pass(terms, suspects)
     return Prepared(
         shards=scan.shards,
@@ -273,8 +275,8 @@ def _as_dict(value: object) -> dict[Any, Any]:
 
 async def check_requests(requests: Requests, rules: RowRules, options: RunOptions) -> CheckReport:
     """Look at requests, and send nothing: see `BatchClient.check`."""
-    async with workspace() as directory:
-        prepared = await look_at(requests, rules, options, directory, write=False)
+    async with workspace() as space:
+        prepared = await look_at(requests, rules, options, space.path, write=False)
     plans = [
         JobPlan(
             rows=shard.rows,
@@ -300,6 +302,7 @@ async def look_at(
     options: RunOptions,
     directory: Path,
     *,
+    index: ResultIndex | None = None,
     write: bool = True,
 ) -> Prepared:
     """Look at requests of any form, with bad mappings among the bad rows."""
@@ -314,7 +317,8 @@ async def look_at(
             skip_bad=options.skips_bad_rows,
             write=write,
             most_problems=most_problems,
-        )
+        ),
+        index,
     )
     problems = sorted([*prepared.problems, *spooled.problems], key=lambda problem: problem.line)
     return attrs.evolve(
@@ -323,21 +327,3 @@ async def look_at(
         problem_count=prepared.problem_count + spooled.problem_count,
         blank_lines=prepared.blank_lines - spooled.problem_count,
     )
-
-
-@asynccontextmanager
-async def workspace(*, keep: bool = False) -> AsyncIterator[Path]:
-    """Make a directory for the time of the block; if it is to be kept, only failure removes it."""
-    path = await off_loop(_make_directory, undo=partial(shutil.rmtree, ignore_errors=True))
-    is_kept = False
-    try:
-        yield path
-        is_kept = keep
-    finally:
-        if not is_kept:
-            await off_loop(partial(shutil.rmtree, path, ignore_errors=True))
-
-
-def _make_directory() -> Path:
-    with reported("make a directory in", os.environ.get("TMPDIR", "the temporary directory")):
-        return Path(tempfile.mkdtemp(prefix="fireworks-batch-"))

@@ -1,7 +1,7 @@
 """The results of a run: rows on disk, in the order of the input or by id, and the report."""
 
 import asyncio
-import shutil
+import logging
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,15 +10,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeAlias, TypeVar
 
+from fireworks_batch.files.lines import read_blocks
 from fireworks_batch.files.part_file import PartFile, written_to
 from fireworks_batch.files.threads import off_loop, reported
+from fireworks_batch.files.workspace import Workspace
 from fireworks_batch.models.errors import ClientStateError
 from fireworks_batch.results.index import Chosen, Kind, ResultIndex
 from fireworks_batch.results.report import ResultRowsError, RunReport
 from fireworks_batch.results.rows import ResultRow, read_row
 from fireworks_batch.runs.submission import Submission
 
-__all__ = ["BatchResult", "write_lines"]
+__all__ = ["BatchResult", "keep_answers", "write_lines"]
+
+
+_log = logging.getLogger("fireworks_batch.run")
 
 
 _T = TypeVar("_T")
@@ -39,18 +44,18 @@ class BatchResult:
     """
 
     submission: Submission
-    """What the server was given."""
+    """What was submitted."""
 
     report: RunReport
     """What became of each row, in numbers."""
 
     _index: ResultIndex
     _lock: asyncio.Lock
-    _finalizer: "weakref.finalize[[ResultIndex, Path], Self]"
+    _finalizer: "weakref.finalize[[ResultIndex, Workspace], Self]"
 
     @classmethod
     def _made(
-        cls, index: ResultIndex, directory: Path, submission: Submission, report: RunReport
+        cls, index: ResultIndex, space: Workspace, submission: Submission, report: RunReport
     ) -> Self:
         """Return a result, which owns the index and the directory."""
         self = cls()
@@ -58,7 +63,7 @@ class BatchResult:
         self.report = report
         self._index = index
         self._lock = asyncio.Lock()
-        self._finalizer = weakref.finalize(self, _clear, index, directory)
+        self._finalizer = weakref.finalize(self, _clear, index, space)
         return self
 
     def __aiter__(self) -> AsyncIterator[Row]:
@@ -175,9 +180,51 @@ def _last(page: list[Chosen]) -> int:
     return page[-1].position if page else 0
 
 
-def _clear(index: ResultIndex, directory: Path) -> None:
+def _clear(index: ResultIndex, space: Workspace) -> None:
     index.close()
-    shutil.rmtree(directory, ignore_errors=True)
+    space.remove()
+
+
+async def keep_answers(index: ResultIndex, path: Path) -> None:
+    """Rename a file of responses that has some which are not among the chosen results.
+
+    Args:
+        index: Where the chosen results are.
+        path: The file, which is about to be replaced.
+
+    Raises:
+        LocalFileError: It cannot be read or renamed.
+    """
+    kept = await off_loop(_keep_answers, index, path, stop=index.interrupt)
+    if kept is not None:
+        _log.warning(
+            "the file %r has responses that are not among the new results: it is kept as %r",
+            str(path),
+            str(kept),
+        )
+
+
+def _keep_answers(index: ResultIndex, path: Path) -> Path | None:
+    with reported("read", str(path)):
+        place = written_to(path)
+        if not place.exists():
+            return None
+        with place.open("rb") as file:
+            has_more = any(index.lacks(_answered(block.data)) for block in read_blocks(file))
+        if not has_more:
+            return None
+        number, kept = 1, place.with_name(f"{place.name}.previous")
+        while kept.exists():
+            number += 1
+            kept = place.with_name(f"{place.name}.previous.{number}")
+        place.rename(kept)
+        return kept
+
+
+def _answered(data: bytes) -> list[str]:
+    """Return the ids of the rows that have a response."""
+    rows = [read_row(line) for line in data.split(b"\n") if line.strip()]
+    return [row.custom_id for row in rows if row.ok and row.custom_id is not None]
 
 
 async def write_lines(index: ResultIndex, path: Path, *kinds: Kind) -> None:

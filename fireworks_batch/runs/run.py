@@ -1,13 +1,14 @@
-"""From requests to results: check, submit, follow, fetch, send again, put together.
+"""From requests to results: check, search, submit, wait, collect, put together.
 
 Each step finds what an earlier call left on the server, so that all of it can be repeated after a
-crash at any moment, and by two processes at once.
+crash at any moment, and by two processes at once. `chain` decides what happens to each shard.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -19,10 +20,10 @@ from fireworks_batch.connection.repeats import StepRepeats
 from fireworks_batch.datasets.endpoints import Datasets
 from fireworks_batch.files.part_file import check_targets
 from fireworks_batch.files.threads import all_of, off_loop
+from fireworks_batch.files.workspace import Workspace, workspace
 from fireworks_batch.jobs.endpoints import Jobs
 from fireworks_batch.models.errors import (
     APIStatusError,
-    ClientStateError,
     ConfigurationError,
     FireworksBatchError,
     JobGoneError,
@@ -31,29 +32,32 @@ from fireworks_batch.models.errors import (
 )
 from fireworks_batch.models.job import BatchInferenceJob
 from fireworks_batch.models.names import JobRef
-from fireworks_batch.models.snapshot import JobSnapshot
 from fireworks_batch.models.states import JobState
 from fireworks_batch.results.index import Kind, ResultIndex
 from fireworks_batch.results.report import AdoptedJob
 from fireworks_batch.runs.abort import Abort
-from fireworks_batch.runs.collect import Collector, inputs_of, run_report
-from fireworks_batch.runs.generations import OnPrevious
-from fireworks_batch.runs.progress import ProgressBoard, RunStage, input_error
-from fireworks_batch.runs.request_rows import RowRules
-from fireworks_batch.runs.requests import Prepared, Requests, look_at, workspace
-from fireworks_batch.runs.rest import Resending, Work, open_rest
-from fireworks_batch.runs.result import BatchResult, write_lines
-from fireworks_batch.runs.shards import (
-    Ended,
-    Shard,
-    ShardFile,
-    ShardSubmission,
-    check_same_rows,
-    shards_of,
+from fireworks_batch.runs.chain import (
+    MOST_ATTEMPTS,
+    Attempt,
+    Chain,
+    Collect,
+    Create,
+    OnPrevious,
+    Stop,
+    Wait,
+    Why,
+    next_step,
 )
-from fireworks_batch.runs.spec import JobTemplate, RunOptions
-from fireworks_batch.runs.submission import Submission, SubmittedJob
-from fireworks_batch.runs.submit import JobTerms, Submitter
+from fireworks_batch.runs.collect import Collector, Patience
+from fireworks_batch.runs.outcome import run_report
+from fireworks_batch.runs.progress import ProgressBoard, RunStage, input_error
+from fireworks_batch.runs.requests import Prepared, Requests, look_at
+from fireworks_batch.runs.result import BatchResult, keep_answers, write_lines
+from fireworks_batch.runs.search import Search
+from fireworks_batch.runs.shards import Shard, ShardFile, check_same_rows
+from fireworks_batch.runs.spec import JobTemplate, RunOptions, attempt_id, input_id
+from fireworks_batch.runs.submission import Submission, SubmittedShard
+from fireworks_batch.runs.submit import Submitter
 from fireworks_batch.wire.answers import is_refusal
 
 __all__ = ["Run"]
@@ -77,77 +81,69 @@ class Run:
         self._jobs = jobs
         self._datasets = datasets
         self._options = options
-        self._board = ProgressBoard(options.on_progress)
+        self._board = ProgressBoard(options.on_progress, api.clock)
         self._abort = Abort(jobs.delete if options.on_abort == "delete" else None)
-        self._submitter = Submitter(
-            api,
-            jobs,
-            datasets,
-            partial(open_rest, self._collector),
-            pause=self._grace,
-            on_job=self._begin,
-            on_refusal=self._forget,
-        )
         self._policy = options.poll or api.poll
         self._in_flight = asyncio.Semaphore(options.max_in_flight or _ANY_NUMBER)
-        self._sent: list[ShardSubmission] = []
         self._gone: list[FireworksBatchError] = []
+        self._adopted: list[AdoptedJob] = []
+        self._retried = 0
+        self._reports_refusals = False
+        self._refused: list[str] = []
 
     # --- The three ways to use it -----------------------------------------------------------------
 
     async def submit(self, requests: Requests, template: JobTemplate) -> Submission:
-        """Make sure that the server has all jobs: see `BatchClient.submit`."""
-        async with self._abort.guard(), workspace() as directory:
-            prepared = await self._prepare(requests, template.rules, directory)
-            terms = self._terms(template, await self._api.account_id())
-            sent = await all_of(
-                partial(self._submitter.submit, file, terms) for file in prepared.shards
+        """Make sure that the server has a job for all rows: see `BatchClient.submit`."""
+        async with self._abort.guard(), workspace() as space, self._collector(space) as collector:
+            prepared = await self._prepare(requests, template, space.path, collector.index)
+            shards = await self._shards(prepared, template)
+            submitter = self._submitter(template)
+            await self._search(shards, template.name)
+            await all_of(
+                partial(self._submit_shard, collector, submitter, shard) for shard in shards
             )
-        return self._submission(template, terms, sent, skipped=prepared.problem_count)
+            await off_loop(collector.index.close)
+        return self._submission(template, shards, skipped=prepared.problem_count)
 
     async def collect(self, submission: Submission, requests: Requests | None) -> BatchResult:
-        """Follow the jobs of a submission, and put results together: see `BatchClient.collect`."""
+        """Wait for the jobs of a submission, and put results together: `BatchClient.collect`."""
         await self._check_targets(requests)
         self._check_refs(submission)
         await self._account_id()
         self._check_refs(submission)
-        async with workspace(keep=True) as directory, self._collector(directory) as collector:
+        async with workspace(keep=True) as space, self._collector(space) as collector:
+            files: Sequence[ShardFile | None] = [None] * len(submission.shards)
             if requests is not None:
-                await collector.expect(await self._same_rows(requests, submission, directory))
-            self._board.enter(RunStage.RUNNING, rows=submission.rows, jobs=len(submission.jobs))
-            ends = await all_of(
-                partial(self._follow, collector, submitted, None, shard=number)
-                for number, submitted in enumerate(submission.jobs)
-            )
-            self._check_not_all_gone(len(submission.jobs))
-            return await self._finish(collector, directory, submission, _flat(ends))
+                files = await self._same_rows(requests, submission, space.path, collector.index)
+            shards = _chained(submission.shards, files, Chain(may_create=False))
+            self._board.enter(RunStage.RUNNING, rows=submission.rows, jobs=len(shards))
+            await self._search(shards, "", asks_each=True)
+            if not any(shard.chain.attempts for shard in shards):
+                # Nothing can be collected, or the jobs are looked for in the wrong place.
+                await self._jobs.get(attempt_id(shards[0].base, 0))
+            await all_of(partial(self._follow, collector, None, shard) for shard in shards)
+            self._check_not_all_gone(shards)
+            return await self._finish(collector, space, submission, shards)
 
     async def run(self, requests: Requests, template: JobTemplate) -> BatchResult:
         """Do all of it: see `BatchClient.run`."""
+        self._reports_refusals = True
         await self._check_targets(requests)
         async with (
             self._abort.guard(),
-            workspace(keep=True) as directory,
-            self._collector(directory) as collector,
+            workspace(keep=True) as space,
+            self._collector(space) as collector,
         ):
-            prepared = await self._prepare(requests, template.rules, directory)
-            # Before the jobs run: in the hours of a run somebody may write the file anew.
-            await collector.expect(prepared.shards)
-            terms = self._terms(template, await self._account_id())
-            shards = shards_of(prepared.shards)
+            prepared = await self._prepare(requests, template, space.path, collector.index)
+            shards = await self._shards(prepared, template)
+            submitter = self._submitter(template)
             self._board.enter(RunStage.RUNNING, rows=prepared.rows, jobs=len(shards))
-            await all_of(partial(self._run_shard, collector, shard, terms) for shard in shards)
-            self._check_not_all_gone(len(shards))
-            again = Resending(collector, self._options, directory, shards)
-            await self._send_again(collector, again, terms)
-            submission = self._submission(
-                template,
-                terms,
-                [shard.sent for shard in shards if shard.sent is not None],
-                skipped=prepared.problem_count,
-            )
-            ends = _flat(shard.ends for shard in (*shards, *again.shards))
-            return await self._finish(collector, directory, submission, ends, again)
+            await self._search(shards, template.name)
+            await all_of(partial(self._follow, collector, submitter, shard) for shard in shards)
+            self._check_not_all_gone(shards)
+            submission = self._submission(template, shards, skipped=prepared.problem_count)
+            return await self._finish(collector, space, submission, shards)
 
     def _check_refs(self, submission: Submission) -> None:
         """Refuse jobs of another host, or account; that may not be known yet."""
@@ -168,7 +164,7 @@ class Run:
         return await repeats.run(step)
 
     async def _grace(self) -> None:
-        """Sleep until what is still not found is not there."""
+        """Sleep for the time after which a job that is not found is not there."""
         await self._api.session.sleep_until(self._api.clock() + self._policy.not_found_grace)
 
     async def _check_targets(self, requests: Requests | None) -> None:
@@ -176,27 +172,48 @@ class Run:
         await off_loop(check_targets, targets, requests)
 
     @asynccontextmanager
-    async def _collector(self, directory: Path) -> AsyncIterator[Collector]:
+    async def _collector(self, space: Workspace) -> AsyncIterator[Collector]:
         """Make a collector, whose index is closed if the block fails."""
-        path = directory / "index.sqlite"
+        path = space.path / "index.sqlite"
         index = await off_loop(ResultIndex, path, undo=ResultIndex.close)
+        patience = Patience(
+            clock=self._api.clock,
+            sleep_until=self._api.session.sleep_until,
+            grace=self._policy.not_found_grace,
+            interval=self._policy.initial_interval,
+        )
         try:
             yield Collector(
                 self._jobs,
                 self._datasets,
                 index,
-                directory,
-                pause=self._grace,
+                space.path,
+                persist=self._persist,
+                patience=patience,
             )
         except BaseException:
             await off_loop(index.close)
             raise
 
+    def _submitter(self, template: JobTemplate) -> Submitter:
+        return Submitter(
+            api=self._api,
+            jobs=self._jobs,
+            datasets=self._datasets,
+            limits=self._options.limits,
+            arguments=template.arguments,
+            grace=self._grace,
+            abort=self._abort,
+            board=self._board,
+        )
+
     # --- Before anything is sent ------------------------------------------------------------------
 
-    async def _prepare(self, requests: Requests, rules: RowRules, directory: Path) -> Prepared:
+    async def _prepare(
+        self, requests: Requests, template: JobTemplate, directory: Path, index: ResultIndex
+    ) -> Prepared:
         self._board.enter(RunStage.CHECKING)
-        prepared = await look_at(requests, rules, self._options, directory)
+        prepared = await look_at(requests, template.rules, self._options, directory, index=index)
         count = prepared.problem_count
         if not prepared.rows or (count and not self._options.skips_bad_rows):
             raise input_error(prepared.problems, count)
@@ -206,176 +223,239 @@ class Run:
             _log.warning("left out: %d bad rows in all", count)
         return prepared
 
-    def _terms(self, template: JobTemplate, account_id: str) -> JobTerms:
-        return JobTerms(
-            key=template.key(account_id),
-            arguments=template.arguments,
+    async def _shards(self, prepared: Prepared, template: JobTemplate) -> list[Shard]:
+        key = template.key(await self._account_id())
+        submitted = [
+            SubmittedShard(
+                base_id=key.base(file.sha256),
+                rows=file.rows,
+                sha256=file.sha256,
+                first_line=file.first_line,
+                last_line=file.last_line,
+            )
+            for file in prepared.shards
+        ]
+        chain = Chain(
             on_previous=OnPrevious(self._options.on_previous),
-            limits=self._options.limits,
+            retry_rows=self._options.retry_rows,
         )
+        return _chained(submitted, prepared.shards, chain)
 
     async def _same_rows(
-        self, requests: Requests, submission: Submission, directory: Path
+        self, requests: Requests, submission: Submission, directory: Path, index: ResultIndex
     ) -> Sequence[ShardFile]:
         """Return files of the rows that were submitted, from the requests they were made of."""
-        # By what they were checked and split by then, the same rows make the same inputs of jobs.
+        # By what they were checked and split by then, the same rows make the same shards.
         options = attrs.evolve(self._options, on_bad_row="skip", limits=submission.limits)
-        prepared = await look_at(requests, submission.rules, options, directory)
+        prepared = await look_at(requests, submission.rules, options, directory, index=index)
         check_same_rows(prepared.shards, submission)
         return prepared.shards
 
     def _submission(
-        self,
-        template: JobTemplate,
-        terms: JobTerms,
-        sent: Sequence[ShardSubmission],
-        *,
-        skipped: int,
+        self, template: JobTemplate, shards: Sequence[Shard], *, skipped: int
     ) -> Submission:
         return Submission(
-            account_id=terms.key.account_id,
+            account_id=self._api.account.id or "",
             base_url=self._api.base_url,
             name=template.name,
             model=template.model,
             has_system_prompt=template.rules.has_system_prompt,
             limits=self._options.limits,
-            jobs=tuple(each.submitted for each in sent),
-            adopted=_adopted(self._sent or sent),
+            shards=tuple(
+                attrs.evolve(shard.submitted, newest=max(shard.chain.attempts, default=0))
+                for shard in shards
+            ),
+            adopted=tuple(self._adopted),
             skipped=skipped,
         )
 
-    # --- One job ----------------------------------------------------------------------------------
+    async def _search(self, shards: Sequence[Shard], name: str, *, asks_each: bool = False) -> None:
+        """Find the jobs of all shards, and say which of them had ended."""
+        await Search(self._jobs, self._persist, name=name).run(shards, asks_each=asks_each)
+        for shard in shards:
+            self._board.add(max(0, len(shard.attempts) - 1))
+            for attempt in shard.attempts:
+                if attempt.job.is_terminal:
+                    self._note_adopted(attempt.job)
+                    self._board.see(attempt.job)
+                else:
+                    self._abort.begin(attempt.job.id, is_made=False)
+                    self._board.begin(attempt.job.id)
 
-    def _begin(self, job_id: str, *, is_there: bool) -> None:
-        self._abort.begin(job_id, is_there=is_there)
-        self._board.begin(job_id)
+    def _note_adopted(self, job: BatchInferenceJob) -> None:
+        adopted = AdoptedJob(job_id=job.id, state=job.state, age=_age(job, self._api.wall()))
+        self._adopted.append(adopted)
+        may_help = not job.is_success and self._options.on_previous == OnPrevious.ADOPT
+        _log.warning(
+            "job %r had ended before this call (%s, %s): adopted, not run again; for another run "
+            "of the same rows use another name=%s",
+            job.id,
+            job.state,
+            "at an unknown time" if adopted.age is None else f"{adopted.age:.0f} s ago",
+            ", or on_previous='new'" if may_help else "",
+            extra={"fireworks_job": job.name, "fireworks_state": str(job.state)},
+        )
 
-    def _forget(self, job_id: str) -> None:
-        self._abort.end(job_id)
-        self._board.forget(job_id)
+    # --- One shard --------------------------------------------------------------------------------
 
-    async def _run_again(self, collector: Collector, work: Work, again: Resending) -> None:
-        """Run rows once more; that the server takes no more is no reason to lose what came."""
-        try:
-            await self._run_shard(collector, work.shard, work.terms)
-        except (APIStatusError, ConfigurationError, LocalFileError) as error:
-            # What a wait raises is about a job that is there. Where the server does not continue
-            # one, its rows are read once more, and their file may be another by then.
-            is_about_file = not isinstance(error, APIStatusError)
-            if work.shard.is_under_way or not (is_about_file or is_refusal(error)):
-                raise
-            again.refuse(work, error)
-
-    async def _run_shard(self, collector: Collector, shard: Shard, terms: JobTerms) -> None:
+    async def _submit_shard(self, collector: Collector, submitter: Submitter, shard: Shard) -> None:
+        """Bring a shard to the moment at which its newest attempt exists."""
+        is_new = self._options.on_previous == OnPrevious.NEW
         async with self._in_flight:
-            shard.is_under_way = False
-            sent = shard.sent = await self._persist(
-                "submitting a job", partial(self._submitter.submit, shard.file, terms)
-            )
-            shard.is_under_way = True
-            self._sent.append(sent)
-            shard.ends = await self._follow(
-                collector, sent.submitted, sent.job, shard=shard.number, attempt=shard.attempt
-            )
+            while (newest := shard.chain.newest) is None or (is_new and newest.job.is_terminal):
+                if not await self._step(collector, submitter, shard):
+                    return
 
     async def _follow(
-        self,
-        collector: Collector,
-        submitted: SubmittedJob,
-        job: BatchInferenceJob | None,
-        *,
-        shard: int,
-        attempt: int = 0,
-    ) -> list[Ended]:
-        """Wait for a job's end, and fetch what it has done."""
-        ref = JobRef(await self._account_id(), submitted.job_id, self._api.base_url)
-        if job is None or not job.is_terminal:
-            self._board.begin(ref.job_id)
-            job = await self._wait(ref)
-        self._abort.end(job.id)
-        self._board.see(job)
-        fetch = partial(collector.fetch, submitted, job, shard=shard, attempt=attempt)
-        return await self._persist(f"fetching the results of job {job.id!r}", fetch)
+        self, collector: Collector, submitter: Submitter | None, shard: Shard
+    ) -> None:
+        """Bring a shard to the moment at which nothing more is to be done."""
+        async with self._in_flight:
+            has_ended = False
+            while await self._step(collector, submitter, shard):
+                ended = any(each.job.is_terminal for each in shard.attempts)
+                if ended and not has_ended:
+                    has_ended = True
+                    self._board.end_first()
 
-    async def _wait(self, ref: JobRef) -> BatchInferenceJob:
-        options, on_failed_poll = self._options, partial(self._board.lose, ref.job_id)
+    async def _step(self, collector: Collector, submitter: Submitter | None, shard: Shard) -> bool:
+        """Do the next step, and return whether there may be another."""
+        for number in shard.open_gaps():
+            await collector.read_gap(shard, number)
+        match next_step(shard.chain):
+            case Wait(number):
+                await self._wait_for(shard, shard.chain.attempts[number])
+            case Collect(number):
+                attempt = await collector.read(shard, shard.chain.attempts[number])
+                shard.put(attempt)
+                if shard.chain.gives_up(attempt):
+                    _log.warning(
+                        "the output of job %r is gone, with %d rows done well by its counters: "
+                        "they are given up, and run again where needed (on_previous='new')",
+                        attempt.job.id,
+                        attempt.counted,
+                    )
+            case Create() as step if submitter is not None:
+                return await self._create(collector, submitter, shard, step)
+            case Stop(Why.TOO_MANY):
+                raise ConfigurationError(
+                    f"the rows of shard {shard.base!r} have {MOST_ATTEMPTS} jobs already: "
+                    "use another name= to run them again"
+                )
+            case _:
+                return False
+        return True
+
+    async def _create(
+        self, collector: Collector, submitter: Submitter, shard: Shard, step: Create
+    ) -> bool:
+        """Create an attempt; that the server takes no more is no reason to lose what came."""
+        is_again = bool(shard.chain.attempts)
+        if is_again and self._refused:
+            return False
+        try:
+            file = await collector.select(shard, step.number, step.rows)
+            if file is None:
+                return False
+            if is_again:
+                self._board.retry(file.rows)
+            create = partial(submitter.create, shard, step.number, file)
+            is_made = await self._persist("submitting a job", create)
+        except (APIStatusError, ConfigurationError, LocalFileError) as error:
+            is_final = not isinstance(error, APIStatusError) or is_refusal(error)
+            if not (is_again and is_final and self._reports_refusals):
+                raise
+            self._refuse(error)
+            return False
+        if is_made and is_again:
+            self._retried += file.rows
+        return True
+
+    def _refuse(self, error: FireworksBatchError) -> None:
+        """Take note that rows are not sent again after all; those that came are not lost by it."""
+        if str(error) not in self._refused:
+            self._refused.append(str(error))
+        _log.warning("rows are not sent again: %s", error)
+
+    async def _wait_for(self, shard: Shard, attempt: Attempt) -> None:
+        """Wait for the end of an attempt."""
+        job = attempt.job
+        ref = JobRef(await self._account_id(), job.id, self._api.base_url)
+        options, on_failed_poll = self._options, partial(self._board.lose, job.id)
+        self._board.begin(job.id)
         wait = self._jobs._wait(  # noqa: SLF001 - our own
             ref, options.timeout, options.poll, on_failed_poll=on_failed_poll
         )
+        is_gone = False
         try:
             async for snapshot in wait:
                 self._board.look(snapshot)
-                if snapshot.job.is_terminal:
-                    return snapshot.job
+                job = snapshot.job
         except (JobGoneError, NotFoundError) as error:
-            return self._gone_job(ref, wait.last_snapshot, error)
-        raise ClientStateError(f"the wait for {ref} ended without an end")
+            is_gone = True
+            is_ours = self._abort.has_made(job.id)
+            self._abort.end(job.id)
+            self._board.forget(job.id)
+            if wait.last_snapshot is None and not is_ours:
+                _log.warning("job %r is not there any more: it counts as never made", job.id)
+                shard.withdraw(attempt.number)
+                return
+            _log.warning("job %r is gone, and the others are collected: %s", job.id, error)
+            self._gone.append(error)
+            job = attrs.evolve(job, state=JobState.DELETED)
+        self._abort.end(job.id)
+        vanished = is_gone or job.state == JobState.DELETED
+        shard.put(attrs.evolve(attempt, job=job, has_vanished=vanished))
 
-    def _gone_job(
-        self, ref: JobRef, seen: JobSnapshot | None, error: FireworksBatchError
-    ) -> BatchInferenceJob:
-        """Return a job that somebody has deleted, as it was seen last: the others go on."""
-        _log.warning("job %r is gone, and the others are collected: %s", ref.job_id, error)
-        self._gone.append(error)
-        last = seen.job if seen else BatchInferenceJob(name=str(ref), state=JobState.DELETED)
-        return attrs.evolve(last, state=JobState.DELETED)
-
-    def _check_not_all_gone(self, jobs: int) -> None:
+    def _check_not_all_gone(self, shards: Sequence[Shard]) -> None:
         """Raise if there is no job left: they may have been looked for in the wrong place."""
-        if len(self._gone) == jobs:
+        if self._gone and len(self._gone) >= len(shards):
             raise self._gone[0]
-
-    async def _send_again(self, collector: Collector, again: Resending, terms: JobTerms) -> None:
-        ways: tuple[Callable[[int], Awaitable[list[Work]]], ...] = (
-            lambda _: again.continued(terms),
-            partial(again.anew, terms),
-        )
-        for way in ways:
-            for attempt in range(1, self._options.retry_rows + 1):
-                before = again.rows
-                works = await way(attempt)
-                if not works:
-                    break
-                self._board.enter(RunStage.RETRYING, rows=again.rows - before, jobs=len(works))
-                await all_of(partial(self._run_again, collector, work, again) for work in works)
-                if again.refused:
-                    return
 
     # --- At the end -------------------------------------------------------------------------------
 
     async def _finish(
         self,
         collector: Collector,
-        directory: Path,
+        space: Workspace,
         submission: Submission,
-        ends: Sequence[Ended],
-        again: Resending | None = None,
+        shards: Sequence[Shard],
     ) -> BatchResult:
+        """Put it all together."""
         self._board.enter(RunStage.COLLECTING)
         tally = await collector.choose()
-        index, options = collector.index, self._options
-        if options.output is not None:
-            await write_lines(index, options.output, Kind.OK)
-        if options.errors is not None:
-            await write_lines(index, options.errors, Kind.FAILED, Kind.RETRYABLE)
         report = run_report(
             tally,
-            ends,
+            shards,
             rows=submission.rows,
-            adopted=submission.adopted,
+            adopted=self._adopted,
             skipped=submission.skipped,
-            retried=again.rows if again else 0,
-            not_retried=again.refused if again else (),
-            not_cleaned=await self._clean(ends) if options.cleanup == "datasets" else (),
+            retried=self._retried,
+            not_retried=self._refused,
         )
-        _log.info("%s: %s", submission, report)
-        return BatchResult._made(index, directory, submission, report)
+        if self._options.output is not None:
+            if not report.is_complete:
+                await keep_answers(collector.index, self._options.output)
+            await write_lines(collector.index, self._options.output, Kind.OK)
+        if self._options.errors is not None:
+            await write_lines(collector.index, self._options.errors, Kind.FAILED, Kind.RETRYABLE)
+        if self._options.cleanup == "datasets":
+            report = attrs.evolve(report, not_cleaned=tuple(await self._clean_up(shards)))
+        return BatchResult._made(collector.index, space, submission, report)
 
-    async def _clean(self, ends: Sequence[Ended]) -> list[str]:
-        """Delete the inputs, now that all results are here; what cannot be deleted is named."""
-        # Of other rows a further job may run already, which another process has made.
-        done = {end.submitted.dataset_id for end in ends if end.job.is_success and end.has_rows}
-        datasets = inputs_of(end for end in ends if end.submitted.dataset_id in done)
+    async def _clean_up(self, shards: Sequence[Shard]) -> list[str]:
+        """Delete inputs, and return the ids of those that could not be.
+
+        A shard that no job has completed keeps its inputs: a further job may run already, which
+        another process has created.
+        """
+        datasets: set[str] = set()
+        for shard in shards:
+            newest = shard.chain.newest
+            if newest is not None and newest.job.is_success and not shard.chain.unsettled:
+                datasets |= {input_id(shard.base, 0, ""), *shard.uploaded}
+                inputs = [each.job.input_dataset_id.rpartition("/")[2] for each in shard.attempts]
+                datasets |= {each for each in inputs if each.startswith(f"{shard.base}-")}
         left: list[str] = []
 
         async def delete(dataset_id: str) -> None:
@@ -389,10 +469,17 @@ class Run:
         return left
 
 
-def _adopted(sent: Iterable[ShardSubmission]) -> tuple[AdoptedJob, ...]:
-    found = {each.adopted.job_id: each.adopted for each in sent if each.adopted is not None}
-    return tuple(found.values())
+def _chained(
+    submitted: Sequence[SubmittedShard], files: Sequence[ShardFile | None], chain: Chain
+) -> list[Shard]:
+    """Return shards without attempts, in the order of their rows."""
+    first, shards = 1, []
+    for number, (each, file) in enumerate(zip(submitted, files, strict=True)):
+        shards.append(Shard(number, each, first, chain, file))
+        first += each.rows
+    return shards
 
 
-def _flat(lists: Iterable[list[_T]]) -> list[_T]:
-    return [item for each in lists for item in each]
+def _age(job: BatchInferenceJob, now: datetime) -> float | None:
+    ended = (job.lifecycle and job.lifecycle.end_time) or job.update_time
+    return None if ended is None else max(0.0, (now - ended).total_seconds())

@@ -1,13 +1,13 @@
 """One pass over a file of requests, before anything is sent: check, count, hash and split.
 
 A file that needs no change and no split is used where it is; else the rows of each job are
-written into a file of its own. Synchronous, in steps of a block: `preparing` drives it off the
+written into a file of its own. Synchronous, in steps of a block: `requests` drives it off the
 loop.
 """
 
 import hashlib
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Final
 
@@ -100,6 +100,9 @@ class ScanTerms:
     most_problems: int = 100
     """Bad rows to remember; the rest is only counted."""
 
+    on_ids: Callable[[Sequence[str]], object] | None = None
+    """Called with the ids of good rows, in their order, a block at a time."""
+
 
 class Scan:
     """One pass: call `advance` until it returns False, then read the rest of the members."""
@@ -170,11 +173,16 @@ class Scan:
         if not (is_plain and self._room.fits(len(lines), len(data))):
             self._take_rows(block, lines, ids)
             return
-        self.ids.update(ids)  # type: ignore[arg-type]  # all of them are strings
+        self._add_ids(ids)  # type: ignore[arg-type]  # all of them are strings
         self._room.add(len(lines), len(data))
         if self._wants_shards:
             last = block.first_line + len(lines) - 1
             self._shards.add(data, block.start, len(lines), block.first_line, last)
+
+    def _add_ids(self, ids: list[str]) -> None:
+        self.ids.update(ids)
+        if self._terms.on_ids is not None and self._wants_shards:
+            self._terms.on_ids(ids)
 
     @property
     def _wants_shards(self) -> bool:
@@ -184,7 +192,7 @@ class Scan:
     def _take_rows(self, block: Block, lines: list[bytes], ids: list[str | None]) -> None:
         """Take a block row by row: some of it needs a closer look, or a new job begins in it."""
         kept = list(self._good_rows(block, lines, ids))
-        self.ids.update(row.custom_id for row, _ in kept)
+        self._add_ids([row.custom_id for row, _ in kept])
         if not self._wants_shards:
             return
         start = block.start if [row.line for row, _ in kept] == lines else None

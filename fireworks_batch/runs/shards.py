@@ -1,26 +1,20 @@
-"""One job's worth of rows of a run, from its file to its end."""
+"""The rows of one job of a run: their file, and the attempts to run them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import attrs
 
 from fireworks_batch.models.errors import ConfigurationError
 from fireworks_batch.models.job import BatchInferenceJob
-from fireworks_batch.models.states import JobState
-from fireworks_batch.results.report import AdoptedJob
-from fireworks_batch.runs.generations import runs_all
-from fireworks_batch.runs.spec import generation_of
-from fireworks_batch.runs.submission import Submission, SubmittedJob
+from fireworks_batch.runs.chain import Attempt, Chain, is_withdrawn
+from fireworks_batch.runs.submission import Submission, SubmittedShard
 
 __all__ = [
-    "Ended",
     "Shard",
     "ShardFile",
-    "ShardSubmission",
     "check_same_rows",
     "file_stamp",
-    "shards_of",
 ]
 
 
@@ -71,106 +65,114 @@ def file_stamp(path: Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-@attrs.frozen(kw_only=True)
-class Ended:
-    """A job of a run at its end."""
-
-    submitted: SubmittedJob
-    """The job, and its rows."""
-
-    job: BatchInferenceJob
-    """As it ended."""
-
-    number: int
-    """Its place among all jobs of the run."""
-
-    has_rows: bool = False
-    """Whether there were results to fetch."""
-
-    is_retry: bool = False
-    """Whether its rows are those that did not come the first time."""
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether its input is all of the rows, and not the rest that those before have left."""
-        return runs_all(self.job, self.submitted.dataset_id)
-
-
-@attrs.frozen(kw_only=True)
-class ShardSubmission:
-    """A job that the server has."""
-
-    submitted: SubmittedJob
-    """The job, and its rows."""
-
-    job: BatchInferenceJob
-    """As it was found, or created."""
-
-    adopted: AdoptedJob | None = None
-    """Set if it had ended before."""
-
-
 @attrs.define
 class Shard:
-    """Rows that are one job, or the jobs that continue it."""
+    """The rows of one job of a run, and what is known of the attempts to run them."""
 
     number: int
-    """Its place in the run."""
+    """The place of the shard in the run, from 0."""
 
-    file: ShardFile
-    """Its rows."""
+    submitted: SubmittedShard
+    """Its id, its rows, and their lines in the requests."""
 
     first: int
     """The position of its first row among all rows of the requests, from 1."""
 
-    attempt: int = 0
-    """0 for rows as they were given, n for those that are sent again for the nth time."""
+    chain: Chain
+    """Its attempts."""
 
-    sent: ShardSubmission | None = None
-    """Its newest job, once the server has it."""
+    file: ShardFile | None = None
+    """Its rows; None if the requests are not at hand."""
 
-    is_under_way: bool = False
-    """Whether its newest job was submitted, as opposed to being submitted."""
+    gaps: set[int] = attrs.field(factory=set)
+    """The numbers below the newest whose jobs are not there, and whose outputs were asked for."""
 
-    ends: list[Ended] = attrs.field(factory=list)
-    """How its jobs ended, the oldest first."""
+    leaving: set[int] = attrs.field(factory=set)
+    """The numbers of jobs that are being deleted."""
+
+    uploaded: set[str] = attrs.field(factory=set)
+    """The ids of the input datasets that this call has uploaded, or found."""
+
+    @property
+    def base(self) -> str:
+        """The id that all its jobs begin with."""
+        return self.submitted.base_id
 
     @property
     def last(self) -> int:
         """The position of its last row."""
-        return self.first + self.file.rows - 1
+        return self.first + self.submitted.rows - 1
 
     @property
-    def generation(self) -> int:
-        """The generation of its newest job; 0 as long as the server has none."""
-        return generation_of(self.sent.submitted.job_id) if self.sent else 0
+    def attempts(self) -> Sequence[Attempt]:
+        """Its attempts, the oldest first."""
+        return [each for _, each in sorted(self.chain.attempts.items())]
 
-    @property
-    def state(self) -> JobState:
-        """How its newest job ended."""
-        return self.ends[-1].job.state
+    def take(
+        self,
+        number: int,
+        job: BatchInferenceJob,
+        *,
+        is_old: bool = True,
+        rows: int | None = None,
+    ) -> None:
+        """Take a job that was found, or created.
 
+        Args:
+            number: The number of the attempt.
+            job: The job, as it is now.
+            is_old: Whether the job was there before this call, as far as is known.
+            rows: Rows of its input; None if that is not known: at most those of the shard.
+        """
+        self.block(number)
+        if is_withdrawn(job):
+            self.leaving.add(number)
+            return
+        before = self.chain.attempts.get(number)
+        if before is None:
+            attempt = Attempt(
+                number=number,
+                job=job,
+                rows=rows or self.submitted.rows,
+                is_previous=is_old and job.is_terminal,
+            )
+        else:
+            attempt = attrs.evolve(before, job=job)
+        self.put(attempt)
 
-def shards_of(files: Sequence[ShardFile], *, first: int = 0, attempt: int = 0) -> list[Shard]:
-    """Return the shards of files of rows, in their order.
+    def put(self, attempt: Attempt) -> None:
+        """Replace what is known of an attempt."""
+        attempts: Mapping[int, Attempt] = {**self.chain.attempts, attempt.number: attempt}
+        self.chain = attrs.evolve(self.chain, attempts=attempts)
 
-    Args:
-        files: The rows of each job.
-        first: The number of the first shard.
-        attempt: For the how-manieth time the rows are sent again.
-    """
-    position, shards = 1, []
-    for number, file in enumerate(files, first):
-        shards.append(Shard(number, file, position, attempt))
-        position += file.rows
-    return shards
+    def withdraw(self, number: int) -> None:
+        """Take note that the job of an attempt is gone: it counts as never made."""
+        attempts = {at: each for at, each in self.chain.attempts.items() if at != number}
+        self.chain = attrs.evolve(self.chain, attempts=attempts)
+
+    def free(self, number: int) -> None:
+        """Take note that a job is gone that was being deleted: its number can be used again."""
+        self.leaving.discard(number)
+        self.gaps.discard(number)
+        self.chain = attrs.evolve(self.chain, highest=number - 1)
+
+    def block(self, number: int) -> None:
+        """Take note that a number cannot be used, nor any below it."""
+        self.chain = attrs.evolve(self.chain, highest=max(self.chain.highest, number))
+
+    def open_gaps(self) -> list[int]:
+        """Return the numbers without a job whose outputs were not asked for yet."""
+        numbers = range(self.chain.next_number)
+        return [
+            each for each in numbers if each not in self.chain.attempts and each not in self.gaps
+        ]
 
 
 def check_same_rows(files: Sequence[ShardFile], submission: Submission) -> None:
     """Refuse rows that are not those of a submission, byte for byte.
 
     Args:
-        files: The rows of each job, checked and split as those of the submission were.
+        files: The rows of each shard, checked and split as those of the submission were.
         submission: What was submitted.
 
     Raises:
@@ -182,10 +184,10 @@ def check_same_rows(files: Sequence[ShardFile], submission: Submission) -> None:
             f"the requests have {rows} good rows, and the submission has {submission.rows}: "
             "they are not those that were submitted"
         )
-    # As many rows in all: more or fewer jobs than there were differ in one of those before.
-    for file, job in zip(files, submission.jobs, strict=False):
-        if file.sha256 != job.sha256:
+    # With as many rows in all, another number of shards shows in a shard before the last.
+    for file, shard in zip(files, submission.shards, strict=False):
+        if file.sha256 != shard.sha256:
             raise ConfigurationError(
-                f"lines {file.first_line} to {file.last_line} of the requests are not what job "
-                f"{job.job_id!r} was given, byte for byte: they are not those that were submitted"
+                f"lines {file.first_line} to {file.last_line} of the requests are not those of "
+                f"shard {shard.base_id!r}, byte for byte: they are not those that were submitted"
             )

@@ -22,7 +22,7 @@ from fireworks_batch.models.validators import (
     plain_function,
     whole_number,
 )
-from fireworks_batch.runs.generations import OnPrevious
+from fireworks_batch.runs.chain import OnPrevious
 from fireworks_batch.runs.progress import RunProgress
 from fireworks_batch.runs.request_rows import RowRules
 from fireworks_batch.wire.codec import Codec
@@ -31,10 +31,13 @@ __all__ = [
     "JobTemplate",
     "RunKey",
     "RunOptions",
+    "attempt_id",
+    "attempt_of",
     "check_run_name",
-    "generation",
-    "generation_of",
+    "input_id",
+    "is_of_name",
     "job_template",
+    "output_id",
 ]
 
 
@@ -51,7 +54,7 @@ class RunOptions:
     on_previous: str = attrs.field(
         default=OnPrevious.ADOPT.value, validator=one_of(*(each.value for each in OnPrevious))
     )
-    """What becomes of jobs that ended badly before."""
+    """What is done about jobs that ended badly before the call."""
 
     output: Path | None = attrs.field(
         default=None, converter=path, validator=attrs.validators.optional(is_path)
@@ -74,21 +77,21 @@ class RunOptions:
     """Is told how far the whole is."""
 
     retry_rows: int = attrs.field(default=0, validator=whole_number(least=0))
-    """How often rows that failed, or are missing, are sent again."""
+    """The highest number of an attempt that runs rows again which failed, or are missing."""
 
     on_abort: str = attrs.field(default="leave", validator=one_of("leave", "delete"))
-    """What becomes of jobs when the run is given up."""
+    """What is done about the jobs that the call has created, when it is given up."""
 
     cleanup: str = attrs.field(default="keep", validator=one_of("keep", "datasets"))
     """Whether input datasets are deleted when all results are here."""
 
     timeout: float | JobTimeLimit | None = attrs.field(default=JOB_TIME_LIMIT, validator=is_timeout)
-    """How long each job is waited for."""
+    """Seconds for which each job is waited for."""
 
     poll: PollPolicy | None = attrs.field(
         default=None, validator=attrs.validators.optional(instance_of(PollPolicy))
     )
-    """When jobs are looked at."""
+    """When jobs are polled."""
 
     max_problems: int = attrs.field(default=100, validator=whole_number())
     """Bad rows to name; all are counted."""
@@ -106,10 +109,14 @@ _LONGEST: Final = 63
 _DIGEST: Final = 20
 
 
-_GENERATION: Final = len("-g99999")
+_CONTENT: Final = 8
 
 
-_LONGEST_PREFIX: Final = _LONGEST - _DIGEST - 1 - _GENERATION
+# The longest end of an id: that of the input of a later attempt.
+_END: Final = len("-99-") + _CONTENT
+
+
+_LONGEST_PREFIX: Final = _LONGEST - _DIGEST - 1 - _END
 
 
 _DEFAULT_PREFIX: Final = "batch"
@@ -118,13 +125,13 @@ _DEFAULT_PREFIX: Final = "batch"
 _LONGEST_NAME: Final = 500
 
 
-# Changed whenever the same job would get another id, so that nobody is surprised in silence.
-_SCHEME: Final = "fireworks-batch run 1"
+# Changed whenever the ids of a run mean something else.
+_SCHEME: Final = "fireworks-batch run 2"
 
 
 @attrs.frozen(kw_only=True)
 class RunKey:
-    """All that distinguishes a job from another, but its content."""
+    """All that distinguishes the jobs of a run from others, but the rows."""
 
     account_id: str
     """The account's id."""
@@ -138,14 +145,11 @@ class RunKey:
     name: str = ""
     """The run's key, chosen by the caller: the same input under another name is another job."""
 
-    attempt: int = 0
-    """0 for the rows as they were given, n for those that are sent again for the nth time."""
-
     def base(self, content: str) -> str:
-        """Return the id of a job, and of its dataset, without the generation.
+        """Return the id of a shard: those of its jobs and datasets begin with it.
 
         Args:
-            content: The digest of its input.
+            content: The digest of the rows of the shard.
         """
         ingredients = [
             _SCHEME,
@@ -153,7 +157,6 @@ class RunKey:
             self.model,
             _canonical(self.parameters),
             self.name,
-            self.attempt,
             content,
         ]
         text = json.dumps(ingredients, ensure_ascii=True, separators=(",", ":"))
@@ -161,23 +164,57 @@ class RunKey:
         return f"{_prefix(self.name)}-{base64.b32encode(digest).decode()[:_DIGEST].lower()}"
 
 
-def generation(base: str, number: int) -> str:
-    """Return the id of one generation.
+def attempt_id(base: str, number: int) -> str:
+    """Return the id of the job of an attempt.
 
     Args:
-        base: What `RunKey.base` returned.
-        number: 0 for the first.
+        base: The id of the shard.
+        number: The number of the attempt, from 0.
     """
-    return f"{base}-g{number}"
+    return f"{base}-{number}"
 
 
-def generation_of(job_id: str) -> int:
-    """Return the number that `generation` put into an id.
+def attempt_of(job_id: str) -> tuple[str, int] | None:
+    """Return what `attempt_id` was given to make an id; None if it has not made the id.
 
     Args:
         job_id: The id.
     """
-    return int(job_id.rpartition("-g")[2])
+    base, _, number = job_id.rpartition("-")
+    is_number = number.isascii() and number.isdecimal() and (number[0] != "0" or number == "0")
+    return (base, int(number)) if base and is_number and len(number) < len("1000") else None
+
+
+def input_id(base: str, number: int, content: str) -> str:
+    """Return the id of the input dataset of an attempt.
+
+    Args:
+        base: The id of the shard.
+        number: The number of the attempt; attempt 0 runs all rows of the shard.
+        content: The digest of the rows. Two callers may see other rows without a response, and
+            upload both: the job's id decides which of them run.
+    """
+    return f"{base}-{number}-{content[:_CONTENT]}" if number else attempt_id(base, 0)
+
+
+def output_id(base: str, number: int) -> str:
+    """Return the id of the output dataset of an attempt.
+
+    Args:
+        base: The id of the shard.
+        number: The number of the attempt.
+    """
+    return f"{base}-{number}-out"
+
+
+def is_of_name(name: str, base: str) -> bool:
+    """Return whether the id of a shard can be that of a run of a name, by what can be read of it.
+
+    Args:
+        name: The name of the run.
+        base: The id of the shard.
+    """
+    return re.fullmatch(rf"{re.escape(_prefix(name))}-[a-z2-7]{{{_DIGEST}}}", base) is not None
 
 
 def check_run_name(name: object) -> str:
@@ -229,10 +266,6 @@ def _read(text: str) -> Any:
         return _plain(json.loads(text))
     except ValueError:
         return text
-
-
-# The server's limit on display names of other resources.
-_LONGEST_DISPLAY_NAME: Final = 63
 
 
 # Stand-ins for what is not known before the input is read, and does not belong to the key.
@@ -292,8 +325,6 @@ def job_template(codec: Codec, *, name: object, arguments: Mapping[str, Any]) ->
             f"{arguments.get('model')!r}"
         )
     said = {key: value for key, value in arguments.items() if value is not None}
-    if checked:
-        said["display_name"] = checked[:_LONGEST_DISPLAY_NAME]
     draft = draft_job(_ANY_ACCOUNT, _ANY_ID, input_dataset=_ANY_ID, **said)
     body = body_of(draft, codec)
     own = {"model", "inputDatasetId"}

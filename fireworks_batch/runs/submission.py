@@ -1,4 +1,4 @@
-"""What the server was given, in a form that another process can go on with.
+"""What was submitted, in a form that another process can collect.
 
 Performs no I/O.
 """
@@ -14,55 +14,45 @@ from fireworks_batch.models.names import JobRef, check_id, read_stored, write_st
 from fireworks_batch.models.states import JobState
 from fireworks_batch.results.report import AdoptedJob
 from fireworks_batch.runs.request_rows import RowRules
+from fireworks_batch.runs.spec import attempt_id
 
-__all__ = ["Submission", "SubmittedJob"]
+__all__ = ["Submission", "SubmittedShard"]
 
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII).fullmatch
 
 
 @attrs.frozen(kw_only=True)
-class SubmittedJob:
-    """One job of a run, and where its rows come from."""
+class SubmittedShard:
+    """The rows of one job of a run, and the id that all jobs of these rows begin with."""
 
-    job_id: str
-    """The job."""
+    base_id: str
+    """The id of the shard. Its jobs are ``{base_id}-0``, ``{base_id}-1``, …"""
 
-    dataset_id: str
-    """Its input."""
+    newest: int = 0
+    """The number of the newest of these jobs when the requests were submitted."""
 
     rows: int
-    """Rows of its input."""
-
-    bytes: int
-    """The length of its input."""
+    """Rows of the shard."""
 
     sha256: str
-    """The digest of its input, with an end to its last line, in hexadecimal."""
+    """The digest of the rows, each with a line end, in hexadecimal."""
 
     first_line: int
-    """Where its first row stands in the requests, from 1."""
+    """The line of the requests with the first row, from 1."""
 
     last_line: int
-    """Where its last row stands there."""
-
-    earlier: tuple[str, ...] = ()
-    """Jobs of the same rows that ended before with some of them done: those count too."""
-
-    @property
-    def job_ids(self) -> tuple[str, ...]:
-        """All jobs whose rows count, the oldest first."""
-        return (*self.earlier, self.job_id)
+    """The line of the requests with the last row."""
 
 
 @attrs.frozen(kw_only=True, repr=False)
 class Submission:
-    """What the server was given, and all that is needed to collect it, in another process too.
+    """What was submitted, and all that is needed to collect it, in another process too.
 
-    Holds no secret and no rows: a few hundred bytes for each job.
+    Holds no secret and no rows: a few hundred bytes for each shard.
     """
 
     account_id: str
@@ -83,19 +73,19 @@ class Submission:
     limits: Limits = Limits()  # noqa: RUF009 - frozen
     """What one job takes: by them the rows were split, and those too large left out."""
 
-    jobs: tuple[SubmittedJob, ...]
-    """The jobs, in the order of their rows."""
+    shards: tuple[SubmittedShard, ...]
+    """The shards, in the order of their rows."""
 
     adopted: tuple[AdoptedJob, ...] = ()
-    """Those of them that had ended before they were submitted."""
+    """Jobs of the shards that had ended before the call of `BatchClient.submit`."""
 
     skipped: int = 0
     """Bad rows that were left out."""
 
     @property
     def rows(self) -> int:
-        """Rows in all jobs."""
-        return sum(job.rows for job in self.jobs)
+        """Rows of all shards."""
+        return sum(shard.rows for shard in self.shards)
 
     @property
     def rules(self) -> RowRules:
@@ -104,8 +94,11 @@ class Submission:
 
     @property
     def refs(self) -> tuple[JobRef, ...]:
-        """References to the jobs, in the order of their rows."""
-        return tuple(JobRef(self.account_id, job.job_id, self.base_url) for job in self.jobs)
+        """References to the job of each shard that was the newest, in the order of the rows."""
+        return tuple(
+            JobRef(self.account_id, attempt_id(shard.base_id, shard.newest), self.base_url)
+            for shard in self.shards
+        )
 
     def to_json(self) -> str:
         """Return the submission as a JSON object on one line, with its version."""
@@ -119,9 +112,15 @@ class Submission:
             text: The JSON object.
 
         Raises:
-            ConfigurationError: It is not such an object, or of a newer version.
+            ConfigurationError: It is no such object, or was stored by a release that stores
+                another version.
         """
-        members = read_stored(text, "submission", version=_VERSION)
+        try:
+            members = read_stored(text, "submission", version=_VERSION)
+        except ConfigurationError as error:
+            if "of version" not in str(error):
+                raise
+            raise ConfigurationError(f"{error}; call `submit` again: it finds the jobs") from None
         try:
             return cls(
                 account_id=check_id("account id", members["account_id"]),
@@ -130,7 +129,7 @@ class Submission:
                 model=_of(str, members["model"]),
                 has_system_prompt=_flag(members["has_system_prompt"]),
                 limits=Limits(**members["limits"]),
-                jobs=tuple(map(_submitted, members["jobs"])),
+                shards=tuple(map(_shard, members["shards"])),
                 adopted=tuple(map(_adopted, members["adopted"])),
                 skipped=_of(int, members["skipped"]),
             )
@@ -140,7 +139,7 @@ class Submission:
 
     def __repr__(self) -> str:
         name = f" {self.name!r}" if self.name else ""
-        return f"<Submission{name}, {self.rows} rows in {len(self.jobs)} jobs>"
+        return f"<Submission{name}, {self.rows} rows in {len(self.shards)} shards>"
 
 
 def _of(wanted: type[Any], value: Any) -> Any:
@@ -161,15 +160,12 @@ def _digest(value: Any) -> str:
     raise TypeError(f"expected a SHA-256 in hexadecimal, not {value!r}")
 
 
-def _submitted(members: Any) -> SubmittedJob:
-    numbers = {
-        name: _of(int, members[name]) for name in ("rows", "bytes", "first_line", "last_line")
-    }
-    return SubmittedJob(
-        job_id=check_id("job id", members["job_id"]),
-        dataset_id=check_id("dataset id", members["dataset_id"]),
+def _shard(members: Any) -> SubmittedShard:
+    names = ("newest", "rows", "first_line", "last_line")
+    numbers = {name: _of(int, members[name]) for name in names}
+    return SubmittedShard(
+        base_id=check_id("shard id", members["base_id"]),
         sha256=_digest(members["sha256"]),
-        earlier=tuple(check_id("job id", job_id) for job_id in members["earlier"]),
         **numbers,
     )
 

@@ -1,55 +1,41 @@
-"""How the jobs of a run come to be on the server, once: looked for, adopted, or made.
+"""How an attempt comes to be on the server, once: its rows are uploaded, its job is created.
 
-Nothing is remembered on this machine. The ids say which job and which dataset belong to which
-rows, so that the same call after a crash, or at the same time in another process, finds them.
+A job that another caller has created in the meantime is adopted.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
-from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 
 from fireworks_batch.connection.api import Api, if_there
+from fireworks_batch.datasets.claim import Measure
 from fireworks_batch.datasets.endpoints import Datasets
 from fireworks_batch.datasets.upload import Upload, UploadOptions
 from fireworks_batch.files.threads import off_loop
+from fireworks_batch.jobs.creation import JobCreation
+from fireworks_batch.jobs.draft import differences
 from fireworks_batch.jobs.endpoints import Jobs
 from fireworks_batch.models.dataset import Limits
 from fireworks_batch.models.errors import (
     APIStatusError,
     BadRequestError,
-    ConfigurationError,
-    FireworksBatchError,
+    ConflictError,
     JobConflictError,
-    JobGoneError,
     NotFoundError,
-    ResponseDecodeError,
 )
 from fireworks_batch.models.job import BatchInferenceJob
-from fireworks_batch.results.report import AdoptedJob
-from fireworks_batch.runs.generations import (
-    MOST_GENERATIONS,
-    Adopt,
-    AwaitDeletion,
-    Create,
-    Found,
-    LookOn,
-    OnPrevious,
-    Standing,
-    Trail,
-    decide,
-    runs_all,
-    standing,
-)
-from fireworks_batch.runs.shards import ShardFile, ShardSubmission
-from fireworks_batch.runs.spec import RunKey, generation
-from fireworks_batch.runs.submission import SubmittedJob
+from fireworks_batch.models.states import JobState
+from fireworks_batch.runs.abort import Abort
+from fireworks_batch.runs.chain import is_withdrawn
+from fireworks_batch.runs.progress import ProgressBoard
+from fireworks_batch.runs.search import get_job
+from fireworks_batch.runs.shards import Shard, ShardFile
+from fireworks_batch.runs.spec import attempt_id, input_id, output_id
 
-__all__ = ["JobTerms", "OpenRest", "Submitter"]
+__all__ = ["Submitter"]
 
 
 _log = logging.getLogger("fireworks_batch.run")
@@ -58,297 +44,175 @@ _log = logging.getLogger("fireworks_batch.run")
 _UPLOADS = 4
 
 
-@attrs.frozen(kw_only=True)
-class JobTerms:
-    """What all jobs of a run have in common."""
+@attrs.frozen
+class Submitter:
+    """Creates the attempts of a run."""
 
-    key: RunKey
-    """All that their ids are made of, but the content."""
+    api: Api
+    """Where uploads go."""
 
-    arguments: Mapping[str, Any]
-    """What `Jobs.create` is given, besides ids and input."""
+    jobs: Jobs
+    """The account's jobs."""
 
-    on_previous: OnPrevious
-    """What becomes of jobs that ended badly before."""
+    datasets: Datasets
+    """The account's datasets."""
 
     limits: Limits
     """From which size on a file goes to storage."""
 
+    arguments: Mapping[str, Any]
+    """What `Jobs.create` is given, besides ids and datasets."""
 
-class OpenRest(Protocol):
-    """Opens the rows of a job that have no response yet."""
+    grace: Callable[[], Awaitable[object]]
+    """Sleeps for the time after which a job that is not found is not there."""
 
-    def __call__(
-        self, shard: ShardFile, before: SubmittedJob, last: BatchInferenceJob, limits: Limits
-    ) -> AbstractAsyncContextManager[ShardFile | None]:
-        """Return a file of them that is there for the time of the block; None if there are none.
+    abort: Abort
+    """Is told which jobs are created."""
 
-        Args:
-            shard: All rows of the job.
-            before: The jobs that may have answered them.
-            last: The newest of those.
-            limits: What one job takes.
-        """
-        ...
+    board: ProgressBoard
+    """Is told which jobs are under way."""
 
+    _uploads: asyncio.Semaphore = attrs.field(factory=lambda: asyncio.Semaphore(_UPLOADS))
 
-class OnJob(Protocol):
-    """Is told of a job by its id."""
+    async def create(self, shard: Shard, number: int, file: ShardFile) -> bool:
+        """Create an attempt, or adopt it, and give it to its shard.
 
-    def __call__(self, job_id: str, *, is_there: bool) -> None:
-        """Take note of it."""
-
-
-class Submitter:
-    """Submits files of rows, any number of them at a time."""
-
-    def __init__(
-        self,
-        api: Api,
-        jobs: Jobs,
-        datasets: Datasets,
-        rest: OpenRest,
-        *,
-        pause: Callable[[], Awaitable[object]],
-        on_job: OnJob,
-        on_refusal: Callable[[str], None],
-    ) -> None:
-        """Take what it needs.
+        The shard has no such attempt afterwards if the number cannot be used: a deleted job has
+        it, or has left its output.
 
         Args:
-            api: Where uploads go.
-            jobs: The account's jobs.
-            datasets: The account's datasets.
-            rest: Opens the rows that jobs before have not answered.
-            pause: Sleeps for the time after which what is still not found is not there.
-            on_job: Told of each job that is about to be created, or is there.
-            on_refusal: Called with the id of one that was not created after all.
-        """
-        self._api = api
-        self._jobs = jobs
-        self._datasets = datasets
-        self._rest = rest
-        self._pause = pause
-        self._on_job = on_job
-        self._on_refusal = on_refusal
-        self._uploads = asyncio.Semaphore(_UPLOADS)
-        # Each has an index and the results of jobs on disk, as long as it is uploaded.
-        self._rests = asyncio.Semaphore(_UPLOADS)
+            shard: The shard.
+            number: The number of the attempt.
+            file: The rows to be run.
 
-    async def submit(self, shard: ShardFile, terms: JobTerms) -> ShardSubmission:
-        """Make sure that the server has a job for these rows.
-
-        Args:
-            shard: The rows.
-            terms: What the job is to be like.
+        Returns:
+            Whether the server has answered that it created the job.
 
         Raises:
             FireworksBatchError: What `Jobs` and `Datasets` raise.
         """
-        base = terms.key.base(shard.sha256)
-        number, trail = 0, Trail()
-        while number <= MOST_GENERATIONS:
-            number, found = await self._look(base, number)
-            match decide(number, found, trail, terms.on_previous):
-                case Adopt(chosen):
-                    return self._adopt(chosen, _submitted(chosen.job, base, shard, trail))
-                case Create() as step:
-                    try:
-                        return await self._make(step, base, shard, terms, trail)
-                    except (BadRequestError, NotFoundError, JobConflictError) as error:
-                        if not await self._is_made(step, base, error):
-                            trail = _without_continuing(step, trail, error)
-                case AwaitDeletion(leaving):
-                    await self._await_deletion(leaving.job)
-                case LookOn(number):
-                    trail = trail if found is None else trail.add(found)
-        raise ConfigurationError(
-            f"the jobs {base}-g0 to -g{number - 1} all ended badly: use another name="
+        dataset_id = input_id(shard.base, number, file.sha256)
+        creation = await self.jobs._creation(  # noqa: SLF001 - our own
+            job_id=attempt_id(shard.base, number),
+            input_dataset=dataset_id,
+            output_dataset=output_id(shard.base, number),
+            display_name=attempt_id(shard.base, number),
+            **self.arguments,
         )
-
-    # --- Looking ----------------------------------------------------------------------------------
-
-    async def _look(self, base: str, number: int) -> tuple[int, Found | None]:
-        """Look at a generation; if there is none, at the next one: somebody may delete a job.
-
-        Returns:
-            The generation that counts, and what was found; a free one if both are.
-        """
-        found = await self._look_at(base, number)
-        if found is None and (later := await self._look_at(base, number + 1)) is not None:
-            number, found = number + 1, later
-        if found is not None and found.has_lost_rows:
-            # Its rows would be paid for once more: nobody says how soon an output is to be seen.
-            await self._pause()
-            found = await self._look_at(base, number)
-        return number, found
-
-    async def _look_at(self, base: str, number: int) -> Found | None:
-        looked = await if_there(self._get(generation(base, number)))
-        if looked is None:
-            return None
-        job, error = looked
-        has_output = job.may_have_results and await self._exists(job.output_dataset_id)
-        found = Found(number, job, standing(job, has_output=has_output), has_output)
-        if error is not None and found.has_lost_rows:
-            raise error  # the output's name may be what cannot be read
-        return found
-
-    async def _get(self, job_id: str) -> tuple[BatchInferenceJob, ResponseDecodeError | None]:
-        """Fetch a job; as with a look at it, name and state are enough."""
         try:
-            return await self._jobs.get(job_id), None
-        except ResponseDecodeError as error:
-            if error.partial is None:
-                raise
-            _log.warning("%s; the rest was read, these are at defaults", error)
-            return error.partial, error
-
-    async def _exists(self, dataset: str) -> bool:
-        return await if_there(self._datasets.get(dataset)) is not None
-
-    async def _await_deletion(self, job: BatchInferenceJob) -> None:
-        _log.info("job %r is being deleted: its id is free afterwards", job.id)
-        try:
-            await self._jobs.wait_until_terminal(job)
-        except (JobGoneError, NotFoundError):
-            return
-
-    # --- Adopting ---------------------------------------------------------------------------------
-
-    def _adopt(
-        self, found: Found, submitted: SubmittedJob, *, has_rest: bool = True
-    ) -> ShardSubmission:
-        job = found.job
-        if not job.is_terminal:
-            self._on_job(job.id, is_there=True)
-            _log.info("job %r is there and %s: adopted", job.id, job.state)
-            return ShardSubmission(submitted=submitted, job=job)
-        adopted = AdoptedJob(job_id=job.id, state=job.state, age=_age(job, self._api.wall()))
-        _log.warning(
-            "job %r had ended before this call (%s, %s): adopted, not run again; for another run "
-            "of the same rows use another name=%s",
-            job.id,
-            job.state,
-            "at an unknown time" if adopted.age is None else f"{adopted.age:.0f} s ago",
-            ", or on_previous='new'"
-            if has_rest and found.standing is not Standing.COMPLETED
-            else "",
-            extra={"fireworks_job": job.name, "fireworks_state": str(job.state)},
-        )
-        return ShardSubmission(submitted=submitted, job=job, adopted=adopted)
-
-    # --- Creating ---------------------------------------------------------------------------------
-
-    async def _make(
-        self, step: Create, base: str, shard: ShardFile, terms: JobTerms, trail: Trail
-    ) -> ShardSubmission:
-        """Create a job of all rows, or of those that are left."""
-        job_id, last = generation(base, step.generation), step.rest_after
-        source: dict[str, Any]
-        if last is not None:
-            before = _submitted(last.job, base, shard, trail, is_rest=True)
-            opened = self._rest(shard, before, last.job, terms.limits)
-            async with self._rests, opened as rest:
-                if rest is None:
-                    return self._adopt(last, before, has_rest=False)
-                _log.info("job %r runs %d of %d rows: the rest", job_id, rest.rows, shard.rows)
-                # Another content, so another dataset: the id says what is in it.
-                dataset_id = _dataset_id(terms.key.base(rest.sha256))
-                source = {"input_dataset": await self._upload(rest, dataset_id, terms)}
-        elif step.continued_from is not None:
-            source = {"continued_from": step.continued_from}
+            await self._upload(file, dataset_id)
+        except NotFoundError as error:
+            # Another caller may have run the rows to their end, and deleted their input.
+            job = await self._there(error, shard, number)
         else:
-            source = {"input_dataset": await self._upload(shard, _dataset_id(base), terms)}
-        job = await self._create(job_id, {**terms.arguments, **source})
-        return ShardSubmission(submitted=_submitted(job, base, shard, trail), job=job)
+            shard.uploaded.add(dataset_id)
+            if await self._is_outdated(shard, number - 1):
+                return False
+            job = await self._send(creation, shard, number)
+        if job is None:
+            shard.block(number)
+            return False
+        if not creation.is_made:
+            _log.info("job %r is there and %s: adopted", job.id, job.state)
+        if not job.is_terminal and not is_withdrawn(job):
+            self.abort.begin(job.id, is_made=creation.is_made)
+            self.board.begin(job.id)
+        shard.take(
+            number, job, is_old=False, rows=file.rows if creation.is_made or not number else None
+        )
+        return creation.is_made
 
-    async def _create(self, job_id: str, arguments: Mapping[str, Any]) -> BatchInferenceJob:
-        self._on_job(job_id, is_there=False)
+    async def _is_outdated(self, shard: Shard, before: int) -> bool:
+        """Whether a job that was being deleted is gone: another caller may use its number."""
+        if before not in shard.leaving:
+            return False
+        job = await get_job(self.jobs, attempt_id(shard.base, before))
+        if job is None:
+            shard.free(before)
+        else:
+            shard.take(before, job, is_old=False)
+        return job is None or not is_withdrawn(job)
+
+    async def _send(
+        self, creation: JobCreation, shard: Shard, number: int
+    ) -> BatchInferenceJob | None:
+        """Create the job, or return the one that is there; None if the number cannot be used."""
+        job_id = creation.ref.job_id
+        self.abort.ask(job_id)
+        self.board.begin(job_id)
         try:
-            job = await self._jobs.create(**arguments, job_id=job_id)
+            job = await creation.run()
+        except JobConflictError as error:
+            self._forget(job_id)
+            return self._adopted(creation, error, is_first=not number)
         except APIStatusError as error:
             if error.status < 500 and not error.lost_before:
-                self._on_refusal(job_id)
+                self._forget(job_id)
+            if isinstance(error, ConflictError | BadRequestError | NotFoundError):
+                return await self._there(error, shard, number)
             raise
-        except JobConflictError:
-            self._on_refusal(job_id)
-            raise
-        self._on_job(job_id, is_there=True)
+        self.abort.end(job_id)
         return job
 
-    async def _is_made(self, step: Create, base: str, error: FireworksBatchError) -> bool:
-        """Whether somebody else has made a job of the same rows meanwhile.
+    def _forget(self, job_id: str) -> None:
+        self.abort.end(job_id)
+        self.board.forget(job_id)
 
-        He may have run them to their end, and deleted their input; or have seen other results of
-        the jobs before, and made it of another rest.
+    @staticmethod
+    def _adopted(
+        creation: JobCreation, error: JobConflictError, *, is_first: bool
+    ) -> BatchInferenceJob | None:
+        """Return the job that has the id, or that the server created under another id.
+
+        Another caller may have seen other rows without a response, and run those.
         """
-        if isinstance(error, JobConflictError) and not step.generation:
-            return False  # the first one has the same input, whoever makes it
-        return await self._look_at(base, step.generation) is not None
+        job = error.job
+        if job is None:
+            raise error
+        if creation.is_made:
+            _log.warning("%s: it is adopted", error)
+            return job
+        if is_withdrawn(job) or job.state == JobState.DELETED:
+            _log.info("job %r is %s: the next number is used", job.id, job.state)
+            return None
+        own = {"output_dataset_id", "display_name"} | (set() if is_first else {"input_dataset_id"})
+        if any(text.partition(" ")[0] not in own for text in differences(creation.draft, job)):
+            raise error
+        return job
 
-    async def _upload(self, shard: ShardFile, dataset_id: str, run: JobTerms) -> str:
+    async def _there(
+        self, error: APIStatusError, shard: Shard, number: int
+    ) -> BatchInferenceJob | None:
+        """Return the job that a refusal hides; None if the number cannot be used.
+
+        Raises:
+            APIStatusError: The refusal, if it is about anything else.
+        """
+        job_id = attempt_id(shard.base, number)
+        if isinstance(error, ConflictError):
+            # An id that is taken, by a job that is not shown: it may be very young.
+            await self.grace()
+        job = await get_job(self.jobs, job_id)
+        if job is not None:
+            return None if is_withdrawn(job) or job.state == JobState.DELETED else job
+        if not isinstance(error, ConflictError):
+            output = output_id(shard.base, number)
+            is_there = await if_there(self.datasets.get(output)) is not None
+            if isinstance(error, NotFoundError) or not is_there:
+                raise error
+        _log.info("job id %r cannot be used: the next number is (%s)", job_id, error)
+        return None
+
+    async def _upload(self, file: ShardFile, dataset_id: str) -> None:
         async with self._uploads:
-            await off_loop(shard.check_unchanged)
+            await off_loop(file.check_unchanged)
             # The id says what the content is, so nothing else may become READY under it, not even
             # if this process is killed in the middle.
             options = UploadOptions(
                 dataset_id=dataset_id,
                 reuse=True,
-                limits=run.limits,
+                limits=self.limits,
                 on_progress=None,
-                sha256=shard.sha256,
+                measure=Measure(file.bytes, file.rows, file.sha256),
             )
-            await Upload(self._api, options).run(shard.path)
-        return dataset_id
-
-
-def _without_continuing(step: Create, trail: Trail, error: FireworksBatchError) -> Trail:
-    """Return the trail by which the rest is found without the server's help, if that was refused.
-
-    The input of a job may be gone, or a job like that may not be continued: nobody says which can.
-
-    Raises:
-        FireworksBatchError: The refusal, if it is about anything else.
-    """
-    if step.continued_from is None or isinstance(error, JobConflictError):
-        raise error
-    _log.warning("job %r cannot be continued: %s", step.continued_from.id, error)
-    return attrs.evolve(trail, is_refused=True)
-
-
-def _dataset_id(base: str) -> str:
-    """Return the id of the input; it is the same for all generations of the job."""
-    return generation(base, 0)
-
-
-def _submitted(
-    job: BatchInferenceJob, base: str, shard: ShardFile, trail: Trail, *, is_rest: bool = False
-) -> SubmittedJob:
-    """Say which jobs have what there is of these rows.
-
-    Args:
-        job: The newest one.
-        base: Its id, without the generation.
-        shard: The rows.
-        trail: The jobs before.
-        is_rest: Whether it counts as one that runs what those before have left, whatever it says.
-    """
-    dataset_id = _dataset_id(base)
-    is_rest = is_rest or not runs_all(job, dataset_id)
-    earlier = trail.may_have_rows if is_rest else trail.with_rows
-    return SubmittedJob(
-        job_id=job.id,
-        dataset_id=dataset_id,
-        rows=shard.rows,
-        bytes=shard.bytes,
-        sha256=shard.sha256,
-        first_line=shard.first_line,
-        last_line=shard.last_line,
-        earlier=tuple(each.id for each in earlier if each.id != job.id),
-    )
-
-
-def _age(job: BatchInferenceJob, now: datetime) -> float | None:
-    ended = (job.lifecycle and job.lifecycle.end_time) or job.update_time
-    return None if ended is None else max(0.0, (now - ended).total_seconds())
+            await Upload(self.api, options).run(file.path)

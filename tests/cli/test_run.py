@@ -143,7 +143,7 @@ def test_submit_writes_the_ids_of_the_jobs(cli, requests):
 def test_submit_gives_json(cli, requests):
     """The submission as one object."""
     (submission,) = cli("submit", str(requests), *MODEL, "--json").objects
-    assert [job["rows"] for job in submission["jobs"]] == [10]
+    assert [shard["rows"] for shard in submission["shards"]] == [10]
 
 
 def test_settings_of_the_jobs_are_sent(cli, requests, server):
@@ -247,7 +247,7 @@ def test_a_run_detaches(terminal, requests, server):
     screen.process.send_signal(signal.SIGINT)
     assert screen.finish() == 130
     detached, again, stop = screen.lines[-3:]
-    (job_id,) = re.findall(r"^detached: (nightly-\w+-g0) runs on$", detached)
+    (job_id,) = re.findall(r"^detached: (nightly-\w+-0) runs on$", detached)
     assert again.startswith("  to come back: fireworks-batch run ")
     assert stop == f"  to delete:    fireworks-batch delete {job_id}"
     assert "warning" not in screen.text
@@ -285,7 +285,7 @@ def test_before_there_is_a_job_an_interrupt_names_none(terminal, requests, serve
     """It says so, and how to begin again."""
     server.add_fault("hang", path="*/datasets*", times=None)
     screen = terminal("run", str(requests), *MODEL, columns=200)
-    screen.await_screen("running 0.0%")
+    screen.await_screen("queued 0.0%")
     screen.process.send_signal(signal.SIGINT)
     assert screen.finish() == 130
     said, again = screen.lines
@@ -333,7 +333,7 @@ def test_a_run_deletes_its_jobs_on_interrupt(terminal, requests, server):
     assert screen.finish() == 130
     deleting, deleted = screen.lines[-2:]
     assert re.fullmatch("deleting batch-.*; a second Ctrl-C leaves the jobs that remain", deleting)
-    assert re.fullmatch(r"batch-\w+-g0 is deleted", deleted)
+    assert re.fullmatch(r"batch-\w+-0 is deleted", deleted)
     assert "run on" not in screen.text
     assert server.requests()[-1].method == "DELETE"
 
@@ -346,7 +346,7 @@ def test_a_job_that_a_proxy_does_not_find_is_not_said_to_be_deleted(terminal, re
     screen.await_screen("running 0.0%")
     screen.process.send_signal(signal.SIGINT)
     assert screen.finish() == 130
-    assert re.search(r"^batch-\w+-g0 may run on: .*404", screen.text, re.MULTILINE)
+    assert re.search(r"^batch-\w+-0 may run on: .*404", screen.text, re.MULTILINE)
     assert screen.lines[-1].startswith("  to delete: fireworks-batch delete batch-")
 
 
@@ -369,12 +369,12 @@ def test_a_second_interrupt_ends_the_deleting(terminal, requests, server, comman
         screen = terminal("run", str(requests), *MODEL, "--delete-on-interrupt", columns=120)
         screen.await_screen("running 0.0%")
     else:
-        server.script_job("batch-g0", phases=["RUNNING"], time_limit_seconds=10**7)
-        screen = terminal("wait", "batch-g0", "--delete-on-interrupt", columns=120)
-        screen.await_screen("batch-g0 +RUNNING")
+        server.script_job("batch-0", phases=["RUNNING"], time_limit_seconds=10**7)
+        screen = terminal("wait", "batch-0", "--delete-on-interrupt", columns=120)
+        screen.await_screen("batch-0 +RUNNING")
     screen.process.send_signal(signal.SIGINT)
     screen.await_screen("a second Ctrl-C")
-    await_requests(server, "DELETE", "-g0")
+    await_requests(server, "DELETE", "-0")
     screen.process.send_signal(signal.SIGINT)
     assert screen.finish() == 130
     assert "Traceback" not in screen.text
@@ -491,7 +491,7 @@ def test_a_check_in_a_line(report, line):
 
 def a_report(succeeded=10, state="COMPLETED", reason="", **members):
     """A report of ten rows in one job."""
-    job = JobReport(job_id="a-g0", state=JobState(state), rows=10, reason=reason)
+    job = JobReport(job_id="a-0", state=JobState(state), rows=10, reason=reason)
     defaults = {"rows": 10, "succeeded": succeeded, "failed": 10 - succeeded, "missing": 0}
     return RunReport(**defaults | {"jobs": (job,)} | members)
 
@@ -501,9 +501,9 @@ def a_report(succeeded=10, state="COMPLETED", reason="", **members):
 )
 def test_of_many_jobs_that_ended_badly_ten_are_named(count, more):
     """The others are counted."""
-    job = JobReport(job_id="a-g0", state=JobState("FAILED"), rows=1, reason="INTERNAL: boo")
+    job = JobReport(job_id="a-0", state=JobState("FAILED"), rows=1, reason="INTERNAL: boo")
     _, *lines = report_lines(a_report(jobs=(job,) * count))
-    assert lines == ["job a-g0 FAILED: INTERNAL: boo"] * 10 + ([more] if more else [])
+    assert lines == ["job a-0 FAILED: INTERNAL: boo"] * 10 + ([more] if more else [])
 
 
 @pytest.mark.parametrize(
@@ -524,17 +524,17 @@ def test_the_code_of_a_run(report, code):
 
 def test_one_job_that_had_ended_is_named():
     """With its state."""
-    adopted = AdoptedJob(job_id="a-g0", state=JobState("EXPIRED"), age=None)
+    adopted = AdoptedJob(job_id="a-0", state=JobState("EXPIRED"), age=None)
     assert adopted_lines(()) == []
     assert adopted_lines((adopted,)) == [
-        "job a-g0 had ended EXPIRED before: its results are not new"
+        "job a-0 had ended EXPIRED before: its results are not new"
     ]
 
 
 def test_several_jobs_that_had_ended_are_counted():
     """By their states; to run rows anew that did not succeed, there is a second way."""
     states = ("COMPLETED", "EXPIRED", "COMPLETED")
-    adopted = [AdoptedJob(job_id="a-g0", state=JobState(state), age=None) for state in states]
+    adopted = [AdoptedJob(job_id="a-0", state=JobState(state), age=None) for state in states]
     assert adopted_lines(adopted) == [
         "3 jobs had ended before (2 COMPLETED, 1 EXPIRED): their results are not new"
     ]
@@ -548,5 +548,5 @@ def test_a_report_names_jobs_that_ended_badly():
     report = a_report(succeeded=0, state="FAILED", reason="INTERNAL: boo", skipped=1200)
     assert report_lines(report) == [
         "0 of 10 rows succeeded, 10 failed, 0 are missing, bad rows left out: 1200",
-        "job a-g0 FAILED: INTERNAL: boo",
+        "job a-0 FAILED: INTERNAL: boo",
     ]

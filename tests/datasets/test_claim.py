@@ -14,12 +14,13 @@ from fireworks_batch import (
 )
 from fireworks_batch.datasets.claim import (
     Claim,
+    Measure,
     Survey,
-    check_survey,
+    check_measure,
     content_id,
     file_name,
     is_done,
-    storage_name,
+    stored_name,
 )
 from fireworks_batch.models.names import check_new_id
 
@@ -32,11 +33,11 @@ def found(state: str, rows: int = 3) -> Dataset:
     return Dataset(name=NAME, state=DatasetState(state), example_count=rows)
 
 
-def surveyed(content: bytes) -> Survey:
+def surveyed(content: bytes) -> Measure:
     """The survey of a content."""
     survey = Survey()
     survey.update(content)
-    return survey
+    return survey.measure
 
 
 def test_the_same_content_has_the_same_id():
@@ -70,10 +71,10 @@ def test_the_file_keeps_its_name_where_the_server_takes_it(source, name):
 
 @pytest.mark.parametrize(("takes_ready", "name"), [(False, "input.jsonl"), (True, "reviews.jsonl")])
 def test_what_several_may_upload_has_one_name_in_storage(takes_ready, name):
-    """To ask for an upload URL by another name would take the other's file out of the dataset."""
+    """Under two names, one file would take the other out of the dataset, or both would stay."""
     claim = Claim(dataset_id="reviews", takes_ready=takes_ready, source="input.jsonl")
 
-    assert storage_name("input.jsonl", claim) == name
+    assert stored_name("input.jsonl", claim) == name
 
 
 @pytest.mark.parametrize(
@@ -118,9 +119,9 @@ def test_another_number_of_rows_is_a_conflict(takes_ready):
 def test_what_the_server_would_refuse_is_refused(content, limits, message):
     """By name, with the number and the limit."""
     with pytest.raises(InputRowsError, match=re.escape(message)):
-        check_survey(surveyed(content), limits, "in.jsonl")
+        check_measure(surveyed(content), limits, "in.jsonl")
 
 
 def test_limits_may_be_reached():
     """They are the most, not the first that is too much."""
-    check_survey(surveyed(b"{}\n{}\n"), Limits(max_bytes=6, max_rows=2), "in.jsonl")
+    check_measure(surveyed(b"{}\n{}\n"), Limits(max_bytes=6, max_rows=2), "in.jsonl")

@@ -153,8 +153,8 @@ async def test_a_deleted_job_is_made_anew_by_a_script(bench):
             {"row": 3},
             "row",
             (
-                "row: 3 is not known here; known: account_id, phases, rows, failed_rows, status,"
-                " time_limit_seconds, fields"
+                "row: 3 is not known here; known: account_id, phases, rows, failed_rows, output,"
+                " status, time_limit_seconds, fields"
             ),
         ),
     ],

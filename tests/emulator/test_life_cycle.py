@@ -22,11 +22,14 @@ HELLO = [{"role": "user", "content": "hello"}]
 
 
 def other_positions():
-    """Give every switch in every position that is not the default."""
+    """Give every switch in every position that is not the default.
+
+    A life in which jobs have other ids than asked for has a test of its own, with the jobs.
+    """
     hints = typing.get_type_hints(Assumptions)
     for field in attrs.fields(Assumptions):
         for position in typing.get_args(hints[field.name]):
-            if position != field.default:
+            if position != field.default and field.name != "requested_job_id":
                 yield pytest.param({field.name: position}, id=f"{field.name}={position}")
 
 
@@ -86,6 +89,17 @@ class Life:
         name = f"{DATASETS[4:]}/{job_id}"
         await self.expect(self.create(job_id, inputDatasetId=name), 200)
         return await self.over(job_id)
+
+    def progress(self, job):
+        """Give the counters of a job that has ended; zeros if it shows none."""
+        progress = job["jobProgress"]
+        assert (progress is None) == (self.rules.ended_counters == "null")
+        return progress or {"totalInputRequests": 4, "outputRows": 0, "failedRequests": 0}
+
+    def counted(self, *numbers):
+        """Give what counters of these numbers show."""
+        factors = {"right": 1, "null": 0, "zero": 0, "stale": 0.5, "cumulative": 2}
+        return [int(number * factors[self.rules.ended_counters]) for number in numbers]
 
     async def files(self, name, **query):
         """Give the contents of a dataset's files, by the name that the answer has."""
@@ -242,9 +256,9 @@ async def check_results(life):
     if rules.some_rows_failed == "FAILED" and rules.failed_job_output == "none":
         await life.expect(life.api.get(f"/v1/{job['outputDatasetId']}"), 404)
         return
-    progress = job["jobProgress"]
+    progress = life.progress(job)
     names = ("totalInputRequests", "outputRows", "failedRequests")
-    assert [progress[name] for name in names] == [4, 3, 1]
+    assert [progress[name] for name in names] == [4, *life.counted(3, 1)]
     responses, errors = await life.output(job)
     if rules.response_shape == "wrapped":
         responses = {name: response["body"] for name, response in responses.items()}
@@ -302,9 +316,9 @@ async def check_rows(life):
     line = 2 if rules.line_numbers == "right" else 1
     assert f" on input.jsonl:{line}: invalid role pirate " in job["status"]["message"]
     job = await life.run("model", row("a", model="other") + row("b"))
-    assert job["jobProgress"]["failedRequests"] == (rules.row_model == "fail_row")
+    assert [life.progress(job)["failedRequests"]] == life.counted(rules.row_model == "fail_row")
     job = await life.run("stream", row("a", stream=True) + row("b"))
-    assert job["jobProgress"]["failedRequests"] == (rules.row_stream == "fail_row")
+    assert [life.progress(job)["failedRequests"]] == life.counted(rules.row_stream == "fail_row")
     job = await life.run("none", row("bad"))
     assert job["state"] == f"JOB_STATE_{rules.all_rows_failed}"
     job = await life.run("all", row("a"))
@@ -323,7 +337,8 @@ async def check_ends(life):
         life.bench.emulator.script_jobs(f"end-{state.lower()}", phases=[*running, state])
         await life.expect(life.create(f"end-{state.lower()}", **name), 200)
         job = await life.over(f"end-{state.lower()}")
-        assert (job["state"], job["jobProgress"]["outputRows"]) == (f"JOB_STATE_{state}", 2)
+        assert job["state"] == f"JOB_STATE_{state}"
+        assert [life.progress(job)["outputRows"]] == life.counted(2)
         is_kept = state == "EXPIRED" or rules.failed_job_output == "partial"
         await life.expect(life.api.get(f"/v1/{job['outputDatasetId']}"), 200 if is_kept else 404)
     life.bench.emulator.script_jobs("stuck", phases=["VALIDATING", "PENDING"])
@@ -343,7 +358,8 @@ async def check_continuation(life):
     body = {"continuedFromJobName": f"{JOBS[4:]}/end-expired"}
     await life.expect(life.api.post(JOBS, params=query, json=body), 200)
     job = await life.over("rest")
-    assert (job["state"], job["jobProgress"]["outputRows"]) == ("JOB_STATE_COMPLETED", 2)
+    assert job["state"] == "JOB_STATE_COMPLETED"
+    assert [life.progress(job)["outputRows"]] == life.counted(2)
     first = (await life.over("end-expired"))["outputDatasetId"].rpartition("/")[2]
     second = job["outputDatasetId"].rpartition("/")[2]
     form = {"path": "dataset/{}/{}", "slash": "{}/{}", "underscore": "{}_{}"}[rules.lineage_keys]

@@ -238,7 +238,10 @@ async def test_the_address_may_be_of_the_sixth_version():
         ),
         (
             {"assume": {"deleted_job": "zombie"}},
-            "assumption deleted_job cannot be 'zombie'; choose from: not_found, tombstone",
+            (
+                "assumption deleted_job cannot be 'zombie'; choose from: not_found, tombstone,"
+                " reserved"
+            ),
         ),
     ],
 )
@@ -328,7 +331,8 @@ def run_command(*arguments: str) -> subprocess.Popen[str]:
 async def test_a_process_listens_until_it_is_told_to_stop(number):
     """Its URL is the first line; the settings arrive; a signal ends it well."""
     arguments = ["--api-key", "k", "--account", "globex", "--assume", "default_order=newest_first"]
-    with run_command(*arguments, "--speed", "60", "--tick", "0", "--seed", "5") as process:
+    arguments += ["--speed", "60", "--tick", "0", "--seed", "5", "--fail-rows", '{"row": "r1"}']
+    with run_command(*arguments) as process:
         try:
             url = process.stdout.readline().strip()
             async with (
@@ -348,6 +352,8 @@ async def test_a_process_listens_until_it_is_told_to_stop(number):
         (["--host", "0.0.0.0"], "0.0.0.0 is not a loopback address: "),  # noqa: S104
         (["--host", "example.org"], "example.org is not a loopback address: "),
         (["--assume", "x=y"], "no assumption 'x'; choose from: "),
+        (["--fail-rows", "r1"], "--fail-rows: 'r1' is not JSON"),
+        (["--fail-rows", '{"times": 0}'], "times: 0 is not a whole number of 1 or more"),
         (["--speed", "0"], "speed must be above 0, not 0.0"),
         (["--requests-per-minute", "0"], "requests_per_minute must be 1 or more, not 0"),
     ],

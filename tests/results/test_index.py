@@ -38,7 +38,7 @@ def add(index, tmp_path):
     def add(job, *lines):
         path = tmp_path / f"{len(index.files)}.jsonl"
         path.write_bytes(b"\n".join(lines) + b"\n")
-        for _ in index.add_file(path, read, job=job):
+        for _ in index.add_job(job, [path], read):
             pass
 
     return add
@@ -72,8 +72,6 @@ def test_row_without_a_result_is_missing(index, add):
     assert 1 == index.choose().missing
     assert ["b"] == [each.custom_id for each in index.page((Kind.MISSING,))]
     assert index.find("b") is None
-    assert 1 == index.count(Kind.MISSING, 1, 2)
-    assert 0 == index.count(Kind.MISSING, 1, 1)
 
 
 def test_success_beats_failure_whatever_came_first(index, add):
@@ -130,7 +128,6 @@ def test_more_can_be_added_and_chosen_later(index, add):
     tally = index.choose()
     assert 0 == tally.missing
     assert line("b") == text(index, "b")
-    assert {0: 1, 1: 1} == tally.successes
 
 
 def test_lines_that_are_no_rows_are_counted(index, add):
@@ -166,7 +163,6 @@ def test_pages_go_on_where_they_stopped(index, add):
         after = page[-1].position
 
     assert ids == seen
-    assert ids[3:7] == [each.custom_id for each in index.page((Kind.OK,), after=3, last=7)]
 
 
 def test_more_files_than_may_be_open(index, add):
@@ -201,7 +197,7 @@ def test_numbers_add_up_whatever_comes(tmp_path_factory, expected, rows):
     for job in jobs:
         path = directory / f"{job}.jsonl"
         path.write_bytes(b"".join(line(i, k) + b"\n" for i, k, j in rows if j == job))
-        for _ in index.add_file(path, read, job=job):
+        for _ in index.add_job(job, [path], read):
             pass
     tally = index.choose()
     index.close()
@@ -234,3 +230,41 @@ def test_page_of_long_lines_is_short(index, add):
         after = page[-1].position
 
     assert [["a", "b"], ["c"], ["d"]] == pages
+
+
+def test_files_of_a_job_replace_those_before(index, add):
+    """An output that was half there is read again, and counts once."""
+    add(1, line("z"))
+    add(0, line("a"), b"{")
+    add(0, line("a"), line("b", "FAILED"), line("a"))
+    index.expect(["a", "b", "z"])
+    tally = index.choose()
+
+    assert (1, 2) == index.rows_of(0)
+    assert (2, 1, 0, 1) == (tally.succeeded, tally.failed, tally.unreadable, tally.duplicate)
+
+
+def test_rows_to_be_run_again_are_those_of_some_jobs(index, add):
+    """By their positions: the first success counts, else the newest failure."""
+    index.expect(["x", "a", "b", "c", "d"])
+    add(0, line("a"), line("b", "RETRYABLE"), line("c", "RETRYABLE"))
+    add(1, line("a", "FAILED"), line("b", "FAILED"), line("d"))
+    every = (Kind.MISSING, Kind.RETRYABLE, Kind.FAILED)
+
+    assert [3, 4, 5] == index.positions(every, jobs=[0], first=2, last=5)
+    assert [3, 4] == index.positions(every, jobs=[0, 1], first=2, last=5)
+    assert [4] == index.positions((Kind.RETRYABLE, Kind.MISSING), jobs=[0, 1], first=2, last=5)
+    assert [1] == index.positions((Kind.MISSING,), jobs=[7, 1], first=1, last=1)
+
+
+def test_rows_that_the_results_lack(index, add):
+    """Ids that were not asked for do not count, unless what was asked for is not known."""
+    add(0, line("a"), line("b", "FAILED"))
+    index.choose()
+    assert index.lacks(["x"])
+    index.expect(["a", "b", "c"])
+    index.choose()
+
+    assert not index.lacks(["a", "x"])
+    assert index.lacks(["a", "b"])
+    assert index.lacks(["c"])

@@ -19,7 +19,7 @@ async def give_up(abort, error):
 async def test_without_jobs_there_is_nothing_to_say():
     """An error before the first job, or after the last one, has no note."""
     abort = Abort(None)
-    abort.begin("a", is_there=True)
+    abort.begin("a", is_made=True)
     abort.end("a")
 
     assert [] == await give_up(abort, ValueError("no"))
@@ -29,7 +29,7 @@ async def test_jobs_are_left_by_default():
     """The note names those that run on, and not those that have ended."""
     abort = Abort(None)
     for job in ("a", "b", "c"):
-        abort.begin(job, is_there=True)
+        abort.begin(job, is_made=True)
     abort.end("b")
 
     assert ["jobs run on, and the same call finds them again: a, c"] == await give_up(
@@ -46,7 +46,7 @@ async def test_a_block_that_ends_well_touches_nothing():
 
     abort = Abort(delete)
     async with abort.guard():
-        abort.begin("a", is_there=True)
+        abort.begin("a", is_made=True)
 
     assert [] == deleted
 
@@ -62,30 +62,32 @@ async def test_each_job_is_deleted_or_named():
 
     abort = Abort(delete)
     for job in ("good", "gone", "bad"):
-        abort.begin(job, is_there=True)
+        abort.begin(job, is_made=True)
 
     assert ["jobs could not be deleted and may run on: bad: reset"] == await give_up(
         abort, ValueError("no")
     )
 
 
-@pytest.mark.parametrize(
-    ("is_there", "comes_late", "expected"), [(True, False, 1), (False, False, 2), (False, True, 2)]
-)
-async def test_job_that_was_being_created_is_looked_for_again(is_there, comes_late, expected):
-    """Its creation may reach the server after its deletion: it would run on, and be paid for."""
-    asked = []
+async def test_only_jobs_that_the_run_has_created_are_deleted():
+    """A job that was found may be that of another caller; the note names it."""
+    deleted = []
 
     async def delete(job):
-        asked.append(job)
-        if len(asked) == 1 or not comes_late:
-            raise NotFoundError("no such job", status=404)
+        deleted.append(job)
 
-    abort = Abort(delete, pause=0.001)
-    abort.begin("a", is_there=is_there)
+    abort = Abort(delete)
+    abort.begin("a", is_made=True)
+    abort.begin("b", is_made=False)
+    abort.ask("c")
 
-    assert ["jobs were deleted (on_abort='delete'): a"] == await give_up(abort, ValueError("no"))
-    assert ["a"] * expected == asked
+    (note,) = await give_up(abort, ValueError("no"))
+    assert note == (
+        "jobs were deleted (on_abort='delete'): a; "
+        "jobs run on, and the same call finds them again: b; "
+        "jobs were being created, and may be there: c"
+    )
+    assert ["a"] == deleted
 
 
 async def test_job_that_a_proxy_does_not_find_may_run_on():
@@ -95,7 +97,7 @@ async def test_job_that_a_proxy_does_not_find_may_run_on():
         raise NotFoundError("a page", status=404, from_api=False)
 
     abort = Abort(delete)
-    abort.begin("a", is_there=True)
+    abort.begin("a", is_made=True)
 
     assert ["jobs could not be deleted and may run on: a: a page"] == await give_up(
         abort, ValueError()
@@ -105,10 +107,10 @@ async def test_job_that_a_proxy_does_not_find_may_run_on():
 async def test_job_that_may_not_be_there_is_said_to_be_so():
     """A creation that was refused, or is on its way, is no job that runs on."""
     abort = Abort(None)
-    abort.begin("a", is_there=False)
+    abort.ask("a")
 
     assert ["jobs were being created, and may be there: a"] == await give_up(abort, ValueError())
-    abort.begin("b", is_there=True)
+    abort.begin("b", is_made=True)
     (note,) = await give_up(abort, ValueError())
     assert note.startswith("jobs run on, and the same call finds them again: b; jobs were being")
 
@@ -122,7 +124,7 @@ async def test_giving_up_has_an_end():
 
     abort = Abort(delete, longest=0.02)
     for job in ("slow", "good"):
-        abort.begin(job, is_there=True)
+        abort.begin(job, is_made=True)
 
     assert [
         "jobs could not be deleted and may run on: slow: no answer within 0.02 s"
@@ -143,7 +145,7 @@ async def test_cancelling_again_does_not_stop_the_deletion():
 
     async def block():
         async with abort.guard():
-            abort.begin("a", is_there=True)
+            abort.begin("a", is_made=True)
             await asyncio.Event().wait()
 
     task = asyncio.create_task(block())
@@ -168,7 +170,7 @@ async def test_mistake_in_deleting_does_not_hide_the_error(caplog):
         raise ZeroDivisionError
 
     abort = Abort(delete)
-    abort.begin("a", is_there=True)
+    abort.begin("a", is_made=True)
     notes = await give_up(abort, ValueError("no"))
 
     assert notes[0].startswith("jobs could not be deleted and may run on: a")

@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from fireworks_batch import (
+    AccountSuspendedError,
     BadRequestError,
     BatchClient,
     ClientStateError,
@@ -23,7 +24,6 @@ from fireworks_batch import (
     LocalFileError,
     NotFoundError,
     PollPolicy,
-    ResponseDecodeError,
     ResultRowsError,
     RetryPolicy,
     ServerError,
@@ -111,6 +111,16 @@ def ids_in(path) -> list[str]:
     return [orjson.loads(line)["custom_id"] for line in path.read_bytes().splitlines()]
 
 
+def newest(submission) -> list[str]:
+    """The ids of the newest jobs of a submission."""
+    return [ref.job_id for ref in submission.refs]
+
+
+def input_of(shard) -> str:
+    """The id of the dataset with all rows of a shard."""
+    return f"{shard.base_id}-0"
+
+
 async def ids_of(rows) -> list[str]:
     """The ids of rows."""
     return [row.custom_id async for row in rows]
@@ -143,7 +153,7 @@ async def test_rows_come_back_in_the_order_they_went(client, requests, tmp_path)
 async def test_one_job_is_uploaded_from_where_it_is(client, emulator, requests):
     """A file that needs no split is sent as it is, under its own name."""
     result = await client.run(requests, model=MODEL)
-    (dataset,) = {job.dataset_id for job in result.submission.jobs}
+    (dataset,) = map(input_of, result.submission.shards)
     stored = await client.datasets.get(dataset)
     await result.aclose()
 
@@ -162,7 +172,7 @@ async def test_mappings_do_as_well_as_a_file(client, requests, kind):
     first = await client.submit(requests, model=MODEL)
     second = await client.submit(stream() if kind == "async" else map(mapping, IDS), model=MODEL)
 
-    assert first.jobs == second.jobs
+    assert first == second
 
 
 async def test_parameters_reach_the_job(client):
@@ -180,13 +190,13 @@ async def test_parameters_reach_the_job(client):
     assert MODEL == job.model
     assert 5 == job.inference_parameters.max_tokens
     assert {"stop": ["x"]} == json.loads(job.inference_parameters.extra_body)
-    assert (50_000, "Be brief.", "nightly run") == (
+    assert (50_000, "Be brief.", job.id) == (
         job.max_job_duration,
         job.system_prompt,
         job.display_name,
     )
     assert job.id.startswith("nightly-run-")
-    assert job.id.endswith("-g0")
+    assert job.id.endswith("-0")
 
 
 @pytest.mark.parametrize(
@@ -279,9 +289,9 @@ async def test_collecting_with_as_many_other_requests_is_refused(client, request
 
     with pytest.raises(ConfigurationError) as caught:
         await client.collect(submission, requests=others)
-    job = submission.jobs[1]
+    shard = submission.shards[1]
     assert (
-        f"lines 11 to 20 of the requests are not what job {job.job_id!r} was given, byte for byte: "
+        f"lines 11 to 20 of the requests are not those of shard {shard.base_id!r}, byte for byte: "
         "they are not those that were submitted"
     ) == str(caught.value)
 
@@ -325,7 +335,7 @@ async def test_progress_is_of_the_whole(client, requests):
     await result.aclose()
 
     stages = list(dict.fromkeys(each.stage for each in seen))
-    assert [RunStage.CHECKING, RunStage.RUNNING, RunStage.COLLECTING] == stages
+    assert [RunStage.CHECKING, RunStage.QUEUED, RunStage.RUNNING, RunStage.COLLECTING] == stages
     assert [each.rows_done for each in seen] == sorted(each.rows_done for each in seen)
     last = seen[-1]
     assert (30, 30, 3, 3, 3) == (
@@ -347,7 +357,7 @@ async def test_progress_names_the_jobs_under_way(client, emulator, requests):
     async with await client.run(requests, model=MODEL, limits=THREE, on_progress=look) as result:
         submission = result.submission
     named = list(dict.fromkeys(job_id for job_ids, _ in seen for job_id in job_ids))
-    assert {*named} == {job.job_id for job in submission.jobs}
+    assert {*named} == {*newest(submission)}
     for job_id in named:
         at_first = next(created for job_ids, created in seen if job_id in job_ids)
         assert at_first < len(named)
@@ -366,7 +376,7 @@ async def test_progress_has_the_newest_look_at_each_job(client, requests):
     async with await client.run(
         requests, model=MODEL, limits=THREE, on_progress=seen.append
     ) as result:
-        submitted = [job.job_id for job in result.submission.jobs]
+        submitted = newest(result.submission)
     ids = [[snapshot.job.id for snapshot in progress.snapshots] for progress in seen]
     assert all(later[: len(earlier)] == earlier for earlier, later in pairwise(ids))
     assert sorted(ids[-1]) == sorted(submitted)
@@ -376,8 +386,8 @@ async def test_progress_has_the_newest_look_at_each_job(client, requests):
 async def test_progress_has_the_lost_looks_until_a_good_one(client, emulator, requests):
     """How many in a row, of each job that lost some."""
     seen = []
-    looks = "*/batchInferenceJobs/*-g0"
-    emulator.add_fault("status", status=503, method="GET", path=looks, after=2, times=2)
+    looks = "*/batchInferenceJobs/*-0"
+    emulator.add_fault("status", status=503, method="GET", path=looks, after=1, times=2)
     async with await client.run(requests, model=MODEL, on_progress=seen.append) as result:
         (ref,) = result.submission.refs
     lost = [progress.failed_polls for progress in seen]
@@ -391,8 +401,8 @@ async def test_a_refused_job_is_not_said_to_run_on(client, emulator, requests, f
     path = "*/batchInferenceJobs"
     if runs_on:
         emulator.add_fault("drop_answer", method="POST", path=path)
-    emulator.add_fault("status", status=422, path=path, times=None)
-    emulator.add_fault("status", status=422, path=f"{path}/*", after=2, times=None)
+    emulator.add_fault("status", status=422, method="POST", path=path, times=None)
+    emulator.add_fault("status", status=422, path=f"{path}/*", times=None)
     seen = []
     with pytest.raises(BadRequestError) as caught:
         await client.run(requests, model=MODEL, on_progress=seen.append)
@@ -443,10 +453,8 @@ async def test_second_call_adopts_what_the_first_one_made(client, emulator, requ
     methods = Counter(each.method for each in emulator.requests()[before:])
 
     assert {"GET"} == {*methods}
-    assert first.submission.jobs == second.submission.jobs
-    assert [job.job_id for job in first.submission.jobs] == [
-        each.job_id for each in second.report.adopted
-    ]
+    assert newest(first.submission) == newest(second.submission)
+    assert newest(first.submission) == [each.job_id for each in second.report.adopted]
     assert all(each.age is not None and each.age >= 0 for each in second.report.adopted)
     assert 3 == sum("had ended before this call (COMPLETED" in text for text in caplog.messages)
     assert IDS == await ids_of(second)
@@ -582,22 +590,29 @@ async def test_new_try_is_made_once_and_found_again(client, emulator, requests):
     third = await client.submit(requests, model=MODEL, on_previous="new")
     fourth = await client.submit(requests, model=MODEL)
 
-    assert first.jobs[0].job_id.removesuffix("-g0") + "-g1" == second.jobs[0].job_id
-    assert second.jobs == third.jobs == fourth.jobs
-    assert 1 == len(sent(emulator, "POST", ":upload"))
+    assert [f"{first.shards[0].base_id}-1"] == newest(second)
+    assert newest(second) == newest(third) == newest(fourth)
+    assert 2 == len(creations(emulator))
 
 
-async def test_completed_job_without_its_output_runs_again(client, emulator, requests):
-    """Results that were deleted cannot be collected: the next id is used, also by default."""
+@pytest.mark.parametrize("on_previous", ["adopt", "new"])
+async def test_completed_job_whose_output_is_gone_runs_again_on_request(
+    client, emulator, requests, caplog, on_previous
+):
+    """Results that were deleted cannot be collected: only with "new" are the rows given up."""
     async with await client.run(requests, model=MODEL) as first:
-        (job,) = first.submission.jobs
-    output = (await client.jobs.get(job.job_id)).output_dataset_id
+        (job_id,) = newest(first.submission)
+    output = (await client.jobs.get(job_id)).output_dataset_id
     await client.datasets.delete(output)
-    async with await client.run(requests, model=MODEL) as second:
-        assert IDS == await ids_of(second)
-        assert () == second.report.adopted
+    async with await client.run(requests, model=MODEL, on_previous=on_previous) as second:
+        assert (on_previous == "new") == second.report.is_complete
+        assert (on_previous == "new") == second.report.adds_up
 
-    assert [job.job_id, job.job_id.removesuffix("0") + "1"] == creations(emulator)
+    again = [job_id.removesuffix("0") + "1"] if on_previous == "new" else []
+    assert [job_id, *again] == creations(emulator)
+    assert ("with 30 rows done well by its counters: they are given up" in caplog.text) == bool(
+        again
+    )
 
 
 @pytest.mark.parametrize("state", ["COMPLETED", "EXPIRED"])
@@ -639,12 +654,12 @@ async def test_job_that_cannot_be_read_as_a_whole_is_followed(client, emulator, 
 
 
 async def test_job_whose_output_cannot_be_read_is_not_made_anew(client, emulator, requests):
-    """What cannot be read is not gone."""
+    """The name of an output is known without the job."""
     async with await client.run(requests, model=MODEL) as first:
         (ref,) = first.submission.refs
     emulator.script_job(ref.job_id, phases=["COMPLETED"], fields={"outputDatasetId": 7})
-    with pytest.raises(ResponseDecodeError, match="outputDatasetId"):
-        await client.run(requests, model=MODEL, poll=attrs.evolve(FAST, failure_budget=0.05))
+    async with await client.run(requests, model=MODEL) as second:
+        assert second.report.is_complete
     assert 1 == len(creations(emulator))
 
 
@@ -674,7 +689,7 @@ async def test_deleted_job_does_not_hide_the_one_that_came_after(client, emulato
     await client.jobs.delete(first.refs[0], wait=True)
     for on_previous in ("adopt", "new"):
         async with await client.run(requests, model=MODEL, on_previous=on_previous) as again:
-            assert second.submission.jobs == again.submission.jobs
+            assert newest(second.submission) == newest(again.submission)
 
     assert 2 == len(creations(emulator))
 
@@ -691,14 +706,15 @@ async def test_archived_job_whose_output_is_there_is_not_billed_again(client, em
     assert 1 == len(creations(emulator))
 
 
-async def test_job_being_deleted_is_waited_for(client, emulator, requests):
-    """Its id is free afterwards, and is used again."""
+async def test_next_number_is_used_while_a_job_is_being_deleted(client, emulator, requests):
+    """A person has withdrawn it: it counts as never made, and nothing is waited for."""
+    emulator.script_jobs(phases=["RUNNING"], time_limit_seconds=10**7)
     (ref,) = (await client.submit(requests, model=MODEL)).refs
-    await client.jobs.delete(ref)
+    emulator.script_job(ref.job_id, phases=["DELETING"])
     async with await client.run(requests, model=MODEL) as result:
         assert IDS == await ids_of(result)
 
-    assert [ref.job_id] * 2 == creations(emulator)
+    assert [ref.job_id, ref.job_id.removesuffix("0") + "1"] == creations(emulator)
 
 
 # --- Jobs and rows that end badly ---------------------------------------------------------------
@@ -770,16 +786,18 @@ async def test_jobs_that_are_all_gone_are_an_error(client, emulator, requests):
         await client.collect(submission)
 
 
-async def test_deleted_job_that_was_continued_does_not_hide_the_rest(client, emulator, requests):
-    """Its own rows are missing, those of the job that continues it are there."""
+async def test_rows_of_a_deleted_job_can_still_be_read(client, emulator, requests):
+    """The output of a number without a job is asked for: its name is known."""
     emulator.script_jobs(phases=["RUNNING", "EXPIRED"])
     async with await client.run(requests, model=MODEL) as first:
-        done = first.report.succeeded
+        (ref,) = first.submission.refs
     async with await client.run(requests, model=MODEL, retry_rows=1) as second:
         submission = second.submission
-    await client.jobs.delete(submission.jobs[0].earlier[0], wait=True)
+    await client.jobs.delete(ref, wait=True)
     async with await client.collect(submission, requests=requests) as result:
-        assert (30 - done, done) == (result.report.succeeded, result.report.missing)
+        assert result.report.is_complete
+        assert [job.job_id for job in result.report.jobs] == newest(submission)
+    assert 2 == len(creations(emulator))
 
 
 async def test_failed_rows_go_to_the_errors_file(client, tmp_path):
@@ -841,8 +859,8 @@ async def test_rows_that_keep_failing_are_sent_so_often_and_no_more(client, emul
     assert 3 == len(set(creations(emulator)))
 
 
-async def test_expired_job_keeps_its_rows_and_its_rest_is_continued(client, emulator, requests):
-    """Rows that were done are kept; only the others run, in a job that continues the first."""
+async def test_expired_job_keeps_its_rows_and_the_others_run_again(client, emulator, requests):
+    """Rows that were done are kept; only the others run, in the next attempt."""
     emulator.script_jobs(phases=["RUNNING", "EXPIRED"])
     async with await client.run(requests, model=MODEL) as first:
         done = first.report.succeeded
@@ -854,12 +872,12 @@ async def test_expired_job_keeps_its_rows_and_its_rest_is_continued(client, emul
         assert second.report.adds_up
         assert 30 - done == second.report.retried
         assert ["EXPIRED", "COMPLETED"] == [str(job.state) for job in second.report.jobs]
-        (job,) = second.submission.jobs
-    assert job.job_id.endswith("-g1")
-    assert (job.job_id.removesuffix("1") + "0",) == job.earlier
-    continued = await client.jobs.get(job.job_id)
-    assert continued.continued_from_job_name.endswith("-g0")
-    assert 1 == len(sent(emulator, "POST", ":upload"))
+        (job_id,) = newest(second.submission)
+    assert job_id.endswith("-1")
+    job = await client.jobs.get(job_id)
+    assert 30 - done == job.job_progress.total
+    assert job.input_dataset_id.rpartition("/")[2].startswith(f"{job_id}-")
+    assert 2 == len(sent(emulator, "POST", ":upload"))
 
 
 async def test_rows_sent_again_after_a_continued_job_are_found_again(requests):
@@ -881,14 +899,14 @@ async def test_rows_sent_again_after_a_continued_job_are_found_again(requests):
         async with await client.run(requests, **terms) as second:
             assert said.succeeded == second.report.succeeded
 
-        assert 5 == len(made)  # two jobs, the rest of one of them, and two for the bad rows
+        assert 6 == len(made)  # each shard has a row that keeps failing
         assert made == creations(emulator)
         assert billed == tries
 
 
 @pytest.mark.parametrize("end", ["FAILED", "EXPIRED"])
-async def test_small_job_that_ended_badly_is_not_made_anew(requests, end):
-    """Its rows were done by the next one: on_previous="new" is about jobs as they were given."""
+async def test_attempt_that_ended_badly_costs_no_answer(requests, end):
+    """Rows that it has answered do not run again; those of a FAILED one need on_previous="new"."""
     tries = Counter()
 
     def flaky(custom_id, body):
@@ -905,14 +923,15 @@ async def test_small_job_that_ended_badly_is_not_made_anew(requests, end):
     async with Emulator(speed=6000, responder=flaky) as other, connect(other) as client:
         terms = {"model": MODEL, "on_previous": "new", "retry_rows": 3}
         async with await client.run(requests, on_progress=spoil, **terms) as first:
-            assert first.report.is_complete
-            assert ["COMPLETED", end, "COMPLETED"] == [str(job.state) for job in first.report.jobs]
-        made, billed = creations(other), dict(tries)
-        async with await client.run(requests, **terms) as second:
-            assert second.report.is_complete
+            assert (end == "EXPIRED") == first.report.is_complete
+        for _ in range(2):
+            async with await client.run(requests, **terms) as second:
+                assert second.report.is_complete
+                states = [str(job.state) for job in second.report.jobs]
+                assert ["COMPLETED", end, "COMPLETED"] == states
 
-        assert made == creations(other)
-        assert billed == tries
+        assert 3 == len(creations(other))
+        assert dict.fromkeys(IDS, 2) == tries
 
 
 @pytest.mark.parametrize("end", ["EXPIRED", "COMPLETED"])
@@ -933,9 +952,7 @@ async def test_server_that_takes_no_more_rows_costs_none_that_came(
         assert 0 == report.retried
         assert 1 == len(report.not_retried)
         assert report.not_retried[0] in str(report)
-    # One for the rest as a job of its own: an expired one may be such as cannot be continued.
-    tries = 3 if (end, status) == ("EXPIRED", 400) else 2
-    assert tries == len(sent(emulator, "POST", "/batchInferenceJobs"))
+    assert 2 == len(sent(emulator, "POST", "/batchInferenceJobs"))
     emulator.clear_faults()
     async with await client.run(rows, model=MODEL, retry_rows=3) as result:
         assert (30, 1) == (result.report.succeeded, result.report.failed)
@@ -962,9 +979,7 @@ async def test_rows_of_an_expired_job_that_failed_are_sent_again(client, emulato
 
 
 @pytest.mark.parametrize("times", [1, None])
-async def test_rows_whose_output_is_not_there_are_not_sent_again(
-    client, emulator, requests, times, caplog
-):
+async def test_rows_whose_output_is_not_there_are_not_sent_again(client, emulator, requests, times):
     """The job has done them: fetched a little later, or reported, they are not paid for twice."""
     emulator.add_fault("status", status=404, path="*:getDownloadEndpoint", times=times)
     async with await client.run(requests, model=MODEL, retry_rows=2) as result:
@@ -973,7 +988,7 @@ async def test_rows_whose_output_is_not_there_are_not_sent_again(
         else:
             assert 30 == result.report.missing
             assert not result.report.adds_up
-            assert "no missing row of job" in caplog.text
+            assert "no row of its shard was sent again" in str(result.report)
     emulator.clear_faults()
     async with await client.run(requests, model=MODEL, retry_rows=2) as result:
         assert result.report.is_complete
@@ -981,10 +996,10 @@ async def test_rows_whose_output_is_not_there_are_not_sent_again(
     assert 1 == len(creations(emulator))
 
 
-async def test_rows_of_a_continued_job_whose_output_is_not_there_are_not_sent_again(
-    client, emulator, requests, caplog
+async def test_rows_of_an_older_job_whose_output_is_not_there_are_not_sent_again(
+    client, emulator, requests
 ):
-    """The first job has done them, although the one that continues it is COMPLETED."""
+    """The first job has done them, although the one after it is COMPLETED."""
     emulator.script_jobs(phases=["RUNNING", "EXPIRED"])
     async with await client.run(requests, model=MODEL) as first:
         done = first.report.succeeded
@@ -996,7 +1011,7 @@ async def test_rows_of_a_continued_job_whose_output_is_not_there_are_not_sent_ag
     async with await client.run(requests, model=MODEL, retry_rows=2) as result:
         assert 0 < done == result.report.missing
 
-    assert f"no missing row of job {ref.job_id!r} is sent again" in caplog.text
+        assert f"job {ref.job_id!r} counts {done} rows done well, its output" in str(result.report)
     assert made == creations(emulator)
 
 
@@ -1081,8 +1096,8 @@ async def test_rows_that_a_failed_job_has_done_are_not_paid_for_twice(ends):
 
 
 @pytest.mark.parametrize("terms", [{"on_previous": "new"}, {"retry_rows": 1}])
-async def test_job_that_cannot_be_continued_is_no_dead_end(requests, terms, caplog):
-    """Its input was deleted, or nobody knows why: what is left is known by its results as well."""
+async def test_deleted_input_is_no_dead_end(requests, terms):
+    """The rows are at hand, or on the server: the other copy is not needed."""
     tries = Counter()
 
     def counted(custom_id, body):
@@ -1092,27 +1107,25 @@ async def test_job_that_cannot_be_continued_is_no_dead_end(requests, terms, capl
     async with Emulator(speed=6000, responder=counted) as emulator, connect(emulator) as client:
         emulator.script_jobs(phases=["RUNNING", "EXPIRED"])
         async with await client.run(requests, model=MODEL) as first:
-            (job,) = first.submission.jobs
-        await client.datasets.delete(job.dataset_id)
+            (shard,) = first.submission.shards
+        await client.datasets.delete(input_of(shard))
         for _ in range(2):
             async with await client.run(requests, model=MODEL, **terms) as second:
                 assert IDS == await ids_of(second)
                 assert second.report.adds_up
 
         assert 2 == len(creations(emulator))
-    assert f"job {job.job_id!r} cannot be continued: POST" in caplog.text
     assert dict.fromkeys(IDS, 1) == tries
 
 
-async def test_rest_of_a_failed_job_is_submitted_alone(client, emulator, requests, caplog):
+async def test_remaining_rows_of_a_failed_job_are_submitted_alone(client, emulator, requests):
     """Also by submit, which fetches what came; two calls at once make one job of the same rest."""
     emulator.script_jobs(phases=["RUNNING", "FAILED"])
     async with await client.run(requests, model=MODEL) as first:
         left = [each async for each in first.missing_ids()]
-    with caplog.at_level(logging.INFO, "fireworks_batch.run"):
-        one, other = await asyncio.gather(
-            *(client.submit(requests, model=MODEL, on_previous="new") for _ in range(2))
-        )
+    one, other = await asyncio.gather(
+        *(client.submit(requests, model=MODEL, on_previous="new") for _ in range(2))
+    )
     job = await client.jobs.get(one.refs[0])
     await client.jobs.wait_until_terminal(job)
     async with client.results(job) as rows:
@@ -1120,9 +1133,8 @@ async def test_rest_of_a_failed_job_is_submitted_alone(client, emulator, request
 
     assert one == other
     assert 30 == one.rows
-    assert one.jobs[0].job_id.endswith("-g1")
+    assert job.id.endswith("-1")
     assert set(left) == ran
-    assert f"job {job.id!r} runs {len(left)} of 30 rows: the rest" in caplog.text
     assert 2 == len(set(creations(emulator)))
 
 
@@ -1140,7 +1152,7 @@ async def test_two_calls_that_see_other_results_take_one_job(client, emulator, r
         await asyncio.sleep(0.001)
     async with await client.run(requests, **terms) as result:
         assert result.report.is_complete
-    assert result.submission.jobs == (await slow).jobs
+    assert newest(result.submission) == newest(await slow)
     async with await client.collect(await slow, requests=requests) as result:
         assert IDS == await ids_of(result)
 
@@ -1156,8 +1168,8 @@ async def test_job_that_is_another_is_no_rest(client, emulator, requests):
     job_id = second.refs[0].job_id
     emulator.script_job(job_id, phases=["RUNNING"], fields={"model": f"{MODEL}-2"})
     # Not seen by the first look, seen by the creation, and by no look after that.
+    emulator.add_fault("status", status=501, method="GET", path="*/batchInferenceJobs", times=None)
     emulator.add_fault("status", status=404, method="GET", path=f"*/{job_id}", times=1)
-    emulator.add_fault("status", status=404, method="GET", path=f"*/{job_id}", after=1, times=None)
     with pytest.raises(JobConflictError, match="is taken by another job"):
         await client.submit(requests, model=MODEL, on_previous="new")
 
@@ -1207,48 +1219,24 @@ async def test_output_that_is_empty_at_first_is_not_paid_for_again(
     assert 0 < done == 30 - job.job_progress.total
 
 
-async def test_rests_are_fetched_a_few_at_a_time(client, emulator, requests, tmp_path, monkeypatch):
-    """Each has its results on disk, and an index: any number of jobs may have failed."""
-    terms = {"model": MODEL, "limits": Limits(max_rows=2)}
-    emulator.script_jobs(phases=["RUNNING", "FAILED"], times=15)
-    async with await client.run(requests, **terms) as first:
-        assert 0 < first.report.succeeded < 30
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
-    (tmp_path / "tmp").mkdir()
-    most = 0
-    submitting = asyncio.create_task(client.submit(requests, on_previous="new", **terms))
-    while not submitting.done():
-        await asyncio.sleep(0)
-        most = max(most, len(list((tmp_path / "tmp").iterdir())))
-    submission = await submitting
-    async with await client.collect(submission, requests=requests) as second:
-        assert second.report.is_complete
-
-    assert 2 <= most <= 1 + 4  # the first one is the call's own
-
-
-@pytest.mark.parametrize("is_refused", [False, True])
-async def test_rows_that_failed_count_as_sent_again_with_the_rest(client, emulator, is_refused):
-    """They run again whether the server continues the job or its results say what is left."""
+async def test_rows_that_failed_for_good_are_not_sent_again(client, emulator):
+    """After EXPIRED, too: only missing rows and those that failed retryably are."""
     rows = [mapping("a", "fail 400"), mapping("b", "fail 400"), *map(mapping, IDS)]
     emulator.script_jobs(phases=["RUNNING", "EXPIRED"])
-    if is_refused:
-        emulator.add_fault(
-            "status", status=400, method="POST", path="*/batchInferenceJobs", after=1, times=1
-        )
     async with await client.run(rows, model=MODEL, retry_rows=1) as result:
         job = await client.jobs.get(result.submission.refs[0])
         assert (30, 2) == (result.report.succeeded, result.report.failed)
 
-    assert job.id.endswith("-g1")
+    assert job.id.endswith("-1")
     assert job.job_progress.total == result.report.retried
 
 
 @pytest.mark.parametrize("content", [None, b"{}\n"])
-async def test_changed_file_of_a_job_that_is_not_continued_costs_no_row(
-    client, emulator, requests, content
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_rows_of_a_changed_file_come_from_the_server(
+    client, emulator, requests, content, is_there
 ):
-    """Its rest would be read from there: it is not sent again, and what came is collected."""
+    """What was uploaded is what failed; where that is gone, too, what came is collected."""
 
     def overwrite(progress):
         if progress.jobs_submitted and content is None:
@@ -1257,16 +1245,16 @@ async def test_changed_file_of_a_job_that_is_not_continued_costs_no_row(
             requests.write_bytes(content)
 
     emulator.script_jobs(phases=["RUNNING", "EXPIRED"])
-    emulator.add_fault(
-        "status", status=400, method="POST", path="*/batchInferenceJobs", after=1, times=1
-    )
+    if not is_there:
+        emulator.add_fault("status", status=404, path="*-0:getDownloadEndpoint", times=None)
     async with await client.run(
         requests, model=MODEL, retry_rows=1, on_progress=overwrite
     ) as result:
         report = result.report
+        assert is_there == report.is_complete
         assert 0 < report.succeeded == 30 - report.missing
-        assert 0 == report.retried
-        assert str(requests) in report.not_retried[0]
+        assert is_there == bool(report.retried)
+        assert is_there or str(requests) in report.not_retried[0]
 
 
 async def test_rest_that_was_uploaded_is_found_after_a_crash(client, emulator, requests):
@@ -1316,7 +1304,7 @@ async def test_failed_rows_of_a_job_with_a_rest_are_left_to_the_rest():
         for on_previous in ("adopt", "new"):
             terms = {"on_previous": on_previous, "retry_rows": 2}
             async with await client.run(rows, model=MODEL, **terms) as result:
-                assert 0 == result.report.retried
+                assert (on_previous == "new") == bool(result.report.retried)
         assert result.report.is_complete
 
     assert {**dict.fromkeys(IDS, 1), "r0": 2} == tries
@@ -1374,7 +1362,6 @@ async def test_failed_job_that_left_nothing_runs_again_as_a_whole(requests):
 
         assert result.report.is_complete
         assert 30 == job.job_progress.total
-        assert 1 == len(sent(emulator, "POST", ":upload"))
 
 
 async def test_line_of_the_rest_is_not_taken_for_one_of_the_requests(client, emulator, requests):
@@ -1400,7 +1387,7 @@ async def test_input_of_the_rest_is_deleted_too(client, emulator, requests):
         async with await client.run(requests, cleanup=cleanup, **terms) as result:
             assert () == result.report.not_cleaned
         datasets = [each.id async for each in client.datasets.list()]
-        left.append(sum(each.endswith("-g0") for each in datasets))
+        left.append(sum(each.startswith("batch-") and "-out" not in each for each in datasets))
 
     assert result.report.is_complete
     assert [1, 2, 0] == left
@@ -1419,14 +1406,13 @@ async def test_everything_goes_wrong_a_little(client, emulator, requests):
     """A fifth of all requests fails, a job fails, another expires: the rest comes out right."""
     for action, share in [("status", 0.08), ("reset", 0.06), ("html", 0.03), ("drop_answer", 0.03)]:
         emulator.add_fault(action, times=None, probability=share)
-    emulator.script_jobs(phases=["RUNNING", "EXPIRED"])
     emulator.script_jobs(phases=["FAILED"])
+    emulator.script_jobs(phases=["RUNNING", "EXPIRED"])
     async with await client.run(
         requests, model=MODEL, limits=THREE, max_in_flight=1, retry_rows=1
     ) as result:
-        assert IDS[:10] + IDS[20:] == await ids_of(result)
-        assert IDS[10:20] == [each async for each in result.missing_ids()]
-        assert result.report.adds_up
+        assert IDS[10:] == await ids_of(result)
+        assert IDS[:10] == [each async for each in result.missing_ids()]
     emulator.clear_faults()
     listed = [job.id async for job in client.jobs.list()]
 
@@ -1448,26 +1434,11 @@ async def test_requests_may_change_once_the_jobs_run(client, emulator, requests)
         assert result.report.adds_up
 
 
-async def test_rows_of_a_changed_file_are_not_sent_again(client, emulator, tmp_path, caplog):
-    """What is there now is not what failed: a warning, and no other row is sent for it."""
-    path = tmp_path / "rows.jsonl"
-    path.write_bytes(orjson.dumps(mapping("a", "fail 503")) + b"\n")
-
-    def overwrite(progress):
-        if progress.jobs_submitted:
-            path.write_bytes(orjson.dumps(mapping("other")) + b"\n")
-
-    async with await client.run(path, model=MODEL, retry_rows=1, on_progress=overwrite) as result:
-        assert 1 == result.report.failed
-    assert 1 == len(creations(emulator))
-    assert "no row of it is sent again: " in caplog.text
-
-
 async def test_file_that_changes_before_it_is_sent_is_refused(client, emulator, requests):
     """The id says what the content is: other content is not uploaded under it."""
 
     def overwrite(progress):
-        if progress.stage is RunStage.RUNNING:
+        if progress.stage is RunStage.QUEUED:
             requests.write_bytes(orjson.dumps(mapping("other")) + b"\n")
 
     with pytest.raises(ConfigurationError, match="was changed after it was checked"):
@@ -1476,28 +1447,29 @@ async def test_file_that_changes_before_it_is_sent_is_refused(client, emulator, 
 
 
 async def test_change_that_size_and_time_do_not_show_is_refused(client, emulator, requests):
-    """What is uploaded is compared with the digest that the id was made of, before it is sent."""
+    """What is uploaded is compared with the digest that the id was made of, while it is sent."""
 
     def overwrite(progress):
-        if progress.stage is RunStage.RUNNING:
+        if progress.stage is RunStage.QUEUED and not progress.under_way:
             before = requests.stat()
             requests.write_bytes(requests.read_bytes().replace(b"r7", b"x7"))
             os.utime(requests, ns=(before.st_atime_ns, before.st_mtime_ns))
 
-    with pytest.raises(LocalFileError, match=r"requests.jsonl' was changed before it was uploaded"):
+    with pytest.raises(LocalFileError, match=r"requests.jsonl' was changed while it was uploaded"):
         await client.run(requests, model=MODEL, on_progress=overwrite)
-    assert [] == sent(emulator, "POST")
+    assert ["UPLOADING"] == [str(each.state) async for each in client.datasets.list()]
+    assert [] == creations(emulator)
 
 
 async def test_last_line_may_lack_its_end(client, emulator, requests):
     """Such a file is sent with one, under the same id: nobody says whether the server needs it."""
+    whole = requests.read_bytes()
+    requests.write_bytes(whole.removesuffix(b"\n"))
     first = await client.submit(requests, model=MODEL)
-    await client.jobs.delete(first.refs[0])
-    await client.datasets.delete(first.jobs[0].dataset_id)
-    requests.write_bytes(requests.read_bytes().removesuffix(b"\n"))
+    requests.write_bytes(whole)
 
-    assert first.jobs == (await client.submit(requests, model=MODEL)).jobs
-    assert 2 == len(sent(emulator, "POST", ":upload"))
+    assert first == await client.submit(requests, model=MODEL)
+    assert 1 == len(sent(emulator, "POST", ":upload"))
 
 
 SWITCHES = [
@@ -1537,11 +1509,12 @@ async def test_nothing_depends_on_what_nobody_has_seen(requests, tmp_path, assum
                 async with task.result() as result:
                     assert IDS == await ids_of(result)
                     assert result.report.adds_up
-        assert 4 == len(creations(emulator))
+        # A job that ended before it was deleted has left its rows.
+        assert len(creations(emulator)) in {3, 4}
 
 
-async def test_rows_that_failed_are_sent_again_though_the_job_failed_too(client):
-    """Where a job with failed rows is FAILED, its retryable rows get another try all the same."""
+async def test_failed_rows_of_a_failed_job_run_again_only_on_request(client):
+    """Where a job with failed rows is FAILED, retry_rows sends nothing; on_previous="new" does."""
     tries = Counter()
 
     def flaky(custom_id, body):
@@ -1557,6 +1530,8 @@ async def test_rows_that_failed_are_sent_again_though_the_job_failed_too(client)
     ):
         rows = [mapping("a"), mapping("b")]
         async with await other.run(rows, model=MODEL, retry_rows=1) as result:
+            assert (1, 1) == (result.report.succeeded, result.report.failed)
+        async with await other.run(rows, model=MODEL, on_previous="new") as result:
             assert ["a", "b"] == await ids_of(result)
             assert result.report.is_complete
     assert Counter(a=1, b=2) == tries
@@ -1821,8 +1796,8 @@ async def test_output_is_replaced_only_by_whole_results(client, emulator, reques
     """A run that ends with an error leaves the file of the run before as it was."""
     output = tmp_path / "out.jsonl"
     output.write_text("before")
-    emulator.add_fault("status", status=400, path="*:getDownloadEndpoint", times=1)
-    with pytest.raises(BadRequestError):
+    emulator.add_fault("status", status=412, path="*:getDownloadEndpoint", times=1)
+    with pytest.raises(AccountSuspendedError):
         await client.run(requests, model=MODEL, output=output)
 
     assert "before" == output.read_text()
@@ -1938,6 +1913,7 @@ async def test_job_of_somebody_else_is_not_deleted(client, emulator, requests):
     """An id that is taken by another job is an error, and no reason to stop that one."""
     (ref,) = (await client.submit(requests, model=MODEL)).refs
     emulator.script_job(ref.job_id, phases=["RUNNING"], fields={"model": f"{MODEL}-2"})
+    emulator.add_fault("status", status=501, method="GET", path="*/batchInferenceJobs", times=None)
     emulator.add_fault("status", status=404, method="GET", path=f"*/{ref.job_id}", times=1)
     with pytest.raises(JobConflictError):
         await client.run(requests, model=MODEL, on_abort="delete")
@@ -1959,7 +1935,7 @@ async def test_inputs_are_deleted_when_all_results_are_here(client, emulator, re
         requests, model=MODEL, limits=THREE, output=output, cleanup="datasets"
     ) as result:
         deleted = {each.path.rpartition("/")[2] for each in sent(emulator, "DELETE")}
-        assert {job.dataset_id for job in result.submission.jobs} == deleted
+        assert {*map(input_of, result.submission.shards)} == deleted
         assert () == result.report.not_cleaned
     async with await client.run(requests, model=MODEL, limits=THREE, cleanup="datasets") as again:
         assert IDS == await ids_of(again)
@@ -1978,8 +1954,9 @@ async def test_input_of_a_job_that_failed_is_kept(client, emulator, requests, en
     ) as second:
         assert second.report.is_complete
 
-    assert 1 == len(sent(emulator, "POST", ":upload"))
-    assert 1 == len(sent(emulator, "DELETE"))
+    # The first input, and that of the attempt after it.
+    assert 2 == len(sent(emulator, "POST", ":upload"))
+    assert 2 == len(sent(emulator, "DELETE"))
 
 
 async def test_input_of_a_job_whose_output_is_gone_is_kept(client, emulator, requests):
@@ -2000,21 +1977,22 @@ async def test_input_of_an_unfinished_job_is_kept(client, emulator, requests):
     async with await client.run(requests, model=MODEL, cleanup="datasets", retry_rows=1) as second:
         assert second.report.is_complete
 
-    assert 1 == len(sent(emulator, "POST", ":upload"))
-    assert 1 == len(sent(emulator, "DELETE"))
+    # The first input, and that of the attempt after it.
+    assert 2 == len(sent(emulator, "POST", ":upload"))
+    assert 2 == len(sent(emulator, "DELETE"))
 
 
 async def test_dataset_that_cannot_be_deleted_is_reported(client, emulator, requests):
     """Results are here, so it is no error; the report names it."""
     emulator.add_fault("status", status=400, method="DELETE", times=1)
     async with await client.run(requests, model=MODEL, cleanup="datasets") as result:
-        assert (result.submission.jobs[0].dataset_id,) == result.report.not_cleaned
+        assert (input_of(result.submission.shards[0]),) == result.report.not_cleaned
 
 
 async def test_results_go_with_their_result(client, requests):
     """Closed, a result has no rows any more, and says so; closing twice does nothing."""
     result = await client.run(requests, model=MODEL)
-    directory = result._finalizer.peek()[2][1]
+    directory = result._finalizer.peek()[2][1].path
     assert directory.is_dir()
     await result.aclose()
     await result.aclose()
@@ -2027,7 +2005,7 @@ async def test_results_go_with_their_result(client, requests):
 async def test_result_that_nobody_holds_leaves_nothing(client, requests):
     """Its rows are removed without a word when it is forgotten."""
     result = await client.run(requests, model=MODEL)
-    directory = result._finalizer.peek()[2][1]
+    directory = result._finalizer.peek()[2][1].path
     del result
 
     assert not directory.exists()

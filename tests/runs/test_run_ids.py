@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fireworks_batch import ConfigurationError
-from fireworks_batch.runs.spec import RunKey, check_run_name, generation
+from fireworks_batch.runs.spec import (
+    RunKey,
+    attempt_id,
+    attempt_of,
+    check_run_name,
+    input_id,
+    is_of_name,
+    output_id,
+)
 
 VALID = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?").fullmatch
 KEY = RunKey(
@@ -19,7 +27,7 @@ KEY = RunKey(
     name="nightly-2026-11-23",
 )
 CONTENT = "ab" * 32
-GOLDEN = ["nightly-2026-11-23-cehlx6x6gxabft5nubd2", "batch-ww3c2qbzkxqonpeoid3v"]
+GOLDEN = ["nightly-2026-11-23-zuyfr63dxhbp5e2wmmfh", "batch-jxnzwkplnjbl5e6canh4"]
 
 names = st.text(min_size=1, max_size=100).filter(str.strip)
 keys = st.builds(
@@ -28,18 +36,34 @@ keys = st.builds(
     model=st.sampled_from(["m", "n"]),
     parameters=st.dictionaries(st.sampled_from(["x", "y"]), st.integers(0, 2), max_size=2),
     name=st.sampled_from(["", "x", "X", "x ", "é"]),
-    attempt=st.integers(0, 2),
 )
 
 
-@given(names, st.integers(0, 9999))
+@given(names, st.integers(0, 19))
 def test_every_id_is_valid(name, number):
-    """Whatever a run is called, its ids keep the server's rule, and end in the generation."""
-    key = RunKey(account_id="a", model="m", parameters={}, name=name)
-    made = generation(key.base(CONTENT), number)
+    """Whatever a run is called, its ids keep the server's rule, and say which attempt is meant."""
+    base = RunKey(account_id="a", model="m", parameters={}, name=name).base(CONTENT)
+    made = attempt_id(base, number)
 
     assert VALID(made)
-    assert made.endswith(f"-g{number}")
+    assert VALID(input_id(base, number, CONTENT))
+    assert VALID(output_id(base, number))
+    assert (base, number) == attempt_of(made)
+    assert is_of_name(name, base)
+
+
+@pytest.mark.parametrize(
+    "job_id", ["", "x", "x-", "-1", "x-01", "x-1-out", "x-1a", "x-\u0661", "x-1000"]
+)
+def test_other_ids_are_of_no_attempt(job_id):
+    """Ids of other jobs are in the same listing."""
+    assert attempt_of(job_id) is None
+
+
+def test_input_says_which_rows_are_in_it():
+    """Two callers may see other rows without a response: their datasets have two ids."""
+    assert "x-0" == input_id("x", 0, CONTENT)
+    assert f"x-1-{CONTENT[:8]}" == input_id("x", 1, CONTENT)
 
 
 @given(keys, keys, st.sampled_from(["c", "d"]), st.sampled_from(["c", "d"]))
@@ -62,8 +86,8 @@ def test_id_begins_with_what_can_be_read_of_the_name():
         ("2026 run", "batch-2026-run"),
         ("ÄÖ", "batch"),
         ("--A__b--", "a-b"),
-        ("x" * 100, "x" * 35),
-        ("a" * 34 + " b", "a" * 34),
+        ("x" * 100, "x" * 30),
+        ("a" * 29 + " b", "a" * 29),
     ],
 )
 def test_prefix_keeps_the_rule(name, prefix):

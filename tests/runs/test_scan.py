@@ -19,9 +19,8 @@ from fireworks_batch import ConfigurationError, InputRowsError, LocalFileError
 from fireworks_batch.files import lines as input_files
 from fireworks_batch.files.threads import off_loop
 from fireworks_batch.models.dataset import Limits
-from fireworks_batch.results.index import ResultIndex
+from fireworks_batch.results.index import Kind, ResultIndex
 from fireworks_batch.runs import scan as preflight
-from fireworks_batch.runs.collect import Collector
 from fireworks_batch.runs.request_rows import RowRules
 from fireworks_batch.runs.requests import Spooled, prepare, spool
 from fireworks_batch.runs.scan import Scan, ScanTerms
@@ -357,17 +356,17 @@ async def test_changed_file_is_noticed(write):
         prepared.shards[0].check_unchanged()
 
 
-@pytest.mark.parametrize("content", [row("x"), b"[]\n", b"{\n", b'{"a":1}\n'])
-async def test_change_between_check_and_expectation_is_noticed(write, tmp_path, content):
-    """What results are compared with are the rows that were checked, and no others."""
-    path = write(row("a"))
-    prepared = await prepare(terms(path))
-    path.write_bytes(content * 2)
+@pytest.mark.parametrize("twin", [b"", row("b")])
+async def test_index_is_told_the_ids_in_the_same_pass(write, tmp_path, twin):
+    """What results are compared with are the rows that were checked, each once, in their order."""
+    path = write(row("b") + row("a") + twin)
     index = ResultIndex(tmp_path / "index.sqlite")
-    collector = Collector(None, None, index, tmp_path, pause=None)
-    with pytest.raises(ConfigurationError, match="was changed after it was checked"):
-        await collector.expect(prepared.shards)
+    await prepare(terms(path, skip_bad=True), index)
+    index.choose()
+    found = [each.custom_id for each in index.page((Kind.MISSING,))]
     index.close()
+
+    assert ["b", "a"] == found
 
 
 # --- Requests that are no file ------------------------------------------------------------------

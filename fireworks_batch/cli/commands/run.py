@@ -68,7 +68,7 @@ def submit(options: CommonOptions, jobs: JobOptions, requests: Path) -> ExitCode
         output = session.output
         submitting = session.client.submit(requests, **_job_arguments(jobs))
         submission = await shown(output, Words("checking and submitting"), submitting)
-        ids = [job.job_id for job in submission.jobs]
+        ids = [ref.job_id for ref in submission.refs]
         if output.as_json:
             output.record(to_dict(submission))
             return ExitCode.SUCCEEDED

@@ -87,6 +87,12 @@ class Dataset:
         self.files: dict[str, int] = {}
         """The files that are there, with their sizes."""
 
+        self.visible: Instant | None = None
+        """Since when it can be seen; None is from its creation on."""
+
+        self.late_files: Mapping[str, Instant] = {}
+        """Since when the files are listed that are not listed at once, by name."""
+
         self.parent: str | None = None
         """The output dataset of the job that the job of this one continues."""
 
@@ -122,6 +128,19 @@ class Dataset:
     def is_ready(self, now: Instant) -> bool:
         """Whether it can be used."""
         return self._ready is not None and now >= self._ready
+
+    def is_visible(self, now: Instant) -> bool:
+        """Whether it can be seen."""
+        return self.visible is None or now >= self.visible
+
+    def listed_files(self, now: Instant) -> list[str]:
+        """Give the names of the files that a download answer lists."""
+        return [name for name in self.files if now >= self.late_files.get(name, now)]
+
+    def take_file(self, name: str, size: int, *, ready: Instant) -> None:
+        """Take one more file; a dataset that has files is ready no later for it."""
+        self.files[name] = size
+        self._ready = ready if self._ready is None else self._ready
 
     def finish(self, files: Mapping[str, int], *, ready: Instant) -> None:
         """Take these files, by name and size, as all there are."""

@@ -132,17 +132,20 @@ class DatasetStore:
         """Give a dataset.
 
         Raises:
-            RefusalError: There is none (404).
+            RefusalError: There is none, or it cannot be seen yet (404).
         """
         dataset = self.find(account_id, dataset_id)
-        if dataset is None:
+        if dataset is None or not dataset.is_visible(self._setting.clock.now()):
             raise RefusalError("NOT_FOUND", "resource not found")
         return dataset
 
     def all(self, account_id: str) -> list[Dataset]:
-        """Give an account's datasets, oldest first."""
+        """Give an account's datasets that can be seen, oldest first."""
         self._forget_old(account_id)
-        return list(self._datasets.get(account_id, {}).values())
+        now = self._setting.clock.now()
+        return [
+            each for each in self._datasets.get(account_id, {}).values() if each.is_visible(now)
+        ]
 
     def delete(self, dataset: Dataset) -> None:
         """Remove a dataset and its files."""

@@ -61,12 +61,14 @@ class DatasetTransfers:
             name, file = await upload.store_part(self._datasets.bucket.files, most=self._most)
         except TooLargeError:
             return _too_large()
-        await self._find_empty(call)  # another upload may have been faster
+        if self._rules.concurrent_uploads == "first_wins":
+            await self._find_empty(call)
         name = _base_name(name)
         if not file.size:
             raise invalid(f"file {name!r} is empty")
         now = self._clock.now()
-        self._datasets.fill(dataset, {name: file}, now, ready=now + READY_AFTER)
+        self._datasets.bucket.put(dataset.path(name), file, now)
+        dataset.take_file(name, file.size, ready=now + READY_AFTER)
         return answer_json(
             {
                 "id": dataset.name,
@@ -152,13 +154,13 @@ class DatasetTransfers:
     def _sign_gets(
         self, call: Call, datasets: Iterable[Dataset], keys: str = "path"
     ) -> dict[str, str]:
-        base_url = self._datasets.storage_url(call.host)
+        base_url, now = self._datasets.storage_url(call.host), self._clock.now()
         return {
             _key(dataset, name, keys): self._datasets.signer.sign(
                 "GET", base_url, dataset.path(name), seconds=DOWNLOAD_SECONDS, headers={}
             )
             for dataset in datasets
-            for name in dataset.files
+            for name in dataset.listed_files(now)
         }
 
 

@@ -71,11 +71,14 @@ class JobEndpoints:
     async def create_job(self, call: Call) -> Answer:
         """Answer CreateBatchInferenceJob."""
         account_id = call.places["account"]
-        job_id = call.parameter("batchInferenceJobId") or self._setting.random_id("bij-")
+        job_id = call.parameter("batchInferenceJobId")
         members = read_create(call.body, account_id, self._rules)
         time_limit = read_time_limit(members, self._rules)
-        check_job_id(job_id)
-        if self._jobs.find(account_id, job_id, self._clock.now()) is not None:
+        if job_id:
+            check_job_id(job_id)
+        if not job_id or self._rules.requested_job_id == "ignored":
+            job_id = self._setting.random_id("bij-")
+        if self._jobs.is_taken(account_id, job_id, self._clock.now()):
             raise RefusalError(
                 "ALREADY_EXISTS",
                 f"batch inference job {job_id!r} already exists",

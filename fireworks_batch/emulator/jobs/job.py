@@ -273,7 +273,11 @@ class Job:
             return _INTERNAL if self._course.validated(now) is not None else _INVALID_INPUT
         return _OK
 
-    def _progress(self, leg: Leg, now: Instant) -> dict[str, int]:
+    def _progress(self, leg: Leg, now: Instant) -> dict[str, int] | None:
+        progress = self._real_progress(leg, now)
+        return falsify(progress, self._rules.ended_counters) if leg.is_terminal else progress
+
+    def _real_progress(self, leg: Leg, now: Instant) -> dict[str, int]:
         started = self._course.run_started(now)
         is_early = leg.state == "RUNNING" and now - leg.shown_from < self._ticks.period
         is_first_run = started == leg.shown_from
@@ -333,6 +337,17 @@ def count_progress(
         cached_tokens=succeeded * _CACHED_TOKENS,
     )
     return show_counters(counters, total=rows if is_total_known else 0)
+
+
+def falsify(progress: dict[str, int], rule: str) -> dict[str, int] | None:
+    """Give the `jobProgress` of a job that has ended as the switch `ended_counters` has it."""
+    factors = {"right": 1.0, "zero": 0.0, "stale": 0.5, "cumulative": 2.0}
+    if rule == "null":
+        return None
+    return {
+        name: value if name == "totalInputRequests" else int(value * factors[rule])
+        for name, value in progress.items()
+    } | {"percent": min(100, int(progress["percent"] * factors[rule]))}
 
 
 def show_counters(counters: Counters, *, total: int) -> dict[str, int]:

@@ -1,13 +1,15 @@
-"""Read the phases and scripts that a test gives to jobs; performs no I/O."""
+"""Read the scripts that a test gives to jobs and to rows; performs no I/O."""
 
 import fnmatch
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
 
 from fireworks_batch.emulator.clock import SECOND, Instant, microseconds
+from fireworks_batch.emulator.jobs.rows import RowFailureError
 from fireworks_batch.emulator.members import (
     ControlError,
     read_count,
@@ -93,12 +95,27 @@ def _read_phase(field: str, value: object) -> Phase:
 
 
 @attrs.frozen
+class OutputScript:
+    """How late the output of a job can be seen, counted from the job's end."""
+
+    not_found: Instant = 0
+    """How long the dataset answers 404."""
+
+    uploading: Instant = 0
+    """How long the dataset is UPLOADING after that."""
+
+    late_files: Mapping[str, Instant] = attrs.field(factory=dict)
+    """How long a file is not listed after that, by the file's name."""
+
+
+@attrs.frozen
 class JobScript:
-    """What happens to a job: its phases, its rows and its outcome."""
+    """What happens to a job: its phases, its rows, its output and its outcome."""
 
     phases: tuple[Phase, ...] = DEFAULT_PHASES
     rows: int = 100
     failed_rows: int = 0
+    output: OutputScript = OutputScript()
     status: Mapping[str, str] | None = None
     time_limit: Instant = _DAY
     """How long after its creation it expires."""
@@ -140,6 +157,26 @@ def read_script(members: Mapping[str, object], base: JobScript) -> JobScript:
     return script
 
 
+def _read_output(value: object) -> OutputScript:
+    known = ("not_found_seconds", "uploading_seconds", "late_files")
+    members = read_members("output", value, known)
+    given = members.get("late_files") or {}
+    if not isinstance(given, Mapping):
+        raise ControlError("output.late_files", given, "an object")
+    return OutputScript(
+        not_found=_read_delay("output.not_found_seconds", members.get("not_found_seconds")),
+        uploading=_read_delay("output.uploading_seconds", members.get("uploading_seconds")),
+        late_files={
+            name: _read_delay(f"output.late_files.{name}", seconds)
+            for name, seconds in given.items()
+        },
+    )
+
+
+def _read_delay(field: str, value: object) -> Instant:
+    return 0 if value is None else microseconds(read_number(field, value, most=_YEAR))
+
+
 def _read_status(value: object) -> Mapping[str, str]:
     members = read_members("status", value, ("code", "message"))
     message = members.get("message", "")
@@ -163,6 +200,7 @@ _READERS: Final[Mapping[str, Callable[[object], Any]]] = {
     "phases": read_phases,
     "rows": lambda value: read_count("rows", value, most=_INT32),
     "failed_rows": lambda value: read_count("failed_rows", value, most=_INT32),
+    "output": _read_output,
     "status": _read_status,
     "time_limit_seconds": _read_time_limit,
     "fields": _read_fields,
@@ -223,3 +261,68 @@ def read_standing_script(value: object) -> StandingScript:
     times = read_count("times", members.pop("times", 1), least=1)
     read_script(members, JobScript())
     return StandingScript(job, members, None if is_endless else times)
+
+
+@attrs.define
+class RowScript:
+    """A failure of rows that are really processed."""
+
+    row: str
+    """A glob over the row's `custom_id`."""
+
+    times: int | None
+    """How often each row fails, counted over all jobs; None is each time."""
+
+    code: int
+    message: str
+    failures: Counter[str] = attrs.field(factory=Counter)
+    """How often each row has failed so far."""
+
+    def strikes(self, custom_id: str) -> bool:
+        """Whether the row fails this time, which is counted."""
+        if not fnmatch.fnmatchcase(custom_id, self.row):
+            return False
+        self.failures[custom_id] += 1
+        return self.times is None or self.failures[custom_id] <= self.times
+
+
+class RowBook:
+    """Owns the scripts for rows; the first that strikes a row counts."""
+
+    def __init__(self) -> None:
+        self._scripts: list[RowScript] = []
+
+    def add(self, script: RowScript) -> None:
+        """Keep a script, after those that are there."""
+        self._scripts.append(script)
+
+    def clear(self) -> None:
+        """Forget all scripts."""
+        self._scripts.clear()
+
+    def strike(self, custom_id: str) -> None:
+        """Let a row fail that a script says so of.
+
+        Raises:
+            RowFailureError: The row fails.
+        """
+        for script in self._scripts:
+            if script.strikes(custom_id):
+                raise RowFailureError(script.message, script.code)
+
+
+def read_row_script(value: object) -> RowScript:
+    """Check a script for rows; null is not given, except for `times`.
+
+    Raises:
+        ControlError: A member is unknown or cannot be used.
+    """
+    members = read_members("", value, ("row", "times", "code", "message"))
+    given = {name: item for name, item in members.items() if item is not None}
+    is_endless = "times" in members and members["times"] is None
+    return RowScript(
+        row=read_text("row", given.get("row", "*")),
+        times=None if is_endless else read_count("times", given.get("times", 1), least=1),
+        code=read_count("code", given.get("code", 500), least=100, most=599),
+        message=read_text("message", given.get("message", "the row fails by a script")),
+    )

@@ -7,6 +7,7 @@ from fireworks_batch.emulator.http.refusals import RefusalError
 from fireworks_batch.emulator.jobs.job import Job, JobOrigin
 from fireworks_batch.emulator.jobs.scripts import (
     JobScript,
+    RowBook,
     ScriptBook,
     read_script,
     read_script_members,
@@ -28,20 +29,26 @@ class JobStore:
         self.scripts: ScriptBook = ScriptBook()
         """The scripts for jobs that are created later."""
 
+        self.rows = RowBook()
+        """The scripts for rows that are processed from now on."""
+
         self._setting = setting
         self._tick = microseconds(tick)
-        self._keeps_tombstones = setting.rules.deleted_job == "tombstone"
+        self._rule = setting.rules.deleted_job
         self._jobs: dict[str, dict[str, Job]] = {}
         self._leaving: list[Job] = []
         self._listed: dict[str, list[Job]] = {}
+        self._reserved: set[tuple[str, str]] = set()
         self._sequence = 0
 
     def reset(self) -> None:
         """Forget all jobs and scripts, and count from 1 again."""
         self.scripts.clear()
+        self.rows.clear()
         self._jobs.clear()
         self._leaving.clear()
         self._listed.clear()
+        self._reserved.clear()
         self._sequence = 0
 
     def make(
@@ -96,9 +103,14 @@ class JobStore:
     def find(self, account_id: str, job_id: str, now: Instant) -> Job | None:
         """Give a job, None if there is none or it is gone."""
         job = self._jobs.get(account_id, {}).get(job_id)
-        if job is None or (job.is_gone(now) and not self._keeps_tombstones):
+        if job is None or (job.is_gone(now) and self._rule != "tombstone"):
             return None
         return job
+
+    def is_taken(self, account_id: str, job_id: str, now: Instant) -> bool:
+        """Whether no job can be made with an id: there is one, or there was and its id is kept."""
+        there = self.find(account_id, job_id, now) is not None
+        return there or (account_id, job_id) in self._reserved
 
     def get(self, account_id: str, job_id: str, now: Instant) -> Job:
         """Give a job.
@@ -115,6 +127,8 @@ class JobStore:
         """Delete a job."""
         job.delete(now)
         self._leaving.append(job)
+        if self._rule == "reserved":
+            self._reserved.add((job.origin.account_id, job.origin.job_id))
 
     def listed(self, account_id: str, now: Instant) -> Sequence[Job]:
         """Give an account's jobs that are not gone, oldest first; not to be changed."""
@@ -135,7 +149,7 @@ class JobStore:
         for job in gone:
             self._leaving.remove(job)
             self._listed.pop(job.origin.account_id, None)
-            if not self._keeps_tombstones:
+            if self._rule != "tombstone":
                 self._forget(job)
 
     def _forget(self, job: Job) -> None:

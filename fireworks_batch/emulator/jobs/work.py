@@ -15,6 +15,7 @@ from fireworks_batch.emulator.assumptions import Assumptions
 from fireworks_batch.emulator.files import FileStore, FileWriter, StoredFile
 from fireworks_batch.emulator.jobs.responder import Responder, failure_line, respond, success_line
 from fireworks_batch.emulator.jobs.rows import InvalidRowError, RowCheck, RowFailureError, RowReader
+from fireworks_batch.emulator.jobs.scripts import RowBook
 
 RESULTS: Final = "BIJOutputSet.jsonl"
 ERRORS: Final = "error-data"
@@ -176,8 +177,27 @@ class Work:
             self._order = shuffled(self._order, self._seed)
         self.is_scanned = True
 
-    async def advance(self, count: int, responder: Responder, files: FileStore) -> None:
+    async def advance(
+        self,
+        count: int,
+        responder: Responder,
+        files: FileStore,
+        *,
+        failed_rows: int = 0,
+        scripts: RowBook,
+    ) -> None:
         """Process rows until *count* of them are done.
+
+        Args:
+            count: How many rows are to be done.
+
+            responder: Answers the rows.
+
+            files: Where the output is written.
+
+            failed_rows: How many of all rows fail whatever they are, spread evenly.
+
+            scripts: Say which other rows fail.
 
         Raises:
             FileNotFoundError: A file was removed.
@@ -187,8 +207,11 @@ class Work:
         try:
             with self._source.reading() as read:
                 while (done := self.counters.processed) < min(count, self.rows):
-                    number = self._order[done]
-                    await self._process(number, read(number), responder)
+                    number, failed = self._order[done], min(failed_rows, self.rows)
+                    fails = (done + 1) * failed // self.rows > done * failed // self.rows
+                    await self._process(
+                        number, read(number), _fail if fails else responder, scripts
+                    )
                     if done % SLICE == 0:
                         await asyncio.sleep(0)
         finally:
@@ -203,12 +226,15 @@ class Work:
             return {RESULTS: results.finish()}
         return {RESULTS: results.finish(), ERRORS: errors.finish()}
 
-    async def _process(self, number: int, line: bytes, responder: Responder) -> None:
+    async def _process(
+        self, number: int, line: bytes, responder: Responder, scripts: RowBook
+    ) -> None:
         if self._results is None or self._errors is None:
             return
         row = self._reader.read(line)
         try:
             body = self._reader.complete(row)
+            scripts.strike(row.custom_id)
             response = await respond(responder, row.custom_id, body, self._created)
             written = success_line(row.custom_id, response, self._rules)
         except RowFailureError as failure:
@@ -219,6 +245,10 @@ class Work:
             self._results.write(written)
             self._states[number] = _SUCCEEDED
             self.counters.add(response)
+
+
+def _fail(_: str, __: Mapping[str, Any]) -> RowFailureError:
+    return RowFailureError("the row fails by the job's script", 500)
 
 
 def shuffled(order: list[int], seed: int) -> list[int]:

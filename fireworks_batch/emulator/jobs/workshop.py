@@ -90,7 +90,13 @@ class Workshop:
                 if job.parent is not None:
                     await self.catch_up([job.parent])
                 await work.scan()
-            await work.advance(_target(job, work, now), self._responder, files)
+            await work.advance(
+                _target(job, work, now),
+                self._responder,
+                files,
+                failed_rows=job.script.failed_rows,
+                scripts=self._jobs.rows,
+            )
         except InvalidRowError as error:
             job.fail_validation({"code": "INVALID_ARGUMENT", "message": str(error)}, now)
             job.work = None
@@ -135,7 +141,12 @@ class Workshop:
         )
         dataset.parent = job.parent_output
         self._datasets.add(dataset)
-        self._datasets.fill(dataset, files, now, ready=job.shown_since(now))
+        script = job.script.output
+        visible = job.shown_since(now) + script.not_found
+        ready = visible + script.uploading
+        dataset.visible = visible
+        dataset.late_files = {name: ready + late for name, late in script.late_files.items()}
+        self._datasets.fill(dataset, files, now, ready=ready)
 
 
 def _target(job: Job, work: Work, now: Instant) -> int:

@@ -301,6 +301,32 @@ async def test_of_two_uploads_at_once_one_counts(bench):
     assert await download(bench) == {"dataset/in/input.jsonl": ROWS}
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("copy.jsonl", {"input.jsonl", "copy.jsonl"}), ("input.jsonl", {"input.jsonl"})],
+)
+async def test_of_two_uploads_at_once_both_may_count(make_bench, name, expected):
+    """By assumption the dataset has the files of both; a later upload is refused all the same."""
+    async with make_bench(assume={"concurrent_uploads": "all"}) as bench:
+        await create(bench)
+        may_end = asyncio.Event()
+
+        async def chunks():
+            yield ROWS
+            await may_end.wait()
+
+        late = asyncio.create_task(upload(bench, content=chunks(), name=name))
+        while len(bench.emulator.requests()) < 2:
+            await asyncio.sleep(0)
+        assert (await upload(bench)).status == 200
+        bench.clock.advance(1)
+        may_end.set()
+        assert (await late).status == 200
+        assert await state(bench) == "READY"
+        assert await download(bench) == {f"dataset/in/{each}": ROWS for each in expected}
+        assert (await upload(bench, name="third.jsonl")).status == 400
+
+
 async def test_a_form_without_the_file_is_refused(bench):
     """The part is called `file`, and is not empty; the dataset still waits."""
     await create(bench)

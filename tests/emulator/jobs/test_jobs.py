@@ -450,6 +450,30 @@ async def test_an_id_that_is_taken_again_at_once_stays(bench):
     assert (await bench.job())["displayName"] == "second"
 
 
+async def test_the_id_of_a_deleted_job_may_stay_reserved(make_bench):
+    """Then GET answers 404, lists do not show the job, and the id stays taken until a reset."""
+    async with make_bench(assume={"deleted_job": "reserved"}) as bench:
+        await bench.create()
+        await bench.api.delete(f"{JOBS}/nightly")
+        bench.clock.advance(60)
+        assert (await bench.api.get(f"{JOBS}/nightly")).status == 404
+        assert await names(bench) == []
+        assert (await bench.create()).status == 409
+        assert (await bench.create("other")).status == 200
+        bench.emulator.reset()
+        assert (await bench.create()).status == 200
+
+
+async def test_the_id_that_a_client_asks_for_may_be_ignored(make_bench):
+    """Each creation makes a job under another id; a malformed id is refused all the same."""
+    async with make_bench(assume={"requested_job_id": "ignored"}) as bench:
+        first, second = (await bench.create()).json["name"], (await bench.create()).json["name"]
+        assert len({first, second, f"{JOBS[4:]}/nightly"}) == 3
+        assert (await bench.api.get(f"/v1/{first}")).status == 200
+        assert (await bench.api.get(f"{JOBS}/nightly")).status == 404
+        assert (await bench.create("Not-an-id")).status == 400
+
+
 async def test_a_deleted_job_may_leave_a_tombstone(make_bench):
     """Then GET shows DELETED, lists do not, and the id stays taken."""
     async with make_bench(assume={"deleted_job": "tombstone"}) as bench:

@@ -614,11 +614,28 @@ async def test_a_script_may_be_for_all_jobs(bench):
         ({"times": 0}, "times: 0 is not a whole number of 1 or more"),
         ({"job": 3}, "job: 3 is not a text"),
         ({"phases": []}, "phases: [] is not a list of at least one phase"),
+        ({"output": 3}, "output: 3 is not an object"),
+        (
+            {"output": {"late": 3}},
+            (
+                "output.late: 3 is not known here; known: not_found_seconds, uploading_seconds,"
+                " late_files"
+            ),
+        ),
+        (
+            {"output": {"uploading_seconds": -1}},
+            "output.uploading_seconds: -1 is not a number from 0 to 3.16224e+07",
+        ),
+        (
+            {"output": {"late_files": {"error-data": "x"}}},
+            "output.late_files.error-data: 'x' is not a number from 0 to 3.16224e+07",
+        ),
+        ({"output": {"late_files": 3}}, "output.late_files: 3 is not an object"),
         (
             {"account_id": "acme"},
             (
                 "account_id: 'acme' is not known here; known: job, times, phases, rows,"
-                " failed_rows, status, time_limit_seconds, fields"
+                " failed_rows, output, status, time_limit_seconds, fields"
             ),
         ),
     ],
@@ -666,3 +683,169 @@ async def test_a_script_moves_a_job_on_real_rows(bench):
     await begin(bench, b"{}", job_id="bad", outputDatasetId="")
     bench.emulator.script_job("bad", phases=["COMPLETED"])
     assert (await bench.job("bad"))["state"] == "JOB_STATE_FAILED"
+
+
+# Outputs that are late
+
+
+async def test_an_output_is_late_by_its_job_s_script(bench):
+    """404, then UPLOADING, then without one of its files, from the job's end on."""
+    late = {"not_found_seconds": 100, "uploading_seconds": 50, "late_files": {"error-data": 30}}
+    bench.emulator.script_jobs(phases=[*RUNNING, "COMPLETED"], output=late)
+    await begin(bench)
+    bench.clock.advance(660)
+    assert (await bench.job())["state"] == "JOB_STATE_COMPLETED"
+    bench.clock.advance(99)
+    assert (await bench.api.get(f"/v1/{OUTPUT}")).status == 404
+    assert (await bench.api.get(f"/v1/{OUTPUT}:getDownloadEndpoint")).status == 404
+    listed = (await bench.api.get(DATASETS)).json["datasets"]
+    assert [each["name"].rpartition("/")[2] for each in listed] == ["reviews"]
+    reply = await bench.create("other", outputDatasetId=OUTPUT)
+    assert (reply.status, reply.json["code"]) == (409, 6)  # its id is taken all the same
+    bench.clock.advance(1)
+    assert (await bench.api.get(f"/v1/{OUTPUT}")).json["state"] == "UPLOADING"
+    assert (await bench.api.get(f"/v1/{OUTPUT}:getDownloadEndpoint")).status == 400
+    bench.clock.advance(50)
+    assert (await bench.api.get(f"/v1/{OUTPUT}")).json["state"] == "READY"
+    assert (await files(bench)).keys() == {"dataset/out/BIJOutputSet.jsonl"}
+    bench.clock.advance(30)
+    results, errors = await output(bench)
+    assert (len(results), errors) == (10, {})
+
+
+async def test_the_control_protocol_makes_an_output_late(bench):
+    """Also that of a job that is there, until the job ends."""
+    await begin(bench)
+    body = {"output": {"not_found_seconds": 60}}
+    headers = {"Authorization": ""}
+    await bench.api.post("/_emulator/jobs/nightly", json=body, headers=headers)
+    bench.clock.advance(480)
+    assert (await bench.job())["state"] == "JOB_STATE_COMPLETED"
+    assert (await bench.api.get(f"/v1/{OUTPUT}")).status == 404
+    bench.emulator.script_job("nightly", output={"not_found_seconds": 600})
+    bench.clock.advance(60)
+    assert len((await output(bench))[0]) == 10
+
+
+async def test_an_output_may_be_refused_to_a_key(bench):
+    """By a fault of its path, until the faults are removed."""
+    await begin(bench)
+    bench.clock.advance(600)
+    bench.emulator.add_fault("status", status=403, path="*/datasets/out*", times=None)
+    assert (await bench.api.get(f"/v1/{OUTPUT}")).status == 403
+    assert (await bench.api.get(f"/v1/{OUTPUT}:getDownloadEndpoint")).status == 403
+    bench.emulator.clear_faults()
+    assert len((await output(bench))[0]) == 10
+
+
+# Counters of a job that has ended
+
+
+@pytest.mark.parametrize(
+    ("position", "numbers"),
+    [
+        ("zero", [10, 0, 0, 0, 0]),
+        ("stale", [10, 4, 1, 4, 50]),
+        ("cumulative", [10, 16, 4, 16, 100]),
+    ],
+)
+async def test_the_counters_of_a_job_that_has_ended(make_bench, position, numbers):
+    """They are wrong by assumption, and right as long as the job runs."""
+    assume = {"ended_counters": position, "row_order": "kept"}
+    async with make_bench(assume=assume, responder=failing("r0", "r5")) as bench:
+        await begin(bench)
+        bench.clock.advance(420)
+        assert counts(await bench.job()) == [10, 6, 2, 6, 80]
+        bench.clock.advance(180)
+        assert counts(await bench.job()) == numbers
+        results, errors = await output(bench)
+        assert (len(results), len(errors)) == (8, 2)
+
+
+async def test_a_job_that_has_ended_may_have_no_counters(make_bench):
+    """Its progress is null by assumption, and was not before."""
+    async with make_bench(assume={"ended_counters": "null"}) as bench:
+        await begin(bench)
+        bench.clock.advance(420)
+        assert (await bench.job())["jobProgress"] is not None
+        bench.clock.advance(180)
+        job = await bench.job()
+        assert (job["state"], job["jobProgress"]) == ("JOB_STATE_COMPLETED", None)
+
+
+# Rows that fail by a script
+
+
+async def test_a_job_s_script_lets_real_rows_fail(bench):
+    """So many, spread over the rows, with code 500, as the counters of made-up rows do."""
+    bench.emulator.script_jobs(failed_rows=4)
+    await begin(bench)
+    bench.clock.advance(330)
+    shown = counts(await bench.job())
+    bench.emulator.script_job("made-up", rows=10, failed_rows=4)
+    bench.clock.advance(330)
+    assert shown == counts(await bench.job("made-up")) == [10, 3, 1, 3, 40]
+    bench.clock.advance(300)
+    results, errors = await output(bench)
+    assert len(results) == 6
+    error = {"code": 500, "message": "the row fails by the job's script"}
+    assert list(errors.values()) == [error] * 4
+
+
+async def test_more_rows_than_there_are_cannot_fail(bench):
+    """All fail then."""
+    bench.emulator.script_jobs(failed_rows=20)
+    await begin(bench)
+    bench.clock.advance(600)
+    assert len((await output(bench))[1]) == 10
+
+
+async def test_rows_fail_by_scripts_of_their_own(bench):
+    """Permanently, or the first times only, counted over all jobs; the first script counts."""
+    bench.emulator.fail_rows("r1", times=None, code=400, message="never")
+    bench.emulator.fail_rows("r2", times=2)
+    bench.emulator.fail_rows("r[23]", code=429)
+    headers = {"Authorization": ""}
+    body = {"row": "r4"}
+    reply = await bench.api.post("/_emulator/rows", json=body, headers=headers)
+    assert (reply.status, reply.json) == (200, {})
+    found = []
+    for number in range(4):
+        name = f"accounts/acme/datasets/out-{number}"
+        await begin(bench, count=6, job_id=f"job-{number}", outputDatasetId=name)
+        bench.clock.advance(600)
+        _, errors = await output(bench, f"out-{number}")
+        found.append({custom_id: error["code"] for custom_id, error in errors.items()})
+    assert found == [
+        {"r1": 400, "r2": 500, "r3": 429, "r4": 500},
+        {"r1": 400, "r2": 500},
+        {"r1": 400, "r2": 429},
+        {"r1": 400},
+    ]
+    assert errors["r1"]["message"] == "never"
+
+
+async def test_a_reset_forgets_the_scripts_of_rows(bench):
+    """All rows succeed after it."""
+    bench.emulator.fail_rows(times=None)
+    bench.emulator.reset()
+    await begin(bench)
+    bench.clock.advance(600)
+    assert len((await output(bench))[0]) == 10
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ({"row": 3}, "row: 3 is not a text"),
+        ({"times": 0}, "times: 0 is not a whole number of 1 or more"),
+        ({"code": 99}, "code: 99 is not a whole number from 100 to 599"),
+        ({"message": ""}, "message: '' is not a text"),
+        ({"id": "r1"}, "id: 'r1' is not known here; known: row, times, code, message"),
+    ],
+)
+async def test_a_script_for_no_row_is_refused(bench, script, message):
+    """The member and its value are named."""
+    headers = {"Authorization": ""}
+    reply = await bench.api.post("/_emulator/rows", json=script, headers=headers)
+    assert (reply.status, reply.json["error"]["message"]) == (400, message)

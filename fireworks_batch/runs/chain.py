@@ -1,0 +1,414 @@
+"""What happens next to the attempts of a shard: wait, collect, create another attempt, or stop.
+
+The jobs that run the rows of one shard are its attempts, numbered from 0. All facts about them come
+in as values, and one table of rules decides: the first rule that applies gives the next step.
+Performs no I/O.
+"""
+
+import enum
+from collections.abc import Callable, Mapping
+from typing import Final, TypeAlias
+
+import attrs
+
+from fireworks_batch.models.job import BatchInferenceJob, JobProgress
+from fireworks_batch.models.states import JobPhase, JobState
+
+__all__ = [
+    "MOST_ATTEMPTS",
+    "RULES",
+    "Attempt",
+    "Chain",
+    "Collect",
+    "Create",
+    "OnPrevious",
+    "Output",
+    "Rows",
+    "Rule",
+    "Step",
+    "Stop",
+    "Wait",
+    "Why",
+    "is_withdrawn",
+    "next_step",
+]
+
+
+MOST_ATTEMPTS: Final = 20
+"""Most attempts of a shard."""
+
+
+class OnPrevious(enum.StrEnum):
+    """What is done about a job that ended badly before this call."""
+
+    ADOPT = "adopt"
+    """Its outcome is reported."""
+
+    NEW = "new"
+    """Its rows without a response are run again, once in a call."""
+
+
+class Output(enum.Enum):
+    """What is known of the output dataset of an attempt that has ended."""
+
+    UNREAD = enum.auto()
+    """It was not asked for yet."""
+
+    READ = enum.auto()
+    """It is READY, and its files were read to the end."""
+
+    GONE = enum.auto()
+    """It answers 404, also after the grace."""
+
+    LATE = enum.auto()
+    """It is not READY, or was refused, also after the grace."""
+
+
+class Rows(enum.Enum):
+    """Which rows of a shard an attempt runs."""
+
+    UNANSWERED = "all rows without a response"
+    RETRYABLE = "rows that failed retryably, and missing rows"
+
+
+class Why(enum.Enum):
+    """Why no further attempt is made."""
+
+    VANISHED = "a job was deleted while it was waited for"
+    UNSETTLED = "whether all rows of an attempt have come is not known"
+    DONE = "nothing is to be run"
+    TOO_MANY = "there are too many attempts"
+
+
+# --- Facts ----------------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Attempt:
+    """One job of a shard, as it was seen last, and what was read of its output."""
+
+    number: int
+    """Its place in the chain, from 0."""
+
+    job: BatchInferenceJob
+    """The job."""
+
+    rows: int
+    """Rows of its input, or of the shard where its input was not asked for."""
+
+    is_previous: bool = False
+    """Whether it had ended when this call saw it first."""
+
+    has_vanished: bool = False
+    """Whether it was deleted while this call waited for it."""
+
+    output: Output = Output.UNREAD
+    """What is known of its output."""
+
+    has_results_file: bool = False
+    """Whether the output has a file of results."""
+
+    has_errors_file: bool = False
+    """Whether the output has a file of errors."""
+
+    answered: int = 0
+    """Different rows with a response, in its output."""
+
+    resulted: int = 0
+    """Different rows with a response or an error, in its output."""
+
+    problem: str = ""
+    """Why the output is not read, in the words of the server."""
+
+    @property
+    def progress(self) -> JobProgress | None:
+        """Its counters."""
+        return self.job.job_progress
+
+    @property
+    def has_all_rows(self) -> bool:
+        """Whether everything that it counts has come: rule (a) of the evidence."""
+        if self.output is not Output.READ:
+            return False
+        if self.resulted >= self.rows:
+            return True
+        counted = self.progress
+        succeeded = counted.successfully_processed_requests if counted else None
+        failed = counted.failed_requests if counted else None
+        # A COMPLETED job that counts nothing has counters that lag behind.
+        lags = self.job.is_success and not succeeded and not failed
+        if not self.has_results_file and (succeeded != 0 or lags):
+            return False
+        if not self.has_errors_file and (failed != 0 or lags):
+            return False
+        if succeeded or failed:
+            return self.answered >= min(succeeded or 0, self.rows)
+        processed = counted.total_processed_requests if counted else 0
+        return self.resulted >= min(processed, self.rows)
+
+    @property
+    def has_never_run(self) -> bool:
+        """Whether no row of it was ever run: rule (b) of the evidence."""
+        lifecycle, counted = self.job.lifecycle, self.progress
+        return (
+            self.output is Output.GONE
+            and not self.job.is_success
+            and counted is not None
+            and not counted.total_processed_requests
+            and not counted.successfully_processed_requests
+            and not counted.failed_requests
+            and (lifecycle is None or lifecycle.run_start_time is None)
+        )
+
+    @property
+    def has_evidence(self) -> bool:
+        """Whether it is known what became of each of its rows."""
+        return self.has_all_rows or self.has_never_run
+
+    @property
+    def counted(self) -> int:
+        """Rows with a response, by its counters."""
+        return self.progress.successfully_processed_requests if self.progress else 0
+
+
+@attrs.frozen(kw_only=True)
+class Chain:
+    """The attempts of one shard that were found, and what the caller wants."""
+
+    attempts: Mapping[int, Attempt] = attrs.field(factory=dict)
+    """The attempts by number."""
+
+    highest: int = -1
+    """The highest number that cannot be used: of an attempt, of a deleted job, or refused."""
+
+    on_previous: OnPrevious = OnPrevious.ADOPT
+    """What is done about a job that ended badly before this call."""
+
+    retry_rows: int = 0
+    """The highest number of an attempt that runs rows again which failed, or are missing."""
+
+    may_create: bool = True
+    """Whether this call may create jobs."""
+
+    @property
+    def newest(self) -> Attempt | None:
+        """The attempt of the highest number."""
+        return self.attempts[max(self.attempts)] if self.attempts else None
+
+    @property
+    def next_number(self) -> int:
+        """The number of the next attempt: a gap is never filled."""
+        return max((self.highest, *self.attempts)) + 1
+
+    def gives_up(self, attempt: Attempt) -> bool:
+        """Whether an attempt counts as settled although its rows are lost: rule (c)."""
+        return (
+            self.on_previous is OnPrevious.NEW
+            and attempt.output is Output.GONE
+            and not attempt.has_never_run
+        )
+
+    def is_settled(self, attempt: Attempt) -> bool:
+        """Whether rows may be run again as far as this attempt is concerned."""
+        return attempt.has_evidence or self.gives_up(attempt)
+
+    @property
+    def unsettled(self) -> list[Attempt]:
+        """The attempts of which it is not known whether all rows have come."""
+        return [each for each in self.attempts.values() if not self.is_settled(each)]
+
+    @property
+    def has_news(self) -> bool:
+        """Whether an attempt was made, or was still running, in the time of this call."""
+        return any(not each.is_previous for each in self.attempts.values())
+
+
+def is_withdrawn(job: BatchInferenceJob) -> bool:
+    """Whether a job is being deleted: it counts as never made."""
+    return job.state.phase is JobPhase.LEAVING
+
+
+# --- Steps ----------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Wait:
+    """Wait for the end of an attempt."""
+
+    number: int
+    """The number of the attempt."""
+
+
+@attrs.frozen
+class Collect:
+    """Read the output of an attempt."""
+
+    number: int
+    """The number of the attempt."""
+
+
+@attrs.frozen
+class Create:
+    """Create an attempt of some rows, if there are any."""
+
+    number: int
+    """The number of the attempt."""
+
+    rows: Rows
+    """Which rows it runs."""
+
+
+@attrs.frozen
+class Stop:
+    """Do nothing more."""
+
+    why: Why
+    """Why."""
+
+
+Step: TypeAlias = Wait | Collect | Create | Stop
+
+
+# --- The rules ------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Rule:
+    """One line of the table: what is found, and what happens."""
+
+    found: str
+    """What is found, in the words of the documentation."""
+
+    happens: str
+    """What happens, in the words of the documentation."""
+
+    decide: Callable[[Chain], Step | None]
+    """Returns the step; None if the rule does not apply."""
+
+
+# Ends of a job that has no fault: rows that are left can be run as they are.
+_ORDERLY: Final = frozenset({JobState.COMPLETED, JobState.EXPIRED, JobState.EARLY_STOPPED})
+
+
+def _wait(chain: Chain) -> Step | None:
+    for number, each in sorted(chain.attempts.items()):
+        if not each.job.is_terminal and not each.has_vanished:
+            return Wait(number)
+    return None
+
+
+def _collect(chain: Chain) -> Step | None:
+    for number, each in sorted(chain.attempts.items()):
+        if each.output is Output.UNREAD:
+            return Collect(number)
+    return None
+
+
+def _only_collect(chain: Chain) -> Step | None:
+    return None if chain.may_create else Stop(Why.DONE)
+
+
+def _vanished(chain: Chain) -> Step | None:
+    has_vanished = any(each.has_vanished for each in chain.attempts.values())
+    return Stop(Why.VANISHED) if has_vanished else None
+
+
+def _unsettled(chain: Chain) -> Step | None:
+    return Stop(Why.UNSETTLED) if chain.unsettled else None
+
+
+def _first(chain: Chain) -> Step | None:
+    return None if chain.attempts else _create(chain, Rows.UNANSWERED)
+
+
+def _new(chain: Chain) -> Step | None:
+    newest = chain.newest
+    if chain.on_previous is not OnPrevious.NEW or newest is None or chain.has_news:
+        return None
+    if newest.job.is_success and not chain.gives_up(newest):
+        return None
+    return _create(chain, Rows.UNANSWERED)
+
+
+def _retry(chain: Chain) -> Step | None:
+    newest = chain.newest
+    if newest is None or newest.job.state not in _ORDERLY:
+        return None
+    if chain.next_number > chain.retry_rows:
+        return None
+    return _create(chain, Rows.RETRYABLE)
+
+
+def _done(_: Chain) -> Step:
+    return Stop(Why.DONE)
+
+
+def _create(chain: Chain, rows: Rows) -> Step:
+    number = chain.next_number
+    return Create(number, rows) if number < MOST_ATTEMPTS else Stop(Why.TOO_MANY)
+
+
+RULES: Final = (
+    Rule(
+        "a job that has not ended, whoever created it",
+        "it is adopted: the call waits for it",
+        _wait,
+    ),
+    Rule(
+        "a job that has ended, whatever its state",
+        "its output is read; an output that is late, half there or refused is asked for again for "
+        "`PollPolicy.not_found_grace`",
+        _collect,
+    ),
+    Rule(
+        "the call is `collect`",
+        "nothing is created",
+        _only_collect,
+    ),
+    Rule(
+        "a job that was deleted while the call waited for it",
+        "the report says so; nothing is created",
+        _vanished,
+    ),
+    Rule(
+        "a job counts rows that are not in its output",
+        'the report says so; nothing is created. Only with `on_previous="new"`, and if the '
+        "output dataset is gone (404), its rows are given up, with a warning",
+        _unsettled,
+    ),
+    Rule(
+        "no job; or only jobs that a person has deleted",
+        "a job of all rows without a response is created",
+        _first,
+    ),
+    Rule(
+        'the newest job ended before the call, and is not COMPLETED; `on_previous="new"`',
+        "one job of all rows without a response is created",
+        _new,
+    ),
+    Rule(
+        "the newest job is COMPLETED, EXPIRED or EARLY_STOPPED, and `retry_rows=n` allows the "
+        "next attempt, of number n or lower",
+        "a job of the rows that failed retryably or are missing is created, if there are any",
+        _retry,
+    ),
+    Rule(
+        "anything else: all is done, or the newest job FAILED, was CANCELLED, DELETED or ARCHIVED",
+        "the answers are put together, and the report says what is missing",
+        _done,
+    ),
+)
+"""The rules in their order: the first one that applies decides."""
+
+
+def next_step(chain: Chain) -> Step:
+    """Return what is to be done next.
+
+    Args:
+        chain: The attempts found so far, and what the caller wants.
+    """
+    for rule in RULES:
+        step = rule.decide(chain)
+        if step is not None:
+            return step
+    raise LookupError("no rule applies")

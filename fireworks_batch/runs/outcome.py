@@ -1,0 +1,126 @@
+"""What became of a run: the report of its rows and jobs, in numbers and sentences.
+
+Performs no I/O.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from fireworks_batch.models.job import BatchInferenceJob, JobProgress
+from fireworks_batch.models.names import job_name
+from fireworks_batch.models.states import JobState
+from fireworks_batch.results.index import Tally
+from fireworks_batch.results.report import AdoptedJob, JobReport, RunReport
+from fireworks_batch.runs.chain import Attempt
+from fireworks_batch.runs.shards import Shard
+from fireworks_batch.runs.spec import attempt_id
+
+__all__ = ["run_report"]
+
+
+def run_report(
+    tally: Tally,
+    shards: Sequence[Shard],
+    *,
+    rows: int,
+    adopted: Sequence[AdoptedJob],
+    skipped: int,
+    retried: int = 0,
+    not_retried: Sequence[str] = (),
+    not_cleaned: Sequence[str] = (),
+) -> RunReport:
+    """Put the numbers together, and say what does not add up.
+
+    Args:
+        tally: What was found.
+        shards: The shards, with their attempts.
+        rows: Rows that were sent.
+        adopted: Jobs that had ended before.
+        skipped: Bad rows that were left out.
+        retried: Rows that were sent again.
+        not_retried: Why rows could not be sent again.
+        not_cleaned: Datasets that could not be deleted.
+    """
+    missing = max(0, rows - tally.succeeded - tally.failed)
+    foreign = tally.foreign + max(0, tally.succeeded + tally.failed - rows)
+    jobs = [(shard, attempt) for shard in shards for attempt in _attempts(shard)]
+    jobs.sort(key=lambda each: (each[1].number, each[0].number))
+    counters = [attempt.progress or JobProgress() for _, attempt in jobs]
+    return RunReport(
+        rows=rows,
+        succeeded=tally.succeeded,
+        failed=tally.failed,
+        missing=missing,
+        duplicate=tally.duplicate,
+        foreign=foreign,
+        unreadable=tally.unreadable,
+        skipped=skipped,
+        retried=retried,
+        input_tokens=sum(each.input_tokens for each in counters),
+        output_tokens=sum(each.output_tokens for each in counters),
+        cached_tokens=sum(each.cached_input_token_count for each in counters),
+        jobs=tuple(_job_report(shard, attempt) for shard, attempt in jobs),
+        adopted=tuple(adopted),
+        not_retried=tuple(not_retried),
+        not_cleaned=tuple(not_cleaned),
+        remarks=tuple(_remarks(tally, shards, foreign=foreign)),
+    )
+
+
+def _attempts(shard: Shard) -> Sequence[Attempt]:
+    """Return the attempts of a shard; the first one stands for them if all were deleted."""
+    name = job_name("-", attempt_id(shard.base, 0))
+    gone = BatchInferenceJob(name=name, state=JobState.DELETED)
+    return shard.attempts or [Attempt(number=0, job=gone, rows=shard.submitted.rows)]
+
+
+def _job_report(shard: Shard, attempt: Attempt) -> JobReport:
+    """Say how a job ended, and which lines of the requests it is about if it ended badly."""
+    job = attempt.job
+    reason = ""
+    if not job.is_success:
+        status = job.status
+        said = f"{status.code}: {status.message}" if status and status.message else ""
+        reason = f"{said or f'it ended {job.state}'} ({_lines(said, shard, attempt)})"
+    elif not attempt.has_evidence:
+        reason = f"it is COMPLETED, but {attempt.problem or 'rows of its output are missing'}"
+    return JobReport(job_id=job.id, state=job.state, rows=attempt.rows, reason=reason)
+
+
+def _lines(said: str, shard: Shard, attempt: Attempt) -> str:
+    """Say where in the requests a job's rows stand, and the one that the server names, if any."""
+    submitted = shard.submitted
+    first, last = submitted.first_line, submitted.last_line
+    where = f"lines {first} to {last} of the requests"
+    # Only the input of the first attempt has all rows of these lines.
+    named = None if attempt.number else re.search(r"\.jsonl:(\d+)", said)
+    if named is None or not 1 <= int(named[1]) <= submitted.rows:
+        return where
+    # Lines without a row were left out; where there are none, lines can be counted on.
+    is_whole = last - first + 1 == submitted.rows
+    about = "line" if is_whole else "at or after line"
+    # The server's number was off by some lines (seen live).
+    return f"{where}; it names {about} {first + int(named[1]) - 1}, or one near it"
+
+
+def _remarks(tally: Tally, shards: Sequence[Shard], *, foreign: int) -> Iterator[str]:
+    if tally.duplicate:
+        yield f"{tally.duplicate} came more than once"
+    if foreign and tally.has_expected:
+        yield f"{foreign} were not asked for"
+    elif foreign:
+        yield (
+            f"{foreign} more came than were sent (with the requests at hand, it can be told which "
+            "are foreign, and which are missing)"
+        )
+    if tally.unreadable:
+        yield f"{tally.unreadable} lines of results cannot be read"
+    for shard in shards:
+        for each in shard.chain.unsettled:
+            if each.has_vanished:
+                continue
+            here = each.problem or f"its results have {each.answered}"
+            yield (
+                f"job {each.job.id!r} counts {each.counted} rows done well, {here}; no row of its "
+                "shard was sent again"
+            )

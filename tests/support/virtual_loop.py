@@ -1,0 +1,49 @@
+"""An event loop on which nothing takes time, and on which everything happens in the same order."""
+
+import asyncio
+import selectors
+from collections.abc import Callable
+from typing import Any
+
+
+class _Jumping(selectors.DefaultSelector):
+    """Never waits: where nothing has happened, the loop's time moves to its next timer."""
+
+    seconds = 0.0
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        events = super().select(0)
+        if events or timeout == 0:
+            return events
+        if timeout is None:
+            return super().select(None)
+        events = super().select(0)  # what was just written to a socket may have arrived by now
+        if not events:
+            self.seconds += timeout
+        return events
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """A loop whose time is virtual, for a server and its clients in one process.
+
+    Work in threads is done at once on the loop, so that its order never varies.
+    """
+
+    def __init__(self) -> None:
+        self._jumping = _Jumping()
+        super().__init__(self._jumping)
+
+    def time(self) -> float:
+        """Give the virtual time."""
+        return self._jumping.seconds
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # noqa: ARG002
+        """Call a function now, and give its result as a future."""
+        future = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except StopIteration as error:
+            future.set_exception(RuntimeError(repr(error)))
+        except Exception as error:  # noqa: BLE001  # it is the future's
+            future.set_exception(error)
+        return future
