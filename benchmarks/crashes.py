@@ -2,9 +2,10 @@
 
 It is started again each time. There must be exactly four jobs in the end, each answered row run
 once, and an output that is byte for byte that of a run that nobody disturbed. A boundary is made
-by an emulator that keeps one request waiting; the process is then killed with SIGKILL. All of it is done a second time with an
-emulator that drops the answer to every write once, one job after the other; and two processes do
-the same at once, with and without that. Processes are forked from one that has imported everything.
+by an emulator that keeps one request waiting; the process is then killed with SIGKILL. All of it
+is done a second time with an emulator that drops the answer to every write once, one job after the
+other; and two processes do the same at once, with and without that. Processes are forked from one
+that has imported everything.
 `--tenth` takes every tenth boundary, from a place that a seed determines. Needs `os.fork`.
 """
 

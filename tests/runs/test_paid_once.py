@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections import Counter
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import attrs
 import orjson
@@ -55,9 +56,11 @@ class Rows:
 @asynccontextmanager
 async def served(rows, **assume):
     """An emulator and a client of it."""
-    async with Emulator(speed=SPEED, responder=rows, assume=assume) as emulator:
-        async with connect(emulator) as client:
-            yield emulator, client
+    async with (
+        Emulator(speed=SPEED, responder=rows, assume=assume) as emulator,
+        connect(emulator) as client,
+    ):
+        yield emulator, client
 
 
 def connect(emulator) -> BatchClient:
@@ -306,16 +309,17 @@ async def test_15_two_files_of_one_content_have_one_name(tmp_path):
     paths = [tmp_path / "one.jsonl", tmp_path / "two.jsonl"]
     for path in paths:
         path.write_bytes(line)
-    async with served(rows, concurrent_uploads="all") as (emulator, client):
-        async with connect(emulator) as other:
-            emulator.add_fault("delay", path="*:upload", seconds=0.05, times=2)
-            works = [
-                each.run(path, model=MODEL)
-                for each, path in zip((client, other), paths, strict=True)
-            ]
-            for result in await asyncio.gather(*works):
-                assert result.report.is_complete
-                await result.aclose()
+    async with (
+        served(rows, concurrent_uploads="all") as (emulator, client),
+        connect(emulator) as other,
+    ):
+        emulator.add_fault("delay", path="*:upload", seconds=0.05, times=2)
+        works = [
+            each.run(path, model=MODEL) for each, path in zip((client, other), paths, strict=True)
+        ]
+        for result in await asyncio.gather(*works):
+            assert result.report.is_complete
+            await result.aclose()
     assert dict.fromkeys(IDS, 1) == rows.answered
     claim = Claim(dataset_id="b-0", takes_ready=True, source="x")
     assert {"b-0.jsonl"} == {stored_name(path.name, claim) for path in paths}
@@ -448,7 +452,7 @@ async def test_progress_says_queued_and_how_fast():
     assert ["checking", "queued", "running", "collecting"] == [
         str(stage) for stage in dict.fromkeys(each.stage for each in seen)
     ]
-    assert all(one != other for one, other in zip(seen, seen[1:], strict=False))
+    assert all(one != other for one, other in pairwise(seen))
     with_rate = [each for each in seen if each.rate]
     assert all(each.eta is not None and each.eta >= 0 for each in with_rate)
     assert attrs.evolve(seen[-1], rate=1.0) == seen[-1]
