@@ -24,6 +24,10 @@ holds them against the rules of a run, which are written here anew and not taken
 import asyncio
 import json
 import logging
+import os
+import signal
+import subprocess
+import sys
 import tempfile
 import typing
 from collections import Counter
@@ -69,6 +73,10 @@ EPOCH = datetime(2026, 9, 14, 9, 0, tzinfo=UTC)
 RETRYABLE = (500, 503, 429)
 ORDERLY = ("COMPLETED", "EXPIRED", "EARLY_STOPPED")
 BAD_ENDS = ("FAILED", "CANCELLED", "EXPIRED", "EARLY_STOPPED", "DELETED", "ARCHIVED")
+CAN_FORK = hasattr(os, "fork")
+PACE = 200.0
+"""Emulated seconds in a real one, while a call is made in another process."""
+
 NEVER = 300_000.0
 """Longer than any course."""
 
@@ -94,6 +102,9 @@ class Call:
 
     cancelled_at: int | None = None
     """The request at which the caller is cancelled."""
+
+    killed_at: int | None = None
+    """The request at which the caller's process is killed."""
 
     deletes_at: int | None = None
     """The request at which a person deletes the newest job."""
@@ -159,7 +170,9 @@ class Course:
     def story(self) -> list[str]:
         """Tell what is drawn."""
         rows = ", ".join(
-            f"{row} fails with {'/'.join(map(str, codes))}" for row, codes in self.rows.items() if codes
+            f"{row} fails with {'/'.join(map(str, codes))}"
+            for row, codes in self.rows.items()
+            if codes
         )
         return [
             f"course {self.seed}: {len(self.rows)} rows, {self.max_rows} for each job; {rows}",
@@ -281,6 +294,7 @@ def _draw_act(random: Random, *, is_ignored: bool) -> list[Act]:
 
 def _draw_call(random: Random, *, is_whole: bool = False) -> Call:
     is_cancelled = not is_whole and random.random() < 0.4
+    is_killed = CAN_FORK and not is_whole and not is_cancelled and random.random() < 0.05
     deletes = not is_whole and not is_cancelled and random.random() < 0.1
     return Call(
         how=random.choice(["run", "run", "run", "submit", "collect"]),
@@ -292,12 +306,15 @@ def _draw_call(random: Random, *, is_whole: bool = False) -> Call:
         file=random.choice(["requests.jsonl", "again.jsonl", "rows"]),
         temperature=random.choice([None] * 12 + [0.5]),
         cancelled_at=random.randint(1, 45) if is_cancelled else None,
+        killed_at=random.randint(1, 30) if is_killed else None,
         deletes_at=random.randint(5, 40) if deletes else None,
     )
 
 
 def _draw_fault(random: Random) -> dict[str, Any]:
-    action = random.choice(["status", "status", "reset", "drop_answer", "html", "garbage", "truncate"])
+    action = random.choice(
+        ["status", "status", "reset", "drop_answer", "html", "garbage", "truncate"]
+    )
     fault: dict[str, Any] = {
         "action": action,
         "method": random.choice([None, "GET", "POST", "POST"]),
@@ -360,12 +377,18 @@ class Witness:
         self.warnings: list[str] = []
         self.is_refused = False
         self.settled_at: dict[Attempt, int] = {}
+        self.victims: dict[int, tuple[int, int]] = {}
+        """By call: the process, and the request at which it is killed."""
+
         self._times: Counter[str] = Counter()
+        self._arrived: Counter[int] = Counter()
         self._world = emulator._world()
         self._clock = self._world.clock
         jobs = self._world.jobs
         self._make, self._delete = jobs.make, jobs.delete
         jobs.make, jobs.delete = self._seen_making, self._seen_deleting
+        self._open = self._world.log.open
+        self._world.log.open = self._seen_arriving
 
     def tell(self, text: str) -> None:
         """Add to the story."""
@@ -392,6 +415,17 @@ class Witness:
         if attempt.answered[custom_id] > 1:
             self.violate(f"{custom_id} is answered twice by {attempt}")
         return {"id": custom_id, "choices": [{"index": 0, "message": {"content": custom_id}}]}
+
+    def _seen_arriving(self, **members: Any) -> Any:
+        entry = self._open(**members)
+        caller = int(entry.headers.get("X-Caller", "0"))
+        self._arrived[caller] += 1
+        if caller in self.victims:
+            process, at = self.victims[caller]
+            if self._arrived[caller] == at:
+                self.tell(f"call {caller} is killed at request {at}: {entry.method} {entry.path}")
+                os.kill(process, signal.SIGKILL)
+        return entry
 
     def _working(self) -> Attempt:
         task = asyncio.current_task()
@@ -547,7 +581,9 @@ class Witness:
         output = "404" if not its.is_there else its.files if its.is_ready else "not READY"
         return f"{its.state}, output {output}, counters {its.progress and {k: v for k, v in its.progress.items() if 'equests' in k}}"
 
-    def _is_permanent(self, row: str, alive: Sequence[Attempt], facts: Mapping[Attempt, Any]) -> bool:
+    def _is_permanent(
+        self, row: str, alive: Sequence[Attempt], facts: Mapping[Attempt, Any]
+    ) -> bool:
         seen = [facts[each].failed[row] for each in alive if row in facts[each].failed]
         if not seen:
             return False
@@ -678,15 +714,7 @@ class Player:
             )
 
     def _client(self, number: int, **options: Any) -> BatchClient:
-        return BatchClient(
-            api_key=KEY,
-            account_id="acme",
-            base_url=self.emulator.base_url,
-            poll=POLL,
-            retry=RETRY,
-            headers={"X-Caller": str(number)},
-            **options,
-        )
+        return _client_of(self.emulator.base_url, number, poll=POLL, retry=RETRY, **options)
 
     async def _delete(self, act: Delete) -> None:
         there = [each for each in self.witness.attempts if not each.deleted]
@@ -725,7 +753,7 @@ class Player:
                 self._check_outcome(each, outcome, answered)
             elif is_last:
                 witness.violate(f"the last call ends with {outcome!r}")
-        self._check_files(old)
+        self._check_files(old, is_killed=any(call.killed_at is not None for call in calls))
         if since is not None:
             self._check_identical(made[0], since)
 
@@ -734,6 +762,8 @@ class Player:
         call, number = made.call, made.number
         await asyncio.sleep(call.delay)
         self.witness.tell(f"call {number}: {call}")
+        if call.killed_at is not None:
+            return await self._killed(made)
         tracing, task = aiohttp.TraceConfig(), asyncio.create_task(self._made(made))
         deletions = []
 
@@ -769,6 +799,23 @@ class Player:
             return outcome
         return self._failed(made, error)
 
+    async def _killed(self, made: Made) -> None:
+        """Make a call in a process that is killed."""
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        order = {
+            "call": attrs.asdict(made.call),
+            "number": made.number,
+            "seed": self.course.seed,
+            "base_url": self.emulator.base_url,
+            "directory": str(self.directory),
+        }
+        with loop.paced(PACE):
+            process = NURSERY.start(order)
+            self.witness.victims[made.number] = (process, made.call.killed_at or 0)
+            code = await NURSERY.ended()
+        self.witness.tell(f"the process of call {made.number} ends with {code}")
+
     @property
     def _clients(self) -> dict[int, BatchClient]:
         return self.__dict__.setdefault("_known_clients", {})
@@ -787,7 +834,10 @@ class Player:
     async def _made(self, made: Made) -> Any:
         while made.number not in self._clients:
             await asyncio.sleep(0)
-        client, call = self._clients[made.number], made.call
+        return await self.make(made.call, self._clients[made.number])
+
+    async def make(self, call: Call, client: BatchClient) -> Any:
+        """Make a call; gives what its result says."""
         requests: Any = self.directory / call.file
         if call.file == "rows":
             requests = [_request(row) for row in self.course.rows]
@@ -799,7 +849,11 @@ class Player:
         }
         if call.temperature is not None:
             what["inference_parameters"] = {"temperature": call.temperature}
-        how: dict[str, Any] = {"output": self.output, "errors": self.errors, "cleanup": call.cleanup}
+        how: dict[str, Any] = {
+            "output": self.output,
+            "errors": self.errors,
+            "cleanup": call.cleanup,
+        }
         if call.how == "run":
             result = await client.run(
                 requests,
@@ -813,7 +867,7 @@ class Player:
         submission = await client.submit(requests, **what)
         text = submission.to_json()
         if KEY in text + repr(submission):
-            self.witness.violate("the key is in the submission")
+            raise AssertionError("the key is in the submission")
         if call.how == "submit":
             return None
         result = await client.collect(Submission.from_json(text), requests=requests, **how)
@@ -874,24 +928,28 @@ class Player:
                 if row not in outcome.answered and not witness._is_permanent(row, chain, facts)
             }
             if left:
-                witness.violate(f"call {made.number} could run again {sorted(left)}, after {newest}")
+                witness.violate(
+                    f"call {made.number} could run again {sorted(left)}, after {newest}"
+                )
 
-    def _check_files(self, old: set[str]) -> None:
+    def _check_files(self, old: set[str], *, is_killed: bool) -> None:
         witness = self.witness
         found = {path.name for path in self.directory.iterdir()}
         kept = {name for name in found if ".previous" in name}
         usual = {"requests.jsonl", "again.jsonl", "output.jsonl", "errors.jsonl", "temporary"}
-        if found - kept - usual:
+        if found - kept - usual and not is_killed:
             witness.violate(f"files are left: {sorted(found - kept - usual)}")
         left = sorted(path.name for path in self.temporary.iterdir())
-        if left:
+        if left and not is_killed:  # the next call removes what a killed one has left
             witness.violate(f"temporary files are left: {left}")
         now = _ids(self.output)
         for name in kept:
             now |= _ids(self.directory / name)
         if not old <= now:
             witness.violate(f"answers were lost from the output file: {sorted(old - now)}")
-        if any(KEY.encode() in (self.directory / name).read_bytes() for name in found - {"temporary"}):
+        if any(
+            KEY.encode() in (self.directory / name).read_bytes() for name in found - {"temporary"}
+        ):
             witness.violate("the key is in a file")
 
     def _check_identical(self, made: Made, since: int) -> None:
@@ -903,6 +961,91 @@ class Player:
             )
             if not became and attempt.base not in made.new_bases:
                 witness.violate(f"the identical call makes {attempt}")
+
+
+def _client_of(base_url: str, number: int, **options: Any) -> BatchClient:
+    headers = {"X-Caller": str(number)}
+    return BatchClient(
+        api_key=KEY, account_id="acme", base_url=base_url, headers=headers, **options
+    )
+
+
+# --- Callers in processes of their own ------------------------------------------------------------
+
+
+class Nursery:
+    """A process that has imported everything, and forks one for each call."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, order: Mapping[str, Any]) -> int:
+        """Start a process for a call, and give its id."""
+        if self._process is None:
+            self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and file
+                [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+            )
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(json.dumps(order).encode() + b"\n")
+        return int(self._process.stdout.readline())
+
+    async def ended(self) -> int:
+        """Give the exit code of the process, when there is one."""
+        assert self._process and self._process.stdout
+        loop, has_ended = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(self._process.stdout, has_ended.set)
+        try:
+            await has_ended.wait()
+        finally:
+            loop.remove_reader(self._process.stdout)
+        return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """End it."""
+        if self._process is not None:
+            self._process.communicate()
+            self._process = None
+
+
+NURSERY = Nursery()
+
+
+def _bring_up() -> None:
+    """Fork a process for each order on stdin, and say its id, and how it ended."""
+    for line in sys.stdin:
+        process = os.fork()
+        if process == 0:
+            os._exit(_obey(json.loads(line)))
+        print(process, flush=True)  # noqa: T201  # to the one who gave the order
+        _, status = os.waitpid(process, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)  # noqa: T201
+
+
+def _obey(order: Mapping[str, Any]) -> int:
+    directory = Path(order["directory"])
+    tempfile.tempdir = str(directory / "temporary")
+    logging.disable()
+
+    def scaled(policy: Any, *kept: str) -> Any:
+        values = attrs.asdict(policy)
+        changed = {
+            name: value / PACE
+            for name, value in values.items()
+            if isinstance(value, float) and name not in kept
+        }
+        return attrs.evolve(policy, **changed)
+
+    async def make() -> None:
+        poll, retry = scaled(POLL, "growth", "jitter"), scaled(RETRY, "jitter")
+        player = Player(draw(order["seed"]), directory)
+        async with _client_of(order["base_url"], order["number"], poll=poll, retry=retry) as client:
+            await player.make(Call(**order["call"]), client)
+
+    try:
+        asyncio.run(make())
+    except Exception:  # noqa: BLE001  # the server is what is looked at
+        return 1
+    return 0
 
 
 @attrs.frozen
@@ -952,3 +1095,7 @@ def play(seed: int) -> tuple[list[str], list[str]]:
                 told = player.witness.story if hasattr(player, "witness") else []
                 return [f"{type(error).__name__}: {error}"], [*course.story(), *told]
     return witness.violations, [*course.story(), *witness.story]
+
+
+if __name__ == "__main__":
+    _bring_up()
