@@ -22,6 +22,7 @@ holds them against the rules of a run, which are written here anew and not taken
 """
 
 import asyncio
+import gzip
 import json
 import logging
 import os
@@ -58,6 +59,7 @@ from fireworks_batch.runs.submission import Submission
 MODEL = "accounts/fireworks/models/demo-8b"
 KEY = "fw_this_key_must_be_nowhere"
 RESULTS, ERRORS = "BIJOutputSet.jsonl", "error-data"
+FILES = ("requests.jsonl", "again.jsonl", "packed.jsonl.gz")
 GRACE = 30.0
 POLL = PollPolicy(
     initial_interval=3.0,
@@ -74,6 +76,10 @@ RETRYABLE = (500, 503, 429)
 ORDERLY = ("COMPLETED", "EXPIRED", "EARLY_STOPPED")
 BAD_ENDS = ("FAILED", "CANCELLED", "EXPIRED", "EARLY_STOPPED", "DELETED", "ARCHIVED")
 CAN_FORK = hasattr(os, "fork")
+QUICK = [{"state": "RUNNING", "seconds": 5}, "COMPLETED"]
+LONGEST = 12_000.0
+"""Seconds for a whole course."""
+
 PACE = 200.0
 """Emulated seconds in a real one, while a call is made in another process."""
 
@@ -303,7 +309,7 @@ def _draw_call(random: Random, *, is_whole: bool = False) -> Call:
         max_in_flight=random.choice([None, None, 1]),
         cleanup=random.choice(["keep", "keep", "keep", "datasets"]),
         on_abort=random.choice(["leave", "leave", "delete"]),
-        file=random.choice(["requests.jsonl", "again.jsonl", "rows"]),
+        file=random.choice([*FILES, "rows"]),
         temperature=random.choice([None] * 12 + [0.5]),
         cancelled_at=random.randint(1, 45) if is_cancelled else None,
         killed_at=random.randint(1, 30) if is_killed else None,
@@ -342,8 +348,8 @@ class Attempt:
     deleted: bool = False
     answered: Counter[str] = attrs.field(factory=Counter)
     failed: dict[str, int] = attrs.field(factory=dict)
-    excused: bool = False
-    """Whether its answers were given up."""
+    given_up_by: set[int] = attrs.field(factory=set)
+    """The calls that gave its answers up."""
 
     @property
     def id(self) -> str:
@@ -492,7 +498,7 @@ class Witness:
             files=files,
             answered=answered,
             failed=failed,
-            progress=job.show(now)["jobProgress"],
+            progress=job._render(now)[0]["jobProgress"],  # `show` would keep it
             has_run=job.has_run(now),
             rows=len(set(attempt.rows)),
         )
@@ -524,6 +530,14 @@ class Witness:
             return len(facts.answered) >= min(succeeded or 0, facts.rows)
         return resulted >= min(processed or 0, facts.rows)
 
+    def is_in_time(self, attempt: Attempt, since: int) -> bool:
+        """Whether all of an output could be seen at an instant, or can be within the grace."""
+        lateness = attempt.job.script.output
+        late = (
+            lateness.not_found + lateness.uploading + max(lateness.late_files.values(), default=0)
+        )
+        return late < GRACE * 1e6 / 2 or max(self.output_instants(attempt), default=0) <= since
+
     def output_instants(self, attempt: Attempt) -> list[int]:
         """Give the instants at which more of an output could be seen."""
         job = attempt.job
@@ -547,17 +561,22 @@ class Witness:
         given_up = set[Attempt]()
         for each in alive:
             its = facts[each]
-            if its.is_settled:
+            if made.number in each.given_up_by:
+                given_up.add(each)
+            elif its.is_settled:
                 again = its.answered & rows
                 if again:
                     self.violate(f"{' '.join(sorted(again))} of {each} run again by {attempt}")
             elif call.on_previous == "new" and its.has_ended and not its.is_there:
                 given_up.add(each)
-                each.excused = True
-                if not any(each.id in text for text in self.warnings):
+                each.given_up_by.add(made.number)
+                is_heard = call.killed_at is None
+                if is_heard and not any(each.id in text for text in self.warnings):
                     self.violate(f"answers of {each} are given up without a warning")
             else:
                 self.violate(f"{attempt} is made while {each} is not settled: {self._seen(its)}")
+        for each in given_up:  # what comes late is not known to this call
+            facts[each].failed = {}
         newest = max(alive, key=lambda each: each.number)
         if attempt.number <= newest.number:
             self.violate(f"{attempt} is made after {newest}")
@@ -650,14 +669,16 @@ class Player:
         self.output = directory / "output.jsonl"
         self.errors = directory / "errors.jsonl"
         self.temporary = directory / "temporary"
+        self._alone = asyncio.Lock()
 
     async def play(self) -> Witness:
         """Play it, and give what the witness saw."""
         course = self.course
         lines = [_request(row) for row in course.rows]
-        text = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
-        for name in ("requests.jsonl", "again.jsonl"):
-            (self.directory / name).write_bytes(text)
+        text = b"\n".join(json.dumps(line, separators=(",", ":")).encode() for line in lines)
+        (self.directory / "requests.jsonl").write_bytes(text + b"\n")
+        (self.directory / "again.jsonl").write_bytes(text)  # the last line has no end
+        (self.directory / "packed.jsonl.gz").write_bytes(gzip.compress(text + b"\n"))
         async with Emulator(
             tick=1.0,
             seed=course.seed,
@@ -671,8 +692,10 @@ class Player:
             self.witness = Witness(course, emulator)
             for script in course.scripts:
                 emulator.script_jobs(**script)
+            emulator.script_jobs(phases=QUICK, times=None)
             with _logged(self.witness), _temporary_files_in(self.temporary):
-                await self._act()
+                async with asyncio.timeout(LONGEST):
+                    await self._act()
         return self.witness
 
     async def _act(self) -> None:
@@ -744,13 +767,14 @@ class Player:
             witness.calls[number] = Made(number, call)
             made.append(witness.calls[number])
         answered = {each: witness.facts(each).answered for each in witness.attempts}
+        begun = self._clock()
         old = _ids(self.output)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._caller(each)) for each in made]
         for each, task in zip(made, tasks, strict=True):
             outcome = task.result()
             if isinstance(outcome, _Outcome):
-                self._check_outcome(each, outcome, answered)
+                self._check_outcome(each, outcome, answered, begun)
             elif is_last:
                 witness.violate(f"the last call ends with {outcome!r}")
         self._check_files(old, is_killed=any(call.killed_at is not None for call in calls))
@@ -810,10 +834,11 @@ class Player:
             "base_url": self.emulator.base_url,
             "directory": str(self.directory),
         }
-        with loop.paced(PACE):
-            process = NURSERY.start(order)
-            self.witness.victims[made.number] = (process, made.call.killed_at or 0)
-            code = await NURSERY.ended()
+        async with self._alone:  # a nursery brings up one at a time
+            with loop.paced(PACE):
+                process = NURSERY.start(order)
+                self.witness.victims[made.number] = (process, made.call.killed_at or 0)
+                code = await NURSERY.ended()
         self.witness.tell(f"the process of call {made.number} ends with {code}")
 
     @property
@@ -875,7 +900,9 @@ class Player:
 
     # --- what must be true after a call
 
-    def _check_outcome(self, made: Made, outcome: Any, before: Mapping[Attempt, set[str]]) -> None:
+    def _check_outcome(
+        self, made: Made, outcome: Any, before: Mapping[Attempt, set[str]], begun: int
+    ) -> None:
         witness, rows = self.witness, list(self.course.rows)
         seen = Counter([*outcome.answered, *outcome.failed, *outcome.missing])
         if seen != Counter(rows):
@@ -895,12 +922,12 @@ class Player:
             absent = answered - {*outcome.answered}
             if absent:
                 witness.violate(f"answers of {attempt} are not in the result: {sorted(absent)}")
-        self._check_progress(made, outcome)
+        self._check_progress(made, outcome, begun)
 
     def _is_of(self, attempt: Attempt, call: Call) -> bool:
         return self.witness.calls[attempt.caller].call.temperature == call.temperature
 
-    def _check_progress(self, made: Made, outcome: Any) -> None:
+    def _check_progress(self, made: Made, outcome: Any, begun: int) -> None:
         """Check that a call has run what it could."""
         witness, call = self.witness, made.call
         if call.how != "run" or self.course.assume.get("ended_counters", "right") != "right":
@@ -916,7 +943,8 @@ class Player:
         for chain in chains.values():
             facts = {each: witness.facts(each) for each in chain}
             if any(each.deleted for each in chain) or not all(
-                its.is_settled or each.excused for each, its in facts.items()
+                (its.is_settled and witness.is_in_time(each, begun)) or each.given_up_by
+                for each, its in facts.items()
             ):
                 continue
             newest = max(chain, key=lambda each: each.number)
@@ -936,7 +964,7 @@ class Player:
         witness = self.witness
         found = {path.name for path in self.directory.iterdir()}
         kept = {name for name in found if ".previous" in name}
-        usual = {"requests.jsonl", "again.jsonl", "output.jsonl", "errors.jsonl", "temporary"}
+        usual = {*FILES, "output.jsonl", "errors.jsonl", "temporary"}
         if found - kept - usual and not is_killed:
             witness.violate(f"files are left: {sorted(found - kept - usual)}")
         left = sorted(path.name for path in self.temporary.iterdir())

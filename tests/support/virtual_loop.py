@@ -20,6 +20,7 @@ class _Jumping(selectors.DefaultSelector):
             events = super().select(timeout and timeout / self.pace)
             self.seconds += (time.monotonic() - begun) * self.pace
             return events
+        self.seconds += 1e-6  # a turn of the loop takes some time: a sleep of nothing is over
         events = super().select(0)
         if events or timeout == 0:
             return events
