@@ -1,7 +1,7 @@
 """Random courses of runs: callers, people and a server that misbehave, and what must be true then.
 
-A course is drawn from a seed: the rows and what becomes of each, the ends of the jobs, how late their
-outputs are, the switches of the emulator, and acts one after the other: calls of `run`, or of
+A course is drawn from a seed: the rows and what becomes of each, the ends of the jobs, how late
+their outputs are, the switches of the emulator, and acts one after the other: calls of `run`, or of
 `submit` and `collect`, that end, are cancelled, or meet faults; two calls at once; jobs and outputs
 that a person deletes. Then comes a last call, and the identical call once more. All of it takes
 place in virtual time, in one process, and in the same order each time.
@@ -10,11 +10,11 @@ place in virtual time, in one process, and in the same order each time.
 holds them against the rules of a run, which are written here anew and not taken from the library:
 
 1. Each id is exactly once in the result, and the report adds up.
-2. No row that an attempt has answered is run again, as long as that attempt is there. Answers of an
-   attempt whose output answers 404 may be given up: with `on_previous="new"` only, with a warning.
-3. A job is made for a reason: there is none of these rows; or the newest one ended COMPLETED,
-   EXPIRED or EARLY_STOPPED, and `retry_rows` allows one more, of retryable and missing rows; or it
-   ended badly and the caller says "new", once for each call.
+2. No row that an attempt has answered is run again, as long as that attempt is there. Answers of
+   an attempt whose output answers 404 may be given up: with `on_previous="new"`, and a warning.
+3. A job is made for a reason: there is none of these rows; or the newest one is COMPLETED, EXPIRED
+   or EARLY_STOPPED, and `retry_rows` allows one more, of retryable and missing rows; or the newest
+   one ended badly, and the caller says "new", once for each call.
 4. No answer that can be read is absent from the result, and none from the files that a result leaves.
 5. The identical call makes no job, unless an attempt became settled since, or by "new".
 6. No temporary file is left, and the key is nowhere.
@@ -52,9 +52,9 @@ from fireworks_batch import (
     Limits,
     PollPolicy,
     RetryPolicy,
+    Submission,
 )
 from fireworks_batch.emulator import Assumptions, Emulator, RowFailureError
-from fireworks_batch.runs.submission import Submission
 
 MODEL = "accounts/fireworks/models/demo-8b"
 KEY = "fw_this_key_must_be_nowhere"
@@ -172,6 +172,12 @@ class Course:
     scripts: Sequence[Mapping[str, Any]]
     acts: Sequence[Act]
     last: Call
+
+    @property
+    def has_processes(self) -> bool:
+        """Whether a call is made in another process, whose time is not virtual."""
+        calls = [call for act in self.acts if isinstance(act, tuple) for call in act]
+        return any(call.killed_at is not None for call in calls)
 
     def story(self) -> list[str]:
         """Tell what is drawn."""
@@ -345,11 +351,16 @@ class Attempt:
     number: int
     caller: int
     rows: list[str]
-    deleted: bool = False
+    deleted_at: int | None = None
     answered: Counter[str] = attrs.field(factory=Counter)
     failed: dict[str, int] = attrs.field(factory=dict)
     given_up_by: set[int] = attrs.field(factory=set)
     """The calls that gave its answers up."""
+
+    @property
+    def deleted(self) -> bool:
+        """Whether it was deleted."""
+        return self.deleted_at is not None
 
     @property
     def id(self) -> str:
@@ -367,6 +378,7 @@ class Made:
 
     number: int
     call: Call
+    begun: int
     made: list[Attempt] = attrs.field(factory=list)
     new_bases: set[str] = attrs.field(factory=set)
 
@@ -407,7 +419,7 @@ class Witness:
 
     # --- in the emulator
 
-    def respond(self, custom_id: str, body: Mapping[str, Any]) -> Any:
+    def respond(self, custom_id: str, _: Mapping[str, Any]) -> Any:
         """Answer a row as the course says."""
         attempt = self._working()
         codes, times = self.course.rows[custom_id], self._times[custom_id]
@@ -443,9 +455,8 @@ class Witness:
     def _seen_making(self, account_id: str, job_id: str, members: Any, script: Any) -> Any:
         entry = self._entry("POST")
         job = self._make(account_id, job_id, members, script)
-        base, _, number = entry.query["batchInferenceJobId"].rpartition("-")
+        base, place = self._chain(entry.query["batchInferenceJobId"])
         caller = int(entry.headers.get("X-Caller", "0"))
-        place = int("".join(filter(str.isdigit, number)))
         attempt = Attempt(job, base, place, caller, self._input(members))
         earlier = [each for each in self.attempts if each.base == base]
         self.attempts.append(attempt)
@@ -455,13 +466,18 @@ class Witness:
         made.made.append(attempt)
         return job
 
+    def _chain(self, asked: str) -> tuple[str, int]:
+        """Give the chain that an id belongs to, and the place in it."""
+        base, _, number = asked.rpartition("-")
+        return base, int(number)
+
     def _seen_deleting(self, job: Any, now: int) -> None:
         attempt = next(each for each in self.attempts if each.job is job)
         caller = int(self._entry("DELETE").headers.get("X-Caller", "0"))
         self.tell(f"{f'call {caller}' if caller else 'a person'} deletes {attempt}")
         if caller and attempt.caller != caller:
             self.violate(f"call {caller} deletes {attempt}, which call {attempt.caller} made")
-        attempt.deleted = True
+        attempt.deleted_at = now
         self._delete(job, now)
 
     def _entry(self, method: str) -> Any:
@@ -548,7 +564,9 @@ class Witness:
 
     # --- rules
 
-    def _judge(self, attempt: Attempt, made: Made, earlier: Sequence[Attempt]) -> None:
+    def _judge(  # noqa: C901  # one rule after the other
+        self, attempt: Attempt, made: Made, earlier: Sequence[Attempt]
+    ) -> None:
         """Hold a new job against the rules."""
         call = made.call
         rows = set(attempt.rows)
@@ -577,6 +595,23 @@ class Witness:
                 self.violate(f"{attempt} is made while {each} is not settled: {self._seen(its)}")
         for each in given_up:  # what comes late is not known to this call
             facts[each].failed = {}
+        self._judge_reason(attempt, made, alive, facts, given_up)
+
+    def _judge_reason(
+        self,
+        attempt: Attempt,
+        made: Made,
+        alive: Sequence[Attempt],
+        facts: Mapping[Attempt, Any],
+        given_up: set[Attempt],
+    ) -> None:
+        """Hold a new job against the rule that there is a reason for it."""
+        call, rows = made.call, set(attempt.rows)
+        if any(
+            each.base == attempt.base and (each.deleted_at or 0) > made.begun
+            for each in self.attempts
+        ):
+            return  # the call may have seen a job before it was deleted
         newest = max(alive, key=lambda each: each.number)
         if attempt.number <= newest.number:
             self.violate(f"{attempt} is made after {newest}")
@@ -598,7 +633,8 @@ class Witness:
 
     def _seen(self, its: Any) -> str:
         output = "404" if not its.is_there else its.files if its.is_ready else "not READY"
-        return f"{its.state}, output {output}, counters {its.progress and {k: v for k, v in its.progress.items() if 'equests' in k}}"
+        counters = its.progress and {k: v for k, v in its.progress.items() if "equests" in k}
+        return f"{its.state}, output {output}, counters {counters}"
 
     def _is_permanent(
         self, row: str, alive: Sequence[Attempt], facts: Mapping[Attempt, Any]
@@ -685,7 +721,7 @@ class Player:
             epoch=EPOCH,
             api_key=KEY,
             assume=course.assume,
-            responder=lambda *row: self.witness.respond(*row),
+            responder=self._respond,
         ) as emulator:
             self.emulator = emulator
             emulator.add_dataset("unused", files={"x": b"x\n"})  # its directory is not ours
@@ -697,6 +733,9 @@ class Player:
                 async with asyncio.timeout(LONGEST):
                     await self._act()
         return self.witness
+
+    def _respond(self, custom_id: str, body: Mapping[str, Any]) -> Any:
+        return self.witness.respond(custom_id, body)
 
     async def _act(self) -> None:
         for act in self.course.acts:
@@ -764,7 +803,7 @@ class Player:
         made = []
         for call in calls:
             number = len(witness.calls) + 1
-            witness.calls[number] = Made(number, call)
+            witness.calls[number] = Made(number, call, self._clock())
             made.append(witness.calls[number])
         answered = {each: witness.facts(each).answered for each in witness.attempts}
         begun = self._clock()
@@ -773,7 +812,7 @@ class Player:
             tasks = [group.create_task(self._caller(each)) for each in made]
         for each, task in zip(made, tasks, strict=True):
             outcome = task.result()
-            if isinstance(outcome, _Outcome):
+            if isinstance(outcome, Outcome):
                 self._check_outcome(each, outcome, answered, begun)
             elif is_last:
                 witness.violate(f"the last call ends with {outcome!r}")
@@ -781,7 +820,7 @@ class Player:
         if since is not None:
             self._check_identical(made[0], since)
 
-    async def _caller(self, made: Made) -> Any:
+    async def _caller(self, made: Made) -> Any:  # noqa: C901  # one fate after the other
         """Make a call; gives its outcome, or its error."""
         call, number = made.call, made.number
         await asyncio.sleep(call.delay)
@@ -868,7 +907,7 @@ class Player:
             requests = [_request(row) for row in self.course.rows]
         what: dict[str, Any] = {
             "model": MODEL,
-            "name": "course",
+            "name": name_of_run(),
             "limits": Limits(max_rows=self.course.max_rows),
             "on_previous": call.on_previous,
         }
@@ -888,7 +927,7 @@ class Player:
                 retry_rows=call.retry_rows,
                 on_abort=call.on_abort,
             )
-            return await _read(result)
+            return await read_outcome(result)
         submission = await client.submit(requests, **what)
         text = submission.to_json()
         if KEY in text + repr(submission):
@@ -896,7 +935,7 @@ class Player:
         if call.how == "submit":
             return None
         result = await client.collect(Submission.from_json(text), requests=requests, **how)
-        return await _read(result)
+        return await read_outcome(result)
 
     # --- what must be true after a call
 
@@ -927,7 +966,9 @@ class Player:
     def _is_of(self, attempt: Attempt, call: Call) -> bool:
         return self.witness.calls[attempt.caller].call.temperature == call.temperature
 
-    def _check_progress(self, made: Made, outcome: Any, begun: int) -> None:
+    def _check_progress(  # noqa: C901  # one exemption after the other
+        self, made: Made, outcome: Any, begun: int
+    ) -> None:
         """Check that a call has run what it could."""
         witness, call = self.witness, made.call
         if call.how != "run" or self.course.assume.get("ended_counters", "right") != "right":
@@ -943,7 +984,8 @@ class Player:
         for chain in chains.values():
             facts = {each: witness.facts(each) for each in chain}
             if any(each.deleted for each in chain) or not all(
-                (its.is_settled and witness.is_in_time(each, begun)) or each.given_up_by
+                (its.is_settled and witness.is_in_time(each, begun))
+                or made.number in each.given_up_by
                 for each, its in facts.items()
             ):
                 continue
@@ -1013,13 +1055,15 @@ class Nursery:
             self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and file
                 [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
             )
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         self._process.stdin.write(json.dumps(order).encode() + b"\n")
         return int(self._process.stdout.readline())
 
     async def ended(self) -> int:
         """Give the exit code of the process, when there is one."""
-        assert self._process and self._process.stdout
+        assert self._process
+        assert self._process.stdout
         loop, has_ended = asyncio.get_running_loop(), asyncio.Event()
         loop.add_reader(self._process.stdout, has_ended.set)
         try:
@@ -1077,7 +1121,7 @@ def _obey(order: Mapping[str, Any]) -> int:
 
 
 @attrs.frozen
-class _Outcome:
+class Outcome:
     """What a result says."""
 
     answered: list[str]
@@ -1087,12 +1131,18 @@ class _Outcome:
     text: str
 
 
-async def _read(result: Any) -> _Outcome:
+async def read_outcome(result: Any) -> Outcome:
+    """Read all of a result, and close it."""
     async with result:
         answered = [row.custom_id async for row in result if row.ok]
         failed = [row.custom_id async for row in result.failures()]
         missing = [each async for each in result.missing_ids()]
-        return _Outcome(answered, failed, missing, result.report, str(result.report))
+        return Outcome(answered, failed, missing, result.report, str(result.report))
+
+
+def name_of_run() -> str:
+    """Give the name of all runs of a course."""
+    return "course"
 
 
 def _request(row: str) -> dict[str, Any]:
@@ -1111,18 +1161,30 @@ def play(seed: int) -> tuple[list[str], list[str]]:
     Returns:
         What must not be, and the whole story.
     """
-    course = draw(seed)
-    with tempfile.TemporaryDirectory() as name:
+    return play_course(draw(seed))
+
+
+def play_course(course: Course) -> tuple[list[str], list[str]]:
+    """Play a course; gives what must not be, and the whole story."""
+    with (
+        tempfile.TemporaryDirectory() as name,
+        asyncio.Runner(loop_factory=VirtualLoop) as runner,
+    ):
         player = Player(course, Path(name))
-        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-            try:
-                witness = runner.run(player.play())
-            except Exception as error:  # noqa: BLE001  # any error is a finding
-                while isinstance(error, ExceptionGroup):
-                    error = error.exceptions[0]
-                told = player.witness.story if hasattr(player, "witness") else []
-                return [f"{type(error).__name__}: {error}"], [*course.story(), *told]
-    return witness.violations, [*course.story(), *witness.story]
+        try:
+            runner.run(player.play())
+        except Exception as error:  # noqa: BLE001  # any error is a finding
+            found: BaseException = error
+            while isinstance(found, BaseExceptionGroup):
+                found = found.exceptions[0]
+            player.witness.violate(f"{type(found).__name__}: {found}")
+    return player.witness.violations, [*course.story(), *player.witness.story]
+
+
+def tell(seed: int, violations: Sequence[str], story: Sequence[str]) -> str:
+    """Give the story of a course as a text, with the command that plays it again."""
+    again = f"python benchmarks/courses.py --seed {seed}"
+    return "\n".join([*story, "", *violations, "", f"play it again: {again}"])
 
 
 if __name__ == "__main__":
