@@ -15,7 +15,7 @@ holds them against the rules of a run, which are written here anew and not taken
 3. A job is made for a reason: there is none of these rows; or the newest one is COMPLETED, EXPIRED
    or EARLY_STOPPED, and `retry_rows` allows one more, of retryable and missing rows; or the newest
    one ended badly, and the caller says "new", once for each call.
-4. No answer that can be read is absent from the result, and none from the files that a result leaves.
+4. No answer that can be read is absent from the result, and none is lost from the output file.
 5. The identical call makes no job, unless an attempt became settled since, or by "new".
 6. No temporary file is left, and the key is nowhere.
 7. Where rows can be run again, and may be, they are.
