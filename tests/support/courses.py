@@ -813,7 +813,9 @@ class Player:
         for each, task in zip(made, tasks, strict=True):
             outcome = task.result()
             if isinstance(outcome, Outcome):
-                self._check_outcome(each, outcome, answered, begun)
+                self._check_outcome(each, outcome, answered)
+                if len(made) == 1:  # of two, the other may have made jobs since
+                    self._check_progress(each, outcome, begun)
             elif is_last:
                 witness.violate(f"the last call ends with {outcome!r}")
         self._check_files(old, is_killed=any(call.killed_at is not None for call in calls))
@@ -939,9 +941,7 @@ class Player:
 
     # --- what must be true after a call
 
-    def _check_outcome(
-        self, made: Made, outcome: Any, before: Mapping[Attempt, set[str]], begun: int
-    ) -> None:
+    def _check_outcome(self, made: Made, outcome: Any, before: Mapping[Attempt, set[str]]) -> None:
         witness, rows = self.witness, list(self.course.rows)
         seen = Counter([*outcome.answered, *outcome.failed, *outcome.missing])
         if seen != Counter(rows):
@@ -961,7 +961,6 @@ class Player:
             absent = answered - {*outcome.answered}
             if absent:
                 witness.violate(f"answers of {attempt} are not in the result: {sorted(absent)}")
-        self._check_progress(made, outcome, begun)
 
     def _is_of(self, attempt: Attempt, call: Call) -> bool:
         return self.witness.calls[attempt.caller].call.temperature == call.temperature
