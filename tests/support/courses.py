@@ -1,7 +1,7 @@
 """Random courses of runs: callers, people and a server that misbehave, and what must be true then.
 
-A course is drawn from a seed: the rows and what becomes of each, the ends of the jobs, how late their
-outputs are, the switches of the emulator, and acts one after the other: calls of `run`, or of
+A course is drawn from a seed: the rows and what becomes of each, the ends of the jobs, how late
+their outputs are, the switches of the emulator, and acts one after the other: calls of `run`, or of
 `submit` and `collect`, that end, are cancelled, or meet faults; two calls at once; jobs and outputs
 that a person deletes. Then comes a last call, and the identical call once more. All of it takes
 place in virtual time, in one process, and in the same order each time.
@@ -10,20 +10,25 @@ place in virtual time, in one process, and in the same order each time.
 holds them against the rules of a run, which are written here anew and not taken from the library:
 
 1. Each id is exactly once in the result, and the report adds up.
-2. No row that an attempt has answered is run again, as long as that attempt is there. Answers of an
-   attempt whose output answers 404 may be given up: with `on_previous="new"` only, with a warning.
-3. A job is made for a reason: there is none of these rows; or the newest one ended COMPLETED,
-   EXPIRED or EARLY_STOPPED, and `retry_rows` allows one more, of retryable and missing rows; or it
-   ended badly and the caller says "new", once for each call.
-4. No answer that can be read is absent from the result, and none from the files that a result leaves.
+2. No row that an attempt has answered is run again, as long as that attempt is there. Answers of
+   an attempt whose output answers 404 may be given up: with `on_previous="new"`, and a warning.
+3. A job is made for a reason: there is none of these rows; or the newest one is COMPLETED, EXPIRED
+   or EARLY_STOPPED, and `retry_rows` allows one more, of retryable and missing rows; or the newest
+   one ended badly, and the caller says "new", once for each call.
+4. No answer that can be read is absent from the result, and none is lost from the output file.
 5. The identical call makes no job, unless an attempt became settled since, or by "new".
 6. No temporary file is left, and the key is nowhere.
 7. Where rows can be run again, and may be, they are.
 """
 
 import asyncio
+import gzip
 import json
 import logging
+import os
+import signal
+import subprocess
+import sys
 import tempfile
 import typing
 from collections import Counter
@@ -47,13 +52,14 @@ from fireworks_batch import (
     Limits,
     PollPolicy,
     RetryPolicy,
+    Submission,
 )
 from fireworks_batch.emulator import Assumptions, Emulator, RowFailureError
-from fireworks_batch.runs.submission import Submission
 
 MODEL = "accounts/fireworks/models/demo-8b"
 KEY = "fw_this_key_must_be_nowhere"
 RESULTS, ERRORS = "BIJOutputSet.jsonl", "error-data"
+FILES = ("requests.jsonl", "again.jsonl", "packed.jsonl.gz")
 GRACE = 30.0
 POLL = PollPolicy(
     initial_interval=3.0,
@@ -69,6 +75,14 @@ EPOCH = datetime(2026, 9, 14, 9, 0, tzinfo=UTC)
 RETRYABLE = (500, 503, 429)
 ORDERLY = ("COMPLETED", "EXPIRED", "EARLY_STOPPED")
 BAD_ENDS = ("FAILED", "CANCELLED", "EXPIRED", "EARLY_STOPPED", "DELETED", "ARCHIVED")
+CAN_FORK = hasattr(os, "fork")
+QUICK = [{"state": "RUNNING", "seconds": 5}, "COMPLETED"]
+LONGEST = 12_000.0
+"""Seconds for a whole course."""
+
+PACE = 200.0
+"""Emulated seconds in a real one, while a call is made in another process."""
+
 NEVER = 300_000.0
 """Longer than any course."""
 
@@ -94,6 +108,9 @@ class Call:
 
     cancelled_at: int | None = None
     """The request at which the caller is cancelled."""
+
+    killed_at: int | None = None
+    """The request at which the caller's process is killed."""
 
     deletes_at: int | None = None
     """The request at which a person deletes the newest job."""
@@ -155,6 +172,12 @@ class Course:
     scripts: Sequence[Mapping[str, Any]]
     acts: Sequence[Act]
     last: Call
+
+    @property
+    def has_processes(self) -> bool:
+        """Whether a call is made in another process, whose time is not virtual."""
+        calls = [call for act in self.acts if isinstance(act, tuple) for call in act]
+        return any(call.killed_at is not None for call in calls)
 
     def story(self) -> list[str]:
         """Tell what is drawn."""
@@ -283,6 +306,7 @@ def _draw_act(random: Random, *, is_ignored: bool) -> list[Act]:
 
 def _draw_call(random: Random, *, is_whole: bool = False) -> Call:
     is_cancelled = not is_whole and random.random() < 0.4
+    is_killed = CAN_FORK and not is_whole and not is_cancelled and random.random() < 0.05
     deletes = not is_whole and not is_cancelled and random.random() < 0.1
     return Call(
         how=random.choice(["run", "run", "run", "submit", "collect"]),
@@ -291,9 +315,10 @@ def _draw_call(random: Random, *, is_whole: bool = False) -> Call:
         max_in_flight=random.choice([None, None, 1]),
         cleanup=random.choice(["keep", "keep", "keep", "datasets"]),
         on_abort=random.choice(["leave", "leave", "delete"]),
-        file=random.choice(["requests.jsonl", "again.jsonl", "rows"]),
+        file=random.choice([*FILES, "rows"]),
         temperature=random.choice([None] * 12 + [0.5]),
         cancelled_at=random.randint(1, 45) if is_cancelled else None,
+        killed_at=random.randint(1, 30) if is_killed else None,
         deletes_at=random.randint(5, 40) if deletes else None,
     )
 
@@ -326,11 +351,16 @@ class Attempt:
     number: int
     caller: int
     rows: list[str]
-    deleted: bool = False
+    deleted_at: int | None = None
     answered: Counter[str] = attrs.field(factory=Counter)
     failed: dict[str, int] = attrs.field(factory=dict)
-    excused: bool = False
-    """Whether its answers were given up."""
+    given_up_by: set[int] = attrs.field(factory=set)
+    """The calls that gave its answers up."""
+
+    @property
+    def deleted(self) -> bool:
+        """Whether it was deleted."""
+        return self.deleted_at is not None
 
     @property
     def id(self) -> str:
@@ -348,6 +378,7 @@ class Made:
 
     number: int
     call: Call
+    begun: int
     made: list[Attempt] = attrs.field(factory=list)
     new_bases: set[str] = attrs.field(factory=set)
 
@@ -364,12 +395,18 @@ class Witness:
         self.warnings: list[str] = []
         self.is_refused = False
         self.settled_at: dict[Attempt, int] = {}
+        self.victims: dict[int, tuple[int, int]] = {}
+        """By call: the process, and the request at which it is killed."""
+
         self._times: Counter[str] = Counter()
+        self._arrived: Counter[int] = Counter()
         self._world = emulator._world()
         self._clock = self._world.clock
         jobs = self._world.jobs
         self._make, self._delete = jobs.make, jobs.delete
         jobs.make, jobs.delete = self._seen_making, self._seen_deleting
+        self._open = self._world.log.open
+        self._world.log.open = self._seen_arriving
 
     def tell(self, text: str) -> None:
         """Add to the story."""
@@ -382,7 +419,7 @@ class Witness:
 
     # --- in the emulator
 
-    def respond(self, custom_id: str, body: Mapping[str, Any]) -> Any:
+    def respond(self, custom_id: str, _: Mapping[str, Any]) -> Any:
         """Answer a row as the course says."""
         attempt = self._working()
         codes, times = self.course.rows[custom_id], self._times[custom_id]
@@ -397,6 +434,17 @@ class Witness:
             self.violate(f"{custom_id} is answered twice by {attempt}")
         return {"id": custom_id, "choices": [{"index": 0, "message": {"content": custom_id}}]}
 
+    def _seen_arriving(self, **members: Any) -> Any:
+        entry = self._open(**members)
+        caller = int(entry.headers.get("X-Caller", "0"))
+        self._arrived[caller] += 1
+        if caller in self.victims:
+            process, at = self.victims[caller]
+            if self._arrived[caller] == at:
+                self.tell(f"call {caller} is killed at request {at}: {entry.method} {entry.path}")
+                os.kill(process, signal.SIGKILL)
+        return entry
+
     def _working(self) -> Attempt:
         task = asyncio.current_task()
         for job, its in self._world.workshop._tasks.items():
@@ -407,9 +455,8 @@ class Witness:
     def _seen_making(self, account_id: str, job_id: str, members: Any, script: Any) -> Any:
         entry = self._entry("POST")
         job = self._make(account_id, job_id, members, script)
-        base, _, number = entry.query["batchInferenceJobId"].rpartition("-")
+        base, place = self._chain(entry.query["batchInferenceJobId"])
         caller = int(entry.headers.get("X-Caller", "0"))
-        place = int("".join(filter(str.isdigit, number)))
         attempt = Attempt(job, base, place, caller, self._input(members))
         earlier = [each for each in self.attempts if each.base == base]
         self.attempts.append(attempt)
@@ -419,13 +466,18 @@ class Witness:
         made.made.append(attempt)
         return job
 
+    def _chain(self, asked: str) -> tuple[str, int]:
+        """Give the chain that an id belongs to, and the place in it."""
+        base, _, number = asked.rpartition("-")
+        return base, int(number)
+
     def _seen_deleting(self, job: Any, now: int) -> None:
         attempt = next(each for each in self.attempts if each.job is job)
         caller = int(self._entry("DELETE").headers.get("X-Caller", "0"))
         self.tell(f"{f'call {caller}' if caller else 'a person'} deletes {attempt}")
         if caller and attempt.caller != caller:
             self.violate(f"call {caller} deletes {attempt}, which call {attempt.caller} made")
-        attempt.deleted = True
+        attempt.deleted_at = now
         self._delete(job, now)
 
     def _entry(self, method: str) -> Any:
@@ -462,7 +514,7 @@ class Witness:
             files=files,
             answered=answered,
             failed=failed,
-            progress=job.show(now)["jobProgress"],
+            progress=job._render(now)[0]["jobProgress"],  # `show` would keep it
             has_run=job.has_run(now),
             rows=len(set(attempt.rows)),
         )
@@ -494,6 +546,14 @@ class Witness:
             return len(facts.answered) >= min(succeeded or 0, facts.rows)
         return resulted >= min(processed or 0, facts.rows)
 
+    def is_in_time(self, attempt: Attempt, since: int) -> bool:
+        """Whether all of an output could be seen at an instant, or can be within the grace."""
+        lateness = attempt.job.script.output
+        late = (
+            lateness.not_found + lateness.uploading + max(lateness.late_files.values(), default=0)
+        )
+        return late < GRACE * 1e6 / 2 or max(self.output_instants(attempt), default=0) <= since
+
     def output_instants(self, attempt: Attempt) -> list[int]:
         """Give the instants at which more of an output could be seen."""
         job = attempt.job
@@ -504,7 +564,9 @@ class Witness:
 
     # --- rules
 
-    def _judge(self, attempt: Attempt, made: Made, earlier: Sequence[Attempt]) -> None:
+    def _judge(  # noqa: C901  # one rule after the other
+        self, attempt: Attempt, made: Made, earlier: Sequence[Attempt]
+    ) -> None:
         """Hold a new job against the rules."""
         call = made.call
         rows = set(attempt.rows)
@@ -517,17 +579,39 @@ class Witness:
         given_up = set[Attempt]()
         for each in alive:
             its = facts[each]
-            if its.is_settled:
+            if made.number in each.given_up_by:
+                given_up.add(each)
+            elif its.is_settled:
                 again = its.answered & rows
                 if again:
                     self.violate(f"{' '.join(sorted(again))} of {each} run again by {attempt}")
             elif call.on_previous == "new" and its.has_ended and not its.is_there:
                 given_up.add(each)
-                each.excused = True
-                if not any(each.id in text for text in self.warnings):
+                each.given_up_by.add(made.number)
+                is_heard = call.killed_at is None
+                if is_heard and not any(each.id in text for text in self.warnings):
                     self.violate(f"answers of {each} are given up without a warning")
             else:
                 self.violate(f"{attempt} is made while {each} is not settled: {self._seen(its)}")
+        for each in given_up:  # what comes late is not known to this call
+            facts[each].failed = {}
+        self._judge_reason(attempt, made, alive, facts, given_up)
+
+    def _judge_reason(
+        self,
+        attempt: Attempt,
+        made: Made,
+        alive: Sequence[Attempt],
+        facts: Mapping[Attempt, Any],
+        given_up: set[Attempt],
+    ) -> None:
+        """Hold a new job against the rule that there is a reason for it."""
+        call, rows = made.call, set(attempt.rows)
+        if any(
+            each.base == attempt.base and (each.deleted_at or 0) > made.begun
+            for each in self.attempts
+        ):
+            return  # the call may have seen a job before it was deleted
         newest = max(alive, key=lambda each: each.number)
         if attempt.number <= newest.number:
             self.violate(f"{attempt} is made after {newest}")
@@ -549,7 +633,8 @@ class Witness:
 
     def _seen(self, its: Any) -> str:
         output = "404" if not its.is_there else its.files if its.is_ready else "not READY"
-        return f"{its.state}, output {output}, counters {its.progress and {k: v for k, v in its.progress.items() if 'equests' in k}}"
+        counters = its.progress and {k: v for k, v in its.progress.items() if "equests" in k}
+        return f"{its.state}, output {output}, counters {counters}"
 
     def _is_permanent(
         self, row: str, alive: Sequence[Attempt], facts: Mapping[Attempt, Any]
@@ -620,30 +705,37 @@ class Player:
         self.output = directory / "output.jsonl"
         self.errors = directory / "errors.jsonl"
         self.temporary = directory / "temporary"
+        self._alone = asyncio.Lock()
 
     async def play(self) -> Witness:
         """Play it, and give what the witness saw."""
         course = self.course
         lines = [_request(row) for row in course.rows]
-        text = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
-        for name in ("requests.jsonl", "again.jsonl"):
-            (self.directory / name).write_bytes(text)
+        text = b"\n".join(json.dumps(line, separators=(",", ":")).encode() for line in lines)
+        (self.directory / "requests.jsonl").write_bytes(text + b"\n")
+        (self.directory / "again.jsonl").write_bytes(text)  # the last line has no end
+        (self.directory / "packed.jsonl.gz").write_bytes(gzip.compress(text + b"\n"))
         async with Emulator(
             tick=1.0,
             seed=course.seed,
             epoch=EPOCH,
             api_key=KEY,
             assume=course.assume,
-            responder=lambda *row: self.witness.respond(*row),
+            responder=self._respond,
         ) as emulator:
             self.emulator = emulator
             emulator.add_dataset("unused", files={"x": b"x\n"})  # its directory is not ours
             self.witness = Witness(course, emulator)
             for script in course.scripts:
                 emulator.script_jobs(**script)
+            emulator.script_jobs(phases=QUICK, times=None)
             with _logged(self.witness), _temporary_files_in(self.temporary):
-                await self._act()
+                async with asyncio.timeout(LONGEST):
+                    await self._act()
         return self.witness
+
+    def _respond(self, custom_id: str, body: Mapping[str, Any]) -> Any:
+        return self.witness.respond(custom_id, body)
 
     async def _act(self) -> None:
         for act in self.course.acts:
@@ -684,15 +776,7 @@ class Player:
             )
 
     def _client(self, number: int, **options: Any) -> BatchClient:
-        return BatchClient(
-            api_key=KEY,
-            account_id="acme",
-            base_url=self.emulator.base_url,
-            poll=POLL,
-            retry=RETRY,
-            headers={"X-Caller": str(number)},
-            **options,
-        )
+        return _client_of(self.emulator.base_url, number, poll=POLL, retry=RETRY, **options)
 
     async def _delete(self, act: Delete) -> None:
         there = [each for each in self.witness.attempts if not each.deleted]
@@ -719,27 +803,32 @@ class Player:
         made = []
         for call in calls:
             number = len(witness.calls) + 1
-            witness.calls[number] = Made(number, call)
+            witness.calls[number] = Made(number, call, self._clock())
             made.append(witness.calls[number])
         answered = {each: witness.facts(each).answered for each in witness.attempts}
+        begun = self._clock()
         old = _ids(self.output)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._caller(each)) for each in made]
         for each, task in zip(made, tasks, strict=True):
             outcome = task.result()
-            if isinstance(outcome, _Outcome):
+            if isinstance(outcome, Outcome):
                 self._check_outcome(each, outcome, answered)
+                if len(made) == 1:  # of two, the other may have made jobs since
+                    self._check_progress(each, outcome, begun)
             elif is_last:
                 witness.violate(f"the last call ends with {outcome!r}")
-        self._check_files(old)
+        self._check_files(old, is_killed=any(call.killed_at is not None for call in calls))
         if since is not None:
             self._check_identical(made[0], since)
 
-    async def _caller(self, made: Made) -> Any:
+    async def _caller(self, made: Made) -> Any:  # noqa: C901  # one fate after the other
         """Make a call; gives its outcome, or its error."""
         call, number = made.call, made.number
         await asyncio.sleep(call.delay)
         self.witness.tell(f"call {number}: {call}")
+        if call.killed_at is not None:
+            return await self._killed(made)
         tracing, task = aiohttp.TraceConfig(), asyncio.create_task(self._made(made))
         deletions = []
 
@@ -775,6 +864,24 @@ class Player:
             return outcome
         return self._failed(made, error)
 
+    async def _killed(self, made: Made) -> None:
+        """Make a call in a process that is killed."""
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        order = {
+            "call": attrs.asdict(made.call),
+            "number": made.number,
+            "seed": self.course.seed,
+            "base_url": self.emulator.base_url,
+            "directory": str(self.directory),
+        }
+        async with self._alone:  # a nursery brings up one at a time
+            with loop.paced(PACE):
+                process = NURSERY.start(order)
+                self.witness.victims[made.number] = (process, made.call.killed_at or 0)
+                code = await NURSERY.ended()
+        self.witness.tell(f"the process of call {made.number} ends with {code}")
+
     @property
     def _clients(self) -> dict[int, BatchClient]:
         return self.__dict__.setdefault("_known_clients", {})
@@ -793,13 +900,16 @@ class Player:
     async def _made(self, made: Made) -> Any:
         while made.number not in self._clients:
             await asyncio.sleep(0)
-        client, call = self._clients[made.number], made.call
+        return await self.make(made.call, self._clients[made.number])
+
+    async def make(self, call: Call, client: BatchClient) -> Any:
+        """Make a call; gives what its result says."""
         requests: Any = self.directory / call.file
         if call.file == "rows":
             requests = [_request(row) for row in self.course.rows]
         what: dict[str, Any] = {
             "model": MODEL,
-            "name": "course",
+            "name": name_of_run(),
             "limits": Limits(max_rows=self.course.max_rows),
             "on_previous": call.on_previous,
         }
@@ -819,15 +929,15 @@ class Player:
                 retry_rows=call.retry_rows,
                 on_abort=call.on_abort,
             )
-            return await _read(result)
+            return await read_outcome(result)
         submission = await client.submit(requests, **what)
         text = submission.to_json()
         if KEY in text + repr(submission):
-            self.witness.violate("the key is in the submission")
+            raise AssertionError("the key is in the submission")
         if call.how == "submit":
             return None
         result = await client.collect(Submission.from_json(text), requests=requests, **how)
-        return await _read(result)
+        return await read_outcome(result)
 
     # --- what must be true after a call
 
@@ -851,12 +961,13 @@ class Player:
             absent = answered - {*outcome.answered}
             if absent:
                 witness.violate(f"answers of {attempt} are not in the result: {sorted(absent)}")
-        self._check_progress(made, outcome)
 
     def _is_of(self, attempt: Attempt, call: Call) -> bool:
         return self.witness.calls[attempt.caller].call.temperature == call.temperature
 
-    def _check_progress(self, made: Made, outcome: Any) -> None:
+    def _check_progress(  # noqa: C901  # one exemption after the other
+        self, made: Made, outcome: Any, begun: int
+    ) -> None:
         """Check that a call has run what it could."""
         witness, call = self.witness, made.call
         if call.how != "run" or self.course.assume.get("ended_counters", "right") != "right":
@@ -872,7 +983,9 @@ class Player:
         for chain in chains.values():
             facts = {each: witness.facts(each) for each in chain}
             if any(each.deleted for each in chain) or not all(
-                its.is_settled or each.excused for each, its in facts.items()
+                (its.is_settled and witness.is_in_time(each, begun))
+                or made.number in each.given_up_by
+                for each, its in facts.items()
             ):
                 continue
             newest = max(chain, key=lambda each: each.number)
@@ -888,15 +1001,15 @@ class Player:
                     f"call {made.number} could run again {sorted(left)}, after {newest}"
                 )
 
-    def _check_files(self, old: set[str]) -> None:
+    def _check_files(self, old: set[str], *, is_killed: bool) -> None:
         witness = self.witness
         found = {path.name for path in self.directory.iterdir()}
         kept = {name for name in found if ".previous" in name}
-        usual = {"requests.jsonl", "again.jsonl", "output.jsonl", "errors.jsonl", "temporary"}
-        if found - kept - usual:
+        usual = {*FILES, "output.jsonl", "errors.jsonl", "temporary"}
+        if found - kept - usual and not is_killed:
             witness.violate(f"files are left: {sorted(found - kept - usual)}")
         left = sorted(path.name for path in self.temporary.iterdir())
-        if left:
+        if left and not is_killed:  # the next call removes what a killed one has left
             witness.violate(f"temporary files are left: {left}")
         now = _ids(self.output)
         for name in kept:
@@ -919,8 +1032,95 @@ class Player:
                 witness.violate(f"the identical call makes {attempt}")
 
 
+def _client_of(base_url: str, number: int, **options: Any) -> BatchClient:
+    headers = {"X-Caller": str(number)}
+    return BatchClient(
+        api_key=KEY, account_id="acme", base_url=base_url, headers=headers, **options
+    )
+
+
+# --- Callers in processes of their own ------------------------------------------------------------
+
+
+class Nursery:
+    """A process that has imported everything, and forks one for each call."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, order: Mapping[str, Any]) -> int:
+        """Start a process for a call, and give its id."""
+        if self._process is None:
+            self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and file
+                [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+            )
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps(order).encode() + b"\n")
+        return int(self._process.stdout.readline())
+
+    async def ended(self) -> int:
+        """Give the exit code of the process, when there is one."""
+        assert self._process
+        assert self._process.stdout
+        loop, has_ended = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(self._process.stdout, has_ended.set)
+        try:
+            await has_ended.wait()
+        finally:
+            loop.remove_reader(self._process.stdout)
+        return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """End it."""
+        if self._process is not None:
+            self._process.communicate()
+            self._process = None
+
+
+NURSERY = Nursery()
+
+
+def _bring_up() -> None:
+    """Fork a process for each order on stdin, and say its id, and how it ended."""
+    for line in sys.stdin:
+        process = os.fork()
+        if process == 0:
+            os._exit(_obey(json.loads(line)))
+        print(process, flush=True)  # noqa: T201  # to the one who gave the order
+        _, status = os.waitpid(process, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)  # noqa: T201
+
+
+def _obey(order: Mapping[str, Any]) -> int:
+    directory = Path(order["directory"])
+    tempfile.tempdir = str(directory / "temporary")
+    logging.disable()
+
+    def scaled(policy: Any, *kept: str) -> Any:
+        values = attrs.asdict(policy)
+        changed = {
+            name: value / PACE
+            for name, value in values.items()
+            if isinstance(value, float) and name not in kept
+        }
+        return attrs.evolve(policy, **changed)
+
+    async def make() -> None:
+        poll, retry = scaled(POLL, "growth", "jitter"), scaled(RETRY, "jitter")
+        player = Player(draw(order["seed"]), directory)
+        async with _client_of(order["base_url"], order["number"], poll=poll, retry=retry) as client:
+            await player.make(Call(**order["call"]), client)
+
+    try:
+        asyncio.run(make())
+    except Exception:  # noqa: BLE001  # the server is what is looked at
+        return 1
+    return 0
+
+
 @attrs.frozen
-class _Outcome:
+class Outcome:
     """What a result says."""
 
     answered: list[str]
@@ -930,12 +1130,18 @@ class _Outcome:
     text: str
 
 
-async def _read(result: Any) -> _Outcome:
+async def read_outcome(result: Any) -> Outcome:
+    """Read all of a result, and close it."""
     async with result:
         answered = [row.custom_id async for row in result if row.ok]
         failed = [row.custom_id async for row in result.failures()]
         missing = [each async for each in result.missing_ids()]
-        return _Outcome(answered, failed, missing, result.report, str(result.report))
+        return Outcome(answered, failed, missing, result.report, str(result.report))
+
+
+def name_of_run() -> str:
+    """Give the name of all runs of a course."""
+    return "course"
 
 
 def _request(row: str) -> dict[str, Any]:
@@ -954,15 +1160,31 @@ def play(seed: int) -> tuple[list[str], list[str]]:
     Returns:
         What must not be, and the whole story.
     """
-    course = draw(seed)
-    with tempfile.TemporaryDirectory() as name:
+    return play_course(draw(seed))
+
+
+def play_course(course: Course) -> tuple[list[str], list[str]]:
+    """Play a course; gives what must not be, and the whole story."""
+    with (
+        tempfile.TemporaryDirectory() as name,
+        asyncio.Runner(loop_factory=VirtualLoop) as runner,
+    ):
         player = Player(course, Path(name))
-        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-            try:
-                witness = runner.run(player.play())
-            except Exception as error:  # noqa: BLE001  # any error is a finding
-                while isinstance(error, ExceptionGroup):
-                    error = error.exceptions[0]
-                told = player.witness.story if hasattr(player, "witness") else []
-                return [f"{type(error).__name__}: {error}"], [*course.story(), *told]
-    return witness.violations, [*course.story(), *witness.story]
+        try:
+            runner.run(player.play())
+        except Exception as error:  # noqa: BLE001  # any error is a finding
+            found: BaseException = error
+            while isinstance(found, BaseExceptionGroup):
+                found = found.exceptions[0]
+            player.witness.violate(f"{type(found).__name__}: {found}")
+    return player.witness.violations, [*course.story(), *player.witness.story]
+
+
+def tell(seed: int, violations: Sequence[str], story: Sequence[str]) -> str:
+    """Give the story of a course as a text, with the command that plays it again."""
+    again = f"python benchmarks/courses.py --seed {seed}"
+    return "\n".join([*story, "", *violations, "", f"play it again: {again}"])
+
+
+if __name__ == "__main__":
+    _bring_up()

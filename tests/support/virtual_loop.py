@@ -2,16 +2,25 @@
 
 import asyncio
 import selectors
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
 class _Jumping(selectors.DefaultSelector):
-    """Never waits: where nothing has happened, the loop's time moves to its next timer."""
+    """Does not wait: where nothing has happened, the loop's time moves to its next timer."""
 
     seconds = 0.0
+    pace = 0.0
 
     def select(self, timeout: float | None = None) -> list[Any]:
+        if self.pace:
+            begun = time.monotonic()
+            events = super().select(timeout and timeout / self.pace)
+            self.seconds += (time.monotonic() - begun) * self.pace
+            return events
+        self.seconds += 1e-6  # a turn of the loop takes some time: a sleep of nothing is over
         events = super().select(0)
         if events or timeout == 0:
             return events
@@ -36,6 +45,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Give the virtual time."""
         return self._jumping.seconds
+
+    @contextmanager
+    def paced(self, pace: float) -> Iterator[None]:
+        """Let time pass, so many seconds in a real one: for clients in another process."""
+        self._jumping.pace = pace
+        try:
+            yield
+        finally:
+            self._jumping.pace = 0.0
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # noqa: ARG002
         """Call a function now, and give its result as a future."""
