@@ -302,7 +302,7 @@ async def test_a_killed_run_is_gone_on_with(emulator, tmp_path, killed_by):
     program = ROOT / "examples" / "run_in_worker.py"
     requests = write_requests(tmp_path / "requests.jsonl")
     order = (program, requests, MODEL, "nightly", tmp_path / "output.jsonl")
-    emulator.add_fault("hang", path="*/batchInferenceJobs/nightly-*", after=2)
+    emulator.add_fault("hang", path="*/batchInferenceJobs/nightly-*")
     worker = await start(emulator, *order)
     while not any(entry.fault == "hang" for entry in emulator.requests()):
         await asyncio.sleep(0.01)
@@ -316,5 +316,9 @@ async def test_a_killed_run_is_gone_on_with(emulator, tmp_path, killed_by):
     assert code == 0
     assert "had ended before: nightly-" in text
     assert text.endswith("3 of 3 rows succeeded, 0 failed, 0 are missing\n")
-    created = [entry for entry in emulator.requests() if entry.path.endswith("InferenceJobs")]
+    created = [
+        entry
+        for entry in emulator.requests()
+        if entry.method == "POST" and entry.path.endswith("InferenceJobs")
+    ]
     assert 1 == len(created)

@@ -117,6 +117,8 @@ class Submitter:
         if not job.is_terminal and not is_withdrawn(job):
             self.abort.begin(job.id, is_made=creation.is_made)
             self.board.begin(job.id)
+        else:
+            self.board.see(job)
         shard.take(
             number, job, is_old=False, rows=file.rows if creation.is_made or not number else None
         )

@@ -115,10 +115,10 @@ def test_list_on_a_terminal_is_a_table(terminal, server):
 
 def test_a_narrow_list_cuts_ids_and_no_states(terminal, server):
     """In their middle: jobs of one run begin alike."""
-    server.script_job("nightly-2026-11-23-5fnhbr3ecgsmjqgrkdtx-0", phases=["RUNNING"], **LONG)
+    server.script_job("nightly-2026-11-23-5fnhbr3ecgsmjqgrkdtx-g0", phases=["RUNNING"], **LONG)
     screen = terminal("list", columns=40)
     assert screen.finish() == 0
-    assert screen.lines[-1].split() == ["nightly-2026-11…cgsmjqgrkdtx-0", "RUNNING"]
+    assert screen.lines[-1].split() == ["nightly-2026-11…cgsmjqgrkdtx-g0", "RUNNING"]
 
 
 def test_no_color_is_obeyed(terminal, server, monkeypatch):
