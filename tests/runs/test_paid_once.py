@@ -360,9 +360,11 @@ async def test_output_of_a_deleted_job_is_read_before_rows_run_again():
     assert dict.fromkeys(IDS, 1) == rows.answered
 
 
+@pytest.mark.once
+@pytest.mark.timeout(240)
 async def test_listing_alone_finds_all_shards():
-    """A finished run is walked with a few requests, besides those that fetch outputs."""
-    many = [f"q{number}" for number in range(80)]
+    """500 finished shards are walked with at most ten requests, besides those for outputs."""
+    many = [f"q{number}" for number in range(500)]
     async with served(Rows()) as (emulator, client):
         terms = {"model": MODEL, "limits": Limits(max_rows=1)}
         async with await client.run(requests(many), **terms) as first:
@@ -374,7 +376,11 @@ async def test_listing_alone_finds_all_shards():
         async with await client.run(requests(many), **terms) as second:
             assert second.report.is_complete
         walked = emulator.requests()[before:]
-        assert 1 == sum("batchInferenceJobs" in each.path for each in walked)
+        rest = [each for each in walked if "-out" not in each.path]
+        assert 500 == len({each.path for each in walked if each.path.endswith("-out")})
+        assert {"GET"} == {each.method for each in walked}
+        assert 3 == sum("batchInferenceJobs" in each.path for each in rest)  # pages of the listing
+        assert 10 >= len(rest)
 
 
 async def test_name_that_runs_something_else_is_a_warning(caplog):
