@@ -29,7 +29,7 @@ class JobStore:
         self.scripts: ScriptBook = ScriptBook()
         """The scripts for jobs that are created later."""
 
-        self.rows = RowBook()
+        self.rows: RowBook = RowBook()
         """The scripts for rows that are processed from now on."""
 
         self._setting = setting
