@@ -131,9 +131,12 @@ class Submitter:
         job = await get_job(self.jobs, attempt_id(shard.base, before))
         if job is None:
             shard.free(before)
-        else:
-            shard.take(before, job, is_old=False)
-        return job is None or not is_withdrawn(job)
+            return True
+        if is_withdrawn(job) or job.state == JobState.DELETED:
+            # Seen on its way out, it counts as never made, also where it stays as a tombstone.
+            return False
+        shard.take(before, job, is_old=False)
+        return True
 
     async def _send(
         self, creation: JobCreation, shard: Shard, number: int

@@ -1502,7 +1502,7 @@ async def test_nothing_depends_on_what_nobody_has_seen(requests, tmp_path, assum
             await one.jobs.delete(first.refs[0])
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(each.run(path, model=MODEL, limits=THREE, retry_rows=1))
+                    group.create_task(each.run(path, model=MODEL, limits=THREE, on_previous="new"))
                     for each in (one, other)
                 ]
             for task in tasks:
