@@ -315,9 +315,6 @@ class Session:
         Raises:
             ClientStateError: The client was closed meanwhile.
         """
-        if not semaphore.locked():
-            await semaphore.acquire()
-            return
         self._waiting[semaphore] += 1
         try:
             await semaphore.acquire()
