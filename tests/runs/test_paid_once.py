@@ -117,6 +117,20 @@ async def test_1_the_identical_call_buys_nothing(tmp_path):
     assert 1 == max(rows.answered.values())
 
 
+async def test_1_the_identical_call_after_a_bad_end_loses_no_answer(tmp_path):
+    """The same where the job FAILED, so that each call with "new" runs the failed rows again."""
+    rows, output = Rows(r1=1, r2=2, r3=None), tmp_path / "out.jsonl"
+    terms = {"retry_rows": 1, "on_previous": "new", "output": output}
+    async with served(rows, some_rows_failed="FAILED") as (_, client):
+        written: set[str] = set()
+        for _ in range(3):
+            await run(client, **terms)
+            lines = output.read_bytes().splitlines()
+            assert written <= (written := {orjson.loads(line)["custom_id"] for line in lines})
+    assert written == rows.answered.keys() == {*IDS} - {"r3"}
+    assert 1 == max(rows.answered.values())
+
+
 async def test_2_retries_and_new_attempts_see_each_other():
     """A job FAILED with rows that failed: two callers at once, and a later one, pay once."""
     rows = Rows(r1=1, r2=1)
@@ -230,12 +244,12 @@ async def test_9_an_output_that_is_not_ready_does_not_end_the_run(seconds):
 
 
 async def test_10_an_output_that_comes_back_hides_no_answer():
-    """Its rows were given up and bought again: both outputs count, each row once."""
-    rows = Rows()
+    """Its rows were given up and bought again: both outputs count, an answer before a failure."""
+    rows = Rows(r1=1)
     async with served(rows) as (emulator, client):
-        emulator.script_jobs(phases=["RUNNING", "EXPIRED"])
         await run(client)
-        emulator.add_fault("status", status=404, path="*-0-out*", times=None)
+        (output,) = [job.output_dataset_id async for job in client.jobs.list()]
+        emulator.add_fault("status", status=404, path=f"*{output}*", times=None)
         assert (await run(client, on_previous="new")).is_complete
         emulator.clear_faults()
         report = await run(client, on_previous="new")
