@@ -2,9 +2,9 @@
 
 import enum
 import os
-import tempfile
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +13,7 @@ from typing import Any, Final, Generic, NoReturn, Self, TypeAlias, TypeVar, get_
 from fireworks_batch.connection.api import if_there
 from fireworks_batch.datasets.endpoints import Datasets
 from fireworks_batch.files.threads import off_loop
+from fireworks_batch.files.workspace import workspace
 from fireworks_batch.jobs.endpoints import Jobs
 from fireworks_batch.models.errors import ClientStateError, ConfigurationError, JobNotFinishedError
 from fireworks_batch.models.job import BatchInferenceJob, JobLike
@@ -63,7 +64,7 @@ class JobResults(Generic[_T]):
     _lineage: bool
     _phase = _Phase.NEW
     _job: BatchInferenceJob | None = None
-    _directory: tempfile.TemporaryDirectory[str] | None = None
+    _leaving: AsyncExitStack
     _expected: ExpectedIds | None = None
     _report: ResultsReport | None = None
     _rows: AsyncGenerator[ResultRow[_T], None]
@@ -132,13 +133,11 @@ class JobResults(Generic[_T]):
             self._refuse("call client.results() once more to read the rows again")
         self._phase = _Phase.LEFT
         self._job = await self._ended_job()
-        try:
-            await off_loop(self._make_directory)
-            self._rows = self._read(await self._download(self._job))
-            self._expected = await self._expect(self._expecting)
-        except BaseException:
-            await off_loop(self._remove)
-            raise
+        async with AsyncExitStack() as leaving:
+            space = await leaving.enter_async_context(workspace())
+            self._rows = self._read(await self._download(self._job, space.path / "files"))
+            self._expected = await self._expect(self._expecting, space.path / "expected")
+            self._leaving = leaving.pop_all()
         self._phase = _Phase.ENTERED
         return self
 
@@ -152,7 +151,7 @@ class JobResults(Generic[_T]):
         try:
             await self._rows.aclose()
         finally:
-            await off_loop(self._remove)
+            await self._leaving.aclose()
 
     async def _ended_job(self) -> BatchInferenceJob:
         job = self._asked
@@ -168,17 +167,9 @@ class JobResults(Generic[_T]):
             )
         return job
 
-    def _make_directory(self) -> None:
-        self._directory = tempfile.TemporaryDirectory(prefix="fireworks-batch-")
-
-    def _remove(self) -> None:
-        if self._directory is not None:
-            self._directory.cleanup()
-
-    async def _download(self, job: BatchInferenceJob) -> tuple[Path, ...]:
-        if not job.output_dataset_id or self._directory is None:
+    async def _download(self, job: BatchInferenceJob, directory: Path) -> tuple[Path, ...]:
+        if not job.output_dataset_id:
             return ()
-        directory = Path(self._directory.name, "files")
         paths = await if_there(
             self._datasets.download(job.output_dataset_id, directory, lineage=self._lineage)
         )
@@ -186,14 +177,14 @@ class JobResults(Generic[_T]):
             return ()  # a job that failed validation names a dataset that is never made (seen live)
         return order_files(paths, job.output_dataset_id.rpartition("/")[2])
 
-    async def _expect(self, expected: Expected | None) -> ExpectedIds | None:
-        if expected is None or self._directory is None:
+    async def _expect(self, expected: Expected | None, copy: Path) -> ExpectedIds | None:
+        if expected is None:
             return None
         if isinstance(expected, str | os.PathLike):
             found = ExpectedIds(Path(expected))
             await off_loop(found.read)
             return found
-        found = ExpectedIds(Path(self._directory.name, "expected"))
+        found = ExpectedIds(copy)
         ids = iter(expected)
         while part := list(islice(ids, _SLICE)):
             _check_ids("expected", part)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import tempfile
 import threading
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from fireworks_batch import (
     ResultsReport,
     RowError,
 )
+from fireworks_batch.files.workspace import sweep
 from fireworks_batch.results.id_sets import IdSet
 from fireworks_batch.results.job_results import (
     JobResults,
@@ -123,6 +125,19 @@ def _directories_are_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(where))
     yield
     assert list(where.iterdir()) == []
+
+
+async def test_files_of_results_left_by_a_killed_process_are_swept(tmp_path):
+    """Their directory is locked while it is in use: whatever is not locked is removed."""
+    made, _ = results({"r.jsonl": good("a")})
+    async with made as rows:
+        sweep(tmp_path / "temporary")
+        assert ["a"] == [row.custom_id async for row in rows]
+        (directory,) = (tmp_path / "temporary").iterdir()
+        killed = shutil.copytree(directory, directory.with_name(f"{directory.name}-killed"))
+        sweep(tmp_path / "temporary")
+        assert not killed.exists()
+        assert directory.exists()
 
 
 # --- Rows and report ----------------------------------------------------------------------------

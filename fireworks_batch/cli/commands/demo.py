@@ -1,7 +1,6 @@
 """``fireworks-batch demo``: a run from requests to results, on an emulator in this process."""
 
 import json
-import tempfile
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -16,6 +15,7 @@ from fireworks_batch.cli.exit_codes import ExitCode
 from fireworks_batch.cli.options import CommonOptions, JobOptions, RunOptions
 from fireworks_batch.cli.session import Session, in_session
 from fireworks_batch.emulator import Emulator, RowFailureError
+from fireworks_batch.files.workspace import workspace
 from fireworks_batch.models.policies import scaled
 
 __all__ = ["demo"]
@@ -36,8 +36,8 @@ def demo(options: CommonOptions) -> ExitCode:
     """Run the requests that ship with the package, and show their results."""
 
     async def work(session: Session) -> ExitCode:
-        with tempfile.TemporaryDirectory(prefix="fireworks-batch-") as directory:
-            return await _show(session, Path(directory))
+        async with workspace() as space:
+            return await _show(session, space.path)
 
     return in_session(options, work, needs_key=False)
 

@@ -2,9 +2,8 @@
 
 import shlex
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from fireworks_batch.cli.exit_codes import ExitCode
 from fireworks_batch.cli.interrupts import InterruptedByUserError
 from fireworks_batch.cli.options import CommonOptions, JobOptions, RunOptions
 from fireworks_batch.cli.session import Session, in_session
+from fireworks_batch.files.workspace import workspace
 
 __all__ = ["check", "run", "run_to_the_end", "submit"]
 
@@ -102,7 +102,7 @@ async def run_to_the_end(
     output = session.output
     # Where the rows go to stdout, nothing else does.
     display = RunDisplay(output, as_records=output.as_json and terms.output is not None)
-    with _target(terms.output) as target:
+    async with _target(terms.output) as target:
         running = session.client.run(
             requests,
             **_job_arguments(jobs),
@@ -143,16 +143,14 @@ def _job_arguments(jobs: JobOptions) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def _target(path: Path | None) -> Iterator[Path]:
+@asynccontextmanager
+async def _target(path: Path | None) -> AsyncIterator[Path]:
     """Give the file to write to; a temporary one if the rows go to stdout."""
     if path is not None:
         yield path
         return
-    with tempfile.TemporaryDirectory(
-        prefix="fireworks-batch-", ignore_cleanup_errors=True
-    ) as directory:
-        yield Path(directory) / "rows.jsonl"
+    async with workspace() as space:
+        yield space.path / "rows.jsonl"
 
 
 def _print_report(output: Output, report: RunReport, terms: RunOptions) -> None:
