@@ -43,12 +43,12 @@ async def job(bench):
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"createTime": "2026-09-14T09:00:00Z"}, "$.createTime: "),
-        ({"newMember": 1}, "$: Additional properties are not allowed"),
-        ({"status": {"code": 0, "message": ""}}, "$.status.code: 0 is not of type 'string'"),
-        ({"jobProgress": {"percent": 101}}, "$.jobProgress: "),
-        ({"waitingOnCapacity": None}, "$.waitingOnCapacity: None is not of type 'boolean'"),
-        ({"outputDatasetId": "out"}, "$.outputDatasetId: 'out' does not match"),
+        ({"createTime": "2026-09-14T09:00:00Z"}, "data.createTime must match pattern"),
+        ({"newMember": 1}, "data must not contain {'newMember'} properties"),
+        ({"status": {"code": 0, "message": ""}}, "data.status.code must be string, not 0"),
+        ({"jobProgress": {"percent": 101}}, "data.jobProgress cannot be validated"),
+        ({"waitingOnCapacity": None}, "data.waitingOnCapacity must be boolean, not None"),
+        ({"outputDatasetId": "out"}, "data.outputDatasetId must match pattern"),
     ],
 )
 async def test_a_changed_member_is_a_problem(job, change, problem):
@@ -61,8 +61,7 @@ async def test_every_member_of_a_job_must_be_there(job):
     """Unless a mask hides it."""
     for name in job:
         rest = {other: value for other, value in job.items() if other != name}
-        message = f"GET {JOBS}/nightly: $: '{name}' is a required property"
-        assert problem_in(exchange(rest)) == message
+        assert f"data must contain ['{name}'] properties" in problem_in(exchange(rest))
         assert problem_in(exchange(rest, query={"readMask": "name"})) is None
 
 
