@@ -36,14 +36,28 @@ def pytest_sessionstart() -> None:
     tempfile.gettempdir()  # is asked for once: what a test says later is for its processes
 
 
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch, tmp_path):
-    """No setting of the machine reaches a test."""
-    for name in list(os.environ):
-        if name.startswith("FIREWORKS_") or name.upper().endswith("_PROXY"):
-            monkeypatch.delenv(name)
+@pytest.fixture(scope="session", autouse=True)
+def _clean_environment(tmp_path_factory):
+    """No setting of the machine reaches a test.
+
+    One directory is the home of all tests: to make and remove one for each takes longer than most
+    of them.
+    """
+    home = str(tmp_path_factory.mktemp("home"))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith("FIREWORKS_") or name.upper().endswith("_PROXY"):
+                patch.delenv(name)
+        patch.setenv("HOME", home)
+        patch.setenv("TMPDIR", home)  # of processes, which may be killed
+        yield
+
+
+@pytest.fixture
+def home(monkeypatch, tmp_path):
+    """Give a home directory of the test's own, in which it may write."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))  # of processes, which may be killed
+    return tmp_path
 
 
 @pytest.fixture(autouse=True)

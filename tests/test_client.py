@@ -121,21 +121,21 @@ def test_without_a_key_the_error_says_where_to_put_one():
 
 
 @pytest.mark.parametrize("section", ["", "[fireworks]\n"])
-def test_the_vendors_file_has_key_and_account(tmp_path, section):
+def test_the_vendors_file_has_key_and_account(home, section):
     """Flat or with a section, with comments and quotes."""
-    store(tmp_path, f'# theirs\n{section}api_key = "fw_file"\naccount_id = filed\n; end\n')
+    store(home, f'# theirs\n{section}api_key = "fw_file"\naccount_id = filed\n; end\n')
     assert BatchClient().account_id == "filed"
 
 
-def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path):
+def test_a_byte_order_mark_is_no_part_of_the_file(home):
     """Editors of other systems write one."""
-    store(tmp_path, "\ufeffapi_key = fw_file\naccount_id = filed\n")
+    store(home, "\ufeffapi_key = fw_file\naccount_id = filed\n")
     assert BatchClient().account_id == "filed"
 
 
-def test_the_files_account_comes_only_with_its_key(tmp_path, monkeypatch):
+def test_the_files_account_comes_only_with_its_key(home, monkeypatch):
     """A key from elsewhere may be of another account."""
-    store(tmp_path, "api_key = fw_file\naccount_id = filed\n")
+    store(home, "api_key = fw_file\naccount_id = filed\n")
     monkeypatch.setenv("FIREWORKS_API_KEY", KEY)
     assert BatchClient().account_id is None
 

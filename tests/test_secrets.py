@@ -164,12 +164,12 @@ def without_our_frame(error: BaseException) -> BaseException:
     ],
 )
 @pytest.mark.parametrize("source", ["argument", "environment", "file"])
-def test_a_refused_configuration_shows_no_key(monkeypatch, tmp_path, options, source):
+def test_a_refused_configuration_shows_no_key(monkeypatch, home, options, source):
     """Wherever the key came from, no local of ours shows it."""
     if source == "environment":
         monkeypatch.setenv("FIREWORKS_API_KEY", KEY)
     if source == "file":
-        store(tmp_path, f"api_key = {KEY}\n".encode())
+        store(home, f"api_key = {KEY}\n".encode())
     given = {"api_key": KEY} if source == "argument" else {}
     with pytest.raises(ConfigurationError) as caught:
         BatchClient(**given, **options)
@@ -202,9 +202,9 @@ def store(home, text: bytes) -> None:
         f"api_key = {KEY}\n".encode() + b"\xff",
     ],
 )
-def test_a_malformed_file_shows_nothing_of_itself(tmp_path, text):
+def test_a_malformed_file_shows_nothing_of_itself(home, text):
     """Neither in the error nor in what it came from."""
-    store(tmp_path, text)
+    store(home, text)
     with pytest.raises(ConfigurationError) as caught:
         BatchClient()
     assert KEY not in everything(without_our_frame(caught.value))

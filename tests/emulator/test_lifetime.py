@@ -127,19 +127,17 @@ async def test_the_default_clock_is_the_loop_and_the_default_epoch_is_now():
         assert before <= emulator.now() <= datetime.now(UTC)
 
 
-@pytest.mark.looptime
-async def test_on_a_virtual_loop_a_day_passes_at_once():
+def test_on_a_virtual_loop_a_day_passes_at_once(in_virtual_time):
     """The loop's time is the default clock, so jobs walk as the test sleeps."""
-    async with Emulator() as emulator:
+
+    async def scenario(emulator, client):
         emulator.script_job("nightly", phases=["RUNNING"], time_limit_seconds=86_400)
         start = emulator.now()
         await asyncio.sleep(86_400)
         assert (emulator.now() - start).total_seconds() == pytest.approx(86_400, abs=1)
-        async with (
-            aiohttp.ClientSession() as session,
-            session.get(f"{emulator.base_url}{JOBS}/nightly", headers=KEY) as response,
-        ):
-            assert (await response.json())["state"] == "JOB_STATE_EXPIRED"
+        assert str((await client.jobs.get("nightly")).state) == "EXPIRED"
+
+    in_virtual_time(scenario)
 
 
 FAULTS = [
