@@ -22,13 +22,12 @@ from urllib.parse import urlencode
 
 import aiohttp
 import attrs
-import looptime
 import orjson
 
 from fireworks_batch import BatchClient, BatchInferenceJob, JobSnapshot, PollPolicy
 from fireworks_batch.emulator import Emulator
 from fireworks_batch.polling.approach import MASK
-from table import Row, show
+from table import Row, show, support
 
 KEY = "fw_benchmark"
 PATH = "/v1/accounts/acme/batchInferenceJobs"
@@ -275,7 +274,7 @@ def in_virtual_time(
         ):
             return await scenario(emulator, client)
 
-    with asyncio.Runner(loop_factory=looptime.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=support("virtual_loop").VirtualLoop) as runner:
         return runner.run(run())
 
 

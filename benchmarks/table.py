@@ -7,16 +7,20 @@ shown as MISSED.
 """
 
 import argparse
+import importlib
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import attrs
 
 FAR_OFF = 3.0
+SUPPORT = Path(__file__).parents[1] / "tests" / "support"
 
 Sampler: TypeAlias = Callable[[], Awaitable[float]]
 """Measures something once, and returns the seconds that it took."""
@@ -76,6 +80,13 @@ def ask_for_size(doc: str | None) -> float:
     parser = argparse.ArgumentParser(description=doc)
     parser.add_argument("--tenth", action="store_true", help="the size for CI")
     return 0.1 if parser.parse_args().tenth else 1.0
+
+
+def support(name: str) -> Any:
+    """Import a module that stands with the tests."""
+    if str(SUPPORT) not in sys.path:
+        sys.path.append(str(SUPPORT))
+    return importlib.import_module(name)
 
 
 async def interleave(samplers: Mapping[str, Sampler], rounds: int) -> dict[str, list[float]]:

@@ -10,12 +10,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import aioresponses.core
-import looptime
 import pytest
 from aiohttp import ClientResponse
 from answer_schemas import problem_in
 from clients import client_of
 from hypothesis import HealthCheck, settings
+from virtual_loop import VirtualLoop
 
 from fireworks_batch import BatchClient
 from fireworks_batch.emulator import Emulator, RowFailureError
@@ -141,7 +141,7 @@ def in_virtual_time():
                 async with BatchClient(**options) as made:
                     return await scenario(server, made)
 
-        with asyncio.Runner(loop_factory=looptime.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
             return runner.run(main())
 
     return run

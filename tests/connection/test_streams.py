@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator
 from types import SimpleNamespace
 
 import aiohttp
-import looptime
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from virtual_loop import VirtualLoop
 
 import fireworks_batch as fb
 from fireworks_batch import BatchClient, RetryPolicy
@@ -131,7 +131,7 @@ def virtual(test):
 
     @functools.wraps(test)
     def run(**arguments):
-        with asyncio.Runner(loop_factory=looptime.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
             runner.run(scenario(**arguments))
 
     wanted = inspect.signature(test).parameters

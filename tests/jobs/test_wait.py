@@ -13,8 +13,8 @@ from itertools import pairwise
 
 import aiohttp
 import attrs
-import looptime
 import pytest
+from virtual_loop import VirtualLoop
 
 from fireworks_batch import (
     AccountSuspendedError,
@@ -52,7 +52,7 @@ def virtual(test):
 
     @functools.wraps(test)
     def run(**arguments):
-        with asyncio.Runner(loop_factory=looptime.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
             runner.run(scenario(**arguments))
 
     left = [wanted[name] for name in wanted if name not in {"emulator", "client"}]
