@@ -19,11 +19,6 @@ SOURCES := . .ci/lowest
 # `--verifytypes` finds the package by the first Python in PATH, and ignores `--pythonpath`.
 pyright = PATH="$(BIN):$$PATH" PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 
-# Each script, whatever became of those before it. A figure far off its goal is a failure.
-BENCHMARKS := $(filter-out benchmarks/table.py,$(wildcard benchmarks/*.py))
-benchmark = failed=0; for script in $(BENCHMARKS); do echo "== $$script"; \
-	$(BIN)/python "$$script" $(1) || failed=1; done; exit $$failed
-
 .DEFAULT_GOAL := help
 .PHONY: help demo install test style mypy pyright imports pytest coverage docs pictures prove tenth format clean
 
@@ -65,11 +60,11 @@ docs: $(DOCS) ## the documentation, into docs/_build/html; a warning is an error
 pictures: $(DEV) ## the pictures of README and docs, from real runs on a pseudo-terminal
 	$(BIN)/python docs/take_pictures.py
 
-prove: $(PROJECT) $(BENCH) ## the benchmarks at full size (minutes)
-	@$(call benchmark)
+prove: $(PROJECT) $(BENCH) ## the benchmarks, the courses and the crashes at full size (minutes)
+	$(BIN)/python benchmarks
 
 tenth: $(PROJECT) $(BENCH) ## the benchmarks at a tenth of their size, for a first idea
-	@$(call benchmark,--tenth)
+	$(BIN)/python benchmarks --tenth
 
 format: $(DEV) ## put the code into shape
 	$(BIN)/ruff check --fix-only $(SOURCES)

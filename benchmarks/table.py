@@ -85,7 +85,7 @@ def ask_for_size(doc: str | None) -> float:
 def support(name: str) -> Any:
     """Import a module that stands with the tests."""
     if str(SUPPORT) not in sys.path:
-        sys.path.append(str(SUPPORT))
+        sys.path.insert(0, str(SUPPORT))  # before a benchmark of that name
     return importlib.import_module(name)
 
 
@@ -114,7 +114,7 @@ def cpu_of(step: Callable[[], Awaitable[Any]], count: int) -> Sampler:
 
 
 def show(rows: Sequence[Row]) -> int:
-    """Print each figure beside its goal, and return the exit code."""
+    """Print each figure beside its goal, last of all those far off, and return the exit code."""
     print(f"Python {platform.python_version()}, {os.cpu_count()} CPUs")
     width = max(len(row.name) for row in rows)
     print(f"{'':{width}} {'figure':>7} {'half of the rounds':>19} {'goal':>7}")
@@ -122,4 +122,7 @@ def show(rows: Sequence[Row]) -> int:
         figure = "" if row.figure is None else f"{row.figure:.2f}"
         spread = "" if row.quartiles is None else "{:.2f} to {:.2f}".format(*row.quartiles)
         print(f"{row.name:{width}} {figure:>7} {spread:>19} {row.goal:7.2f}  {row.verdict}")
-    return int(any(row.is_far_off for row in rows))
+    far = [f"{row.name}: {row.figure:.2f} (goal {row.goal:.2f})" for row in rows if row.is_far_off]
+    if far:
+        print(f"FAR OFF: {', '.join(far)}")
+    return int(bool(far))

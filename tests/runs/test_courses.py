@@ -1,10 +1,15 @@
 """Random courses of runs: what a run promises is true whatever callers, people and server do."""
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 import courses
+
+ROOT = Path(__file__).parents[2]
 
 COURSES = 300
 AT_ONCE = 30
@@ -36,6 +41,18 @@ def test_a_course_is_the_same_each_time():
     )  # the wall clock and temporary directories differ
     assert len(first) > 20
     assert first == second
+
+
+@pytest.mark.once
+def test_a_course_can_be_played_again():
+    """By the command in the last line of its story."""
+    *_, last = courses.tell(7, [], []).splitlines()
+    command = last.removeprefix("play it again: python ").split()
+    played = subprocess.run(  # noqa: S603  # our own interpreter and file
+        [sys.executable, *command], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    assert played.stdout.splitlines()[0].startswith("course 7: ")
+    assert played.stdout.splitlines()[-1] == last
 
 
 @pytest.mark.parametrize(

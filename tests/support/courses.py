@@ -879,8 +879,8 @@ class Player:
             with loop.paced(PACE):
                 process = NURSERY.start(order)
                 self.witness.victims[made.number] = (process, made.call.killed_at or 0)
-                code = await NURSERY.ended()
-        self.witness.tell(f"the process of call {made.number} ends with {code}")
+                end = await NURSERY.ended()
+        self.witness.tell(f"the process of call {made.number} ends with {end}")
 
     @property
     def _clients(self) -> dict[int, BatchClient]:
@@ -1059,8 +1059,8 @@ class Nursery:
         self._process.stdin.write(json.dumps(order).encode() + b"\n")
         return int(self._process.stdout.readline())
 
-    async def ended(self) -> int:
-        """Give the exit code of the process, when there is one."""
+    async def ended(self) -> str:
+        """Give the exit code of the process and its error, when it has ended."""
         assert self._process
         assert self._process.stdout
         loop, has_ended = asyncio.get_running_loop(), asyncio.Event()
@@ -1069,7 +1069,7 @@ class Nursery:
             await has_ended.wait()
         finally:
             loop.remove_reader(self._process.stdout)
-        return int(self._process.stdout.readline())
+        return self._process.stdout.readline().decode().strip()
 
     def close(self) -> None:
         """End it."""
@@ -1082,17 +1082,24 @@ NURSERY = Nursery()
 
 
 def _bring_up() -> None:
-    """Fork a process for each order on stdin, and say its id, and how it ended."""
+    """Fork a process for each order on stdin, and say its id, how it ended, and its error."""
     for line in sys.stdin:
+        reader, writer = os.pipe()
         process = os.fork()
         if process == 0:
-            os._exit(_obey(json.loads(line)))
+            error = _obey(json.loads(line))
+            os.write(writer, error.encode())
+            os._exit(bool(error))
+        os.close(writer)
         print(process, flush=True)  # noqa: T201  # to the one who gave the order
+        with os.fdopen(reader) as file:
+            error = file.read()
         _, status = os.waitpid(process, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)  # noqa: T201
+        print(os.waitstatus_to_exitcode(status), error, flush=True)  # noqa: T201
 
 
-def _obey(order: Mapping[str, Any]) -> int:
+def _obey(order: Mapping[str, Any]) -> str:
+    """Make the call; gives its error."""
     directory = Path(order["directory"])
     tempfile.tempdir = str(directory / "temporary")
     logging.disable()
@@ -1114,9 +1121,9 @@ def _obey(order: Mapping[str, Any]) -> int:
 
     try:
         asyncio.run(make())
-    except Exception:  # noqa: BLE001  # the server is what is looked at
-        return 1
-    return 0
+    except Exception as error:  # noqa: BLE001  # the server is what is looked at
+        return repr(error)
+    return ""
 
 
 @attrs.frozen
