@@ -172,6 +172,7 @@ async def test_follow_many_jobs_reports_each(emulator):
     assert (1, "good COMPLETED\nlate EXPIRED\n") == (code, out)
 
 
+@pytest.mark.once
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
 @pytest.mark.parametrize("moment", ["before the first look", "asking", "sleeping"])
 async def test_a_killed_worker_comes_back_to_its_job(emulator, tmp_path, moment):
@@ -319,6 +320,7 @@ async def test_run_file_goes_from_requests_to_results(emulator, tmp_path):
     assert before == len(emulator.requests())
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("killed_by", [signal.SIGTERM, signal.SIGKILL])
 async def test_a_killed_run_is_gone_on_with(emulator, tmp_path, killed_by):
     """The worker is killed while its job runs; the same command line collects that job."""

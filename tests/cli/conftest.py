@@ -24,6 +24,13 @@ PATIENCE = 30.0
 """Seconds that a test waits for a screen, on a machine that has much to do."""
 
 
+def pytest_collection_modifyitems(items) -> None:
+    """A test with a terminal starts a process, which takes a second."""
+    for item in items:
+        if "terminal" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.once)
+
+
 @attrs.frozen
 class Finished:
     """What one call left."""

@@ -12,17 +12,6 @@ pytest_plugins = ["fireworks_batch.pytest_plugin"]
 
 PROGRAM = Path(sysconfig.get_path("scripts")) / "fireworks-batch"
 LONG = {"time_limit_seconds": 10**7}
-BARE = """
-import rich.console, typer
-app = typer.Typer()
-@app.command()
-def one(count: int = 1) -> None:
-    "Do one thing."
-@app.command()
-def two(count: int = 1) -> None:
-    "Do another."
-app()
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -257,20 +246,3 @@ def test_a_shell_can_complete(process, monkeypatch):
     completed = process(PROGRAM)
     assert (completed.code, completed.err) == (0, "")
     assert {*completed.lines} == {"delete", "datasets", "demo"}
-
-
-def test_help_starts_about_as_fast_as_a_bare_program(process):
-    """At most 1.5 times the CPU time of one of typer and rich; here that again, for the noise."""
-    resource = pytest.importorskip("resource")
-
-    def cpu(*command):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert process(*command).code == 0
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-    rounds = [
-        (cpu(sys.executable, PROGRAM, "--help"), cpu(sys.executable, "-c", BARE, "--help"))
-        for _ in range(3)
-    ]
-    assert min(ours for ours, _ in rounds) < 1.5 * 1.5 * min(bare for _, bare in rounds)

@@ -409,14 +409,17 @@ async def test_name_that_runs_something_else_is_a_warning(caplog):
     assert 1 == len(texts)
 
 
-async def test_twenty_attempts_are_the_most():
+def test_twenty_attempts_are_the_most(in_virtual_time):
     """Then another name is asked for."""
-    async with served(Rows()) as (emulator, client):
+
+    async def scenario(emulator, client):
         emulator.script_jobs(phases=["FAILED"], times=None)
         for _ in range(20):
             await client.submit(requests(), model=MODEL, on_previous="new")
         with pytest.raises(ValueError, match="have 20 jobs already: use another name="):
             await client.submit(requests(), model=MODEL, on_previous="new")
+
+    in_virtual_time(scenario)
 
 
 @pytest.mark.parametrize("is_complete", [True, False])
