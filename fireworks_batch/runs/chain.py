@@ -29,6 +29,7 @@ __all__ = [
     "Stop",
     "Wait",
     "Why",
+    "is_deleted",
     "is_withdrawn",
     "next_step",
 ]
@@ -226,6 +227,11 @@ class Chain:
 def is_withdrawn(job: BatchInferenceJob) -> bool:
     """Whether a job is being deleted: it counts as never made."""
     return job.state.phase is JobPhase.LEAVING
+
+
+def is_deleted(job: BatchInferenceJob) -> bool:
+    """Whether a job is being deleted, or is the tombstone of a deleted job."""
+    return is_withdrawn(job) or job.state == JobState.DELETED
 
 
 # --- Steps ----------------------------------------------------------------------------------------

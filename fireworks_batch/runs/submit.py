@@ -27,9 +27,8 @@ from fireworks_batch.models.errors import (
     NotFoundError,
 )
 from fireworks_batch.models.job import BatchInferenceJob
-from fireworks_batch.models.states import JobState
 from fireworks_batch.runs.abort import Abort
-from fireworks_batch.runs.chain import is_withdrawn
+from fireworks_batch.runs.chain import is_deleted
 from fireworks_batch.runs.progress import ProgressBoard
 from fireworks_batch.runs.search import get_job
 from fireworks_batch.runs.shards import Shard, ShardFile
@@ -114,7 +113,7 @@ class Submitter:
             return False
         if not creation.is_made:
             _log.info("job %r is there and %s: adopted", job.id, job.state)
-        if not job.is_terminal and not is_withdrawn(job):
+        if not job.is_terminal and not is_deleted(job):
             self.abort.begin(job.id, is_made=creation.is_made)
             self.board.begin(job.id)
         else:
@@ -132,7 +131,7 @@ class Submitter:
         if job is None:
             shard.free(before)
             return True
-        if is_withdrawn(job) or job.state == JobState.DELETED:
+        if is_deleted(job):
             # Seen on its way out, it counts as never made, also where it stays as a tombstone.
             return False
         shard.take(before, job, is_old=False)
@@ -177,7 +176,7 @@ class Submitter:
         if creation.is_made:
             _log.warning("%s: it is adopted", error)
             return job
-        if is_withdrawn(job) or job.state == JobState.DELETED:
+        if is_deleted(job):
             _log.info("job %r is %s: the next number is used", job.id, job.state)
             return None
         own = {"output_dataset_id", "display_name"} | (set() if is_first else {"input_dataset_id"})
@@ -199,7 +198,7 @@ class Submitter:
             await self.grace()
         job = await get_job(self.jobs, job_id)
         if job is not None:
-            return None if is_withdrawn(job) or job.state == JobState.DELETED else job
+            return None if is_deleted(job) else job
         if not isinstance(error, ConflictError):
             output = output_id(shard.base, number)
             is_there = await if_there(self.datasets.get(output)) is not None

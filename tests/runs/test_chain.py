@@ -18,6 +18,7 @@ from fireworks_batch.runs.chain import (
     Stop,
     Wait,
     Why,
+    is_deleted,
     is_withdrawn,
     next_step,
 )
@@ -230,7 +231,9 @@ def test_every_state_has_a_step(state, on_previous):
     step = next_step(found)
 
     assert isinstance(step, Wait) == (not state.is_terminal)
-    assert is_withdrawn(attempt(state=state).job) == (state.phase is JobPhase.LEAVING)
+    job = attempt(state=state).job
+    assert is_withdrawn(job) == (state.phase is JobPhase.LEAVING)
+    assert is_deleted(job) == (is_withdrawn(job) or state == JobState.DELETED)
 
 
 def test_each_rule_is_needed_and_told():

@@ -361,6 +361,22 @@ async def test_reserved_id_leads_to_the_next_number():
         assert 2 == creations(emulator)
 
 
+def test_a_job_on_its_way_out_counts_as_never_made(in_virtual_time):
+    """Also where it has become a tombstone by the time that the next one is made."""
+
+    async def scenario(emulator, client):
+        emulator.script_jobs(phases=["RUNNING"], time_limit_seconds=10**7)
+        (ref,) = (await client.submit(requests(), model=MODEL)).refs
+        await client.jobs.delete(ref)
+        emulator.add_fault("delay", path="*/datasets/*", seconds=50, times=4)
+        submitted = await client.submit(requests(), model=MODEL)
+        assert "DELETED" == (await client.jobs.get(ref)).state
+        assert ["0", "1"] == [each.rpartition("-")[2] for each in created(emulator)]
+        assert 1 == submitted.shards[0].newest
+
+    in_virtual_time(scenario, emulator={"assume": {"deleted_job": "tombstone"}})
+
+
 async def test_output_of_a_deleted_job_is_read_before_rows_run_again():
     """The output has the name that the next job would have: its answers are kept."""
     rows = Rows()
