@@ -347,27 +347,32 @@ async def test_progress_is_of_the_whole(client, requests):
     )
 
 
-async def test_progress_names_the_jobs_under_way(client, emulator, requests):
+def test_progress_names_the_jobs_under_way(in_virtual_time, requests):
     """Each from before it is created until it has ended, also of a submission of before."""
-    seen = []
 
-    def look(progress):
-        seen.append((progress.under_way, len(creations(emulator))))
+    async def scenario(emulator, client):
+        seen = []
 
-    async with await client.run(requests, model=MODEL, limits=THREE, on_progress=look) as result:
-        submission = result.submission
-    named = list(dict.fromkeys(job_id for job_ids, _ in seen for job_id in job_ids))
-    assert {*named} == {*newest(submission)}
-    for job_id in named:
-        at_first = next(created for job_ids, created in seen if job_id in job_ids)
-        assert at_first < len(named)
-    assert ((), ()) == (seen[0][0], seen[-1][0])
+        def look(progress):
+            seen.append((progress.under_way, len(creations(emulator))))
 
-    emulator.script_job(named[0], phases=["RUNNING", "COMPLETED"])
-    seen.clear()
-    async with await client.collect(submission, on_progress=look):
-        assert named[0] in {job_id for job_ids, _ in seen for job_id in job_ids}
-    assert () == seen[-1][0]
+        terms = {"model": MODEL, "limits": THREE}
+        async with await client.run(requests, **terms, on_progress=look) as result:
+            submission = result.submission
+        named = list(dict.fromkeys(job_id for job_ids, _ in seen for job_id in job_ids))
+        assert {*named} == {*newest(submission)}
+        for job_id in named:
+            at_first = next(created for job_ids, created in seen if job_id in job_ids)
+            assert at_first < len(named)
+        assert ((), ()) == (seen[0][0], seen[-1][0])
+
+        emulator.script_job(named[0], phases=["RUNNING", "COMPLETED"])
+        seen.clear()
+        async with await client.collect(submission, on_progress=look):
+            assert named[0] in {job_id for job_ids, _ in seen for job_id in job_ids}
+        assert () == seen[-1][0]
+
+    in_virtual_time(scenario)
 
 
 async def test_progress_has_the_newest_look_at_each_job(client, requests):
