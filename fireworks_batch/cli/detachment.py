@@ -17,8 +17,6 @@ __all__ = ["delete_jobs", "leave_jobs"]
 _FEW: Final = 20
 # Seconds that deleting may take.
 _LONGEST: Final = 20.0
-# Seconds after which the server has dealt with a request that was sent before.
-_PAUSE: Final = 1.0
 
 
 def leave_jobs(
@@ -78,25 +76,12 @@ async def _delete_all(client: BatchClient, remaining: dict[str, str]) -> None:
 
 async def _delete_one(client: BatchClient, job_id: str, remaining: dict[str, str]) -> None:
     try:
-        if not await _deleted(client, job_id):
-            # The request that creates the job may still be on its way.
-            await asyncio.sleep(_PAUSE)
-            await _deleted(client, job_id)
-    except FireworksBatchError as error:
-        remaining[job_id] = str(error)
-    else:
-        del remaining[job_id]
-
-
-async def _deleted(client: BatchClient, job_id: str) -> bool:
-    """Delete a job; return False if the API says that there is none."""
-    try:
         await client.jobs.delete(job_id)
-    except NotFoundError as refusal:
-        if not refusal.from_api:
-            raise
-        return False
-    return True
+    except FireworksBatchError as error:
+        if not (isinstance(error, NotFoundError) and error.from_api):
+            remaining[job_id] = str(error)
+            return
+    del remaining[job_id]
 
 
 def _what_became(job_ids: Sequence[str], remaining: dict[str, str]) -> Iterator[str]:

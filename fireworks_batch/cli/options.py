@@ -204,7 +204,8 @@ _DeleteOnInterrupt = Annotated[
     typer.Option(
         "--delete-on-interrupt",
         envvar="FIREWORKS_BATCH_DELETE_ON_INTERRUPT",
-        help="Delete the jobs on Ctrl-C or SIGTERM, which stops them. Without it they run on.",
+        help="Delete the jobs on Ctrl-C or SIGTERM, which stops them. Without it they run on. "
+        "'run' deletes only jobs that it has created itself.",
     ),
 ]
 _OutputFile = Annotated[

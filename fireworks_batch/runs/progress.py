@@ -163,6 +163,10 @@ class RunProgress:
     it is created until it is seen to have ended. What to wait for, or to delete, if the run is
     given up."""
 
+    created: tuple[str, ...] = ()
+    """Ids of the jobs under way that this call has created, by the server's answer: the jobs that
+    ``on_abort="delete"`` deletes. The others were found, or their creation is not answered."""
+
     snapshots: tuple[JobSnapshot, ...] = attrs.field(
         default=(), eq=lambda each: tuple(snapshot.job for snapshot in each)
     )
@@ -204,7 +208,7 @@ class ProgressBoard:
         self._done: dict[str, tuple[int, int]] = {}
         self._submitted: set[str] = set()
         self._ended: set[str] = set()
-        self._under_way: dict[str, None] = {}
+        self._under_way: dict[str, bool] = {}
         self._snapshots: dict[str, JobSnapshot] = {}
         self._failed: dict[str, int] = {}
         self._since: tuple[float, int] | None = None
@@ -233,11 +237,15 @@ class ProgressBoard:
         """Take note of jobs that run rows again and were found."""
         self._retries += jobs
 
-    def begin(self, job_id: str) -> None:
-        """Take note of a job that is about to be created, or was found under way."""
-        if job_id not in self._under_way:
-            self._under_way[job_id] = None
-            self._say()
+    def begin(self, job_id: str, *, is_made: bool = False) -> None:
+        """Take note of a job that is about to be created, was created, or was found under way.
+
+        Args:
+            job_id: The id of the job.
+            is_made: Whether the server has answered this run that it created the job.
+        """
+        self._under_way[job_id] = is_made or self._under_way.get(job_id, False)
+        self._say()
 
     def forget(self, job_id: str) -> None:
         """Take note that a job was not created after all, or is gone."""
@@ -294,6 +302,7 @@ class ProgressBoard:
             rate=rate,
             eta=max(0, self._rows - done) / rate if rate and self._rows else None,
             under_way=tuple(self._under_way),
+            created=tuple(job_id for job_id, is_made in self._under_way.items() if is_made),
             snapshots=tuple(self._snapshots.values()),
             failed_polls=tuple(self._failed.items()),
         )

@@ -115,7 +115,7 @@ class Submitter:
             _log.info("job %r is there and %s: adopted", job.id, job.state)
         if not job.is_terminal and not is_deleted(job):
             self.abort.begin(job.id, is_made=creation.is_made)
-            self.board.begin(job.id)
+            self.board.begin(job.id, is_made=creation.is_made)
         else:
             self.board.see(job)
         shard.take(

@@ -338,6 +338,18 @@ def test_a_run_deletes_its_jobs_on_interrupt(terminal, requests, server):
     assert server.requests()[-1].method == "DELETE"
 
 
+def test_a_run_does_not_delete_a_job_that_it_found(cli, terminal, requests, server):
+    """Another process may wait for it: it runs on, and the commands for it are named."""
+    server.script_jobs(phases=["RUNNING"])
+    (job_id,) = cli("submit", str(requests), *MODEL).lines
+    screen = terminal("run", str(requests), *MODEL, "--delete-on-interrupt", columns=200)
+    screen.await_screen("running 0.0%")
+    screen.process.send_signal(signal.SIGINT)
+    assert screen.finish() == 130
+    assert f"detached: {job_id} runs on" in screen.text
+    assert "DELETE" not in {request.method for request in server.requests()}
+
+
 def test_a_job_that_a_proxy_does_not_find_is_not_said_to_be_deleted(terminal, requests, server):
     """It may run on, and the command to delete it is there."""
     server.script_jobs(phases=["RUNNING"])

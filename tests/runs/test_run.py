@@ -348,13 +348,15 @@ async def test_progress_is_of_the_whole(client, requests):
 
 
 def test_progress_names_the_jobs_under_way(in_virtual_time, requests):
-    """Each from before it is created until it has ended, also of a submission of before."""
+    """From before it is created until it has ended, also of a submission of before; who made it."""
 
     async def scenario(emulator, client):
-        seen = []
+        seen, made = [], []
 
         def look(progress):
             seen.append((progress.under_way, len(creations(emulator))))
+            made.append(progress.created)
+            assert {*progress.created} <= {*progress.under_way}
 
         terms = {"model": MODEL, "limits": THREE}
         async with await client.run(requests, **terms, on_progress=look) as result:
@@ -365,12 +367,15 @@ def test_progress_names_the_jobs_under_way(in_virtual_time, requests):
             at_first = next(created for job_ids, created in seen if job_id in job_ids)
             assert at_first < len(named)
         assert ((), ()) == (seen[0][0], seen[-1][0])
+        assert {*named} == {job_id for job_ids in made for job_id in job_ids}
+        made.clear()
 
         emulator.script_job(named[0], phases=["RUNNING", "COMPLETED"])
         seen.clear()
         async with await client.collect(submission, on_progress=look):
             assert named[0] in {job_id for job_ids, _ in seen for job_id in job_ids}
         assert () == seen[-1][0]
+        assert {()} == {*made}
 
     in_virtual_time(scenario)
 

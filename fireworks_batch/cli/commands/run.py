@@ -117,7 +117,7 @@ async def run_to_the_end(
             following = shown(output, display, running, rows=display.rows)
             result = await session.interrupts.guard(following, reports=True)
         except InterruptedByUserError:
-            await _detach(session, display.jobs_under_way, deletes=terms.delete_on_interrupt)
+            await _detach(session, display, deletes=terms.delete_on_interrupt)
             raise
         async with result:
             if terms.output is None:
@@ -166,9 +166,10 @@ def _print_report(output: Output, report: RunReport, terms: RunOptions) -> None:
         output.talk(rerun_hint(report.adopted))
 
 
-async def _detach(session: Session, job_ids: tuple[str, ...], *, deletes: bool) -> None:
+async def _detach(session: Session, display: RunDisplay, *, deletes: bool) -> None:
     # The library's on_abort="delete" would also delete them when an error ends the run.
-    if deletes:
-        await delete_jobs(session, job_ids)
-    else:
-        leave_jobs(session, job_ids, again=shlex.join(["fireworks-batch", *sys.argv[1:]]))
+    deleted = display.jobs_created if deletes else ()
+    await delete_jobs(session, deleted)
+    left = [job_id for job_id in display.jobs_under_way if job_id not in deleted]
+    if left or not deletes:
+        leave_jobs(session, left, again=shlex.join(["fireworks-batch", *sys.argv[1:]]))

@@ -97,8 +97,10 @@ def progress_line(progress: RunProgress, pace: Pace, *, now: float) -> str:
 
 def progress_record(progress: RunProgress) -> dict[str, Any]:
     """Return the progress of a run as a JSON object, without the jobs, which may be many."""
-    members = to_dict(attrs.evolve(progress, under_way=(), snapshots=(), failed_polls=()))
-    del members["under_way"], members["snapshots"], members["failed_polls"]
+    jobs: dict[str, Any] = dict.fromkeys(("under_way", "created", "snapshots", "failed_polls"), ())
+    members = to_dict(attrs.evolve(progress, **jobs))
+    for name in jobs:
+        del members[name]
     return {"event": "progress", **members, "percent": progress.percent}
 
 
@@ -147,6 +149,11 @@ class RunDisplay:
     def jobs_under_way(self) -> tuple[str, ...]:
         """The ids of the jobs that may be running."""
         return self._last.under_way if self._last else ()
+
+    @property
+    def jobs_created(self) -> tuple[str, ...]:
+        """The ids of the jobs under way that this run has created."""
+        return self._last.created if self._last else ()
 
     def picture(self) -> tuple[float | None, str]:
         """Return the share of 100 that is done, and the words beside the bar, as of now."""
