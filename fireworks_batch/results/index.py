@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, NamedTuple
 
 import attrs
 
 from fireworks_batch.files.lines import read_blocks
 from fireworks_batch.models.errors import LocalFileError
+from fireworks_batch.results.id_sets import IdSet
 
 __all__ = ["UNANSWERED", "Chosen", "Kind", "Place", "ReadRow", "ResultIndex", "Tally"]
 
@@ -96,6 +97,10 @@ _FAILED: Final = 10**15
 _MOST_BYTES: Final = 8 * 1024 * 1024
 
 
+# Bytes that are read at once where lines are read in the order of a file.
+_READ_AHEAD: Final = 256 * 1024
+
+
 # Files kept open: rows come job by job, and there may be more jobs than a process may open files.
 _OPEN: Final = 32
 
@@ -104,8 +109,7 @@ ReadRow = Callable[[bytes], "tuple[str, Kind] | None"]
 """Reads a line of results: returns the row's id and its kind; None if the line is no row."""
 
 
-@attrs.frozen
-class Place:
+class Place(NamedTuple):
     """A line on disk."""
 
     file: int
@@ -118,8 +122,7 @@ class Place:
     """The length of the line in bytes, without the line end."""
 
 
-@attrs.frozen
-class Chosen:
+class Chosen(NamedTuple):
     """The result that counts for a row."""
 
     position: int
@@ -171,6 +174,7 @@ class ResultIndex:
         """The files of results, by their numbers."""
         self._unreadable: Counter[int] = Counter()
         self._spans: dict[int, tuple[int, int]] = {}
+        self._different: dict[int, tuple[int, int]] = {}
         self._path = path
         with self._reported():
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -217,27 +221,25 @@ class ResultIndex:
         if job in self._spans:
             self._run("DELETE FROM found WHERE rowid BETWEEN ? AND ?", self._spans[job])
         self._unreadable[job] = 0
+        answered, failed = IdSet(), IdSet()
         first = self._one("SELECT ifnull(max(rowid), 0) FROM found") + 1
         for path in paths:
             number = len(self.files)
             self.files.append(path)
             with path.open("rb") as file:
                 for block in read_blocks(file):
-                    self._many(
-                        "INSERT INTO found VALUES (?, ?, ?, ?, ?, ?, ?)",
-                        list(self._rows(block.data, block.start, read, job, number)),
-                    )
+                    rows = list(self._rows(block.data, block.start, read, job, number))
+                    self._many("INSERT INTO found VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+                    answered.update(row[0] for row in rows if row[2] == Kind.OK)
+                    failed.update(row[0] for row in rows if row[2] != Kind.OK)
                     yield
         self._spans[job] = first, self._one("SELECT ifnull(max(rowid), 0) FROM found")
+        different = answered.count_different()
+        self._different[job] = different, different + len(failed.difference(answered))
 
     def rows_of(self, job: int) -> tuple[int, int]:
         """Return how many different rows of a job have a response, and how many have a result."""
-        query = """
-            SELECT count(DISTINCT CASE kind WHEN 0 THEN custom_id END), count(DISTINCT custom_id)
-            FROM found WHERE rowid BETWEEN ? AND ?
-        """
-        answered, resulted = self._run(query, self._spans[job]).fetchone()
-        return int(answered), int(resulted)
+        return self._different[job]
 
     def positions(
         self, kinds: Sequence[Kind], *, jobs: Iterable[int], first: int, last: int
@@ -287,17 +289,15 @@ class ResultIndex:
         self._run("DROP TABLE IF EXISTS chosen")
         self._run(_CHOSEN)
         self._run(_CHOOSE_EXPECTED if self._has_expected else _CHOOSE_ALL)
-        self._run("CREATE INDEX chosen_by_id ON chosen (custom_id)")
         kinds = dict(self._run("SELECT kind, count(*) FROM chosen GROUP BY kind").fetchall())
         found = self._one("SELECT count(*) FROM found")
-        from_jobs = self._one("SELECT count(*) FROM (SELECT DISTINCT custom_id, job FROM found)")
         rows = self._one("SELECT count(DISTINCT custom_id) FROM found")
         missing = kinds.get(Kind.MISSING, 0)
         return Tally(
             succeeded=kinds.get(Kind.OK, 0),
             failed=kinds.get(Kind.FAILED, 0) + kinds.get(Kind.RETRYABLE, 0),
             missing=missing,
-            duplicate=found - from_jobs,
+            duplicate=found - sum(resulted for _, resulted in self._different.values()),
             foreign=rows - (sum(kinds.values()) - missing),
             unreadable=self._unreadable.total(),
             has_expected=self._has_expected,
@@ -326,6 +326,7 @@ class ResultIndex:
 
         Ids that are not expected do not count, where the expected ids are known.
         """
+        self._prepare_for_ids()
         query = "SELECT kind FROM chosen WHERE custom_id = ?"
         for custom_id in ids:
             row = self._run(query, (custom_id,)).fetchone()
@@ -335,6 +336,7 @@ class ResultIndex:
 
     def find(self, custom_id: str) -> Place | None:
         """Return the line of the chosen result of a row; None if there is none."""
+        self._prepare_for_ids()
         query = "SELECT file, start, length FROM chosen WHERE custom_id = ?"
         try:
             row = self._run(query, (custom_id,)).fetchone()
@@ -342,13 +344,27 @@ class ResultIndex:
             return None  # half a surrogate pair: no row that was sent has such an id
         return None if row is None else _place(*row)
 
+    def _prepare_for_ids(self) -> None:
+        """Make chosen results quick to find by their ids: not each run needs that."""
+        self._run("CREATE INDEX IF NOT EXISTS chosen_by_id ON chosen (custom_id)")
+
+    def lines(self, page: Iterable[Chosen]) -> list[bytes]:
+        """Return the lines of chosen results, in their order; none for rows that are missing."""
+        places = [each.place for each in page if each.place is not None]
+        lines = [b""] * len(places)
+        # In the order of the files, lines that lie near each other are read at once.
+        for at in sorted(range(len(places)), key=lambda at: (places[at].file, places[at].start)):
+            lines[at] = self.line(places[at])
+        return lines
+
     def line(self, place: Place) -> bytes:
         """Return the bytes of a line."""
         file = self._open.get(place.file)
         if file is None:
             if len(self._open) >= _OPEN:
                 self._open.pop(next(iter(self._open))).close()
-            file = self._open[place.file] = self.files[place.file].open("rb")
+            path = self.files[place.file]
+            file = self._open[place.file] = path.open("rb", buffering=_READ_AHEAD)
         file.seek(place.start)
         return file.read(place.length)
 

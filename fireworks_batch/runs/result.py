@@ -136,8 +136,7 @@ class BatchResult:
     async def _rows(self, kinds: tuple[Kind, ...], after: int) -> tuple[list[Row], int]:
         def read() -> tuple[list[Row], int]:
             page = self._index.page(kinds, after=after, size=_PAGE)
-            lines = [self._index.line(each.place) for each in page if each.place is not None]
-            return [read_row(line) for line in lines], _last(page)
+            return [read_row(line) for line in self._index.lines(page)], _last(page)
 
         return await self._read(read)
 
@@ -241,8 +240,7 @@ async def write_lines(index: ResultIndex, path: Path, *kinds: Kind) -> None:
 
     def read() -> tuple[bytes, int]:
         page = index.page(kinds, after=after)
-        lines = [index.line(each.place) for each in page if each.place is not None]
-        return b"".join(line + b"\n" for line in lines), _last(page)
+        return b"".join(line + b"\n" for line in index.lines(page)), _last(page)
 
     after = 0
     with reported("write", str(path)):
