@@ -355,9 +355,10 @@ def to_dict(model: attrs.AttrsInstance) -> dict[str, Any]:
 
     Returns:
         A new dictionary: times as RFC 3339 strings, enumerations as their bare names, tuples as
-        lists, errors as their texts.
+        lists, errors as their texts, the line of a `ResultRow` as text.
     """
-    return attrs.asdict(model, value_serializer=_json_safe)
+    members = attrs.asdict(model, value_serializer=_json_safe)
+    return {field.alias: members[field.name] for field in attrs.fields(type(model))}
 
 
 def _json_safe(_model: object, _field: object, value: Any) -> Any:
@@ -368,6 +369,8 @@ def _json_safe(_model: object, _field: object, value: Any) -> Any:
             return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
         case tuple():
             return list(value)
+        case bytes():
+            return value.decode(errors="replace").rstrip("\r\n")
         case BaseException():
             return f"{type(value).__name__}: {value}"
         case _:

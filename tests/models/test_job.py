@@ -24,6 +24,7 @@ from fireworks_batch.models.names import JobRef
 from fireworks_batch.models.policies import PollPolicy
 from fireworks_batch.models.snapshot import JobSnapshot
 from fireworks_batch.models.states import JobState, MultiRegion, Precision, StatusCode
+from fireworks_batch.results.rows import read_row
 
 NAME = "accounts/acme-labs/batchInferenceJobs/reviews-01"
 OUTPUT = "accounts/acme-labs/datasets/reviews-out-01"
@@ -428,6 +429,17 @@ def test_dict_of_references_and_policies():
         "base_url": "https://x",
     }
     assert to_dict(PollPolicy())["growth"] == 1.5
+
+
+def test_dict_of_a_row():
+    """`to_dict` names the members of a row as its properties, and its line is text."""
+    line = '{"custom_id": "ä", "error": {"code": 429, "message": "slow"}}'
+    assert to_dict(read_row(f"{line}\r\n".encode())) == {
+        "custom_id": "ä",
+        "response": None,
+        "error": {"code": "429", "message": "slow", "raw": {"code": 429, "message": "slow"}},
+        "raw": line,
+    }
 
 
 def test_dict_is_new():
