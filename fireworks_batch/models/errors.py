@@ -356,5 +356,8 @@ _SHOW.maxstring = _SHOW.maxother = 80
 
 def shown(value: object) -> str:
     """Return a value as an error's text shows it: at most 80 characters, however large it is."""
-    text = _SHOW.repr(str(value) if isinstance(value, str) else value)
+    try:
+        text = _SHOW.repr(str(value) if isinstance(value, str) else value)
+    except ValueError:  # Python does not print a whole number of more than 4,300 digits
+        text = "a number of thousands of digits"
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 import attrs
 
-from fireworks_batch.models.errors import ConfigurationError
+from fireworks_batch.models.errors import ConfigurationError, shown
 from fireworks_batch.models.validators import is_finite, number, whole_number
 
 __all__ = [
@@ -145,5 +145,5 @@ def is_timeout(_: object, __: "attrs.Attribute[Any]", value: Any) -> None:
     if value is None or isinstance(value, JobTimeLimit) or (is_finite(value) and value > 0):
         return
     raise ConfigurationError(
-        f"timeout must be a number of seconds above 0, JOB_TIME_LIMIT or None, not {value!r}"
+        f"timeout must be a number of seconds above 0, JOB_TIME_LIMIT or None, not {shown(value)}"
     )

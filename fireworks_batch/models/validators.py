@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from fireworks_batch.models.errors import ConfigurationError
+from fireworks_batch.models.errors import ConfigurationError, shown
 from fireworks_batch.models.names import check_new_id
 
 __all__ = [
@@ -47,7 +47,7 @@ def _name(instance: object, attribute: "attrs.Attribute[Any]") -> str:
 
 
 def _refuse(instance: object, attribute: "attrs.Attribute[Any]", wanted: str, value: Any) -> None:
-    raise ConfigurationError(f"{_name(instance, attribute)} must be {wanted}, not {value!r}")
+    raise ConfigurationError(f"{_name(instance, attribute)} must be {wanted}, not {shown(value)}")
 
 
 def is_finite(value: Any) -> bool:
@@ -153,5 +153,6 @@ def new_id(kind: str) -> Validator:
 
 def plain_function(instance: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
     """Take what can be called with news, and need not be awaited then."""
-    if not callable(value) or inspect.iscoroutinefunction(value):
+    calls = (value, type(value).__call__) if callable(value) else ()
+    if not calls or any(map(inspect.iscoroutinefunction, calls)):
         _refuse(instance, attribute, "a plain function", value)

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import os
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -387,7 +388,10 @@ async def test_progress_must_be_a_function(client):
     async def tell(done, total):
         pytest.fail("nobody awaits it")
 
-    for wrong in (7, tell):
+    class Teller:
+        __call__ = staticmethod(tell)
+
+    for wrong in (7, tell, partial(tell, 1), Teller()):
         with pytest.raises(ConfigurationError, match="on_progress must be a plain function, not "):
             await client.datasets.upload(ROWS, on_progress=wrong)
 

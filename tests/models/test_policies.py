@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fireworks_batch.models import policies
-from fireworks_batch.models.errors import ConfigurationError
+from fireworks_batch.models.errors import ConfigurationError, shown
 from fireworks_batch.models.policies import JOB_TIME_LIMIT, PollPolicy, RetryPolicy, scaled
 
 # Each setting's rule: the words of its message, and values on both sides of its bounds.
@@ -94,13 +94,21 @@ def test_what_is_no_finite_number_is_refused(cls, name, value):
         cls(**{name: value})
 
     assert f"{cls.__name__}.{name} must be " in str(caught.value)
-    assert str(caught.value).endswith(f", not {value!r}")
+    assert str(caught.value).endswith(f", not {shown(value)}")
 
 
 def test_number_that_no_float_can_hold_is_refused():
     """A whole number beyond the floats is refused at birth, not when a poll is planned."""
     with pytest.raises(ConfigurationError, match=r"PollPolicy\.initial_interval must be a number"):
         PollPolicy(initial_interval=10**400)
+
+
+def test_a_number_that_python_does_not_print_is_refused_by_our_error():
+    """Not by Python's own, about the conversion of numbers to strings."""
+    with pytest.raises(ConfigurationError, match="not a number of thousands of digits"):
+        PollPolicy(jitter=10**5000)
+    with pytest.raises(ConfigurationError, match="not a number of thousands of digits"):
+        RetryPolicy(max_attempts=-(10**5000))
 
 
 @pytest.mark.parametrize(("cls", "name"), RULES)
