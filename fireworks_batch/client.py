@@ -240,7 +240,7 @@ class BatchClient:
         decode: Any = None,
         lineage: bool = False,
     ) -> JobResults[Any]:
-        """Read the rows of a job that has ended: those that succeeded, and those that failed.
+        """Read the rows of a job that has ended: rows that succeeded, and rows that failed.
 
         ::
 
@@ -400,7 +400,7 @@ class BatchClient:
 
         Returns:
             What was submitted: the shards, with their ids. `collect` takes it, in another process
-            too, and finds all attempts, whoever made them.
+            too, and finds all attempts, also the attempts of other callers.
 
         Raises:
             ConfigurationError: An argument is malformed, and nothing was sent; or the rows have 20
@@ -439,8 +439,9 @@ class BatchClient:
     ) -> BatchResult:
         """Wait for the jobs of a submission, and put their results together.
 
-        All attempts of each shard are found, waited for and read, whoever made them; none is
-        created. The answer of a row is the first response of its attempts, else the newest error.
+        All attempts of each shard are found, waited for and read, also the attempts of other
+        callers; none is created. The answer of a row is the first response of its attempts, else
+        the newest error.
 
         Args:
             submission: What `submit` returned.
@@ -585,7 +586,7 @@ class BatchClient:
 
             retry_rows: How often rows that failed retryably, or are missing, are sent again: 0 or
                 more. They run in the next attempt of their shard while its number is at most
-                ``retry_rows``, whoever made the attempts before. Rows are sent again after
+                ``retry_rows``; attempts of other callers count too. Rows are sent again after
                 COMPLETED, EXPIRED and EARLY_STOPPED, not after FAILED or CANCELLED. Where the
                 server takes no more rows, the report says why.
 

@@ -12,7 +12,7 @@ import attrs
 __all__ = ["Gate", "Pace"]
 
 MINUTE: Final = 60.0
-# After a 429, requests are spaced to this share of those that the last minute had.
+# After a 429, each minute has this share of the last minute's requests.
 SHARE: Final = 0.9
 # A 429 after fewer requests in a minute teaches no rate: other clients may have used it up.
 FEWEST: Final = 6
@@ -29,8 +29,9 @@ EARLY: Final = 1e-6
 class Pace:
     """The rate that a 429 has taught.
 
-    A 429 spaces the requests of the next hour to nine tenths of those that the last minute had. A
-    further 429 in that hour widens the spacing by the same rule, to twice of what it was at most.
+    A 429 spaces the requests of the next hour: each minute has nine tenths of the last minute's
+    requests. A further 429 in that hour widens the spacing by the same rule, to twice the spacing
+    that the first one taught at most.
     The spacing is never longer than the time for which the 429 closed the gate, so that policies
     of milliseconds learn milliseconds.
     """

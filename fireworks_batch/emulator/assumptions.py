@@ -52,9 +52,9 @@ class Assumptions:
     so that a repeated creation makes one more job."""
 
     deleted_job: Literal["not_found", "tombstone", "reserved"] = "not_found"
-    """What is left when a deletion is done: nothing, so that GET answers 404 (seen live by one
-    source) and the id is free; the job in state DELETED, which is not listed and whose id stays
-    taken; or nothing but the id, which stays taken while GET answers 404."""
+    """What is left when a deletion is done: nothing, so that GET answers 404 (one source
+    saw it live) and the id is free; the job in state DELETED, which is not listed and whose id
+    stays taken; or nothing but the id, which stays taken while GET answers 404."""
 
     deletion_time: Literal["a_minute", "at_once"] = "a_minute"
     """How long a deleted job cleans up: a minute and until the next tick, or until that tick."""
@@ -105,7 +105,7 @@ class Assumptions:
     """How a method that a path does not have is answered: 501 is the gateway's default."""
 
     bad_key_status: Literal["403", "401"] = "403"
-    """How a missing or wrong key is answered: 403 was seen live by one source, the documents
+    """How a missing or wrong key is answered: one source saw 403 live, the documents
     say 401."""
 
     foreign_account: Literal["403", "404"] = "403"

@@ -12,7 +12,7 @@ from fireworks_batch.emulator.clock import SECOND, EmulatedClock, Instant, micro
 from fireworks_batch.emulator.files import FileStore, StoredFile, remove
 
 DOWNLOAD_SECONDS: Final = 599
-"""As seen live by one source."""
+"""As one source saw it live."""
 
 UPLOAD_SECONDS: Final = 3599
 """The vendor's client says an hour; 3599 as with downloads."""

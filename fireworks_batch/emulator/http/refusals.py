@@ -81,7 +81,7 @@ def invalid(message: str) -> RefusalError:
 
 
 def status_body(code: str, message: str) -> dict[str, object]:
-    """Build the gRPC gateway's error object, as seen live by one source."""
+    """Build the gRPC gateway's error object, as one source saw it live."""
     return {"code": CODES[code], "message": message, "details": []}
 
 
@@ -92,6 +92,6 @@ def body_for_status(status: int) -> dict[str, object]:
 
 
 def edge_refusal(status: int, message: str, request_id: str) -> Answer:
-    """Refuse at the edge, in the envelope seen live by one source for a bad key."""
+    """Refuse at the edge, in the envelope that one source saw live for a bad key."""
     error = {"message": message, "param": None, "code": "UNAUTHORIZED", "type": "error"}
     return answer_json({"error": error, "request_id": request_id}, status=status)

@@ -323,8 +323,8 @@ def count_progress(
 
         share: The share of the rows that is processed, in [0, 1].
 
-        is_total_known: Whether the total is shown; seen live by one source, it is 0 early in
-            RUNNING.
+        is_total_known: Whether the total is shown; one source saw it live: it is 0
+            early in RUNNING.
     """
     processed = min(rows, int(rows * share + 1e-6))
     failed = processed * failed_rows // rows if rows else 0

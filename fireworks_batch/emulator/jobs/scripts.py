@@ -64,7 +64,7 @@ DEFAULT_PHASES: Final = (
     Phase("RUNNING", 300.0),
     Phase("COMPLETED"),
 )
-"""The flow seen live by one source, at about its pace."""
+"""The flow that one source saw live, at about its pace."""
 
 
 def read_phases(value: object) -> tuple[Phase, ...]:
