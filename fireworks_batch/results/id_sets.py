@@ -18,7 +18,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
-__all__ = ["Found", "IdSet", "Suspects", "find_all", "find_repeated"]
+__all__ = ["Found", "IdSet", "Suspects", "find_all"]
 
 
 HashId: TypeAlias = Callable[[str], int]
@@ -101,39 +101,20 @@ class Found:
     """The number of all such ids, also if not all of them are named."""
 
 
-def find_all(ids: Iterable[str], suspects: Suspects, *, tracked: int = _TRACKED) -> Found:
-    """Name the suspects among ids: the second pass after `IdSet.difference`.
+def find_all(
+    ids: Iterable[str], suspects: Suspects, *, least: int = 1, tracked: int = _TRACKED
+) -> Found:
+    """Name the suspects among ids: the second pass after `IdSet.difference` or `duplicates`.
 
     Args:
         ids: All ids of the set, again.
-        suspects: The result of `IdSet.difference`.
+        suspects: The result of the first pass.
+        least: How often an id must occur: twice after `IdSet.duplicates`.
         tracked: Most ids to keep in memory, and to name.
 
     Returns:
         Each id once. The count is exact if all ids are named, else the number of hashes.
     """
-    counts, is_whole = _count(ids, suspects, tracked)
-    return Found(tuple(counts), len(counts) if is_whole else len(suspects))
-
-
-def find_repeated(ids: Iterable[str], suspects: Suspects, *, tracked: int = _TRACKED) -> Found:
-    """Name the ids that occur more than once: the second pass after `IdSet.duplicates`.
-
-    Args:
-        ids: All ids of the set, again.
-        suspects: The result of `IdSet.duplicates`.
-        tracked: Most ids to keep in memory, and to name.
-
-    Returns:
-        Each id once. The count is exact if all ids are named, else the number of hashes.
-    """
-    counts, is_whole = _count(ids, suspects, tracked)
-    repeated = tuple(custom_id for custom_id, count in counts.items() if count > 1)
-    return Found(repeated, len(repeated) if is_whole else len(suspects))
-
-
-def _count(ids: Iterable[str], suspects: Suspects, tracked: int) -> tuple[dict[str, int], bool]:
-    """Count the first suspects, and return whether these are all suspects."""
     counts: dict[str, int] = {}
     is_whole = True
     for custom_id in filter(suspects.__contains__, ids) if len(suspects) else ():
@@ -143,7 +124,8 @@ def _count(ids: Iterable[str], suspects: Suspects, tracked: int) -> tuple[dict[s
             counts[custom_id] = 1
         else:
             is_whole = False
-    return counts, is_whole
+    found = tuple(custom_id for custom_id, count in counts.items() if count >= least)
+    return Found(found, len(found) if is_whole else len(suspects))
 
 
 def _distinct(bucket: Sequence[int]) -> list[int]:

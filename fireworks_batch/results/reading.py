@@ -12,7 +12,7 @@ from typing import Any, Final
 from fireworks_batch.files.lines import Block, read_blocks
 from fireworks_batch.files.threads import off_loop, reported
 from fireworks_batch.models.errors import ConfigurationError
-from fireworks_batch.results.id_sets import IdSet, Suspects, find_all, find_repeated
+from fireworks_batch.results.id_sets import IdSet, Suspects, find_all
 from fireworks_batch.results.report import Findings, ResultCounts
 from fireworks_batch.results.rows import UNDECODABLE, ResultRow, decode_row, read_rows
 
@@ -107,7 +107,7 @@ def find_suspects(
         is_over: Returns whether the caller has given up; then the findings are cut short.
     """
     again = partial(_ids_in, paths, is_over)
-    repeated = find_repeated(again(), seen.duplicates())
+    repeated = find_all(again(), seen.duplicates(), least=2)
     if expected is None:
         return Findings(repeated)
     missing = find_all(expected.again(is_over), expected.hashes.difference(seen))

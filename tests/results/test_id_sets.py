@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fireworks_batch.results.id_sets import Found, IdSet, find_all, find_repeated
+from fireworks_batch.results.id_sets import Found, IdSet, find_all
 
 IDS = st.lists(st.text(st.characters(), max_size=3))
 
@@ -27,7 +27,7 @@ def collide(custom_id: str) -> int:
 def repeated(ids, **kwargs) -> Found:
     """Both passes."""
     suspects = filled(ids, **kwargs).duplicates()
-    return find_repeated(ids, suspects)
+    return find_all(ids, suspects, least=2)
 
 
 @given(IDS)
@@ -107,8 +107,8 @@ def test_more_suspects_than_are_tracked_are_counted_all_the_same():
     assert Found(("r-0", "r-1", "r-2"), 100) == find_all(
         ids, filled(ids).difference(IdSet()), tracked=3
     )
-    assert Found(("r-0", "r-1", "r-2"), 100) == find_repeated(
-        twice, filled(twice).duplicates(), tracked=3
+    assert Found(("r-0", "r-1", "r-2"), 100) == find_all(
+        twice, filled(twice).duplicates(), least=2, tracked=3
     )
 
 
@@ -116,7 +116,7 @@ def test_nothing_suspected_reads_nothing():
     """Without suspects the second pass does not even begin."""
     suspects = filled(["a", "b"]).duplicates()
 
-    assert Found((), 0) == find_repeated(iter(lambda: pytest.fail("it was read"), 1), suspects)
+    assert Found((), 0) == find_all(iter(lambda: pytest.fail("it was read"), 1), suspects, least=2)
 
 
 def test_surrogates_and_long_ids_are_ids():
