@@ -98,7 +98,7 @@ _MOST_BYTES: Final = 8 * 1024 * 1024
 
 
 # Bytes that are read at once where lines are read in the order of a file.
-_READ_AHEAD: Final = 256 * 1024
+_READ_AHEAD: Final = 64 * 1024
 
 
 # Files kept open: rows come job by job, and there may be more jobs than a process may open files.
