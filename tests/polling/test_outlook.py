@@ -241,6 +241,39 @@ def test_minutes_may_be_left_out():
     assert tick.period == 60
 
 
+def moments(proof: TickProof, polls: list[tuple[float, float]]) -> list[float | None]:
+    """Tell of polls, each with its moment and the update time; return where they see the tick."""
+    ticks = [proof.see(time, due=now, now=now) for now, time in polls]
+    return [None if tick is None else tick.moment for tick in ticks]
+
+
+def test_poll_that_is_too_early_ends_the_approach():
+    """Polls come two seconds sooner than the least age, here -100 s, until one sees no write."""
+    regular = [(0.0, 100.0), (20.0, 100.0), (60.5, 160.0), (121.0, 220.0)]
+    proof = TickProof()
+
+    assert moments(proof, regular) == [None, None, None, 220 - 100 - 2]
+    assert moments(proof, [(178.0, 220.0), (240.5, 280.0)]) == [220 - 100 + 0.5, 280 - 100 + 0.5]
+
+
+def test_write_that_was_left_out_is_not_taken_for_a_poll_that_is_too_early():
+    """Where writes are not a minute apart, a poll that sees none tells nothing of the tick."""
+    seldom = [(0.0, 100.0), (40.0, 100.0), (610.0, 700.0), (1215.0, 1300.0)]
+    proof = TickProof()
+
+    assert moments(proof, seldom)[-1] == 1300 - 100 - 2
+    assert moments(proof, [(1258.0, 1300.0)]) == [1300 - 100 - 2]
+
+
+def test_clock_that_is_seen_to_be_set_forward_begins_the_approach_anew():
+    """A write at a lesser age than was too early proves that the clock was set since."""
+    proof = TickProof()
+    moments(proof, [(0.0, 100.0), (20.0, 100.0), (60.5, 160.0), (121.0, 220.0), (178.0, 220.0)])
+    ahead = [(240.0, 347.0), (260.0, 347.0), (300.5, 407.0), (361.0, 467.0)]
+
+    assert moments(proof, ahead) == [None, None, None, 467 - 107 - 2]
+
+
 @pytest.mark.parametrize(
     "times",
     [
