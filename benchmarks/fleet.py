@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -46,6 +47,7 @@ def main() -> int:
         rows = asyncio.run(measure_real(base_url, count=max(400, int(1000 * share)), share=share))
     for name, see in (("fleet", see_fleet), ("waits", see_waits)):
         rows += measure_limit(name, see, count=int(200 * share), seed=1)
+    rows += measure_ends(int(1000 * share))
     rows += [measure_history(order, int(20_000 * share)) for order in ("oldest", "newest")]
     if options.chart:
         options.chart.write_text(draw(JOBS_OF_CHART, count_requests(JOBS_OF_CHART)), "utf-8")
@@ -331,6 +333,71 @@ async def see_waits(
     async with asyncio.TaskGroup() as group:
         for job_id in ids:
             group.create_task(wait(job_id))
+
+
+@attrs.define
+class Course:
+    """How jobs were followed to ends that they reach at any moment."""
+
+    gets: int
+    pages: int
+    rounds: int
+    """In the minute that had most of them."""
+    lag: float
+    """Intervals from the end of a job to its terminal snapshot, on the average."""
+
+
+def measure_ends(count: int) -> list[Row]:
+    """Compare the polls of jobs whose counters tell of their ends with those of the interval."""
+    lives, bare = (follow_ends(count, 3600, is_adaptive=adaptive) for adaptive in (True, False))
+    once, plain = (follow_ends(count, 0, is_adaptive=adaptive) for adaptive in (True, False))
+    return [
+        Row(
+            "ends in sight: requests / interval's",
+            1.03,
+            (lives.gets + lives.pages) / (bare.gets + bare.pages),
+        ),
+        Row("ends in sight: mean lag / interval", 0.2, lives.lag),
+        Row("interval alone: mean lag / interval", 0.7, bare.lag),
+        Row("all ends at once: mean lag / interval", 0.2, once.lag),
+        Row("all ends at once: rounds a minute", 8.0, float(once.rounds)),
+        Row("all ends at once: GETs more", 0.0, float(max(0, once.gets - plain.gets))),
+    ]
+
+
+def follow_ends(count: int, spread: float, *, is_adaptive: bool) -> Course:
+    """Follow jobs that wait for up to so many seconds, and run for about as long, or 20 minutes."""
+    rng = random.Random(1)
+
+    async def scenario(emulator: Emulator, client: BatchClient) -> Course:
+        loop = asyncio.get_running_loop()
+        ends: dict[str, float] = {}
+        for number in range(count):
+            waits = rng.uniform(60, spread) if spread else 60.0
+            runs = rng.uniform(60, spread) if spread else 1200.0
+            phases = [{"state": "PENDING", "seconds": waits}]
+            phases += [{"state": "RUNNING", "seconds": runs}, {"state": "COMPLETED"}]
+            emulator.script_job(f"job-{number}", phases=phases, rows=1000)
+            ends[f"job-{number}"] = loop.time() + waits + runs
+            await asyncio.sleep(0.01)
+        poll = PollPolicy(adaptive=is_adaptive)
+        lags = [
+            (loop.time() - ends[snapshot.job.id]) / poll.max_interval
+            async for snapshot in client.jobs.watch(ends, poll=poll)
+            if snapshot.job.is_terminal
+        ]
+        listings = [one for one in emulator.requests() if one.path == PATH]
+        firsts = [one.time for one in listings if not one.query.get("pageToken")]
+        minutes = Counter(text[:16] for text in firsts[3:])  # the first polls come at once
+        return Course(
+            gets=len(emulator.requests()) - len(listings),
+            pages=len(listings),
+            rounds=max(minutes.values()),
+            lag=statistics.mean(lags),
+        )
+
+    course: Course = in_virtual_time(scenario, tick=0)
+    return course
 
 
 def measure_history(order: str, count: int) -> Row:

@@ -53,6 +53,7 @@ from fireworks_batch.polling.machine import (
     Unrecognised,
 )
 from fireworks_batch.polling.observation import Observation
+from fireworks_batch.polling.outlook import TickProof, expected_end
 from fireworks_batch.polling.settle import duration_text
 
 __all__ = ["Tracker", "WaitTerms", "wait_error"]
@@ -185,6 +186,7 @@ class Tracker:
         "_seen_at",
         "_snapshot",
         "_terms",
+        "_ticks",
         "error",
         "is_single",
         "last_error",
@@ -209,6 +211,7 @@ class Tracker:
         self._terms = terms
         self._on_failed_poll = on_failed_poll
         self._history = History()
+        self._ticks = TickProof(terms.api.time_scale)
         self._observation: Observation | None = None
         self._seen: Seen | None = None
         self._expires_at: float | None = None
@@ -278,12 +281,16 @@ class Tracker:
         now = self._polled_at(moment.now)
         self._planned = now, moment.observed_at
         seen = self._keep(observation, now)
+        updated = observation.job.update_time
+        written = None if updated is None else updated.timestamp()
         expires_at, scale = self._expires_at, self._terms.api.time_scale
         decision = self.machine.on_observation(
             seen,
             now=now,
             draw=self._terms.api.draw(),
             time_left=None if expires_at is None else (expires_at - moment.server_seconds) * scale,
+            expected_end=expected_end(observation.job, self._history.moves),
+            tick=self._ticks.see(written, due=self.machine.due, now=now),
         )
         self._log_poll(observation)
         if isinstance(decision, PollAt):

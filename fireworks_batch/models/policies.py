@@ -3,12 +3,12 @@
 All durations are seconds, as floats. Performs no I/O.
 """
 
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import attrs
 
 from fireworks_batch.models.errors import ConfigurationError, shown
-from fireworks_batch.models.validators import is_finite, number, whole_number
+from fireworks_batch.models.validators import instance_of, is_finite, number, whole_number
 
 __all__ = [
     "JOB_TIME_LIMIT",
@@ -36,7 +36,8 @@ class PollPolicy:
 
     Intervals are clamped to each other, never refused for their order: ``max_interval`` stands in
     for a larger ``initial_interval``, and ``min_interval`` for a smaller one. The server moves a
-    job about once a minute, so polling more often than every 10 to 15 seconds gains nothing.
+    job about once a minute (seen live), so polling more often than every 10 to 15 seconds gains
+    nothing, but near the end of a job: see ``adaptive``. `fixed` makes a policy of one interval.
 
     Raises:
         ConfigurationError: A value is no number or out of its range.
@@ -70,6 +71,29 @@ class PollPolicy:
     stall_after: float | None = _duration(None, _OPTIONAL_DURATION)
     """Seconds without any visible change before the wait for a job ends, above 0; None: no
     limit."""
+
+    adaptive: bool = attrs.field(default=True, validator=instance_of(bool, "True or False"))
+    """Whether polls also follow what the server shows: they come more often while the counter of
+    rows says that the end is near, and right after the moments at which the server writes."""
+
+    @classmethod
+    def fixed(cls, seconds: float) -> Self:
+        """Return a policy that polls at one interval, without growth, jitter or adaptation.
+
+        Args:
+            seconds: From the end of one poll to the start of the next; above 0.
+
+        Raises:
+            ConfigurationError: The argument is no number, or not above 0.
+        """
+        return cls(
+            initial_interval=seconds,
+            min_interval=0.0,
+            max_interval=seconds,
+            growth=1.0,
+            jitter=0.0,
+            adaptive=False,
+        )
 
 
 @attrs.frozen(kw_only=True)

@@ -30,6 +30,7 @@ __all__ = [
     "Refused",
     "Seen",
     "Stalled",
+    "Tick",
     "TimedOut",
     "Unrecognised",
 ]
@@ -56,6 +57,21 @@ class Seen:
 
     has_ended: bool = False
     """Whether the server gives an end time, in whatever state."""
+
+
+@attrs.frozen
+class Tick:
+    """When to poll a server that writes at regular moments, to see at once what it wrote."""
+
+    moment: float
+    """One of the moments for a poll."""
+
+    period: float
+    """Seconds from one such moment to the next."""
+
+    def nearest(self, moment: float) -> float:
+        """Return the moment for a poll that is nearest to a given moment."""
+        return self.moment + self.period * round((moment - self.moment) / self.period)
 
 
 class FailureKind(enum.Enum):
@@ -174,6 +190,14 @@ LAST_POLL_LEAD: Final = 5.0
 LEAST_TIME: Final = 3600.0
 
 
+# A poll comes after this share of the time to an expected end, or of the time since it.
+_SHARE: Final = 0.4
+
+
+# Polls of a wait that are brought forward for an expected end, whatever the counters do.
+_MOST_BROUGHT_FORWARD: Final = 12
+
+
 # --- The machine --------------------------------------------------------------------------------
 
 
@@ -220,8 +244,14 @@ class PollMachine:
     least_interval: float = 0.0
     """No poll comes sooner than this many seconds after the one before."""
 
+    least_ahead: float = 0.0
+    """No poll is moved to less than this many seconds after the one before."""
+
     interval: float = 0.0
     """The base interval in seconds; 0 before the first poll."""
+
+    brought_forward: int = 0
+    """Polls that were planned sooner because the end was in sight."""
 
     pause: float = 0.0
     """Seconds for which a 429 without a Retry-After would close the gate now."""
@@ -284,13 +314,21 @@ class PollMachine:
         self.started = self.changed_at = self.due = now
         self.first_interval = min(self.policy.initial_interval, self.policy.max_interval)
         self.least_interval = min(self.policy.min_interval, self.first_interval)
+        self.least_ahead = max(self.first_interval / 3, self.least_interval)
         self.pause = self.first_interval
         if self.timeout is not None:
             self._set_deadline(now, self.timeout)
         return PollAt(now)
 
     def on_observation(
-        self, seen: Seen, *, now: float, draw: float, time_left: float | None = None
+        self,
+        seen: Seen,
+        *,
+        now: float,
+        draw: float,
+        time_left: float | None = None,
+        expected_end: float | None = None,
+        tick: Tick | None = None,
     ) -> Decision:
         """Decide after a successful poll.
 
@@ -300,6 +338,9 @@ class PollMachine:
             draw: A random number from 0 up to 1, for jitter.
             time_left: Seconds until the wait is of no more use, by what was seen; below 0 once that
                 moment has passed, None if it is unknown.
+            expected_end: The moment at which the thing is expected to end, which may have passed;
+                None if nothing tells.
+            tick: When to poll a server that was proven to write at regular moments.
 
         Raises:
             ClientStateError: The wait is over.
@@ -309,7 +350,11 @@ class PollMachine:
         if self.follows_expiry and time_left is not None:
             self._set_deadline(now, max(time_left, self.started + self.least_time - now))
         outcome = self._judge(seen, now)
-        return self._end(outcome) if outcome else self._poll_again(now, draw)
+        if outcome:
+            return self._end(outcome)
+        if not self.policy.adaptive:
+            return self._poll_again(now, draw)
+        return self._poll_again(now, draw, expected_end=expected_end, tick=tick)
 
     def on_failure(self, failure: Failure, *, now: float, draw: float) -> Decision:
         """Decide after a failed poll.
@@ -426,15 +471,24 @@ class PollMachine:
 
     # --- The next poll --------------------------------------------------------------------------
 
-    def _poll_again(self, now: float, draw: float, floor: float = -math.inf) -> PollAt:
-        """Plan the next poll: an interval from now, sooner if a poll at a limit may end the wait.
+    def _poll_again(
+        self,
+        now: float,
+        draw: float,
+        floor: float = -math.inf,
+        expected_end: float | None = None,
+        tick: Tick | None = None,
+    ) -> PollAt:
+        """Plan the next poll: an interval from now, or at the tick that is nearest to that.
 
+        A poll comes sooner at a limit, where it may end the wait, and while the end is in sight.
         Nothing but the floor, which is the server's, may delay the last poll before a given
         deadline. A deadline that follows the expiry moves a little with each poll, and the last
         poll with it.
         """
         earliest = max(now + self.least_interval, floor)
-        due = now + self.interval * (1 + self.policy.jitter * (2 * draw - 1))
+        jitter = self.policy.jitter * (2 * draw - 1)
+        due = self._at_tick(tick, now, self.interval, now + self.interval * (1 + jitter))
         for limit in (self.stalls_at, self.unknown_ends, self.grace_ends):
             if now < limit < due:
                 due = limit
@@ -442,8 +496,34 @@ class PollMachine:
             due = earliest
         if now < self.last_poll < due:
             due = max(self.last_poll, earliest if self.follows_expiry else floor)
+        sooner = self._in_sight(expected_end, tick, now)
+        if sooner < due:
+            due = sooner
+            self.brought_forward += 1
         self.due = due
         return PollAt(due)
+
+    def _at_tick(self, tick: Tick | None, now: float, seconds: float, otherwise: float) -> float:
+        """Return the tick nearest to so many seconds from now.
+
+        Args:
+            tick: When to poll the server, if that is known.
+            now: The moment.
+            seconds: Until the poll, if there were no tick.
+            otherwise: Returned if there is no tick, or if it is too far off or too soon.
+        """
+        if tick is None:
+            return otherwise
+        nearest = tick.nearest(now + seconds)
+        is_near = abs(nearest - now - seconds) <= self.policy.max_interval / 2
+        return nearest if is_near and nearest >= now + self.least_ahead else otherwise
+
+    def _in_sight(self, expected_end: float | None, tick: Tick | None, now: float) -> float:
+        """Return when to poll while the end is in sight; infinity if no end is expected."""
+        if expected_end is None or self.brought_forward >= _MOST_BROUGHT_FORWARD:
+            return math.inf
+        seconds = max(_SHARE * abs(expected_end - now), self.least_ahead)
+        return self._at_tick(tick, now, seconds, now + seconds)
 
     def _grown(self) -> float:
         if not self.interval:

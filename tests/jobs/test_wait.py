@@ -126,6 +126,88 @@ async def test_the_interval_grows_to_its_largest(emulator, client):
 
 
 @virtual
+async def test_the_end_is_seen_right_after_the_tick(emulator, client):
+    """A server that writes once a minute is polled half a second to three seconds behind that."""
+    phases = [*course("VALIDATING", "PENDING", "CREATING"), *course("RUNNING", seconds=1800)]
+    for number, pause in enumerate((0.0, 7.0, 23.0, 41.0)):
+        job_id, began = f"nightly-{number}", now()
+        emulator.script_job(job_id, phases=[*phases, {"state": "COMPLETED"}], rows=1000)
+        await asyncio.sleep(pause)
+        await client.jobs.wait_until_terminal(job_id, poll=PollPolicy())
+        assert 1980 < now() - began < 1983.1
+
+
+async def ends_at_any_moment(poll):
+    """Return how late the ends of some jobs are seen, and how many polls they took."""
+    async with (
+        Emulator(account_id="acme", tick=0) as server,
+        BatchClient(api_key=server.api_key, account_id="acme", base_url=server.base_url) as client,
+    ):
+        lags = []
+        for number, seconds in enumerate((305.0, 1234.0, 3600.0, 7777.0)):
+            phases = course("RUNNING", "COMPLETED", seconds=seconds)
+            server.script_job(f"job-{number}", phases=phases, rows=900)
+            began = now()
+            await client.jobs.wait_until_terminal(f"job-{number}", poll=poll)
+            lags.append(now() - began - seconds)
+        return lags, polls(server)
+
+
+@virtual
+async def test_the_end_in_sight_is_polled_for():
+    """A job that ends at any moment is seen within seconds, for five polls more."""
+    lags, sent = await ends_at_any_moment(PollPolicy())
+    _, base = await ends_at_any_moment(PollPolicy(adaptive=False))
+    assert 0 <= min(lags)
+    assert max(lags) <= 5.5
+    assert sent <= base + 4 * 5
+
+
+@virtual
+async def test_next_poll_tells_the_truth(emulator, client):
+    """Also where the poll is brought forward, or moved to the server's tick."""
+    emulator.script_job(
+        "nightly", phases=course("PENDING", "RUNNING", "COMPLETED", seconds=300), rows=1000
+    )
+    wait = client.jobs.wait_until_terminal("nightly", poll=PollPolicy())
+    told, moments = [], []
+    async for snapshot in wait:
+        moments.append(now())
+        if wait.next_poll is not None:
+            told.append((wait.next_poll - snapshot.observed_at).total_seconds())
+    gaps = [later - earlier for earlier, later in pairwise(moments)]
+    assert len(gaps) > 8
+    assert told == pytest.approx(gaps, abs=0.1)
+
+
+@virtual
+async def test_a_fixed_policy_polls_at_one_interval(emulator, client):
+    """Whatever the counters and the server's writes would say."""
+    emulator.script_job("nightly", phases=course("RUNNING", "COMPLETED", seconds=600), rows=1000)
+    moments = []
+    async for _ in client.jobs.wait_until_terminal("nightly", poll=PollPolicy.fixed(25)):
+        moments.append(now())
+    assert {round(later - earlier, 1) for earlier, later in pairwise(moments)} == {25.0}
+
+
+@virtual
+async def test_ten_requests_a_minute_are_enough_for_a_wait(emulator, client):
+    """The polls for an end in sight meet no 429."""
+    options = {"account_id": "acme", "requests_per_minute": 10}
+    for tick in (0, 60):
+        async with (
+            Emulator(**options, tick=tick) as server,
+            BatchClient(api_key=server.api_key, account_id="acme", base_url=server.base_url) as one,
+        ):
+            for number, seconds in enumerate((130.0, 333.0, 1000.0, 2500.0)):
+                phases = course("RUNNING", "COMPLETED", seconds=seconds)
+                server.script_job(f"job-{number}", phases=phases, rows=50)
+                await one.jobs.wait_until_terminal(f"job-{number}")
+                await asyncio.sleep(60)
+            assert {one.status for one in server.requests()} == {200}
+
+
+@virtual
 async def test_a_snapshot_tells_the_time(emulator, client):
     """Since the wait began, and since something visible changed."""
     emulator.script_job("nightly", phases=course("PENDING", "CREATING", seconds=50))

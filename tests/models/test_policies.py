@@ -18,6 +18,7 @@ ABOVE_0 = ("a number above 0", [1e-9, 1, 0.5, 1e300], [0, 0.0, -1, -0.5])
 FROM_0 = ("a number at least 0", [0, 0.0, 1, 1e300], [-1e-9, -1])
 SHARE = ("a number at least 0 and at most 0.9", [0, 0.5, 0.9], [-0.1, 0.91, 1])
 FACTOR = ("a number at least 1 and at most 100", [1, 1.5, 100], [0.99, 0, 101, -1])
+SWITCH = ("True or False", [True, False], [0, 1, "yes"])
 WHOLE = ("a whole number of at least 1", [1, 2, 10**6], [0, -1, 1.0, 1.5])
 RULES = {
     (PollPolicy, "initial_interval"): ABOVE_0,
@@ -29,6 +30,7 @@ RULES = {
     (PollPolicy, "not_found_grace"): FROM_0,
     (PollPolicy, "unknown_state_budget"): ABOVE_0,
     (PollPolicy, "stall_after"): ABOVE_0,
+    (PollPolicy, "adaptive"): SWITCH,
     (RetryPolicy, "max_attempts"): WHOLE,
     (RetryPolicy, "initial_delay"): FROM_0,
     (RetryPolicy, "max_delay"): FROM_0,
@@ -38,6 +40,7 @@ RULES = {
 GOOD = [(*key, value) for key, (_, good, _) in RULES.items() for value in good]
 OUT_OF_RANGE = [(*key, value) for key, (_, _, bad) in RULES.items() for value in bad]
 NO_NUMBERS = [math.nan, math.inf, -math.inf, True, False, "15", b"15", [15], 1j, -(10**400)]
+NUMBERS = [key for key, rule in RULES.items() if rule is not SWITCH]
 UNLIMITED = {"unknown_state_budget", "stall_after"}
 
 
@@ -53,6 +56,7 @@ def test_defaults_are_those_promised():
         "not_found_grace": 30.0,
         "unknown_state_budget": None,
         "stall_after": None,
+        "adaptive": True,
     }
     assert attrs.asdict(RetryPolicy()) == {
         "max_attempts": 4,
@@ -87,7 +91,7 @@ def test_value_out_of_range_is_refused_by_name(cls, name, value):
 
 
 @pytest.mark.parametrize("value", NO_NUMBERS, ids=lambda value: repr(value)[:9])
-@pytest.mark.parametrize(("cls", "name"), RULES)
+@pytest.mark.parametrize(("cls", "name"), NUMBERS)
 def test_what_is_no_finite_number_is_refused(cls, name, value):
     """Infinities, nan, booleans, texts and numbers no float can hold are refused at birth."""
     with pytest.raises(ConfigurationError) as caught:
@@ -129,6 +133,15 @@ def test_policies_are_frozen_and_take_keywords():
         PollPolicy(15.0)
     with pytest.raises(TypeError):
         RetryPolicy(4)
+
+
+def test_fixed_policy_has_one_interval():
+    """It neither grows, nor is it drawn or adapted; whatever else a policy says is the default."""
+    assert PollPolicy.fixed(5) == PollPolicy(
+        initial_interval=5, min_interval=0, max_interval=5, growth=1, jitter=0, adaptive=False
+    )
+    with pytest.raises(ConfigurationError, match=r"^PollPolicy\.initial_interval must be a number"):
+        PollPolicy.fixed(0)
 
 
 def test_derived_policy_is_validated():

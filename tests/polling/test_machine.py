@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fireworks_batch.models.errors import ClientStateError
-from fireworks_batch.models.policies import PollPolicy
+from fireworks_batch.models.policies import PollPolicy, scaled
 from fireworks_batch.polling.machine import (
     Decision,
     Failure,
@@ -27,6 +27,7 @@ from fireworks_batch.polling.machine import (
     Refused,
     Seen,
     Stalled,
+    Tick,
     TimedOut,
     Unrecognised,
 )
@@ -61,11 +62,20 @@ class Wait:
         schedule: Any = "RUNNING",
         visible: Any = 0,
         time_left: float | None = None,
+        expected_end: float | None = None,
+        tick: Tick | None = None,
         **more: Any,
     ) -> Decision:
         """Tell of a successful poll."""
         event = Seen(schedule=schedule, visible=visible, **more)
-        return self.state.on_observation(event, now=now, draw=self.draw, time_left=time_left)
+        return self.state.on_observation(
+            event,
+            now=now,
+            draw=self.draw,
+            time_left=time_left,
+            expected_end=expected_end,
+            tick=tick,
+        )
 
     def failed(
         self, now: float, kind: FailureKind = NO_ANSWER, retry_after: float | None = None
@@ -978,6 +988,7 @@ POLICIES = st.builds(
     max_interval=SECONDS,
     growth=st.floats(1, 100),
     jitter=st.floats(0, 0.9),
+    adaptive=st.sampled_from([True, True, True, False]),
     failure_budget=st.just(0) | LIMITS,
     not_found_grace=st.just(0) | LIMITS,
     unknown_state_budget=st.none() | LIMITS,
@@ -1002,8 +1013,12 @@ BAD = st.builds(
 # How long a poll takes, the draw, and what the poll brings: calm and stormy courses.
 DRAWS = st.floats(0, 1, exclude_max=True)
 LEFT = st.none() | st.floats(-10_000, 1e6)
+# What is known in advance: seconds from the poll to the expected end, and the tick.
+AHEAD = st.none() | st.floats(-1000, 1000) | st.floats(-1e12, 1e12)
+TICKS = st.none() | st.builds(Tick, st.floats(-1e11, 1e11), st.floats(0.001, 1000))
+FACTS = st.just((None, None)) | st.tuples(AHEAD, TICKS)
 CALM, STORMY, MIXED = (
-    st.lists(st.tuples(st.floats(0, 60), DRAWS, event, LEFT), min_size=1, max_size=40)
+    st.lists(st.tuples(st.floats(0, 60), DRAWS, event, LEFT, FACTS), min_size=1, max_size=40)
     for event in (GOOD, BAD, GOOD | BAD)
 )
 COURSES = {
@@ -1021,10 +1036,20 @@ class Step:
     before: PollMachine
     event: Seen | Failure
     time_left: float | None
+    expected_end: float | None
+    tick: Tick | None
     now: float
     draw: float
     after: PollMachine
     decision: Decision
+
+    def without_facts(self) -> Decision:
+        """What is decided in the same place, if nothing is known in advance."""
+        state = copy.copy(self.before)
+        told = {"now": self.now, "draw": self.draw}
+        if isinstance(self.event, Seen):
+            return state.on_observation(self.event, **told, time_left=self.time_left)
+        return state.on_failure(self.event, **told)
 
 
 def run(policy, timeout, follows_expiry, steps) -> list[Step]:
@@ -1032,16 +1057,20 @@ def run(policy, timeout, follows_expiry, steps) -> list[Step]:
     state = PollMachine(policy=policy, timeout=timeout, follows_expiry=follows_expiry)
     state.start(0.0)
     due, course = 0.0, []
-    for takes, draw, planned, left in steps:
+    for takes, draw, planned, left, (ahead, tick) in steps:
         event, now = planned, due + takes
         if now > state.deadline:
             event, now = Failure(CUT), state.deadline
         before = copy.copy(state)
+        end = None if ahead is None else now + ahead
         if isinstance(event, Seen):
-            decision = state.on_observation(event, now=now, draw=draw, time_left=left)
+            decision = state.on_observation(
+                event, now=now, draw=draw, time_left=left, expected_end=end, tick=tick
+            )
         else:
             decision = state.on_failure(event, now=now, draw=draw)
-        course.append(Step(before, event, left, now, draw, copy.copy(state), decision))
+        after = copy.copy(state)
+        course.append(Step(before, event, left, end, tick, now, draw, after, decision))
         if not isinstance(decision, PollAt):
             break
         due = decision.due
@@ -1076,10 +1105,16 @@ def test_never_early(policy, timeout, follows_expiry, steps):
 
 @given(**COURSES)
 def test_never_late(policy, timeout, follows_expiry, steps):
-    """A poll is due no later than the largest interval with its jitter, or the server's floor."""
+    """A poll is due after the interval with its jitter at the latest, or the server's floor.
+
+    A tick may move it to half of the largest interval after the interval.
+    """
     for step in run(policy, timeout, follows_expiry, steps):
         if isinstance(step.decision, PollAt):
-            longest = max(policy.max_interval, hold(step)) * (1 + policy.jitter)
+            interval = step.after.interval
+            longest = max(interval, hold(step)) * (1 + policy.jitter)
+            if step.tick is not None and isinstance(step.event, Seen):
+                longest = max(longest, interval + policy.max_interval / 2)
             assert math.isfinite(step.decision.due)
             assert step.decision.due <= (step.now + longest) * (1 + 1e-12)
 
@@ -1213,6 +1248,168 @@ def test_every_decision_is_the_rules(policy, timeout, follows_expiry, steps):
         assert expected is type(course[length - 1].decision)
 
 
+# --- Any course, with facts -----------------------------------------------------------------------
+
+
+@given(**COURSES)
+def test_without_facts_the_schedule_is_the_base(policy, timeout, follows_expiry, steps):
+    """With nothing known, and where the policy is not adaptive, polls come as they always did."""
+    bare = [(takes, draw, event, left, (None, None)) for takes, draw, event, left, _ in steps]
+    fixed = attrs.evolve(policy, adaptive=False)
+    one = run(policy, timeout, follows_expiry, bare)
+    other = run(fixed, timeout, follows_expiry, steps)
+
+    assert [step.decision for step in one] == [step.decision for step in other]
+    for step in one:
+        assert step.decision == step.without_facts()
+
+
+@given(**COURSES)
+def test_facts_move_no_limit_and_no_failed_poll(policy, timeout, follows_expiry, steps):
+    """A poll at a limit comes no later for what is known, and after a failure nothing moves."""
+    for step in run(policy, timeout, follows_expiry, steps):
+        if not isinstance(step.decision, PollAt):
+            continue
+        if isinstance(step.event, Failure):
+            assert step.decision == step.without_facts()
+        state = step.after
+        limits = [state.stalls_at, state.unknown_ends, state.last_poll]
+        for limit in limits if isinstance(step.event, Seen) else []:
+            least = step.now + state.least_interval
+            assert step.now >= limit or step.decision.due <= max(limit, least)
+
+
+@given(**COURSES)
+def test_at_most_twelve_polls_are_brought_forward(policy, timeout, follows_expiry, steps):
+    """Each poll that an expected end makes sooner is counted, and no other one."""
+    forward = 0
+    for step in run(policy, timeout, follows_expiry, steps):
+        if isinstance(step.decision, PollAt) and isinstance(step.event, Seen):
+            state = copy.copy(step.before)
+            told = {"now": step.now, "draw": step.draw, "time_left": step.time_left}
+            calm = state.on_observation(step.event, **told, tick=step.tick)
+            assert step.decision.due <= calm.due
+            forward += step.decision.due < calm.due
+        assert step.after.brought_forward == forward
+
+    assert forward <= 12
+
+
+@given(**COURSES)
+def test_pause_stays_the_base_interval(policy, timeout, follows_expiry, steps):
+    """No fact changes for how long a 429 closes the gate, and a poll waits for others."""
+    for step in run(policy, timeout, follows_expiry, steps):
+        if isinstance(step.event, Seen):
+            assert step.after.pause == step.after.interval
+
+
+def at_scale(step: tuple[Any, ...], scale: float) -> tuple[Any, ...]:
+    """The same step with each of its durations multiplied."""
+    takes, draw, event, _, (ahead, tick) = step
+    if isinstance(event, Failure) and event.retry_after is not None:
+        event = attrs.evolve(event, retry_after=event.retry_after * scale)
+    if tick is not None:
+        tick = Tick(tick.moment * scale, tick.period * scale)
+    return takes * scale, draw, event, None, (None if ahead is None else ahead * scale, tick)
+
+
+@given(COURSES["policy"], COURSES["steps"], st.sampled_from([2.0**-9, 0.5, 8.0]))
+def test_everything_scales(policy, steps, scale):
+    """With each duration multiplied each moment is, too: no second is written into the rules."""
+    one = run(policy, None, False, [at_scale(step, 1.0) for step in steps])
+    other = run(scaled(policy, scale), None, False, [at_scale(step, scale) for step in steps])
+
+    assert [type(step.decision) for step in one] == [type(step.decision) for step in other]
+    due = [step.after.due * scale for step in one]
+    assert due == pytest.approx([step.after.due for step in other], rel=1e-9)
+
+
+# --- The end in sight, and the tick ---------------------------------------------------------------
+
+
+def grown() -> Wait:
+    """A wait whose interval has grown to the largest."""
+    wait = Wait()
+    gaps(wait.seen, 5)
+    return wait
+
+
+@pytest.mark.parametrize(
+    ("expected_end", "due"),
+    [(1100, 1040), (1025, 1010), (1010, 1005), (1000, 1005), (900, 1040), (990, 1005)],
+)
+def test_end_in_sight_brings_the_poll_forward(expected_end, due):
+    """After two fifths of the time to the expected end, or since it; no sooner than 5 seconds."""
+    wait = grown()
+
+    assert wait.seen(1000, expected_end=expected_end) == PollAt(due)
+    assert wait.state.brought_forward == 1
+    assert (wait.state.interval, wait.state.pause) == (60, 60)
+
+
+@pytest.mark.parametrize("expected_end", [None, 1150, 1e9, 850, -1e9])
+def test_end_that_is_far_costs_nothing(expected_end):
+    """An end that would not make the poll sooner leaves it, and is not counted."""
+    wait = grown()
+
+    assert wait.seen(1000, expected_end=expected_end) == PollAt(1060)
+    assert wait.state.brought_forward == 0
+
+
+def test_thirteenth_poll_is_not_brought_forward():
+    """Whatever the counters do, an end is believed to be in sight twelve times."""
+    wait = grown()
+    found = [wait.seen(now, expected_end=now).due - now for now in range(1000, 2400, 100)]
+
+    assert found == [5.0] * 12 + [60.0] * 2
+
+
+def test_least_interval_holds_for_an_end_in_sight():
+    """A policy that wants ten seconds between two polls has them."""
+    wait = Wait(attrs.evolve(PLAIN, min_interval=10))
+    gaps(wait.seen, 5)
+
+    assert wait.seen(1000, expected_end=1000) == PollAt(1010)
+
+
+@pytest.mark.parametrize(
+    ("tick", "due"),
+    [(0, 1080), (20, 1040), (59, 1079), (29.9, 1049.9), (30.1, 1050.1), (40, 1060)],
+)
+def test_poll_goes_to_the_nearest_tick(tick, due):
+    """Sixty seconds later, give or take thirty, and without jitter."""
+    wait = Wait(PollPolicy(initial_interval=60), draw=0.9)
+
+    assert wait.seen(1000, tick=Tick(tick, 60)).due == pytest.approx(due)
+    assert wait.state.pause == 60
+
+
+@pytest.mark.parametrize(("tick", "due"), [(14, 14), (44, 44), (50, 15), (4, 15), (5, 5)])
+def test_tick_that_is_too_far_or_too_soon_moves_nothing(tick, due):
+    """Half of the largest interval is too far from the base one, and 4 seconds are too soon."""
+    assert Wait().seen(0, tick=Tick(tick, 1000)) == PollAt(due)
+
+
+def test_end_in_sight_goes_to_the_tick_too():
+    """A poll that is brought forward goes to the tick nearest to it, if that is not too soon."""
+    wait = grown()
+
+    assert wait.seen(1000, tick=Tick(1055, 60), expected_end=1080) == PollAt(1055)
+    assert wait.state.brought_forward == 0  # the tick alone would have moved it there
+    assert wait.seen(2000, tick=Tick(2000, 60), expected_end=2060) == PollAt(2024)
+    assert wait.seen(3000, tick=Tick(3000, 20), expected_end=3100) == PollAt(3040)
+    assert wait.state.brought_forward == 2
+
+
+def test_failed_poll_forgets_what_is_known():
+    """After a failed poll comes the base interval, and after the next successful one the facts."""
+    wait = grown()
+    wait.seen(1000, expected_end=1050)
+
+    assert wait.failed(1020) == PollAt(1080)
+    assert wait.seen(1080, expected_end=1105) == PollAt(1090)
+
+
 # --- A day ----------------------------------------------------------------------------------------
 
 DAY = 86_400.0
@@ -1268,3 +1465,20 @@ def test_day_costs_at_most_1500_polls(poll, polls):
 
     assert found <= 1500
     assert polls == found
+
+
+@pytest.mark.parametrize("tick", [None, *(Tick(phase, 60) for phase in range(0, 60, 7))])
+def test_day_costs_at_most_1500_polls_whatever_is_known(tick):
+    """Ten changes of state, an end that is always in sight, and a tick of any phase."""
+    draws = random.Random(7)
+    state = PollMachine(policy=PollPolicy())
+    state.start(0.0)
+    now, polls = 0.2, 1
+    while now < DAY:
+        seen = Seen(schedule=int(now / (DAY / 11)), visible=now)
+        draw = draws.random()
+        decision = state.on_observation(seen, now=now, draw=draw, expected_end=now, tick=tick)
+        assert isinstance(decision, PollAt)
+        now, polls = decision.due + 0.2, polls + 1
+
+    assert polls <= 1500

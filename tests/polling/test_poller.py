@@ -910,6 +910,57 @@ def test_a_job_that_no_page_shows_is_looked_at_when_it_is_due(in_virtual_time):
     assert in_virtual_time(scenario) < 66.5  # an interval, and a tenth of it for jitter
 
 
+# --- Ends in sight ------------------------------------------------------------------------------
+
+
+def follow_ends(in_virtual_time, *, is_adaptive):
+    """Watch forty jobs that end together; return the requests, those for one job, and the lag."""
+
+    async def scenario(emulator, client):
+        states = course("RUNNING", "COMPLETED", seconds=900)
+        ids, began = await script(emulator, 40, states), now()
+        ended = {}
+        async for snapshot in client.jobs.watch(ids, poll=PollPolicy(adaptive=is_adaptive)):
+            if snapshot.job.is_terminal:
+                ended[snapshot.job.id] = now() - began - 900
+            if len(ended) == 40:
+                break
+        found = pages(emulator)
+        minutes = Counter(one.time[:16] for one in found[2:])
+        return max(minutes.values()), len(found), len(gets(emulator)), max(ended.values())
+
+    return in_virtual_time(scenario, emulator={"tick": 0})
+
+
+def test_all_ends_in_sight_at_once_cost_eight_rounds_a_minute(in_virtual_time):
+    """Polls that are brought forward go together in pages, as all others do."""
+    rounds, sent, single, lag = follow_ends(in_virtual_time, is_adaptive=True)
+    _, base, base_single, _ = follow_ends(in_virtual_time, is_adaptive=False)
+    assert rounds <= 8
+    assert single <= base_single
+    assert sent <= base + 8
+    assert lag <= 15
+
+
+def test_one_end_in_sight_brings_no_more_rounds_for_the_others(in_virtual_time):
+    """The interval that says how long a poll waits for others stays the base one."""
+
+    async def scenario(emulator, client):
+        ids = await script(emulator, 10)
+        emulator.script_job("nightly", phases=course("RUNNING", "COMPLETED", seconds=900))
+        polls = Counter()
+        async for snapshot in client.jobs.watch([*ids, "nightly"], poll=PollPolicy()):
+            polls[snapshot.job.id] += 1
+            if snapshot.job.is_terminal:
+                break
+        return polls
+
+    polls = in_virtual_time(scenario, emulator={"tick": 0})
+    base = 900 / 60 + 4  # the first four come sooner
+    assert polls.pop("nightly") <= base + 12
+    assert max(polls.values()) <= base
+
+
 # --- Politeness ---------------------------------------------------------------------------------
 
 
