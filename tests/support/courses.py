@@ -1122,7 +1122,7 @@ def _obey(order: Mapping[str, Any]) -> str:
     try:
         asyncio.run(make())
     except Exception as error:  # noqa: BLE001  # the server is what is looked at
-        return repr(error)
+        return " ".join(repr(error).split())  # a line, as everything that the nursery says
     return ""
 
 
