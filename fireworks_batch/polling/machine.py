@@ -69,9 +69,9 @@ class Tick:
     period: float
     """Seconds from one such moment to the next."""
 
-    def nearest(self, moment: float) -> float:
-        """Return the moment for a poll that is nearest to a given moment."""
-        return self.moment + self.period * round((moment - self.moment) / self.period)
+    def last(self, until: float) -> float:
+        """Return the last moment for a poll up to a given moment."""
+        return self.moment + self.period * math.floor((until - self.moment) / self.period)
 
 
 class FailureKind(enum.Enum):
@@ -192,6 +192,11 @@ LEAST_TIME: Final = 3600.0
 
 # A poll comes after this share of the time to an expected end, or of the time since it.
 _SHARE: Final = 0.4
+
+
+# Largest intervals between two polls, if the second one waits for a tick: so that two hundred jobs
+# are each seen every 90 seconds.
+_LONGEST_GAP: Final = 1.25
 
 
 # Polls of a wait that are brought forward for an expected end, whatever the counters do.
@@ -504,19 +509,23 @@ class PollMachine:
         return PollAt(due)
 
     def _at_tick(self, tick: Tick | None, now: float, seconds: float, otherwise: float) -> float:
-        """Return the tick nearest to so many seconds from now.
+        """Return the tick nearest to so many seconds from now, unless it is too late or too soon.
+
+        Half of the largest interval after that moment is too late, and five quarters of it from
+        now are: the tick before is taken then.
 
         Args:
             tick: When to poll the server, if that is known.
             now: The moment.
             seconds: Until the poll, if there were no tick.
-            otherwise: Returned if there is no tick, or if it is too far off or too soon.
+            otherwise: Returned if there is no tick, or if it is too soon.
         """
         if tick is None:
             return otherwise
-        nearest = tick.nearest(now + seconds)
-        is_near = abs(nearest - now - seconds) <= self.policy.max_interval / 2
-        return nearest if is_near and nearest >= now + self.least_ahead else otherwise
+        longest = self.policy.max_interval
+        late = min(longest, tick.period) / 2
+        last = tick.last(now + min(seconds + late, _LONGEST_GAP * longest))
+        return last if last >= now + self.least_ahead else otherwise
 
     def _in_sight(self, expected_end: float | None, tick: Tick | None, now: float) -> float:
         """Return when to poll while the end is in sight; infinity if no end is expected."""

@@ -1374,20 +1374,27 @@ def test_least_interval_holds_for_an_end_in_sight():
 
 @pytest.mark.parametrize(
     ("tick", "due"),
-    [(0, 1080), (20, 1040), (59, 1079), (29.9, 1049.9), (30.1, 1050.1), (40, 1060)],
+    [(40, 1060), (29.9, 1049.9), (30.1, 1050.1), (55, 1075), (0, 1020), (20, 1040), (56, 1064.8)],
 )
 def test_poll_goes_to_the_nearest_tick(tick, due):
-    """Sixty seconds later, give or take thirty, and without jitter."""
+    """Without jitter, and up to 75 seconds later; 20 seconds after a poll is not too soon here."""
     wait = Wait(PollPolicy(initial_interval=60), draw=0.9)
 
     assert wait.seen(1000, tick=Tick(tick, 60)).due == pytest.approx(due)
     assert wait.state.pause == 60
 
 
-@pytest.mark.parametrize(("tick", "due"), [(14, 14), (44, 44), (50, 15), (4, 15), (5, 5)])
-def test_tick_that_is_too_far_or_too_soon_moves_nothing(tick, due):
-    """Half of the largest interval is too far from the base one, and 4 seconds are too soon."""
+@pytest.mark.parametrize(("tick", "due"), [(14, 14), (45, 45), (46, 15), (4, 15), (5, 5)])
+def test_tick_that_is_too_late_or_too_soon_moves_nothing(tick, due):
+    """Half of the largest interval after the base one is too late, and 4 seconds are too soon."""
     assert Wait().seen(0, tick=Tick(tick, 1000)) == PollAt(due)
+
+
+def test_long_interval_goes_to_the_nearest_tick():
+    """With polls every ten minutes the tick is the one that is nearest to ten minutes."""
+    wait = Wait(PollPolicy(initial_interval=600, max_interval=600))
+
+    assert [wait.seen(0, tick=Tick(at, 60)).due for at in (29, 31)] == [629, 571]
 
 
 def test_end_in_sight_goes_to_the_tick_too():
