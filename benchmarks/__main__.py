@@ -14,6 +14,7 @@ FIGURES = (
     "end_to_end",
     "fleet",
     "get_job",
+    "polling",
     "results",
     "submission",
     "transfer",

@@ -161,7 +161,7 @@ async def measure_decoding(body: bytes, rounds: int) -> Row:
             orjson.loads(each)
 
     samples = await interleave({"ours": cpu_of(ours, 1), "bare": cpu_of(bare, 1)}, rounds)
-    return by_median("decode / orjson.loads", 9.0, samples["ours"], samples["bare"])
+    return by_median("decode / orjson.loads", 6.5, samples["ours"], samples["bare"])
 
 
 def look(body: bytes, number: int) -> bytes:

@@ -186,8 +186,8 @@ async def measure(directory: Path, share: float) -> list[table.Row]:
     write(directory / "results.jsonl", results(ids))
     memory = {part: in_process(part, directory, ids)[0] for part in PARTS}
     return [
-        table.by_median("preflight / bare loop", 2.0, samples["whole"], samples["bare"]),
-        table.by_median("preflight with split / bare", 2.0, samples["split"], samples["bare"]),
+        table.by_median("preflight / bare loop", 1.6, samples["whole"], samples["bare"]),
+        table.by_median("preflight with split / bare", 1.6, samples["split"], samples["bare"]),
         *(table.Row(f"{part}: memory / 200 MiB", 1.0, memory[part] / 200) for part in PARTS),
         *(table.Row(f"{part}: loop held / 50 ms", 1.0, held[part] / 0.05) for part in PARTS),
     ]
