@@ -48,7 +48,7 @@ imports: $(DEV) ## the floors: who may import whom
 	$(BIN)/lint-imports
 
 pytest: $(DEV) ## the tests alone
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist worksteal
 
 coverage: $(DEV) ## the tests with branch coverage, in one process, and the lines they miss
 	$(BIN)/coverage run -m pytest

@@ -12,7 +12,7 @@ import courses
 ROOT = Path(__file__).parents[2]
 
 COURSES = 300
-AT_ONCE = 30
+AT_ONCE = 10
 
 
 @pytest.fixture(scope="module", autouse=True)
