@@ -1,8 +1,8 @@
 """How soon after its end a job is seen, and for how many polls: this library's schedule and others.
 
 Jobs are drawn from seeds, servers show them in different ways, and schedules poll them in virtual
-time: each run gives the same figures. Seeds 5 to 8 are reported. Nothing was tuned on them, and
-only the steady, bursty, stalling and pending jobs of seeds 1 to 4 were tuned on (`--tuning`).
+time: each run gives the same figures. Seeds 5 to 8 are reported, and nothing was tuned on them.
+Seeds 1 to 4 were tuned on; `--tuning` shows four shapes of those.
 `--chart FILE` also draws requests against lag, as SVG.
 """
 
