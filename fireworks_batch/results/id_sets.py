@@ -53,10 +53,6 @@ class IdSet:
         """Return the number of additions, repeated ones included."""
         return sum(map(len, self._buckets))
 
-    def count_different(self) -> int:
-        """Return the number of different hashes."""
-        return sum(len(set(bucket)) for bucket in self._buckets)
-
     def suspects(self) -> "Suspects":
         """Return the suspects of being in this set."""
         return Suspects(map(_distinct, self._buckets), hash_id=self._hash_id)

@@ -17,7 +17,6 @@ import attrs
 
 from fireworks_batch.files.lines import read_blocks
 from fireworks_batch.models.errors import LocalFileError
-from fireworks_batch.results.id_sets import IdSet
 
 __all__ = ["UNANSWERED", "Chosen", "Kind", "Place", "ReadRow", "ResultIndex", "Tally"]
 
@@ -174,7 +173,6 @@ class ResultIndex:
         """The files of results, by their numbers."""
         self._unreadable: Counter[int] = Counter()
         self._spans: dict[int, tuple[int, int]] = {}
-        self._different: dict[int, tuple[int, int]] = {}
         self._path = path
         with self._reported():
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -221,7 +219,6 @@ class ResultIndex:
         if job in self._spans:
             self._run("DELETE FROM found WHERE rowid BETWEEN ? AND ?", self._spans[job])
         self._unreadable[job] = 0
-        answered, failed = IdSet(), IdSet()
         first = self._one("SELECT ifnull(max(rowid), 0) FROM found") + 1
         for path in paths:
             number = len(self.files)
@@ -230,16 +227,17 @@ class ResultIndex:
                 for block in read_blocks(file):
                     rows = list(self._rows(block.data, block.start, read, job, number))
                     self._many("INSERT INTO found VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-                    answered.update(row[0] for row in rows if row[2] == Kind.OK)
-                    failed.update(row[0] for row in rows if row[2] != Kind.OK)
                     yield
         self._spans[job] = first, self._one("SELECT ifnull(max(rowid), 0) FROM found")
-        different = answered.count_different()
-        self._different[job] = different, different + len(failed.difference(answered))
 
     def rows_of(self, job: int) -> tuple[int, int]:
         """Return how many different rows of a job have a response, and how many have a result."""
-        return self._different[job]
+        query = """
+            SELECT count(DISTINCT CASE kind WHEN 0 THEN custom_id END), count(DISTINCT custom_id)
+            FROM found WHERE rowid BETWEEN ? AND ?
+        """
+        answered, resulted = self._run(query, self._spans[job]).fetchone()
+        return int(answered), int(resulted)
 
     def positions(
         self, kinds: Sequence[Kind], *, jobs: Iterable[int], first: int, last: int
@@ -291,13 +289,14 @@ class ResultIndex:
         self._run(_CHOOSE_EXPECTED if self._has_expected else _CHOOSE_ALL)
         kinds = dict(self._run("SELECT kind, count(*) FROM chosen GROUP BY kind").fetchall())
         found = self._one("SELECT count(*) FROM found")
+        from_jobs = self._one("SELECT count(*) FROM (SELECT DISTINCT custom_id, job FROM found)")
         rows = self._one("SELECT count(DISTINCT custom_id) FROM found")
         missing = kinds.get(Kind.MISSING, 0)
         return Tally(
             succeeded=kinds.get(Kind.OK, 0),
             failed=kinds.get(Kind.FAILED, 0) + kinds.get(Kind.RETRYABLE, 0),
             missing=missing,
-            duplicate=found - sum(resulted for _, resulted in self._different.values()),
+            duplicate=found - from_jobs,
             foreign=rows - (sum(kinds.values()) - missing),
             unreadable=self._unreadable.total(),
             has_expected=self._has_expected,
