@@ -516,7 +516,7 @@ def draw(results: Sequence[Result]) -> str:
 
 
 def panel(left: int, title: str, found: dict[str, list[Result]]) -> Iterator[str]:
-    """Draw the schedules on one server, and the front of those that none beats in both."""
+    """Draw the schedules on one server, and a line through those that no other one beats."""
 
     def place(requests: float, lag: float) -> tuple[float, float]:
         return left + 160 * math.log10(requests / 100), 300 - 125 * math.log10(lag / 0.5)

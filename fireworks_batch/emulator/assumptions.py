@@ -52,9 +52,9 @@ class Assumptions:
     so that a repeated creation makes one more job."""
 
     deleted_job: Literal["not_found", "tombstone", "reserved"] = "not_found"
-    """What is left when a deletion is done: nothing, so that GET answers 404 (one source
-    saw it live) and the id is free; the job in state DELETED, which is not listed and whose id
-    stays taken; or nothing but the id, which stays taken while GET answers 404."""
+    """How a deletion ends. ``not_found``: GET answers 404 (one source saw it live), and the id is
+    free. ``tombstone``: the job stays in state DELETED, is not listed, and keeps its id.
+    ``reserved``: GET answers 404, and the id stays taken."""
 
     deletion_time: Literal["a_minute", "at_once"] = "a_minute"
     """How long a deleted job cleans up: a minute and until the next tick, or until that tick."""
