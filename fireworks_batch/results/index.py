@@ -18,7 +18,7 @@ import attrs
 from fireworks_batch.files.lines import read_blocks
 from fireworks_batch.models.errors import LocalFileError
 
-__all__ = ["UNANSWERED", "Chosen", "Kind", "Place", "ReadRow", "ResultIndex", "Tally"]
+__all__ = ["UNANSWERED", "Chosen", "Kind", "ReadRow", "ResultIndex", "Tally"]
 
 
 class Kind(enum.IntEnum):
@@ -40,10 +40,10 @@ PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 PRAGMA locking_mode = EXCLUSIVE;
 PRAGMA temp_store = FILE;
-PRAGMA cache_size = -32768;
+PRAGMA cache_size = -8192;
 CREATE TABLE expected (position INTEGER PRIMARY KEY, custom_id TEXT NOT NULL);
 CREATE TABLE found (
-    custom_id TEXT NOT NULL, rank INTEGER NOT NULL, kind INTEGER NOT NULL, job INTEGER NOT NULL,
+    custom_id TEXT NOT NULL, rank INTEGER NOT NULL, kind INTEGER NOT NULL,
     file INTEGER NOT NULL, start INTEGER NOT NULL, length INTEGER NOT NULL
 );
 """
@@ -52,7 +52,7 @@ CREATE TABLE found (
 _CHOSEN: Final = """
 CREATE TABLE chosen (
     position INTEGER PRIMARY KEY, custom_id TEXT NOT NULL, kind INTEGER NOT NULL,
-    file INTEGER, start INTEGER, length INTEGER
+    file INTEGER NOT NULL, start INTEGER NOT NULL, length INTEGER NOT NULL
 )
 """
 
@@ -60,7 +60,8 @@ CREATE TABLE chosen (
 # The best result of each expected row; 3 is Kind.MISSING.
 _CHOOSE_EXPECTED: Final = """
 INSERT INTO chosen
-SELECT position, expected.custom_id, ifnull(kind, 3), file, start, length
+SELECT position, expected.custom_id, ifnull(kind, 3),
+    ifnull(file, 0), ifnull(start, 0), ifnull(length, 0)
 FROM expected LEFT JOIN found ON found.rowid = (
     SELECT rowid FROM found AS best WHERE best.custom_id = expected.custom_id
     ORDER BY rank LIMIT 1
@@ -96,29 +97,12 @@ _FAILED: Final = 10**15
 _MOST_BYTES: Final = 8 * 1024 * 1024
 
 
-# Bytes that are read at once where lines are read in the order of a file.
-_READ_AHEAD: Final = 64 * 1024
-
-
 # Files kept open: rows come job by job, and there may be more jobs than a process may open files.
 _OPEN: Final = 32
 
 
 ReadRow = Callable[[bytes], "tuple[str, Kind] | None"]
 """Reads a line of results: returns the row's id and its kind; None if the line is no row."""
-
-
-class Place(NamedTuple):
-    """A line on disk."""
-
-    file: int
-    """The number of the file, in the order in which files were added."""
-
-    start: int
-    """The byte at which the line begins."""
-
-    length: int
-    """The length of the line in bytes, without the line end."""
 
 
 class Chosen(NamedTuple):
@@ -130,8 +114,14 @@ class Chosen(NamedTuple):
     custom_id: str
     """The row's id."""
 
-    place: Place | None
-    """The line of the result; None if the row is missing."""
+    file: int
+    """The number of the file of the line, in the order in which files were added."""
+
+    start: int
+    """The byte at which the line begins."""
+
+    length: int
+    """The length of the line in bytes, without the line end; 0 if the row is missing."""
 
 
 @attrs.frozen(kw_only=True)
@@ -173,6 +163,7 @@ class ResultIndex:
         """The files of results, by their numbers."""
         self._unreadable: Counter[int] = Counter()
         self._spans: dict[int, tuple[int, int]] = {}
+        self._distinct: dict[int, tuple[int, int]] = {}
         self._path = path
         with self._reported():
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -200,7 +191,7 @@ class ResultIndex:
     def expect(self, ids: Iterable[str]) -> None:
         """Add ids of expected rows, in the order of the rows."""
         self._has_expected = True
-        self._many("INSERT INTO expected (custom_id) VALUES (?)", ((each,) for each in ids))
+        self._many("INSERT INTO expected (custom_id) VALUES (?)", zip(ids))
 
     def expect_none(self) -> None:
         """Remove the ids of expected rows: they will be added anew."""
@@ -226,18 +217,24 @@ class ResultIndex:
             with path.open("rb") as file:
                 for block in read_blocks(file):
                     rows = list(self._rows(block.data, block.start, read, job, number))
-                    self._many("INSERT INTO found VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+                    self._many("INSERT INTO found VALUES (?, ?, ?, ?, ?, ?)", rows)
                     yield
         self._spans[job] = first, self._one("SELECT ifnull(max(rowid), 0) FROM found")
+        self._count(job)
 
     def rows_of(self, job: int) -> tuple[int, int]:
         """Return how many different rows of a job have a response, and how many have a result."""
+        return self._distinct[job]
+
+    def _count(self, job: int) -> None:
         query = """
-            SELECT count(DISTINCT CASE kind WHEN 0 THEN custom_id END), count(DISTINCT custom_id)
-            FROM found WHERE rowid BETWEEN ? AND ?
+            SELECT ifnull(sum(has_response), 0), count(*) FROM (
+                SELECT max(kind = 0) AS has_response FROM found WHERE rowid BETWEEN ? AND ?
+                GROUP BY custom_id
+            )
         """
         answered, resulted = self._run(query, self._spans[job]).fetchone()
-        return int(answered), int(resulted)
+        self._distinct[job] = int(answered), int(resulted)
 
     def positions(
         self, kinds: Sequence[Kind], *, jobs: Iterable[int], first: int, last: int
@@ -269,7 +266,7 @@ class ResultIndex:
 
     def _rows(
         self, data: bytes, start: int, read: ReadRow, job: int, file: int
-    ) -> Iterator[tuple[str, int, int, int, int, int, int]]:
+    ) -> Iterator[tuple[str, int, int, int, int, int]]:
         for line in data.split(b"\n"):
             if line.strip():
                 found = read(line)
@@ -278,7 +275,7 @@ class ResultIndex:
                 else:
                     custom_id, kind = found
                     rank = job if kind == Kind.OK else _FAILED - job
-                    yield custom_id, rank, kind, job, file, start, len(line)
+                    yield custom_id, rank, kind, file, start, len(line)
             start += len(line) + 1
 
     def choose(self) -> Tally:
@@ -289,14 +286,13 @@ class ResultIndex:
         self._run(_CHOOSE_EXPECTED if self._has_expected else _CHOOSE_ALL)
         kinds = dict(self._run("SELECT kind, count(*) FROM chosen GROUP BY kind").fetchall())
         found = self._one("SELECT count(*) FROM found")
-        from_jobs = self._one("SELECT count(*) FROM (SELECT DISTINCT custom_id, job FROM found)")
         rows = self._one("SELECT count(DISTINCT custom_id) FROM found")
         missing = kinds.get(Kind.MISSING, 0)
         return Tally(
             succeeded=kinds.get(Kind.OK, 0),
             failed=kinds.get(Kind.FAILED, 0) + kinds.get(Kind.RETRYABLE, 0),
             missing=missing,
-            duplicate=found - from_jobs,
+            duplicate=found - sum(resulted for _, resulted in self._distinct.values()),
             foreign=rows - (sum(kinds.values()) - missing),
             unreadable=self._unreadable.total(),
             has_expected=self._has_expected,
@@ -316,8 +312,8 @@ class ResultIndex:
         """
         wanted = [kind in kinds for kind in Kind]
         rows = self._run(_PAGE, (after, *wanted, size)).fetchall()
-        page = [Chosen(position, custom_id, _place(*at)) for position, custom_id, *at in rows]
-        sizes = accumulate(each.place.length if each.place else 0 for each in page)
+        page = [Chosen._make(row) for row in rows]
+        sizes = accumulate(each.length for each in page)
         return page[: max(1, sum(size <= _MOST_BYTES for size in sizes))]
 
     def lacks(self, ids: Iterable[str]) -> bool:
@@ -333,15 +329,15 @@ class ResultIndex:
                 return True
         return False
 
-    def find(self, custom_id: str) -> Place | None:
-        """Return the line of the chosen result of a row; None if there is none."""
+    def find(self, custom_id: str) -> bytes | None:
+        """Return the line of the chosen result of a row; None if the row has no result."""
         self._prepare_for_ids()
         query = "SELECT file, start, length FROM chosen WHERE custom_id = ?"
         try:
             row = self._run(query, (custom_id,)).fetchone()
         except UnicodeEncodeError:
             return None  # half a surrogate pair: no row that was sent has such an id
-        return None if row is None else _place(*row)
+        return None if row is None or not row[2] else self._line(*row)
 
     def _prepare_for_ids(self) -> None:
         """Make chosen results quick to find by their ids: not each run needs that."""
@@ -349,23 +345,19 @@ class ResultIndex:
 
     def lines(self, page: Iterable[Chosen]) -> list[bytes]:
         """Return the lines of chosen results, in their order; none for rows that are missing."""
-        places = [each.place for each in page if each.place is not None]
-        lines = [b""] * len(places)
-        # In the order of the files, lines that lie near each other are read at once.
-        for at in sorted(range(len(places)), key=lambda at: (places[at].file, places[at].start)):
-            lines[at] = self.line(places[at])
-        return lines
+        return [self._line(file, start, length) for *_, file, start, length in page if length]
 
-    def line(self, place: Place) -> bytes:
-        """Return the bytes of a line."""
-        file = self._open.get(place.file)
-        if file is None:
+    def _line(self, file: int, start: int, length: int) -> bytes:
+        opened = self._open.get(file)
+        if opened is None:
             if len(self._open) >= _OPEN:
                 self._open.pop(next(iter(self._open))).close()
-            path = self.files[place.file]
-            file = self._open[place.file] = path.open("rb", buffering=_READ_AHEAD)
-        file.seek(place.start)
-        return file.read(place.length)
+            opened = self._open[file] = self.files[file].open("rb", buffering=0)
+        opened.seek(start)
+        line = opened.read(length)
+        if len(line) < length:
+            raise LocalFileError(f"cannot read {str(self.files[file])!r}: it has become shorter")
+        return line
 
     # --- SQLite -----------------------------------------------------------------------------------
 
@@ -389,9 +381,3 @@ class ResultIndex:
         with self._reported():
             self._connection.executemany(query, rows)
         self._run("COMMIT")
-
-
-def _place(file: int | None, start: int | None, length: int | None) -> Place | None:
-    if file is None or start is None or length is None:
-        return None
-    return Place(file, start, length)

@@ -94,12 +94,7 @@ class BatchResult:
         Raises:
             ClientStateError: The result is closed.
         """
-
-        def find() -> bytes | None:
-            place = self._index.find(custom_id)
-            return None if place is None else self._index.line(place)
-
-        line = await self._read(find)
+        line = await self._read(partial(self._index.find, custom_id))
         return None if line is None else read_row(line)
 
     def raise_for_failures(self) -> Self:

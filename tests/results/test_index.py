@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fireworks_batch.files.lines import LONGEST_LINE
+from fireworks_batch.models.errors import LocalFileError
 from fireworks_batch.results.index import Kind, ResultIndex
 
 
@@ -44,12 +45,6 @@ def add(index, tmp_path):
     return add
 
 
-def text(index, custom_id):
-    """The line that counts for a row."""
-    place = index.find(custom_id)
-    return None if place is None else index.line(place)
-
-
 def test_results_come_in_the_order_of_the_input(index, add):
     """However the server shuffles them, and from however many files."""
     index.expect(["c", "a", "b"])
@@ -82,9 +77,9 @@ def test_success_beats_failure_whatever_came_first(index, add):
     add(7, line("b", n=7), line("c", "RETRYABLE", n=7))
     tally = index.choose()
 
-    assert line("a", n=9) == text(index, "a")
-    assert line("b", n=5) == text(index, "b")
-    assert line("c", "FAILED", n=9) == text(index, "c")
+    assert line("a", n=9) == index.find("a")
+    assert line("b", n=5) == index.find("b")
+    assert line("c", "FAILED", n=9) == index.find("c")
     assert (2, 1, 0) == (tally.succeeded, tally.failed, tally.duplicate)
 
 
@@ -104,7 +99,7 @@ def test_rows_nobody_asked_for_are_foreign(index, add):
     tally = index.choose()
 
     assert (1, 2) == (tally.succeeded, tally.foreign)
-    assert text(index, "x") is None
+    assert index.find("x") is None
 
 
 def test_without_the_input_the_order_is_that_of_ids(index, add):
@@ -115,7 +110,7 @@ def test_without_the_input_the_order_is_that_of_ids(index, add):
 
     assert ["a", "b"] == [each.custom_id for each in index.page((Kind.OK,))]
     assert (2, 0, 0, 0) == (tally.succeeded, tally.failed, tally.missing, tally.foreign)
-    assert line("a") == text(index, "a")
+    assert line("a") == index.find("a")
 
 
 def test_more_can_be_added_and_chosen_later(index, add):
@@ -127,7 +122,7 @@ def test_more_can_be_added_and_chosen_later(index, add):
 
     tally = index.choose()
     assert 0 == tally.missing
-    assert line("b") == text(index, "b")
+    assert line("b") == index.find("b")
 
 
 def test_lines_that_are_no_rows_are_counted(index, add):
@@ -138,7 +133,7 @@ def test_lines_that_are_no_rows_are_counted(index, add):
 
     assert 2 == tally.unreadable
     assert 1 == tally.succeeded
-    assert line("a") == text(index, "a")
+    assert line("a") == index.find("a")
 
 
 def test_result_may_be_of_any_length(index, add):
@@ -148,7 +143,7 @@ def test_result_may_be_of_any_length(index, add):
 
     tally = index.choose()
     assert (3, 0) == (tally.succeeded, tally.unreadable)
-    assert long == text(index, "b")
+    assert long == index.find("b")
 
 
 def test_pages_go_on_where_they_stopped(index, add):
@@ -173,7 +168,7 @@ def test_more_files_than_may_be_open(index, add):
         add(number, line(custom_id))
     index.choose()
 
-    assert [line(each) for each in ids] == [text(index, each) for each in ids]
+    assert [line(each) for each in ids] == [index.find(each) for each in ids]
     assert len(index._open) <= 32
 
 
@@ -268,3 +263,15 @@ def test_rows_that_the_results_lack(index, add):
     assert not index.lacks(["a", "x"])
     assert index.lacks(["a", "b"])
     assert index.lacks(["c"])
+
+
+def test_file_that_has_become_shorter_is_an_error(index, add):
+    """A line is whole, or it is not read at all."""
+    index.expect(["a"])
+    add(0, line("a"))
+    index.choose()
+    with index.files[0].open("r+b") as file:
+        file.truncate(3)
+
+    with pytest.raises(LocalFileError, match="shorter"):
+        index.find("a")
