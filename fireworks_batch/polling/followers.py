@@ -130,7 +130,11 @@ class PendingPoll:
         self.due: float = machine.due
         self.deadline: float = machine.deadline
         self.latest: float = latest(
-            self.due, now=now, interval=machine.pause, deadline=self.deadline
+            self.due,
+            now=now,
+            interval=machine.pause,
+            deadline=self.deadline,
+            is_brought_forward=machine.is_brought_forward,
         )
 
     def tell(self, news: Moment | Failure) -> bool:

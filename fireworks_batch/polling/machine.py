@@ -258,6 +258,9 @@ class PollMachine:
     brought_forward: int = 0
     """Polls that were planned sooner because the end was in sight."""
 
+    is_brought_forward: bool = False
+    """Whether the next poll is one of them."""
+
     pause: float = 0.0
     """Seconds for which a 429 without a Retry-After would close the gate now."""
 
@@ -502,11 +505,10 @@ class PollMachine:
         if now < self.last_poll < due:
             due = max(self.last_poll, earliest if self.follows_expiry else floor)
         sooner = self._in_sight(expected_end, tick, now)
-        if sooner < due:
-            due = sooner
-            self.brought_forward += 1
-        self.due = due
-        return PollAt(due)
+        self.is_brought_forward = sooner < due
+        self.brought_forward += self.is_brought_forward
+        self.due = min(due, sooner)
+        return PollAt(self.due)
 
     def _at_tick(self, tick: Tick | None, now: float, seconds: float, otherwise: float) -> float:
         """Return the tick nearest to so many seconds from now, unless it is too late or too soon.

@@ -78,6 +78,10 @@ SOON: Final = 16
 PATIENCE: Final = 0.25
 
 
+# The same for a poll that is brought forward: it comes sooner than its interval says anyway.
+PATIENCE_BROUGHT_FORWARD: Final = 0.4
+
+
 # The share of the time to a deadline that a poll may wait: the rest is left for the answer.
 ANSWER_SHARE: Final = 0.5
 
@@ -89,7 +93,14 @@ ROUNDS: Final = 8
 MINUTE: Final = 60.0
 
 
-def latest(due: float, *, now: float, interval: float, deadline: float) -> float:
+def latest(
+    due: float,
+    *,
+    now: float,
+    interval: float,
+    deadline: float,
+    is_brought_forward: bool = False,
+) -> float:
     """Return until when a poll may wait for others.
 
     Args:
@@ -97,10 +108,13 @@ def latest(due: float, *, now: float, interval: float, deadline: float) -> float
         now: The moment.
         interval: The interval between two polls; a quarter of it is no great delay.
         deadline: When the poll is cut; half of the time until then is left for its answer.
+        is_brought_forward: Whether the poll comes sooner than after the interval, for an end that
+            is expected; then two fifths of the interval are no great delay.
     """
     if due <= now:
         return due
-    return min(due + PATIENCE * interval, due + (deadline - due) * ANSWER_SHARE)
+    patience = PATIENCE_BROUGHT_FORWARD if is_brought_forward else PATIENCE
+    return min(due + patience * interval, due + (deadline - due) * ANSWER_SHARE)
 
 
 def rest(longest: float) -> float:

@@ -130,6 +130,12 @@ def test_a_poll_waits_for_a_quarter_of_its_interval():
     assert latest(70.0, now=10.0, interval=60.0, deadline=math.inf) == 85.0
 
 
+def test_a_poll_that_is_brought_forward_waits_longer():
+    """It comes sooner than its interval says anyway, and others may save it a request."""
+    end = latest(30.0, now=10.0, interval=60.0, deadline=math.inf, is_brought_forward=True)
+    assert end == 54.0
+
+
 def test_a_poll_before_a_deadline_does_not_wait_for_it():
     """Half of the time until then is left for the answer."""
     assert latest(95.0, now=10.0, interval=60.0, deadline=100.0) == 97.5
