@@ -304,10 +304,12 @@ class _FileDownload:
             await self._part.empty(hashed=held.md5 is not None)
         self._held = held
         self._tally.expect(self._key, held.total)
-        while piece := await stream.read():
-            await self._part.write(piece)
+        try:
+            while piece := await stream.read():
+                await self._part.write(piece)
+                self._tally.set(self._key, self._part.size)
+        finally:
             self._held = attrs.evolve(held, size=self._part.size)
-            self._tally.set(self._key, self._part.size)
 
     async def _check(self, request: Request) -> None:
         """Compare the bytes on disk with the length and the MD5 that the server announced."""
