@@ -201,7 +201,7 @@ class NotFoundError(APIStatusError):
 
 
 class ConflictError(APIStatusError):
-    """The id is taken, or the resource is being changed (409)."""
+    """The id is taken, or the resource is being changed (409, or the code ALREADY_EXISTS)."""
 
 
 class AccountSuspendedError(APIStatusError):

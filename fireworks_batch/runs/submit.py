@@ -28,7 +28,7 @@ from fireworks_batch.models.errors import (
 )
 from fireworks_batch.models.job import BatchInferenceJob
 from fireworks_batch.runs.abort import Abort
-from fireworks_batch.runs.chain import is_deleted
+from fireworks_batch.runs.chain import Output, is_deleted
 from fireworks_batch.runs.progress import ProgressBoard
 from fireworks_batch.runs.search import get_job
 from fireworks_batch.runs.shards import Shard, ShardFile
@@ -77,7 +77,8 @@ class Submitter:
         """Create an attempt, or adopt it, and give it to its shard.
 
         The shard has no such attempt afterwards if the number cannot be used: a deleted job has
-        it, or has left its output.
+        it, or has left its output. Nor has it if something else has changed meanwhile, which
+        decides anew what is to be done.
 
         Args:
             shard: The shard.
@@ -105,7 +106,7 @@ class Submitter:
             job = await self._there(error, shard, number)
         else:
             shard.uploaded.add(dataset_id)
-            if await self._is_outdated(shard, number - 1):
+            if await self._is_outdated(shard, number - 1) or await self._has_come(shard):
                 return False
             job = await self._send(creation, shard, number)
         if job is None:
@@ -136,6 +137,17 @@ class Submitter:
             return False
         shard.take(before, job, is_old=False)
         return True
+
+    async def _has_come(self, shard: Shard) -> bool:
+        """Whether an output that was given up is there after all: the upload took its time."""
+        for attempt in shard.attempts:
+            name = attempt.job.output_dataset_id or output_id(shard.base, attempt.number)
+            if not shard.chain.gives_up(attempt):
+                continue
+            if await if_there(self.datasets.get(name)) is not None:
+                shard.put(attrs.evolve(attempt, output=Output.UNREAD))
+                return True
+        return False
 
     async def _send(
         self, creation: JobCreation, shard: Shard, number: int

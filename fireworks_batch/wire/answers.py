@@ -118,6 +118,8 @@ _AUTH_CODES: Final = frozenset({"UNAUTHORIZED", "UNAUTHENTICATED"})
 def _error_class(status: int, code: str) -> type[APIStatusError]:
     if status == 403 and code in _AUTH_CODES:
         return AuthenticationError
+    if code == "ALREADY_EXISTS":
+        return ConflictError  # whatever the status: 400 or 409 is not documented
     default = BadRequestError if 400 <= status < 500 else ServerError
     return _CLASSES.get(status, default)
 

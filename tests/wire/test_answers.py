@@ -244,11 +244,19 @@ def test_forbidden_may_mean_a_bad_key(code, name):
 
 
 @pytest.mark.parametrize("status", [400, 404, 429, 500])
-def test_only_forbidden_is_read_by_its_code(status):
-    """With any other status the code changes no class."""
+def test_only_forbidden_is_about_the_key_by_its_code(status):
+    """With any other status the code UNAUTHORIZED changes no class."""
     error = refusal(status, {"error": {"message": "m", "code": "UNAUTHORIZED"}})
 
     assert type(error) is not errors.AuthenticationError
+
+
+@pytest.mark.parametrize("status", [400, 409])
+def test_what_exists_already_is_a_conflict_whatever_the_status(status):
+    """Which status a taken id or output has is not documented; the code is clear."""
+    error = refusal(status, {"code": 6, "message": "m"})
+
+    assert type(error) is errors.ConflictError
 
 
 def test_forbidden_by_the_gateway_may_mean_a_bad_key():
