@@ -356,7 +356,7 @@ def _create(chain: Chain, rows: Rows) -> Step:
 
 RULES: Final = (
     Rule(
-        "a job that has not ended, whoever created it",
+        "a job that has not ended, of this caller or of another one",
         "it is adopted: the call waits for it",
         _wait,
     ),
@@ -379,7 +379,8 @@ RULES: Final = (
     Rule(
         "a job counts rows that are not in its output",
         'the report says so; nothing is created. Only with `on_previous="new"`, and if the '
-        "output dataset is gone (404), its rows are given up, with a warning",
+        "output dataset is gone (404), its rows are given up, with a warning; it is asked for once "
+        "more right before they run again",
         _unsettled,
     ),
     Rule(
