@@ -26,5 +26,9 @@ the types of its errors. `case.random` is the only source of chance.
 KINDS = (
     "proxy",
     "hostile",
+    "mutated",
+    "clocks",
+    "process",
+    "soak",
 )
 """The modules of this package that are kinds."""
