@@ -122,7 +122,7 @@ class Long:
         tally.seconds += played.seconds
         for text in played.violations:
             tally.violations.append((played.seed, text))
-            print(f"{played.kind} {played.seed}: {text}", flush=True)
+            print(f"{played.kind} {played.seed}: {text.splitlines()[0]}", flush=True)
 
     def _lose(self) -> None:
         """Note the cases whose process died: one of them killed it."""

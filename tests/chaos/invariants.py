@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import sys
 import tempfile
 import threading
@@ -24,6 +25,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 import attrs
 
@@ -95,6 +97,8 @@ class Case:
         await asyncio.wait([task], timeout=within)
         if not task.done():
             self.violate(f"{what}: has not ended within {within} s")
+            for each in asyncio.all_tasks():
+                self.say(f"  {each.get_name()}: {' > '.join(_awaited(each.get_coro()))}")
             task.cancel()
             await asyncio.wait([task], timeout=within)
             return None
@@ -134,7 +138,7 @@ class Case:
 
     def same_rows(self, what: str, found: Iterable[str], expected: Iterable[str]) -> None:
         """Compare rows with what they must be: none lost, none doubled, in any order."""
-        there, wanted = Counter(found), Counter(expected)
+        there, wanted = Counter(list(found)), Counter(list(expected))
         if there != wanted:
             lost, foreign = list(wanted - there), list(there - wanted)
             self.violate(f"{what}: lost {lost[:5]}, doubled or foreign {foreign[:5]}")
@@ -143,6 +147,17 @@ class Case:
         """Compare an answer's owner with the one that was asked about."""
         if found != expected:
             self.violate(f"{what}: is of {found!r}, asked was {expected!r}")
+
+
+def _awaited(coroutine: Any) -> Iterator[str]:
+    """Give the places where a coroutine, and those that it awaits, stand."""
+    while coroutine is not None:
+        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
+        if frame is None:
+            yield repr(coroutine)[:200]
+            return
+        yield f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} {frame.f_code.co_name}"
+        coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
 
 
 def _short(value: object) -> str:
@@ -177,12 +192,22 @@ def run(
     *,
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
     memory: int = MEMORY,
+    time_scale: float = 1.0,
 ) -> None:
-    """Play a scenario on a loop of its own, in a directory of its own, and see what it leaves."""
+    """Play a scenario on a loop of its own, in a directory of its own, and see what it leaves.
+
+    Args:
+        case: Gets the story and the violations.
+        scenario: What is played.
+        loop_factory: Makes the loop.
+        memory: By how many bytes the process may grow.
+        time_scale: FIREWORKS_BATCH_TIME_SCALE: what takes an hour takes so many hours.
+    """
     if case.story == []:
         case.say(f"{case.kind} {case.seed}")
     with (
         tempfile.TemporaryDirectory(prefix="chaos-") as name,
+        _environment(name, time_scale),
         _no_warning(case),
         _no_key_in_logs(case),
         _bounded(case, memory),
@@ -230,6 +255,19 @@ def _timers(loop: asyncio.AbstractEventLoop) -> list[asyncio.TimerHandle]:
 
 
 @contextlib.contextmanager
+def _environment(home: str, time_scale: float) -> Iterator[None]:
+    """Keep the settings of the machine away from the case."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not (name.startswith("FIREWORKS_") or name.upper().endswith("_PROXY"))
+    }
+    of_case = {"HOME": home, "FIREWORKS_BATCH_TIME_SCALE": str(time_scale)}
+    with patch.dict(os.environ, {**kept, **of_case}, clear=True):
+        yield
+
+
+@contextlib.contextmanager
 def _no_warning(case: Case) -> Iterator[None]:
     """Find warnings, and what is raised where nobody can catch it."""
     hook = sys.unraisablehook
@@ -259,14 +297,14 @@ class _Ear(logging.Handler):
 
 @contextlib.contextmanager
 def _no_key_in_logs(case: Case) -> Iterator[None]:
-    log, ear = logging.getLogger("fireworks_batch"), _Ear(case)
+    log, every, ear = logging.getLogger("fireworks_batch"), logging.getLogger(), _Ear(case)
     level = log.level
-    log.addHandler(ear)
+    every.addHandler(ear)
     log.setLevel(logging.DEBUG)
     try:
         yield
     finally:
-        log.removeHandler(ear)
+        every.removeHandler(ear)
         log.setLevel(level)
 
 
