@@ -32,3 +32,6 @@ KINDS = (
     "soak",
 )
 """The modules of this package that are kinds."""
+
+LASTING = ("soak",)
+"""The kinds whose `play(seed, seconds)` lasts as long as it is told: for their share of the time."""

@@ -28,7 +28,7 @@ def main() -> int:
     if given.seed is not None:
         if len(given.kinds) != 1:
             parser.error("--seed is of one kind")
-        return driver.play_one(given.kinds[0], given.seed)
+        return driver.play_one(given.kinds[0], given.seed, given.seconds)
     first = random.SystemRandom().randrange(10**9) if given.first is None else given.first
     long = driver.Long(tuple(given.kinds) or KINDS, first)
     long.play(given.seconds)

@@ -17,6 +17,7 @@ from typing import Any
 import aiohttp
 import attrs
 
+from chaos import LASTING
 from chaos.invariants import Case
 
 HANGS = 600.0
@@ -25,9 +26,11 @@ HANGS = 600.0
 _SHOWN = 10
 
 
-def play(kind: str, seed: int) -> Case:
-    """Play one case."""
-    case: Case = importlib.import_module(f"chaos.{kind}").play(seed)
+def play(kind: str, seed: int, seconds: float | None = None) -> Case:
+    """Play one case; for so many seconds, if it is of a kind that lasts."""
+    module = importlib.import_module(f"chaos.{kind}")
+    is_told = kind in LASTING and seconds is not None
+    case: Case = module.play(seed, seconds) if is_told else module.play(seed)
     return case
 
 
@@ -55,12 +58,12 @@ class _Played:
     violations: tuple[str, ...] = ()
 
 
-def _played(kind: str, seed: int) -> _Played:
+def _played(kind: str, seed: int, seconds: float) -> _Played:
     """Play a case in a process of the pool."""
-    faulthandler.dump_traceback_later(HANGS, exit=True)
+    faulthandler.dump_traceback_later(HANGS + seconds, exit=True)
     begun = time.monotonic()
     try:
-        case = play(kind, seed)
+        case = play(kind, seed, seconds)
     except Exception as error:  # noqa: BLE001  # a fault of the kind is a finding too
         return _Played(kind, seed, violations=(f"the kind itself: {error!r}",))
     finally:
@@ -76,11 +79,13 @@ class Long:
         self.first = first
         self.tallies = {kind: Tally(first=first, last=first - 1) for kind in kinds}
         self.seconds = 0.0
+        self._share = 0.0
         self._under_way: dict[Future[_Played], tuple[str, int]] = {}
 
     def play(self, seconds: float) -> None:
         """Play cases until the time is over, and wait for those under way."""
         begun = time.monotonic()
+        self._share = seconds * min(1.0, (os.cpu_count() or 1) / len(self.tallies))
         while time.monotonic() < begun + seconds:
             processes = multiprocessing.get_context("spawn")
             with ProcessPoolExecutor(os.cpu_count(), mp_context=processes) as pool:
@@ -95,7 +100,8 @@ class Long:
         while self._under_way or time.monotonic() < end:
             while len(self._under_way) < at_once and time.monotonic() < end:
                 kind, seed = self._next()
-                self._under_way[pool.submit(_played, kind, seed)] = kind, seed
+                share = min(self._share, end - time.monotonic())
+                self._under_way[pool.submit(_played, kind, seed, share)] = kind, seed
             for future in wait(self._under_way, return_when=FIRST_COMPLETED).done:
                 played = future.result()
                 del self._under_way[future]
@@ -107,6 +113,8 @@ class Long:
         def cost(kind: str) -> float:
             tally = self.tallies[kind]
             begun = tally.last - tally.first + 1
+            if kind in LASTING:
+                return begun * self._share
             return tally.seconds / max(tally.cases, 1) * begun if tally.cases else begun * 1e-3
 
         kind = min(self.tallies, key=cost)
@@ -161,10 +169,10 @@ class Long:
         return not any(tally.violations for tally in self.tallies.values())
 
 
-def play_one(kind: str, seed: int) -> int:
+def play_one(kind: str, seed: int, seconds: float) -> int:
     """Play a case, and tell its story."""
-    faulthandler.dump_traceback_later(HANGS, exit=True, file=sys.stderr)
-    case = play(kind, seed)
+    faulthandler.dump_traceback_later(HANGS + seconds, exit=True, file=sys.stderr)
+    case = play(kind, seed, seconds)
     faulthandler.cancel_dump_traceback_later()
     print(case.tell())
     return 1 if case.violations else 0
