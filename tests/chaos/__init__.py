@@ -34,4 +34,4 @@ KINDS = (
 """The modules of this package that are kinds."""
 
 LASTING = ("soak",)
-"""The kinds whose `play(seed, seconds)` lasts as long as it is told: for their share of the time."""
+"""The kinds whose `play(seed, seconds)` lasts as long as it is told: their share of the time."""
