@@ -136,7 +136,7 @@ class RawServer:
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         def end(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
-            writer.transport.abort()
+            writer.transport.abort()  # also if the task was cancelled
 
         task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
@@ -156,7 +156,10 @@ class RawServer:
                 if not isinstance(spoilt, bytes):
                     writer.write_eof()
                     await reader.read()
-                    return
+                    break
+        writer.transport.abort()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()  # takes note of how the connection ended
 
     async def _send(self, writer: asyncio.StreamWriter, pieces: Spoilt) -> None:
         left = self._most
