@@ -199,8 +199,9 @@ class FaultyProxy:
             line.writer.close()  # what was written goes out
             line.server_writer.close()
             await asyncio.gather(*pumps, return_exceptions=True)
-            with contextlib.suppress(OSError):
-                await line.writer.wait_closed()
+            for each in (line.writer, line.server_writer):
+                with contextlib.suppress(OSError):
+                    await each.wait_closed()
 
     # --- From the client --------------------------------------------------------------------------
 

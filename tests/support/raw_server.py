@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -87,6 +88,7 @@ class RawServer:
         rows: The ids of the rows of each job.
         spoil: Given a request and its sound answer; returns what is sent instead, or None.
         most: How many bytes of one answer are sent at most.
+        looks: How many times a job is seen RUNNING before it has ended.
     """
 
     def __init__(
@@ -95,11 +97,15 @@ class RawServer:
         spoil: Callable[[Asked, Sound], Spoilt | None],
         *,
         most: int = 40_000_000,
+        looks: int = 0,
     ) -> None:
         self._rows = rows
         self._spoil = spoil
         self._most = most
-        self._uploaded: set[str] = set()
+        self._looks = looks
+        self._seen: Counter[str] = Counter()
+        self._ready = {"in", "out"}
+        self._counts: dict[str, Any] = {}
         self._made: dict[str, Any] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -130,7 +136,7 @@ class RawServer:
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         def end(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
-            writer.transport.abort()
+            writer.transport.abort()  # also if the task was cancelled
 
         task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
@@ -150,7 +156,10 @@ class RawServer:
                 if not isinstance(spoilt, bytes):
                     writer.write_eof()
                     await reader.read()
-                    return
+                    break
+        writer.transport.abort()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()  # takes note of how the connection ended
 
     async def _send(self, writer: asyncio.StreamWriter, pieces: Spoilt) -> None:
         left = self._most
@@ -196,10 +205,10 @@ class RawServer:
         if asked.route == "file":
             return Sound(None, self._file(asked.name), headers=(("Accept-Ranges", "bytes"),))
         if asked.route == "put":
-            self._uploaded.add(asked.name.partition("/")[0])
+            self._ready.add(asked.name.partition("/")[0])
             return Sound(None, b"", headers=())
         if asked.route == "upload":
-            self._uploaded.add(asked.name)
+            self._ready.add(asked.name)
         make = getattr(self, f"_{asked.route}", None) if asked.route else None
         if make is None:
             value: Any = {} if asked.route else {"error": "there is no such thing", "code": 5}
@@ -221,6 +230,7 @@ class RawServer:
     def _create_job(self, asked: Asked) -> Any:
         name = asked.query.get("batchInferenceJobId", "job-made")
         self._made[name] = json.loads(asked.body)
+        self._ready.add(self._made[name].get("outputDatasetId", "").rpartition("/")[2])
         return {**self._job(name), "state": "JOB_STATE_CREATING"}
 
     def _get_job(self, asked: Asked) -> Any:
@@ -229,13 +239,15 @@ class RawServer:
 
     def _job(self, name: str) -> Any:
         rows = len(self._rows)
+        self._seen[name] += 1
+        state = "RUNNING" if self._seen[name] <= self._looks else "COMPLETED"
         return {
             "name": f"accounts/acme/batchInferenceJobs/{name}",
             "displayName": "",
             "createTime": "2026-09-14T09:01:00.000111Z",
             "updateTime": TIME,
             "expireTime": "2026-09-15T09:00:59.800333Z",
-            "state": "JOB_STATE_COMPLETED",
+            "state": f"JOB_STATE_{state}",
             "status": {"code": "OK", "message": ""},
             "model": "accounts/fireworks/models/demo-8b",
             "inputDatasetId": "accounts/acme/datasets/in",
@@ -259,10 +271,12 @@ class RawServer:
         return {"datasets": [self._dataset("in", "READY"), self._dataset("out", "READY")]}
 
     def _create_dataset(self, asked: Asked) -> Any:
-        return self._dataset(json.loads(asked.body).get("datasetId", "made"), "UPLOADING")
+        made = json.loads(asked.body)
+        self._counts[made["datasetId"]] = made["dataset"].get("exampleCount")
+        return self._dataset(made["datasetId"], "UPLOADING")
 
     def _get_dataset(self, asked: Asked) -> Any:
-        if asked.name in {"in", "out"} | self._uploaded:
+        if asked.name in self._ready:
             return self._dataset(asked.name, "READY")
         return None
 
@@ -273,7 +287,7 @@ class RawServer:
             "updateTime": TIME,
             "state": state,
             "status": {"code": "OK", "message": ""},
-            "exampleCount": str(len(self._rows)),
+            "exampleCount": self._counts.get(name, str(len(self._rows))),
             "encryptionState": "ENCRYPTION_STATE_PLAINTEXT",
             "userUploaded": {},
         }
