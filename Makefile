@@ -13,6 +13,8 @@ DEV := $(VENV)/.installed-dev
 BENCH := $(VENV)/.installed-bench
 DOCS := $(VENV)/.installed-docs
 
+SECONDS ?= 600
+
 # .ci/lowest is Python too, but has no ending by which ruff would find it.
 SOURCES := . .ci/lowest
 
@@ -20,7 +22,7 @@ SOURCES := . .ci/lowest
 pyright = PATH="$(BIN):$$PATH" PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test style mypy pyright imports pytest coverage docs pictures prove tenth format clean
+.PHONY: help demo install test style mypy pyright imports pytest coverage docs pictures prove tenth chaos format clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -66,12 +68,15 @@ prove: $(PROJECT) $(BENCH) ## the benchmarks, the courses and the crashes at ful
 tenth: $(PROJECT) $(BENCH) ## the benchmarks at a tenth of their size, for a first idea
 	$(BIN)/python benchmarks --tenth
 
+chaos: $(DEV) ## harm to everything around the client, for SECONDS; the figures go to chaos.json
+	$(BIN)/python tests/chaos --seconds $(SECONDS) --json chaos.json
+
 format: $(DEV) ## put the code into shape
 	$(BIN)/ruff check --fix-only $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
 clean: ## remove the virtual environment and everything generated
-	rm -rf $(VENV) build dist docs/_build docs/_drawn .coverage .coverage.* .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist docs/_build docs/_drawn chaos.json .coverage .coverage.* .hypothesis .import_linter_cache
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

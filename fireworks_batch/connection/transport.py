@@ -251,6 +251,7 @@ def _target(method: str, url: str) -> URL:
     try:
         target = URL(url, encoded=True)
         target.origin()
+        target.explicit_port  # noqa: B018  # is read only now, and may be out of range
     except ValueError:
         target = URL()
     if target.scheme in {"http", "https"}:

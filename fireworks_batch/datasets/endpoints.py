@@ -19,7 +19,7 @@ from fireworks_batch.models.errors import (
     NotFoundError,
     TransportError,
 )
-from fireworks_batch.models.names import DatasetName
+from fireworks_batch.models.names import DatasetName, refuse_another
 from fireworks_batch.models.states import DatasetFormat, DatasetState
 from fireworks_batch.models.validators import new_id, text, whole_number
 from fireworks_batch.wire.codec import mask_paths
@@ -78,13 +78,14 @@ class Datasets:
             NotFoundError: There is no such dataset.
             APIStatusError: The server refuses for another reason.
             TransportError: There was no usable answer, after the repeats of the retry policy.
-            ResponseDecodeError: The answer cannot be read; ``partial`` has the readable members.
+            ResponseDecodeError: The answer cannot be read; ``partial`` has the readable members. Or
+                it shows another dataset.
         """
         # https://docs.fireworks.ai/api-reference/get-dataset
         name, mask = self._api.dataset_name(dataset), mask_paths(read_mask)
         account_id = await self._account_of(name)
         answer = await self._api.transport.send(get_dataset(account_id, name.dataset_id, mask))
-        return self._api.codec.decode(answer.body, Dataset, required=("name",))
+        return self._read(answer.body, name.dataset_id)
 
     def list(
         self,
@@ -164,7 +165,8 @@ class Datasets:
             DatasetConflictError: The id is taken.
             APIStatusError: The server refuses for another reason.
             TransportError: There was no usable answer, after the repeats of the retry policy.
-            ResponseDecodeError: The answer cannot be read; the dataset may have been created.
+            ResponseDecodeError: The answer cannot be read, or shows another dataset; the dataset
+                may have been created.
         """
         # https://docs.fireworks.ai/api-reference/create-dataset
         options = CreateOptions(
@@ -185,7 +187,12 @@ class Datasets:
             answer = await self._api.transport.send(request)
         except (APIStatusError, TransportError) as error:
             return await self._made_before(account_id, dataset_id, example_count, error)
-        return self._api.codec.decode(answer.body, Dataset, required=("name",))
+        return self._read(answer.body, dataset_id)
+
+    def _read(self, body: bytes, dataset_id: str) -> Dataset:
+        dataset = self._api.codec.decode(body, Dataset, required=("name",))
+        refuse_another("dataset", dataset.name, dataset_id)
+        return dataset
 
     async def _made_before(
         self, account_id: str, dataset_id: str, count: int, failure: APIStatusError | TransportError

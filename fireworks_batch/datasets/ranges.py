@@ -16,7 +16,8 @@ __all__ = ["Held", "StartOver", "Take", "read_answer", "request_headers", "size_
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})", re.ASCII).fullmatch
 _NO_RANGE: Final = re.compile(r"bytes \*/(\d{1,19})", re.ASCII).fullmatch
 _LENGTH: Final = re.compile(r"\d{1,19}", re.ASCII).fullmatch
-_STRONG: Final = re.compile(r'"[^"]*"').fullmatch
+# Visible ASCII alone: it is sent back in a header.
+_STRONG: Final = re.compile(r'"[!#-~]*"').fullmatch
 
 
 @attrs.frozen(kw_only=True)

@@ -27,6 +27,7 @@ from fireworks_batch.models.errors import (
     ResponseDecodeError,
     TransportError,
 )
+from fireworks_batch.models.names import refuse_another
 from fireworks_batch.models.states import StatusCode
 from fireworks_batch.models.validators import instance_of, new_id, plain_function
 from fireworks_batch.polling.settle import Settling, Sighting
@@ -134,13 +135,14 @@ class Upload:
     async def _find(self, dataset_id: str) -> Dataset | None:
         request = get_dataset(self._account_id, dataset_id)
         answer = await if_there(self._api.transport.send(request))
-        return None if answer is None else self._read(answer.body)
+        return None if answer is None else self._read(answer.body, dataset_id)
 
     async def _create(self, claim: Claim, measure: Measure) -> Dataset:
         """Create the dataset, or fetch it: an earlier upload or attempt may have created it."""
         request = create_dataset(self._account_id, claim.dataset_id, example_count=measure.rows)
         try:
-            return self._read((await self._api.transport.send(request)).body)
+            answer = await self._api.transport.send(request)
+            return self._read(answer.body, claim.dataset_id)
         except (APIStatusError, ResponseDecodeError) as error:
             if isinstance(error, APIStatusError) and error.status in _UNRELATED:
                 raise
@@ -150,8 +152,10 @@ class Upload:
             raise refusal
         return found
 
-    def _read(self, body: bytes) -> Dataset:
-        return self._api.codec.decode(body, Dataset, required=("name", "state"))
+    def _read(self, body: bytes, dataset_id: str) -> Dataset:
+        dataset = self._api.codec.decode(body, Dataset, required=("name", "state"))
+        refuse_another("dataset", dataset.name, dataset_id)
+        return dataset
 
     # --- Sending --------------------------------------------------------------------------------
 
@@ -248,7 +252,8 @@ class Upload:
             return True
         try:
             request = get_dataset(self._account_id, claim.dataset_id)
-            return self._read((await self._api.transport.send_once(request)).body).is_ready
+            answer = await self._api.transport.send_once(request)
+            return self._read(answer.body, claim.dataset_id).is_ready
         except (APIStatusError, TransportError, ResponseDecodeError):
             return False
 
@@ -259,7 +264,7 @@ class Upload:
 
         async def ask(pause: float) -> Sighting[Dataset]:
             answer = await self._api.transport.send_once(request, pause=pause)
-            dataset = self._read(answer.body)
+            dataset = self._read(answer.body, claim.dataset_id)
             return Sighting(dataset, str(dataset.state), dataset.is_ready or _is_refused(dataset))
 
         poll = self._api.poll

@@ -19,9 +19,8 @@ from fireworks_batch.models.job import (
     InferenceParameters,
     JobLike,
     Placement,
-    refuse_another,
 )
-from fireworks_batch.models.names import JobRef
+from fireworks_batch.models.names import JobRef, refuse_another
 from fireworks_batch.models.policies import JOB_TIME_LIMIT, JobTimeLimit, PollPolicy
 from fireworks_batch.models.states import JobState, Precision
 from fireworks_batch.polling.access import Pollers
@@ -98,7 +97,7 @@ class Jobs:
         account_id = name.account_id or await self._api.account_id()
         answer = await self._api.transport.send(get_job(account_id, name.job_id, mask))
         found = self._api.codec.decode(answer.body, BatchInferenceJob, required=_required(mask))
-        refuse_another(found, name.job_id)
+        refuse_another("job", found.name, name.job_id)
         return found
 
     def list(
@@ -284,7 +283,7 @@ class Jobs:
             if answer is None:
                 return Sighting(None, "gone", is_settled=True)
             job = self._api.codec.decode(answer.body, BatchInferenceJob, required=("name",))
-            refuse_another(job, job_id)
+            refuse_another("job", job.name, job_id)
             return Sighting(None, str(job.state), is_settled=job.state == JobState.DELETED)
 
         await Settling(

@@ -19,8 +19,6 @@ from fireworks_batch.models.errors import (
     JobNotFinishedError,
     JobOutcomeError,
     JobStoppedError,
-    ResponseDecodeError,
-    shown,
 )
 from fireworks_batch.models.names import JobRef, account_in
 from fireworks_batch.models.states import (
@@ -41,7 +39,6 @@ __all__ = [
     "Placement",
     "Seconds",
     "Status",
-    "refuse_another",
     "to_dict",
 ]
 
@@ -328,23 +325,6 @@ _OUTCOMES: dict[JobState, type[JobOutcomeError]] = {
     JobState.CANCELLED: JobCancelledError,
     JobState.EXPIRED: JobExpiredError,
 }
-
-
-def refuse_another(job: BatchInferenceJob, job_id: str) -> None:
-    """Refuse an answer that shows another job than the one asked for.
-
-    Only the ids are compared: the account may have two names.
-
-    Args:
-        job: The job that the answer shows.
-        job_id: The id that was asked for.
-
-    Raises:
-        ResponseDecodeError: The ids differ.
-    """
-    if job.id != job_id:
-        problem = f"name: expected that of job {job_id!r}, not {shown(job.name)}"
-        raise ResponseDecodeError(f"the answer shows another job: {problem}", problems=[problem])
 
 
 def to_dict(model: attrs.AttrsInstance) -> dict[str, Any]:

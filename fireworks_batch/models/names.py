@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 
 import attrs
 
-from fireworks_batch.models.errors import ConfigurationError
+from fireworks_batch.models.errors import ConfigurationError, ResponseDecodeError, shown
 
 __all__ = [
     "DatasetName",
@@ -24,6 +24,7 @@ __all__ = [
     "parse_dataset_name",
     "parse_job_name",
     "read_stored",
+    "refuse_another",
     "write_stored",
 ]
 
@@ -276,3 +277,21 @@ class JobRef:
         members = read_stored(text, "job reference", version=_REF_VERSION)
         stored: Any = {name: members.get(name) for name in ("account_id", "job_id", "base_url")}
         return cls(**stored)
+
+
+def refuse_another(kind: str, name: str, asked: str) -> None:
+    """Refuse an answer that shows another job, or another dataset, than the one asked for.
+
+    Only the ids are compared: the account may have two names.
+
+    Args:
+        kind: ``"job"`` or ``"dataset"``, for the error's text.
+        name: The resource name in the answer.
+        asked: The id that was asked for.
+
+    Raises:
+        ResponseDecodeError: The ids differ.
+    """
+    if name.rpartition("/")[2] != asked:
+        problem = f"name: expected that of {kind} {asked!r}, not {shown(name)}"
+        raise ResponseDecodeError(f"the answer shows another {kind}: {problem}", problems=[problem])

@@ -17,7 +17,8 @@ from fireworks_batch.models.errors import (
     FireworksBatchError,
     ResponseDecodeError,
 )
-from fireworks_batch.models.job import BatchInferenceJob, refuse_another
+from fireworks_batch.models.job import BatchInferenceJob
+from fireworks_batch.models.names import refuse_another
 from fireworks_batch.polling.machine import Failure, FailureKind
 from fireworks_batch.wire.answers import Answer, Page, is_refusal, read_page, server_time
 from fireworks_batch.wire.codec import parse_json
@@ -134,7 +135,7 @@ class JobSource:
         answer = await self.api.transport.send_once(get_job(account_id, job_id), pause=pause)
         value = parse_json(answer.body)
         job, problems = self.read(value)
-        refuse_another(job, job_id)
+        refuse_another("job", job.name, job_id)
         return value, Observation(job, problems, self._moment(answer))
 
     async def page(

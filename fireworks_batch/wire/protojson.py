@@ -233,9 +233,28 @@ def member_reader(reader: Reader, wanted: Any, default: Any) -> Reader:
     return read_scalar if wanted in _SCALARS else read
 
 
+_DEEPEST: Final = 100  # protobuf's own limit
+
+
 def read_extra(value: Any, _: Any) -> Any:
-    """Read the members that a model does not know, as they came."""
-    return {} if value is None else value
+    """Read the members that a model does not know, as they came.
+
+    What copies or shows a model goes down through all levels, and Python ends at a thousand.
+    """
+    if value is None:
+        return {}
+    level, depth = [*value.values()], 0
+    while level:
+        depth += 1
+        if depth > _DEEPEST:
+            raise ValueError(f"nested deeper than {_DEEPEST} levels")
+        level = [
+            inner
+            for item in level
+            if isinstance(item, dict | list)
+            for inner in (item.values() if isinstance(item, dict) else item)
+        ]
+    return value
 
 
 def object_reader(cls: type[Any], members: dict[str, Member], read_at_once: Reader) -> Reader:

@@ -261,7 +261,10 @@ async def test_a_redirect_is_refused(server, at_api):
     assert ("base_url" in str(no.value)) is at_api
 
 
-@pytest.mark.parametrize("url", ["", "/a", "nowhere", "ftp://x.example/a", "https://[::1/a?sig=s"])
+@pytest.mark.parametrize(
+    "url",
+    ["", "/a", "nowhere", "ftp://x.example/a", "https://[::1/a?sig=s", "http://x:65536/a?sig=s"],
+)
 async def test_a_url_that_cannot_be_used_is_an_error(server, url):
     """Which does not show it: it may be signed."""
     async with make(server) as client:

@@ -8,6 +8,7 @@ from fireworks_batch import (
     Dataset,
     DatasetConflictError,
     NotFoundError,
+    ResponseDecodeError,
     TransportError,
 )
 
@@ -33,6 +34,29 @@ async def test_a_dataset_is_fetched_by_any_of_its_names(client, form):
 
     assert await client.datasets.get(form(made.name)) == made
     assert await client.datasets.get(made) == made
+
+
+ANOTHER = {"name": "accounts/acme/datasets/another", "state": "READY", "exampleCount": "3"}
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_another_dataset_is_refused(client, emulator, method):
+    """An answer that shows another dataset than the one asked for is no answer."""
+    await create(client)
+    emulator.add_fault("status", method=method, status=200, body=ANOTHER)
+
+    with pytest.raises(ResponseDecodeError, match="the answer shows another dataset"):
+        await (client.datasets.get("reviews") if method == "GET" else create(client))
+
+
+async def test_an_upload_is_not_done_because_another_dataset_is(client, emulator):
+    """A poll is answered with another dataset, which is READY: the poll has failed."""
+    emulator.add_fault("status", method="GET", status=200, body=ANOTHER)
+
+    dataset = await client.datasets.upload(b'{"custom_id": "1", "body": {"messages": []}}\n')
+
+    assert dataset.id != "another"
+    assert [each.fault for each in emulator.requests()] == [None, None, "status", None]
 
 
 async def test_a_mask_leaves_the_rest_at_defaults(client):

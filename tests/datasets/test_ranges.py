@@ -77,6 +77,12 @@ def test_a_weak_validator_is_no_validator(etag):
     assert read(Held(), 200, etag=etag) == Take(Held())
 
 
+@pytest.mark.parametrize("etag", ['"a\x00b"', '"a\tb"', '"\x7f"', '"é"', '"\udcff"'])
+def test_a_validator_that_no_header_can_carry_is_no_validator(etag):
+    """It would have to be sent back."""
+    assert read(Held(), 200, etag=etag) == Take(Held())
+
+
 @pytest.mark.parametrize("length", ["", "-1", "1e3", "٣", "many"])
 def test_a_length_that_is_none_is_unknown(length):
     """The end of the body is then the end of the file."""

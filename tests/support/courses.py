@@ -766,7 +766,7 @@ class Player:
         if self.witness.is_refused:
             self._refuse(is_on=True)
 
-    def _refuse(self, is_on: bool) -> None:  # noqa: FBT001
+    def _refuse(self, is_on: bool) -> None:
         self.witness.is_refused = is_on
         self.witness.tell(f"outputs are {'refused to the key' if is_on else 'open again'}")
         self.emulator.clear_faults()

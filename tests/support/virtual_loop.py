@@ -46,6 +46,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Give the virtual time."""
         return self._jumping.seconds
 
+    def jump(self, seconds: float) -> None:
+        """Let so many seconds pass during which the loop does nothing."""
+        self._jumping.seconds += seconds
+
     @contextmanager
     def paced(self, pace: float) -> Iterator[None]:
         """Let time pass, so many seconds in a real one: for clients in another process."""

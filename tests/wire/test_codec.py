@@ -22,6 +22,7 @@ from fireworks_batch.models.job import (
     Lifecycle,
     Placement,
     Status,
+    to_dict,
 )
 from fireworks_batch.models.states import JobState, MultiRegion, OpenEnum, Precision, StatusCode
 from fireworks_batch.wire.codec import Codec, mask_paths, parse_json, response_reader
@@ -311,6 +312,18 @@ def test_value_is_left_as_it_is():
     attempt(value)
 
     assert value == {"name": NAME, "newMember": {"deep": 1}, "status": {"other": 1}, "model": 5}
+
+
+@pytest.mark.parametrize(("levels", "is_kept"), [(100, True), (101, False), (900, False)])
+def test_unknown_members_may_be_a_hundred_levels_deep(levels, is_kept):
+    """Deeper ones are a problem: what is kept can be copied, pickled and shown."""
+    found, error = attempt({"name": NAME, "new": json.loads("[" * levels + "]" * levels)})
+    job = found or error.partial
+
+    assert bool(job.extra) is is_kept is (error is None)
+    assert (job.id, copy.deepcopy(job), to_dict(job)["extra"]) == ("reviews-01", job, job.extra)
+    if error:
+        assert [*error.problems] == ["extra: nested deeper than 100 levels"]
 
 
 def test_without_unknown_members_extra_is_empty():
