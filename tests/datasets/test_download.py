@@ -588,21 +588,38 @@ async def test_a_directory_that_takes_no_files_is_told(emulator, client):
     assert ranges(emulator) == []
 
 
-async def test_a_name_that_is_too_long_is_told(tmp_path):
-    """The server may have longer ones than the disk."""
-    async with played([say(b"content")], ["dataset/o/" + "x" * 300]) as client:
+@pytest.mark.parametrize("length", [256, 300])
+async def test_a_name_that_is_too_long_is_told(tmp_path, length):
+    """The server may have longer ones than the disk; before any file is downloaded."""
+    asked = []
+
+    def answer(request: web.Request) -> web.Response:
+        asked.append(request)
+        return web.Response(body=b"content")
+
+    async with played([answer], ["dataset/o/a", "dataset/o/" + "x" * length]) as client:
         with pytest.raises(LocalFileError, match=os.strerror(errno.ENAMETOOLONG)):
             await client.datasets.download("o", tmp_path)
+    assert asked == []
     assert names_in(tmp_path) == []
 
 
-async def test_a_name_that_is_a_directory_is_told(client, tmp_path):
-    """What is in it stays."""
-    (tmp_path / "BIJOutputSet.jsonl").mkdir()
-    with pytest.raises(LocalFileError, match=r"cannot write .*/BIJOutputSet.jsonl'"):
+async def test_the_longest_name_is_no_problem(tmp_path):
+    """255 bytes, with characters of several bytes."""
+    name = "ä" * 124 + "x.jsonl"
+    async with played([say(b"content")], [f"dataset/o/{name}"]) as client:
+        (path,) = await client.datasets.download("o", tmp_path)
+    assert (path.name, len(os.fsencode(path.name))) == (name, 255)
+
+
+async def test_a_name_that_is_a_directory_is_told(emulator, client, tmp_path):
+    """Before any file is downloaded; what is in it stays."""
+    (tmp_path / "error-data").mkdir()
+    with pytest.raises(LocalFileError, match=r"cannot write .*/error-data'"):
         await client.datasets.download("out", tmp_path)
 
-    assert names_in(tmp_path) == ["BIJOutputSet.jsonl"]
+    assert ranges(emulator) == []
+    assert names_in(tmp_path) == ["error-data"]
 
 
 # --- What is left behind ------------------------------------------------------------------------
