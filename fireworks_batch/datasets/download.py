@@ -310,6 +310,8 @@ class _FileDownload:
             while piece := await stream.read():
                 await self._part.write(piece)
                 self._tally.set(self._key, self._part.size)
+                if held.total is not None and self._part.size > held.total:
+                    break  # `_check` says so; there may be no end to what comes
         finally:
             self._held = attrs.evolve(held, size=self._part.size)
 
