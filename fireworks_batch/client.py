@@ -146,7 +146,7 @@ class BatchClient:
             trace_configs: aiohttp's hooks for tracing, for a session of our own.
 
             allow_insecure_http: Accept an ``http`` URL to another machine, which shows the key
-                to everybody on the way.
+                to everybody on the way; and a signed ``http`` URL, which shows the rows.
 
         Raises:
             ConfigurationError: There is no key, or an argument or a variable of the environment
@@ -176,6 +176,7 @@ class BatchClient:
             proxy=proxy,
             ssl=True if ssl is None else ssl,
             trace_configs=trace_configs,
+            allow_insecure_http=allow_insecure_http,
         )
         keys = KeySource(identity.api_key)
         http = Session(options, keys)

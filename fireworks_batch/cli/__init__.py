@@ -4,8 +4,10 @@ Help, and completion in a shell, load the grammar alone (`app` and `options`). A
 it does, and the library with it, when it is called.
 """
 
+import contextlib
+import os
 import sys
-from typing import Final
+from typing import Any, Final
 
 __all__ = ["PROGRAM", "main"]
 
@@ -20,9 +22,15 @@ _ADVICE: Final = f"""\
 
 
 def main() -> None:
-    """Run the command line, and exit with its code; with 2 if a package is missing."""
+    """Run the command line, and exit with its code.
+
+    The code is 2 if a package is missing, and 1 if the output cannot be written, as to a full disk.
+    """
     try:
-        _run()
+        try:
+            _run()
+        finally:
+            _flush()
     except ModuleNotFoundError as exc:
         if exc.name not in _NEEDED:
             raise
@@ -30,9 +38,40 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:  # before a command has begun
         sys.exit(130)
+    except BrokenPipeError:  # the reader of the help left
+        sys.exit(141)
+    except OSError as exc:  # the help cannot be written; a command reports its own errors
+        with contextlib.suppress(OSError, AttributeError):
+            sys.stderr.write(f"error: cannot write to stdout: {exc.strerror}\n")
+        sys.exit(1)
 
 
 def _run() -> None:
     from fireworks_batch.cli.app import app
 
     app(prog_name=PROGRAM)
+
+
+def _flush() -> None:
+    """Write what the buffers hold: if Python cannot do so at its end, it exits with 120.
+
+    Raises:
+        OSError: Stdout cannot be written. The content of its buffer is dropped.
+    """
+    _flushed(sys.stderr)  # nobody can be told that this failed
+    failure = _flushed(sys.stdout)
+    if failure is not None:
+        raise failure
+
+
+def _flushed(stream: Any) -> OSError | None:
+    """Flush a stream, which is None if it is closed; if that fails, drop the content."""
+    try:
+        if stream is not None:
+            stream.flush()
+    except OSError as exc:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+        return exc
+    return None

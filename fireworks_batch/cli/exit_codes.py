@@ -100,9 +100,13 @@ _OF_THE_USER: Final = {
     errno.ENOENT,
     errno.EACCES,
     errno.EPERM,
+    errno.EROFS,
     errno.EISDIR,
     errno.ENOTDIR,
     errno.EEXIST,
+    errno.EINVAL,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
 }
 
 

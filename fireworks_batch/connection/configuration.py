@@ -253,6 +253,12 @@ class ClientOptions:
         )
     )
     trace_configs: Sequence[aiohttp.TraceConfig] = attrs.field(validator=_traces)
+    allow_insecure_http: bool
+
+    @property
+    def allows_http(self) -> bool:
+        """Whether a signed URL may be http: the API is on this machine, or the user allows it."""
+        return self.allow_insecure_http or _is_loopback(urlsplit(self.base_url).hostname or "")
 
 
 _DEFAULT_URL: Final = "https://api.fireworks.ai"

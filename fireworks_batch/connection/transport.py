@@ -165,7 +165,8 @@ class Transport:
         Args:
             method: The HTTP method.
 
-            url: An absolute URL, sent as it is: a signature stays good.
+            url: An absolute URL, sent as it is: a signature stays good. It is https, unless the
+                API is on this machine or ``allow_insecure_http`` is set, and has no credentials.
 
             headers: To send; they come before ours. aiohttp adds an Accept-Encoding unless there
                 is one (``identity`` for what is to be continued by its bytes), and a
@@ -189,7 +190,7 @@ class Transport:
             ClientStateError: The client is closed, or belongs to another loop.
             Exception: What ``data`` raised while it was read, as it is.
         """
-        target = _target(method, url)
+        target = _target(method, url, allows_http=self._options.allows_http)
         what = f"{method} {target.origin()}{target.raw_path}"
         is_ours = not is_signed and target.origin() == self._base.origin()
         ours = self._fixed_headers if is_ours else {"User-Agent": self._user_agent}
@@ -246,7 +247,7 @@ def _overlaid(headers: Mapping[str, str], others: Mapping[str, str]) -> dict[str
     return {**kept, **others}
 
 
-def _target(method: str, url: str) -> URL:
+def _target(method: str, url: str, *, allows_http: bool) -> URL:
     """Read the URL of a transfer, without telling its query, which is a signature."""
     try:
         target = URL(url, encoded=True)
@@ -254,6 +255,15 @@ def _target(method: str, url: str) -> URL:
         target.explicit_port  # noqa: B018  # is read only now, and may be out of range
     except ValueError:
         target = URL()
-    if target.scheme in {"http", "https"}:
-        return target
-    raise TransportError(f"{method}: the URL of the transfer is no absolute http(s) URL")
+    if target.scheme not in {"http", "https"}:
+        raise TransportError(f"{method}: the URL of the transfer is no absolute http(s) URL")
+    if "@" in target.raw_authority:  # aiohttp would send them
+        raise TransportError(
+            f"{method}: the URL of the transfer, to {target.host}, has a user or password in it"
+        )
+    if target.scheme == "http" and not allows_http:
+        raise TransportError(
+            f"{method}: the URL of the transfer, to {target.host}, is http, which would "
+            "show the rows on the way, and allow_insecure_http is not set"
+        )
+    return target

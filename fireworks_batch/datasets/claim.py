@@ -14,9 +14,11 @@ import attrs
 from fireworks_batch.models.dataset import Dataset, Limits
 from fireworks_batch.models.errors import (
     APIStatusError,
+    ConfigurationError,
     DatasetConflictError,
     InputRowsError,
 )
+from fireworks_batch.models.states import EncryptionState
 
 __all__ = [
     "Claim",
@@ -196,6 +198,8 @@ def is_done(claim: Claim, found: Dataset) -> bool:
         found: The dataset of that id.
 
     Raises:
+        ConfigurationError: The dataset is encrypted with a key of the customer, and needs an
+            upload.
         DatasetConflictError: The dataset is READY, and its id says nothing about its content; or
             it was created for another number of rows.
     """
@@ -203,6 +207,11 @@ def is_done(claim: Claim, found: Dataset) -> bool:
         if claim.takes_ready:
             return True
         raise _taken(claim, "is READY")
+    if found.encryption_state == EncryptionState.CMEK:
+        raise ConfigurationError(
+            f"dataset {claim.dataset_id!r} is encrypted with a key of the customer (CMEK): nothing "
+            "was uploaded, since the vendor's own client refuses such uploads, too"
+        )
     if claim.rows is not None and claim.rows != found.example_count:
         raise DatasetConflictError(
             f"dataset {claim.dataset_id!r} was created for {found.example_count:,} rows, and "

@@ -22,7 +22,8 @@ from fireworks_batch.datasets.ranges import (
     request_headers,
     size_of,
 )
-from fireworks_batch.files.part_file import PartFile, is_path, make_directory, path
+from fireworks_batch.files.part_file import PartFile, check_names, is_path, make_directory, path
+from fireworks_batch.files.threads import off_loop
 from fireworks_batch.models.errors import (
     APIStatusError,
     NotFoundError,
@@ -201,9 +202,10 @@ async def download(
     tally = Tally(options.on_progress)
     if options.on_progress is not None:
         await _measure(transport, known, tally)
-    await make_directory(directory)
+    for parent in sorted({directory, *(target.parent for target in paths.values())}):
+        await make_directory(parent)
+    await off_loop(check_names, paths.values())
     for key, target in sorted(paths.items()):
-        await make_directory(target.parent)
         async with PartFile(target) as part:
             try:
                 await _FileDownload(transport, urls, key, part, tally).run()
@@ -308,6 +310,8 @@ class _FileDownload:
             while piece := await stream.read():
                 await self._part.write(piece)
                 self._tally.set(self._key, self._part.size)
+                if held.total is not None and self._part.size > held.total:
+                    break  # `_check` says so; there may be no end to what comes
         finally:
             self._held = attrs.evolve(held, size=self._part.size)
 

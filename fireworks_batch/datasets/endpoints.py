@@ -268,7 +268,8 @@ class Datasets:
             The dataset, READY.
 
         Raises:
-            ConfigurationError: An argument is malformed.
+            ConfigurationError: An argument is malformed; or the dataset is encrypted with a key of
+                the customer (CMEK), and nothing was uploaded: the vendor's client refuses it, too.
             LocalFileError: The source cannot be read, or was changed while it was sent.
             InputRowsError: The source has no rows, or more than the limits allow; or the server
                 refuses its content.

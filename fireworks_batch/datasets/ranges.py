@@ -72,6 +72,10 @@ def read_answer(held: Held, status: int, headers: Mapping[str, str]) -> Take | S
     Returns:
         The decision; None if the answer is a refusal.
     """
+    if status in {200, 206} and (coding := _content_coding(headers)):
+        # An answer of a few kilobytes can unpack to gigabytes; and the length, the hash and the
+        # ranges of the object are those of the bytes in storage.
+        return StartOver(f"the file is compressed ({coding[:40]!r}), which was not asked for")
     if status == 200:
         return Take(_whole(headers))
     if status == 206:
@@ -82,8 +86,9 @@ def read_answer(held: Held, status: int, headers: Mapping[str, str]) -> Take | S
 
 
 def _whole(headers: Mapping[str, str]) -> Held:
-    if headers.get("content-encoding", "identity").lower() != "identity":
-        # The length, hash and ranges would be those of the compressed object.
+    if headers.get("x-goog-stored-content-encoding", "identity").lower() != "identity":
+        # Google's storage has unpacked the object (documented as decompressive transcoding): its
+        # length and its hash are those of the packed object.
         return Held()
     etag, length = headers.get("etag", ""), headers.get("content-length", "")
     return Held(
@@ -91,6 +96,14 @@ def _whole(headers: Mapping[str, str]) -> Held:
         total=int(length) if _LENGTH(length) else None,
         md5=_md5(headers),
     )
+
+
+def _content_coding(headers: Mapping[str, str]) -> str:
+    """Return how the body is compressed; empty if it is not."""
+    # The header may come in several lines, of which aiohttp takes the last.
+    lines = [value for name, value in headers.items() if name.lower() == "content-encoding"]
+    codings = [coding.strip() for coding in ",".join(lines).split(",")]
+    return ", ".join(coding for coding in codings if coding.lower() not in {"", "identity"})
 
 
 def _part(held: Held, headers: Mapping[str, str]) -> Take | StartOver:
@@ -131,4 +144,4 @@ def size_of(status: int, headers: Mapping[str, str]) -> int | None:
         return int(found[3])
     if status == 416 and (found := _NO_RANGE(text)):
         return int(found[1])
-    return _whole(headers).total if status == 200 else None
+    return _whole(headers).total if status == 200 and not _content_coding(headers) else None

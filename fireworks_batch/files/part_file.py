@@ -7,7 +7,7 @@ import os
 import secrets
 import stat
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self
@@ -16,7 +16,15 @@ from fireworks_batch.files.threads import begin, ended, off_loop, reported, writ
 from fireworks_batch.models.errors import ConfigurationError, LocalFileError
 from fireworks_batch.models.validators import instance_of
 
-__all__ = ["PartFile", "check_targets", "is_path", "make_directory", "path", "written_to"]
+__all__ = [
+    "PartFile",
+    "check_names",
+    "check_targets",
+    "is_path",
+    "make_directory",
+    "path",
+    "written_to",
+]
 
 
 def path(value: Any) -> Any:
@@ -31,6 +39,8 @@ is_path: Final = instance_of(Path, "a path")
 """Take paths that `path` has converted."""
 
 _COLLECTED: Final = 4 * 1024 * 1024  # bytes written in one step: fewer hand-overs to threads
+
+_PRIVATE: Final = 0o600  # the permissions of a file that is being written
 
 
 async def make_directory(directory: Path) -> None:
@@ -51,7 +61,8 @@ class PartFile:
     """A file under a temporary name beside its own: `finish` renames it, else it is removed.
 
     The file is written in large pieces, in threads: a piece is written while the next one is
-    collected.
+    collected. Only its owner can read it until it has its name. It then has the permissions of the
+    file that it replaces, or those of any new file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -68,6 +79,7 @@ class PartFile:
         self._hash: Any = None
         self._file: Any = None
         self._step: asyncio.Future[None] | None = None
+        self._permissions = _PRIVATE
 
     async def __aenter__(self) -> Self:
         try:
@@ -152,7 +164,13 @@ class PartFile:
 
     def _make(self) -> None:
         with reported("write", str(self._path)):
-            self._file = self._part.open("xb", buffering=0)
+            # The process's umask cannot be read without changing it for other threads: an empty
+            # file shows which permissions a new file gets here.
+            self._file = self._part.open("xb")
+            self._permissions = _permissions_of(os.fstat(self._file.fileno()))
+            self._file.close()
+            self._part.unlink()
+            self._file = open(self._part, "xb", buffering=0, opener=_open_private)  # noqa: SIM115
 
     def _truncate(self) -> None:
         with reported("write", str(self._path)):
@@ -168,11 +186,16 @@ class PartFile:
 
     def _rename(self) -> None:
         with reported("write", str(self._path)):
+            # After a power failure the name must not stand for a file without its content.
+            os.fsync(self._file.fileno())
             self._file.close()
-            with suppress(OSError):  # no file is replaced, or this file system has no modes
-                # The new file has the permissions of the file that it replaces.
-                self._part.chmod(stat.S_IMODE(self._path.stat().st_mode))
+            with suppress(OSError):  # no file is replaced
+                self._permissions = _permissions_of(self._path.stat())
+            with suppress(OSError):  # this file system has no permissions
+                self._part.chmod(self._permissions)
             self._part.replace(self._path)
+        with suppress(OSError):  # not every system can open a directory, and write it to disk
+            _sync_directory(self._path.parent)
 
     def _remove(self) -> None:
         if self._file is not None:
@@ -180,6 +203,24 @@ class PartFile:
                 self._file.close()
             with suppress(OSError):
                 self._part.unlink(missing_ok=True)
+
+
+def _open_private(path: str, flags: int) -> int:
+    """Open a new file that only its owner can read, as `open` asks an opener."""
+    return os.open(path, flags, _PRIVATE)
+
+
+def _permissions_of(found: os.stat_result) -> int:
+    """Return the permissions of a file, without the bits that lend a user or group."""
+    return found.st_mode & 0o777
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def check_targets(targets: Sequence[Path | None], requests: object) -> None:
@@ -206,11 +247,20 @@ def check_targets(targets: Sequence[Path | None], requests: object) -> None:
             _check_target(target)
 
 
+def check_names(places: Iterable[Path]) -> None:
+    """Refuse names that no file can have: they are too long, or belong to directories.
+
+    Raises:
+        LocalFileError: A file cannot have its name.
+    """
+    for place in places:
+        with reported("write", str(place)):
+            _mode_of_file(place)
+
+
 def _check_target(target: Path) -> None:
     place = written_to(target)
-    found = _mode(place)
-    if found is not None and stat.S_ISDIR(found):
-        raise IsADirectoryError(errno.EISDIR, "it is a directory")
+    found = _mode_of_file(place)
     if found is not None and not stat.S_ISREG(found):
         # The finished file would replace the device: /dev/null would be gone.
         raise OSError(errno.EINVAL, "it is there and no regular file")
@@ -228,6 +278,18 @@ def written_to(target: Path) -> Path:
     if (mode := _mode(place)) is not None and stat.S_ISLNK(mode):
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     return place
+
+
+def _mode_of_file(place: Path) -> int | None:
+    """Return the mode of the file at a place; None if no file is there.
+
+    Raises:
+        OSError: It is a directory, or the name is too long.
+    """
+    found = _mode(place)
+    if found is not None and stat.S_ISDIR(found):
+        raise IsADirectoryError(errno.EISDIR, "it is a directory")
+    return found
 
 
 def _mode(place: Path) -> int | None:

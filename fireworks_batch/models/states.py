@@ -188,7 +188,7 @@ class DatasetFormat(OpenEnum):
 
 
 class EncryptionState(OpenEnum):
-    """How a dataset is encrypted; the vendor refuses uploads by signed URL to a CMEK dataset."""
+    """How a dataset is encrypted; nothing is uploaded to CMEK, as by the vendor's own client."""
 
     __wire_prefix__ = "ENCRYPTION_STATE_"
 

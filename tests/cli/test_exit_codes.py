@@ -1,5 +1,6 @@
 """What the process says with its exit code."""
 
+import errno
 import itertools
 
 import pytest
@@ -115,8 +116,9 @@ def test_failed_rows_are_no_success():
         (InputRowsError("no"), 2),
         (FileNotFoundError(2, "No such file", "rows.jsonl"), 2),
         (OSError(28, "No space left on device"), 1),
-        (LocalFileError("no", errno=2), 2),
-        (LocalFileError("no", errno=28), 1),
+        (LocalFileError("no", errno=errno.ENOENT), 2),
+        (LocalFileError("no", errno=errno.EROFS), 2),
+        (LocalFileError("no", errno=errno.ENOSPC), 1),
         (refusal(RateLimitError), 1),
         (refusal(ServerError), 1),
         (TransportError("no"), 1),

@@ -210,6 +210,37 @@ def test_stderr_may_be_closed(shell, server):
     assert (ended.code, ended.out) == (0, "reviews\tCOMPLETED\t10\t0\t10\n")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
+@pytest.mark.parametrize(
+    "command",
+    ["--help", "datasets", "run --help", "--version", "emulator --help", "list", "list --json"],
+)
+def test_a_full_disk_is_told(shell, server, monkeypatch, command):
+    """1, in one line: for the help of a command as for its data."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    server.script_job("reviews", phases=["RUNNING"])
+    ended = shell(f"$CLI {command} > /dev/full")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == "error: cannot write to stdout: No space left on device\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
+@pytest.mark.parametrize("buffered", [False, True])
+def test_messages_that_cannot_be_written_change_no_code(shell, server, monkeypatch, buffered):
+    """Data comes all the same."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", "" if buffered else "1")
+    server.script_job("reviews", phases=["COMPLETED"], rows=10)
+    ended = shell("$CLI wait reviews 2> /dev/full")
+    assert (ended.code, ended.out) == (0, "reviews\tCOMPLETED\t10\t0\t10\n")
+
+
+def test_the_reader_of_a_help_may_leave(shell, monkeypatch):
+    """Also where the help stays in a buffer to the end."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    ended = shell("$CLI emulator --help | true")
+    assert (ended.code, ended.err) == (141, "")
+
+
 # --- The start ----------------------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """The rows of a job on the command line, in this process, against an emulator."""
 
 import json
+import os
 
 import pytest
 
@@ -93,8 +94,40 @@ def test_one_file_cannot_be_written_twice(cli, server, ended_job, tmp_path):
     rows = str(tmp_path / "rows.jsonl")
     result = cli("results", ended_job, "-o", rows, "--errors", rows)
     assert result.code == 2
-    assert "--output, --errors and --input must be different files" in result.err
+    assert f"{rows!r} is named twice" in result.err
     assert server.requests() == []
+
+
+@pytest.mark.parametrize(
+    "name", ["", "not/there", "x" * 256, "loop", "pipe", "file/below", "a-link-to-nothing"]
+)
+@pytest.mark.parametrize("option", ["--output", "--errors"])
+@pytest.mark.parametrize("command", ["results", "run"])
+def test_a_file_that_cannot_be_written_is_a_usage_error(
+    cli, server, ended_job, tmp_path, command, option, name
+):
+    """2, whatever is wrong with it, before anything is downloaded; and nothing is replaced."""
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "a-link-to-nothing").symlink_to("not/there")
+    (tmp_path / "file").write_bytes(lines([{"custom_id": "r-1", "body": {}}]))
+    os.mkfifo(tmp_path / "pipe")
+    there = sorted(tmp_path.iterdir())
+    model = ["--model", "accounts/fireworks/models/demo-8b"]
+    arguments = {"results": [ended_job], "run": [str(tmp_path / "file"), *model]}[command]
+    result = cli(command, *arguments, option, str(tmp_path / name))
+    assert (result.code, result.out) == (2, "")
+    assert ("cannot write" if name else "is a directory") in result.err
+    assert server.requests() == []
+    assert sorted(tmp_path.iterdir()) == there
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_rows_are_written_through_a_link(cli, ended_job, tmp_path):
+    """The link stays, as with `run`."""
+    (tmp_path / "link").symlink_to(tmp_path / "rows.jsonl")
+    assert cli("results", ended_job, "-o", str(tmp_path / "link")).code == 6
+    assert (tmp_path / "link").is_symlink()
+    assert len((tmp_path / "rows.jsonl").read_bytes().splitlines()) == 8
 
 
 def test_a_job_that_runs_has_no_results_yet(cli, server):

@@ -6,6 +6,7 @@ import functools
 import inspect
 import io
 import json
+import re
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 
@@ -270,6 +271,44 @@ async def test_a_url_that_cannot_be_used_is_an_error(server, url):
     async with make(server) as client:
         with pytest.raises(fb.TransportError, match="GET: the URL of the transfer is no absolute"):
             await ask(client, "GET", url)
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+@pytest.mark.parametrize("is_signed", [False, True])
+async def test_a_url_that_is_http_is_used_if_that_is_allowed(server, allowed, is_signed):
+    """Else it is named without its signature, and nothing is sent."""
+    url = f"{server.storage}/echo?sig=secret"
+    options = {"base_url": "https://api.example", "allow_insecure_http": allowed}
+    async with BatchClient(api_key="fw_key", account_id="acme", **options) as client:
+        if allowed:
+            assert (await ask(client, "GET", url, is_signed=is_signed))["url"] == "/echo?sig=secret"
+            return
+        with pytest.raises(fb.TransportError, match=r"GET: .* to 127\.0\.0\.1, is http") as no:
+            await ask(client, "GET", url, is_signed=is_signed)
+    assert "secret" not in str(no.value)
+
+
+@pytest.mark.parametrize(
+    "base_url", ["http://localhost:1", "https://127.0.0.1:1", "http://[::1]:1"]
+)
+async def test_an_api_on_this_machine_may_sign_urls_that_are_http(server, base_url):
+    """As an emulator does."""
+    async with BatchClient(api_key="fw_key", account_id="acme", base_url=base_url) as client:
+        assert (await ask(client, "GET", f"{server.storage}/echo", is_signed=True))[
+            "url"
+        ] == "/echo"
+
+
+@pytest.mark.parametrize("credentials", ["user:pw@", "user@", ":pw@", "@"])
+@pytest.mark.parametrize("is_signed", [False, True])
+async def test_a_url_with_credentials_is_not_used(server, credentials, is_signed):
+    """They are not shown, and are not sent."""
+    url = f"{server.storage}/echo".replace("://", f"://{credentials}")
+    async with make(server) as client:
+        with pytest.raises(fb.TransportError, match="has a user or password in it") as no:
+            await ask(client, "GET", url, is_signed=is_signed)
+    assert "pw" not in str(no.value)
+    assert not re.search(r"\buser(:|@)", str(no.value))
 
 
 async def test_an_answer_may_come_before_the_body_is_out(server):

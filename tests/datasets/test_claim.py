@@ -1,14 +1,17 @@
 """What is done about the dataset that bears an id."""
 
 import re
+from typing import Any
 
 import attrs
 import pytest
 
 from fireworks_batch import (
+    ConfigurationError,
     Dataset,
     DatasetConflictError,
     DatasetState,
+    EncryptionState,
     InputRowsError,
     Limits,
 )
@@ -28,9 +31,9 @@ NAME = "accounts/acme/datasets/reviews"
 CLAIM = Claim(dataset_id="reviews", takes_ready=False, source="'in.jsonl'", rows=3)
 
 
-def found(state: str, rows: int = 3) -> Dataset:
+def found(state: str, rows: int = 3, **members: Any) -> Dataset:
     """A dataset that is there."""
-    return Dataset(name=NAME, state=DatasetState(state), example_count=rows)
+    return Dataset(name=NAME, state=DatasetState(state), example_count=rows, **members)
 
 
 def surveyed(content: bytes) -> Measure:
@@ -125,3 +128,13 @@ def test_what_the_server_would_refuse_is_refused(content, limits, message):
 def test_limits_may_be_reached():
     """They are the most, not the first that is too much."""
     check_measure(surveyed(b"{}\n{}\n"), Limits(max_bytes=6, max_rows=2), "in.jsonl")
+
+
+@pytest.mark.parametrize("claim", [CLAIM, attrs.evolve(CLAIM, takes_ready=True, rows=None)])
+def test_a_dataset_with_a_key_of_the_customer_takes_no_upload(claim):
+    """As soon as it is seen; what is there already may be used."""
+    with pytest.raises(ConfigurationError, match="'reviews' is encrypted with a key of the cus"):
+        is_done(claim, found("UPLOADING", encryption_state=EncryptionState.CMEK))
+    assert not is_done(claim, found("UPLOADING", encryption_state=EncryptionState("OTHER")))
+    ready = found("READY", encryption_state=EncryptionState.CMEK)
+    assert is_done(attrs.evolve(claim, takes_ready=True), ready)

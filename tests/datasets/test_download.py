@@ -3,10 +3,11 @@
 import asyncio
 import base64
 import errno
+import gzip
 import hashlib
 import os
 import random
-import zlib
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from clients import QUICK, client_of
+from multidict import CIMultiDict
 
 from fireworks_batch import (
     APIStatusError,
@@ -33,6 +35,7 @@ from fireworks_batch import (
 )
 from fireworks_batch.emulator import Emulator
 
+AIOHTTP = tuple(map(int, aiohttp.__version__.split(".")[:2]))
 STORAGE = "/fireworks-acme/*"
 RESULTS = random.Random(7).randbytes(6_000_000)
 ERRORS = b'{"custom_id": "r-3"}\n'
@@ -406,13 +409,92 @@ async def test_a_signed_url_on_the_apis_own_origin_gets_no_key_either(tmp_path):
     assert path.read_text() == "None"
 
 
-async def test_a_compressed_object_is_stored_as_what_it_means(tmp_path):
-    """Though nobody asked for compression; its hash is that of other bytes."""
-    packed = zlib.compress(b"content")
-    answer = say(packed, Content_Encoding="deflate", x_goog_hash=md5_of(packed))
+@pytest.mark.parametrize("url", ["http://storage.example/f", "https://user:pw@storage.example/f"])
+async def test_a_signed_url_that_is_not_safe_is_not_used(responses, tmp_path, url):
+    """The rows would be shown on the way, or credentials sent; no file is left."""
+    base = "https://api.example/v1/accounts/acme/datasets/o"
+    answer = {"filenameToSignedUrls": {"dataset/o/f": f"{url}?sig=secret"}}
+    responses.get(f"{base}:getDownloadEndpoint", payload=answer, repeat=True)
+    options = {"base_url": "https://api.example", "retry": QUICK}
+    async with BatchClient(api_key="fw_key", account_id="acme", **options) as client:
+        with pytest.raises(TransportError, match=r"the URL of the transfer, to storage\.ex") as no:
+            await client.datasets.download("o", tmp_path)
+    assert "secret" not in str(no.value)
+    assert {str(each.origin()) for _, each in responses.requests} == {"https://api.example"}
+    assert names_in(tmp_path) == []
+
+
+async def test_what_storage_unpacks_is_stored_as_it_comes(tmp_path):
+    """Google's does so for an object that was stored packed; its hash is that of other bytes."""
+    answer = say(
+        b"content",
+        x_goog_stored_content_encoding="gzip",
+        x_goog_hash=md5_of(gzip.compress(b"content")),
+    )
     async with played([answer]) as client:
         (path,) = await client.datasets.download("o", tmp_path)
     assert path.read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("codings", [["gzip"], ["identity", "gzip"]])
+async def test_a_compressed_answer_is_refused_unread(tmp_path, codings):
+    """Of a bomb of 64 MiB nothing comes to disk, and no more than a few MiB to memory."""
+    packed = gzip.compress(bytes(2**26))
+    asked = []
+
+    def answer(request: web.Request) -> web.Response:
+        asked.append(request)
+        headers = CIMultiDict([("Content-Encoding", coding) for coding in codings])
+        return web.Response(body=packed, headers=headers)
+
+    told = []
+    tracemalloc.start()
+    try:
+        async with played([answer]) as client:
+            with pytest.raises(TransportError, match=r"compressed \('gzip'\), which was not asked"):
+                await client.datasets.download(
+                    "o", tmp_path, on_progress=lambda *pair: told.append(pair)
+                )
+        if AIOHTTP >= (3, 14):  # older ones unpack what came with the headers
+            assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
+    assert len(asked) == 1 + QUICK.max_attempts
+    assert told == []
+    assert names_in(tmp_path) == []
+
+
+async def test_a_compressed_answer_may_be_followed_by_a_plain_one(tmp_path):
+    """A proxy that compressed it once is no reason to give up."""
+    packed = say(gzip.compress(b"content"), Content_Encoding="gzip")
+    async with played([packed, say(b"content")]) as client:
+        (path,) = await client.datasets.download("o", tmp_path)
+    assert path.read_bytes() == b"content"
+
+
+async def test_more_bytes_than_announced_are_not_read_to_their_end(tmp_path):
+    """There may be none."""
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while True:
+            sent += 2**16
+            yield bytes(2**16)
+
+    def cut(_: web.Request) -> web.Response:
+        response = web.Response(body=b"con", headers={"ETag": '"1"', "Content-Length": "7"})
+        response.force_close()
+        return response
+
+    def more(_: web.Request) -> web.Response:
+        headers = {"Content-Range": "bytes 3-6/7", "ETag": '"1"'}
+        return web.Response(status=206, body=endless(), headers=headers)
+
+    async with played([cut, more, say(b"content")]) as client:
+        (path,) = await client.datasets.download("o", tmp_path)
+    assert path.read_bytes() == b"content"
+    assert 0 < sent < 2**25
 
 
 @pytest.mark.parametrize(
@@ -588,21 +670,38 @@ async def test_a_directory_that_takes_no_files_is_told(emulator, client):
     assert ranges(emulator) == []
 
 
-async def test_a_name_that_is_too_long_is_told(tmp_path):
-    """The server may have longer ones than the disk."""
-    async with played([say(b"content")], ["dataset/o/" + "x" * 300]) as client:
+@pytest.mark.parametrize("length", [256, 300])
+async def test_a_name_that_is_too_long_is_told(tmp_path, length):
+    """The server may have longer ones than the disk; before any file is downloaded."""
+    asked = []
+
+    def answer(request: web.Request) -> web.Response:
+        asked.append(request)
+        return web.Response(body=b"content")
+
+    async with played([answer], ["dataset/o/a", "dataset/o/" + "x" * length]) as client:
         with pytest.raises(LocalFileError, match=os.strerror(errno.ENAMETOOLONG)):
             await client.datasets.download("o", tmp_path)
+    assert asked == []
     assert names_in(tmp_path) == []
 
 
-async def test_a_name_that_is_a_directory_is_told(client, tmp_path):
-    """What is in it stays."""
-    (tmp_path / "BIJOutputSet.jsonl").mkdir()
-    with pytest.raises(LocalFileError, match=r"cannot write .*/BIJOutputSet.jsonl'"):
+async def test_the_longest_name_is_no_problem(tmp_path):
+    """255 bytes, with characters of several bytes."""
+    name = "ä" * 124 + "x.jsonl"
+    async with played([say(b"content")], [f"dataset/o/{name}"]) as client:
+        (path,) = await client.datasets.download("o", tmp_path)
+    assert (path.name, len(os.fsencode(path.name))) == (name, 255)
+
+
+async def test_a_name_that_is_a_directory_is_told(emulator, client, tmp_path):
+    """Before any file is downloaded; what is in it stays."""
+    (tmp_path / "error-data").mkdir()
+    with pytest.raises(LocalFileError, match=r"cannot write .*/error-data'"):
         await client.datasets.download("out", tmp_path)
 
-    assert names_in(tmp_path) == ["BIJOutputSet.jsonl"]
+    assert ranges(emulator) == []
+    assert names_in(tmp_path) == ["error-data"]
 
 
 # --- What is left behind ------------------------------------------------------------------------

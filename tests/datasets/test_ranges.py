@@ -89,12 +89,46 @@ def test_a_length_that_is_none_is_unknown(length):
     assert read(Held(), 200, content_length=length) == Take(Held())
 
 
-def test_a_compressed_answer_is_neither_resumed_nor_compared():
-    """Its length, hash and ranges are those of other bytes."""
+@pytest.mark.parametrize("status", [200, 206])
+@pytest.mark.parametrize(
+    ("lines", "coding"),
+    [
+        (["gzip"], "gzip"),
+        (["identity", "GZip"], "GZip"),
+        (["gzip", "identity"], "gzip"),
+        (["identity, br"], "br"),
+        (["x-new"], "x-new"),
+        (["x" * 8000], "x" * 40),
+    ],
+)
+def test_a_compressed_answer_is_not_taken(status, lines, coding):
+    """In whichever line the header says it: what is stored was asked for, and nothing else."""
+    headers = CIMultiDict([("Content-Encoding", line) for line in lines])
+    headers["Content-Range"] = "bytes 50-99/100"
+
+    assert read_answer(HALF, status, headers) == StartOver(
+        f"the file is compressed ({coding!r}), which was not asked for"
+    )
+    headers["Content-Length"] = "9"
+    assert size_of(200, headers) is None
+
+
+@pytest.mark.parametrize("lines", [[], [""], ["identity"], ["Identity", "identity"]])
+def test_an_answer_that_only_names_its_coding_is_taken(lines):
+    """``identity`` is no compression."""
+    headers = CIMultiDict([("Content-Encoding", line) for line in lines])
+
+    assert read_answer(Held(), 200, headers) == Take(Held())
+
+
+def test_an_object_that_storage_unpacks_is_neither_resumed_nor_compared():
+    """Its length and its hash are those of the packed object."""
     headers = {"etag": '"v1"', "content_length": "9", "x_goog_hash": f"md5={HASH}"}
 
-    assert read(Held(), 200, content_encoding="gzip", **headers) == Take(Held())
-    assert read(Held(), 200, content_encoding="identity", **headers) != Take(Held())
+    assert read(Held(), 200, x_goog_stored_content_encoding="gzip", **headers) == Take(Held())
+    assert read(Held(), 200, x_goog_stored_content_encoding="identity", **headers) == Take(
+        Held(etag='"v1"', total=9, md5=MD5)
+    )
 
 
 def test_the_rest_is_appended():

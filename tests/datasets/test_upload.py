@@ -230,6 +230,25 @@ async def test_a_record_with_other_rows_is_a_conflict(emulator, client):
     assert seen(emulator, since=before) == ["GET record"]
 
 
+@pytest.mark.parametrize("limits", [Limits(), TO_STORAGE])
+@pytest.mark.parametrize("dataset_id", [None, "there"])
+async def test_nothing_is_uploaded_to_a_dataset_with_a_key_of_the_customer(
+    emulator, client, limits, dataset_id
+):
+    """In neither way: the request that shows it is the last one."""
+    record = {
+        "name": "accounts/acme/datasets/there",
+        "state": "UPLOADING",
+        "exampleCount": "2",
+        "encryptionState": "ENCRYPTION_STATE_CMEK",
+    }
+    emulator.add_fault("status", path="*/datasets*", status=200, body=record, times=None)
+    with pytest.raises(ConfigurationError, match="encrypted with a key of the customer"):
+        await client.datasets.upload(ROWS, dataset_id=dataset_id, limits=limits)
+
+    assert seen(emulator) == ["GET record" if dataset_id else "POST record"]
+
+
 async def test_a_malformed_id_is_refused_before_any_request(emulator, client):
     """By the server's rule."""
     with pytest.raises(ConfigurationError, match="dataset id 'Reviews' cannot be given"):

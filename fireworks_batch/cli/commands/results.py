@@ -5,14 +5,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from fireworks_batch import BatchInferenceJob, ConfigurationError, ResultsReport, to_dict
+from fireworks_batch import BatchInferenceJob, ResultsReport, to_dict
 from fireworks_batch.cli.display.figures import counted, visible
 from fireworks_batch.cli.display.output import Output
 from fireworks_batch.cli.display.progress import Words, shown
 from fireworks_batch.cli.exit_codes import ExitCode, code_of_job
 from fireworks_batch.cli.options import CommonOptions, ResultsOptions
 from fireworks_batch.cli.session import Session, in_session
-from fireworks_batch.files.part_file import PartFile
+from fireworks_batch.files.part_file import PartFile, check_targets, written_to
+from fireworks_batch.files.threads import off_loop, reported
 
 __all__ = ["results"]
 
@@ -23,7 +24,7 @@ def results(options: CommonOptions, terms: ResultsOptions, job: str) -> ExitCode
     """Write the rows of a job, and report on them."""
 
     async def work(session: Session) -> ExitCode:
-        _check_files(terms)
+        await off_loop(check_targets, (terms.output, terms.errors), terms.input)
         reading = session.client.results(job, expected=terms.input, lineage=terms.lineage)
         async with AsyncExitStack() as stack:
             entering = stack.enter_async_context(reading)
@@ -37,13 +38,6 @@ def results(options: CommonOptions, terms: ResultsOptions, job: str) -> ExitCode
         return _code(ended, rows.report)
 
     return in_session(options, work)
-
-
-def _check_files(terms: ResultsOptions) -> None:
-    """Refuse to write one file twice, or over the input."""
-    named = [path.resolve() for path in (terms.output, terms.errors, terms.input) if path]
-    if len({*named}) < len(named):
-        raise ConfigurationError("--output, --errors and --input must be different files")
 
 
 class _Sink(Protocol):
@@ -77,7 +71,9 @@ async def _sink(output: Output | None, path: Path | None) -> AsyncIterator[_Sink
         yield pipe
         pipe.flush()
         return
-    async with PartFile(path) as part:
+    with reported("write", str(path)):
+        place = await off_loop(written_to, path)
+    async with PartFile(place) as part:
         yield part
         await part.finish()
 

@@ -5,12 +5,13 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TextIO
 
 from fireworks_batch.cli.display.advice import advise
 from fireworks_batch.cli.display.figures import visible
+from fireworks_batch.models.errors import LocalFileError
 
 __all__ = ["Output", "ReaderLeftError"]
 
@@ -57,14 +58,13 @@ class Output:
 
         Raises:
             ReaderLeftError: The reader has left.
+            LocalFileError: Stdout cannot be written: the disk is full, say.
         """
         if self._stdout is None:
             return
-        try:
+        with self._reported():
             self._stdout.write(text + "\n")
             self._stdout.flush()
-        except BrokenPipeError:
-            raise ReaderLeftError from None
 
     def fields(self, *values: object) -> None:
         """Write one line of fields with tabs between them, for ``cut`` and ``awk``."""
@@ -79,6 +79,7 @@ class Output:
 
         Raises:
             ReaderLeftError: The reader has left.
+            LocalFileError: Stdout cannot be written: the disk is full, say.
         """
         if self._stdout is None:
             return
@@ -91,11 +92,12 @@ class Output:
 
         Raises:
             ReaderLeftError: The reader has left.
+            LocalFileError: Stdout cannot be written: the disk is full, say.
         """
         stdout = self._stdout
         if stdout is None:
             return
-        try:
+        with self._reported():
             stdout.flush()
             raw = getattr(stdout, "buffer", None)
             if raw is None:
@@ -103,14 +105,25 @@ class Output:
             else:
                 raw.write(data)
                 raw.flush()
-        except BrokenPipeError:
-            raise ReaderLeftError from None
 
     def picture(self, renderable: Any) -> None:
         """Draw something of rich's on stdout, which is a terminal."""
         from rich.console import Console
 
-        Console(file=self._stdout).print(renderable)
+        with self._reported():
+            Console(file=self._stdout).print(renderable)
+
+    @contextlib.contextmanager
+    def _reported(self) -> Iterator[None]:
+        """Raise an error that names stdout, and drop what cannot be written."""
+        try:
+            yield
+        except BrokenPipeError:
+            raise ReaderLeftError from None
+        except OSError as exc:
+            self.abandon_stdout()
+            reason = exc.strerror or str(exc)
+            raise LocalFileError(f"cannot write to stdout: {reason}", errno=exc.errno) from None
 
     # --- Talk -----------------------------------------------------------------------------------
 
@@ -171,7 +184,7 @@ class Output:
     # --- The end --------------------------------------------------------------------------------
 
     def abandon_stdout(self) -> None:
-        """Drop what is still in the buffer of stdout, whose reader has left."""
+        """Drop what is still in the buffer of stdout, which cannot be written."""
         with contextlib.suppress(OSError, ValueError, AttributeError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, sys.stdout.fileno())
