@@ -249,6 +249,7 @@ async def test_the_address_may_be_of_the_sixth_version():
             {"assume": {"deleted_job": "zombie"}},
             (
                 "assumption deleted_job cannot be 'zombie'; choose from: not_found, tombstone,"
+                " archived,"
                 " reserved"
             ),
         ),
