@@ -327,7 +327,9 @@ class BatchClient:
             max_problems: Most bad rows to name in the report, 1 or more; all are counted.
 
         Returns:
-            Rows, bytes, the jobs that they would make, and bad rows by line, id and reason.
+            Rows, bytes, the jobs that they would make, and bad rows by line, id and reason. A
+            remark says how many rows of ``prompt_token_ids`` have neither ``user`` nor
+            ``prompt_cache_key``, and so no cache affinity (documented).
 
         Raises:
             ConfigurationError: An argument is malformed.

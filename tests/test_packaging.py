@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from importlib import metadata, resources
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from packaging.version import Version
 import fireworks_batch
 
 DISTRIBUTION = "fireworks-batch"
-CHANGELOG = Path(__file__).parents[1] / "CHANGELOG.md"
+ROOT = Path(__file__).parents[1]
+CHANGELOG = ROOT / "CHANGELOG.md"
 
 
 def modules_after(statement: str) -> set[str]:
@@ -76,6 +78,31 @@ def test_every_requirement_has_a_lower_bound():
     requirements = [Requirement(line) for line in metadata.requires(DISTRIBUTION) or ()]
 
     assert [line.name for line in requirements if not line.specifier] == []
+
+
+def test_pages_at_the_top_are_in_the_source_distribution():
+    """README comes by itself; each other page is named, and copied for the tests of the wheel."""
+    pages = {path.name for path in ROOT.glob("*.md")} - {"README.md"}
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    included = pyproject["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+
+    assert {"CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"} == pages
+    assert {f"/{page}" for page in pages} <= {*included}
+
+
+def test_the_aiohttp_that_is_advised_can_be_installed():
+    """The page on security names a release that our own bound allows."""
+    page = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    advised = re.search(r"aiohttp>=([\d.]+)", page)
+    (bound,) = (
+        line.specifier
+        for line in map(Requirement, metadata.requires(DISTRIBUTION) or ())
+        if line.name == "aiohttp"
+    )
+
+    assert advised
+    assert bound.contains(advised[1])
+    assert f"aiohttp {advised[1]} or newer" in page
 
 
 def test_import_leaves_out_what_only_some_need():

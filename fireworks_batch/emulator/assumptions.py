@@ -51,9 +51,10 @@ class Assumptions:
     """Whether a job gets the id that the client asks for, or always one that the server makes up,
     so that a repeated creation makes one more job."""
 
-    deleted_job: Literal["not_found", "tombstone", "reserved"] = "not_found"
+    deleted_job: Literal["not_found", "tombstone", "archived", "reserved"] = "not_found"
     """How a deletion ends. ``not_found``: GET answers 404 (one source saw it live), and the id is
     free. ``tombstone``: the job stays in state DELETED, is not listed, and keeps its id.
+    ``archived``: the same in state ARCHIVED, as the vendor's cookbook has it of trainer jobs.
     ``reserved``: GET answers 404, and the id stays taken."""
 
     deletion_time: Literal["a_minute", "at_once"] = "a_minute"
@@ -72,6 +73,14 @@ class Assumptions:
     foreign_model: Literal["accept", "refuse"] = "accept"
     """What becomes of a job of a model that is neither the vendor's nor the account's own: it is
     made (an incompatible model is documented to leave a job PENDING), or refused with 404."""
+
+    router_model: Literal["accept", "stay_pending", "refuse"] = "accept"
+    """What becomes of a job whose model is a router (`accounts/fireworks/routers/...`, documented
+    for serverless inference): it runs, it stays PENDING, or it is refused with 404."""
+
+    zero_data_retention: Literal["no", "403", "400"] = "no"
+    """Whether the account has a zero-data-retention policy, and with which status a job is refused
+    then. That it is refused is documented; status, text and call are not."""
 
     unset_max_duration: Literal["filled", "null"] = "filled"
     """Whether a job made without `maxJobDuration` shows the default of a day, or null."""

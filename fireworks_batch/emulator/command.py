@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import contextlib
-import ipaddress
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 import orjson
 
 from fireworks_batch.emulator.assumptions import parse_assumptions
+from fireworks_batch.emulator.http.port import is_loopback
 from fireworks_batch.emulator.jobs.scripts import read_row_script
 from fireworks_batch.emulator.members import ControlError
 from fireworks_batch.emulator.server import Emulator
@@ -43,19 +43,9 @@ def main(argv: Sequence[str] | None = None, *, program: str = _PROGRAM) -> int:
     try:
         asyncio.run(_run(emulator, failures))
     except OSError as error:
-        sys.stderr.write(f"cannot listen on {options.host} port {options.port}: {error}\n")
+        sys.stderr.write(f"{program}: {error.strerror or error}\n")
         return 1
     return 0
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches *host*."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _parser(program: str) -> argparse.ArgumentParser:

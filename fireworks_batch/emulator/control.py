@@ -8,7 +8,11 @@
 - `PUT /_emulator/datasets/{dataset}/{file}`: the body is the file's new content
 - `GET /_emulator/requests?since=n`: the request log
 - `POST /_emulator/reset`: forget everything but the time
+
+It needs no key, so `Host` and `Origin` must be the emulator's own: no page of another site has it.
 """
+
+from typing import Final
 
 import attrs
 import orjson
@@ -20,6 +24,9 @@ from fireworks_batch.emulator.http.routing import Call, Router
 from fireworks_batch.emulator.jobs.scripts import read_row_script, read_standing_script
 from fireworks_batch.emulator.members import ControlError, read_count
 from fireworks_batch.emulator.world import World
+
+_DIGITS: Final = 15
+"""Of the longest number of a request."""
 
 
 class ControlEndpoints:
@@ -82,7 +89,8 @@ class ControlEndpoints:
     async def list_requests(self, call: Call) -> Answer:
         """Give the requests after number `since`."""
         text = call.query.get("since", "0")
-        since = read_count("since", int(text) if text.isdecimal() else text)
+        is_number = text.isdecimal() and len(text) <= _DIGITS
+        since = read_count("since", int(text) if is_number else text, most=10**_DIGITS - 1)
         records = self._world.log.since(since)
         return answer_json({"requests": [_request_json(record) for record in records]})
 

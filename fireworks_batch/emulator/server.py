@@ -23,6 +23,11 @@ from fireworks_batch.emulator.setting import Setting
 from fireworks_batch.emulator.world import World
 
 
+def _check_port(name: str, number: int) -> None:
+    if not 0 <= number <= 65_535:
+        raise ValueError(f"{name} must be 0 to 65535, not {number!r}")
+
+
 class Emulator:
     """A Fireworks control plane on this machine, for tests of code that waits.
 
@@ -107,6 +112,8 @@ class Emulator:
             raise ValueError(f"url_grace must be 0 or more seconds, not {url_grace!r}")
         if requests_per_minute is not None and requests_per_minute < 1:
             raise ValueError(f"requests_per_minute must be 1 or more, not {requests_per_minute!r}")
+        _check_port("port", port)
+        _check_port("storage_port", storage_port)
         if isinstance(accounts, str):
             raise ValueError(f"accounts must be several ids, not {accounts!r}")  # noqa: TRY004
         if epoch is not None and epoch.tzinfo is None:
@@ -184,7 +191,8 @@ class Emulator:
         Raises:
             RuntimeError: The emulator is listening already.
 
-            OSError: The address or port cannot be had.
+            OSError: The address or a port cannot be had; the text names it. If this was the first
+                `start`, there is no `base_url` then, so that nobody uses what has the port.
         """
         if self._ports:
             raise RuntimeError("the emulator is started already")
@@ -192,14 +200,22 @@ class Emulator:
         control = Router(wrong_method_status=405)
         ControlEndpoints(world).add_to(control)
         storage, api = world.storage_port(), world.api_port(control)
-        self._storage_port = await storage.start(self._host, self._storage_port)
+        storage_port = await self._listen(storage, self._storage_port, "storage")
         try:
-            self._port = await api.start(self._host, self._port)
+            self._port = await self._listen(api, self._port, "API")
         except BaseException:
             await storage.stop()
             raise
-        world.datasets.port = self._storage_port
+        world.datasets.port = self._storage_port = storage_port
         self._ports = (api, storage)
+        self._known_world = world
+
+    async def _listen(self, port: Port, number: int, what: str) -> int:
+        try:
+            return await port.start(self._host, number)
+        except OSError as error:
+            text = f"the emulator cannot listen on {self._host} port {number} ({what})"
+            raise OSError(error.errno, f"{text}: {error.strerror or error}") from error
 
     async def stop(self) -> None:
         """Close every connection and stop listening; jobs and datasets are kept."""
@@ -579,13 +595,11 @@ class Emulator:
         """Return the world, with its clock on the running loop's time unless *clock* was given."""
         loop = asyncio.get_running_loop()
         tell = self._clock or loop.time
-        if self._known_world is None:
+        world = self._known_world
+        if world is None:
             epoch = self._epoch or datetime.fromtimestamp(time.time(), UTC)
-            self._known_world = self._make_world(
-                EmulatedClock(tell, speed=self._speed, epoch=epoch)
-            )
+            world = self._make_world(EmulatedClock(tell, speed=self._speed, epoch=epoch))
         elif self._clock is None and loop is not self._loop:
-            clock = self._known_world.clock
-            clock.rebase(tell, clock.now())
+            world.clock.rebase(tell, world.clock.now())
         self._loop = loop
-        return self._known_world
+        return world

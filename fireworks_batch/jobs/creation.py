@@ -20,7 +20,7 @@ from fireworks_batch.models.errors import (
 )
 from fireworks_batch.models.job import BatchInferenceJob
 from fireworks_batch.models.names import JobRef
-from fireworks_batch.models.states import JobPhase, JobState
+from fireworks_batch.models.states import TOMBSTONES, JobPhase
 from fireworks_batch.wire.answers import Answer
 from fireworks_batch.wire.codec import Codec
 from fireworks_batch.wire.requests import Request, create_job, get_job
@@ -75,7 +75,7 @@ class JobCreation:
 
         Raises:
             JobConflictError: The id is taken by another job, and the text names the difference; or
-                by one that is being deleted.
+                by one that is being deleted, or was: it is DELETED or ARCHIVED.
             FireworksBatchError: What the server or the network said otherwise.
         """
         try:
@@ -141,7 +141,7 @@ class JobCreation:
                 f"choose another job_id (the server said: {failure})",
                 job=found,
             )
-        if found.state.phase is JobPhase.LEAVING or found.state == JobState.DELETED:
+        if found.state.phase is JobPhase.LEAVING or found.state in TOMBSTONES:
             raise JobConflictError(
                 f"job id {self.ref.job_id!r} is taken by the same job, but that is {found.state}: "
                 f"choose another job_id (the server said: {failure})",

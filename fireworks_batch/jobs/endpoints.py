@@ -22,7 +22,7 @@ from fireworks_batch.models.job import (
 )
 from fireworks_batch.models.names import JobRef, refuse_another
 from fireworks_batch.models.policies import JOB_TIME_LIMIT, JobTimeLimit, PollPolicy
-from fireworks_batch.models.states import JobState, Precision
+from fireworks_batch.models.states import TOMBSTONES, Precision
 from fireworks_batch.polling.access import Pollers
 from fireworks_batch.polling.settle import Settling, Sighting
 from fireworks_batch.wire.codec import mask_paths
@@ -171,7 +171,9 @@ class Jobs:
 
         Args:
             model: The model's resource name, as in ``"accounts/fireworks/models/demo-8b"``. A
-                model that cannot serve batch jobs is not refused: its job stays PENDING.
+                model that cannot serve batch jobs is not refused: its job stays PENDING. A
+                router's name (``"accounts/fireworks/routers/..."``) is sent, too; whether routers
+                serve batch jobs is not known.
 
             input_dataset: What it reads: id, resource name, or a dataset fetched before.
 
@@ -203,7 +205,8 @@ class Jobs:
         Raises:
             ConfigurationError: An argument is malformed; nothing was sent.
             JobConflictError: The id is taken by another job, and the text names the difference; or
-                by one that is being deleted; or the server answered with a job of another id.
+                by one that is being deleted, or is DELETED or ARCHIVED; or the server answered
+                with a job of another id.
             APIStatusError: The server refuses.
             TransportError: There was no usable answer, and no job was found afterwards. Repeat
                 the call with ``error.ref.job_id`` as ``job_id``.
@@ -274,7 +277,7 @@ class Jobs:
             await self._until_gone(account_id, name.job_id)
 
     async def _until_gone(self, account_id: str, job_id: str) -> None:
-        """Return when the job is not found any more, or stays visible as DELETED."""
+        """Return when the job is not found any more, or stays visible as DELETED or ARCHIVED."""
         # The whole job is asked for: whether the server obeys a read mask is not known.
         request = get_job(account_id, job_id)
 
@@ -284,7 +287,7 @@ class Jobs:
                 return Sighting(None, "gone", is_settled=True)
             job = self._api.codec.decode(answer.body, BatchInferenceJob, required=("name",))
             refuse_another("job", job.name, job_id)
-            return Sighting(None, str(job.state), is_settled=job.state == JobState.DELETED)
+            return Sighting(None, str(job.state), is_settled=job.state in TOMBSTONES)
 
         await Settling(
             subject=f"job {job_id!r} to be gone",

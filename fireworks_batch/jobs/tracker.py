@@ -96,8 +96,8 @@ class WaitTerms:
 
 
 _WAITING_FOREVER = (
-    "; a model that cannot serve batch jobs is not refused, its jobs stay PENDING: "
-    "check that the model can"
+    "; a model or router that cannot serve batch jobs is not refused, its jobs stay PENDING: "
+    "check that yours can"
 )
 
 

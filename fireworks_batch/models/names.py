@@ -202,9 +202,10 @@ def model_name(value: object) -> str:
     """Return a model's resource name; for the name of a deployed model, the name of its model.
 
     Args:
-        value: ``"accounts/fireworks/models/demo-8b"``. A bare id is refused: the id could be of the
-            vendor's model or of the account's own, and the server does not refuse a job whose model
-            does not exist; such a job stays PENDING.
+        value: ``"accounts/fireworks/models/demo-8b"``, or the name of a router, as in
+            ``"accounts/fireworks/routers/fast"``, which is returned as it is. A bare id is refused:
+            the id could be of the vendor's model or of the account's own, and the server does not
+            refuse a job whose model does not exist; such a job stays PENDING.
 
     Raises:
         ConfigurationError: The value is no such name.
@@ -213,6 +214,9 @@ def model_name(value: object) -> str:
         case ["accounts", account_id, "models" | "deployedModels", model_id]:
             account, model = check_id("account id", account_id), check_id("model id", model_id)
             return f"accounts/{account}/models/{model}"
+        case ["accounts", account_id, "routers", router_id]:
+            account, router = check_id("account id", account_id), check_id("router id", router_id)
+            return f"accounts/{account}/routers/{router}"
         case [str(model_id)]:
             raise ConfigurationError(
                 f"model {model_id!r} has no account: say 'accounts/fireworks/models/{model_id}' "

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 __all__ = [
     "JOB_PHASES",
+    "TOMBSTONES",
     "DatasetFormat",
     "DatasetState",
     "EncryptionState",
@@ -168,6 +169,10 @@ JOB_PHASES: dict[JobState, JobPhase] = {
     JobState.DELETED: JobPhase.TERMINAL,
     JobState.ARCHIVED: JobPhase.TERMINAL,
 }
+
+
+# The states in which a deleted job may stay visible; inferred: ARCHIVED is so of trainer jobs.
+TOMBSTONES: frozenset[JobState] = frozenset({JobState.DELETED, JobState.ARCHIVED})
 
 
 class DatasetState(OpenEnum):

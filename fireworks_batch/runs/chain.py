@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 import attrs
 
 from fireworks_batch.models.job import BatchInferenceJob, JobProgress
-from fireworks_batch.models.states import JobPhase, JobState
+from fireworks_batch.models.states import TOMBSTONES, JobPhase, JobState
 
 __all__ = [
     "MOST_ATTEMPTS",
@@ -231,7 +231,7 @@ def is_withdrawn(job: BatchInferenceJob) -> bool:
 
 def is_deleted(job: BatchInferenceJob) -> bool:
     """Whether a job is being deleted, or is the tombstone of a deleted job."""
-    return is_withdrawn(job) or job.state == JobState.DELETED
+    return is_withdrawn(job) or job.state in TOMBSTONES
 
 
 # --- Steps ----------------------------------------------------------------------------------------

@@ -68,6 +68,9 @@ class CheckReport:
     blank_lines: int = 0
     """Lines without a row, which would be left out."""
 
+    remarks: tuple[str, ...] = ()
+    """What may cost more than it has to; no row is bad by it."""
+
     @property
     def is_good(self) -> bool:
         """Whether there are rows, and none of them is bad."""

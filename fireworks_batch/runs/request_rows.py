@@ -54,6 +54,9 @@ class Row:
     line: bytes
     """Its JSON, without a line end."""
 
+    lacks_cache_key: bool = False
+    """Whether it has token ids, and neither ``user`` nor ``prompt_cache_key``."""
+
 
 # --- The fast path ------------------------------------------------------------------------------
 
@@ -122,7 +125,11 @@ def check_row(line: bytes, number: int, rules: RowRules) -> Row | RowProblem | N
     reason = _problem(row, rules)
     if reason is not None:
         return RowProblem(number, custom_id if isinstance(custom_id, str) else None, reason)
-    return Row(row["custom_id"], _without_what_the_job_says(row, line))
+    body = row["body"]
+    lacks_cache_key = "prompt_token_ids" in body and not (
+        body.get("user") or body.get("prompt_cache_key")
+    )
+    return Row(row["custom_id"], _without_what_the_job_says(row, line), lacks_cache_key)
 
 
 def _problem(row: Any, rules: RowRules) -> str | None:

@@ -14,6 +14,7 @@ from collections.abc import (
     AsyncIterable,
     Generator,
     Iterable,
+    Iterator,
     Mapping,
 )
 from contextlib import aclosing
@@ -80,6 +81,9 @@ class Prepared:
     blank_lines: int
     """Lines without a row, which were left out."""
 
+    rows_without_cache_key: int = 0
+    """Good rows that lack a cache key."""
+
     @property
     def rows(self) -> int:
         """Good rows."""
@@ -112,6 +116,7 @@ async def prepare(terms: ScanTerms, index: ResultIndex | None = None) -> Prepare
         problems=tuple(scan.problems),
         problem_count=scan.problem_count,
         blank_lines=scan.blank_lines,
+        rows_without_cache_key=scan.rows_without_cache_key,
     )
 
 
@@ -293,7 +298,17 @@ async def check_requests(requests: Requests, rules: RowRules, options: RunOption
         problems=prepared.problems,
         problem_count=prepared.problem_count,
         blank_lines=prepared.blank_lines,
+        remarks=tuple(_remarks(prepared)),
     )
+
+
+def _remarks(prepared: Prepared) -> Iterator[str]:
+    count = prepared.rows_without_cache_key
+    if count:
+        yield (
+            f"{count} {'row has' if count == 1 else 'rows have'} prompt_token_ids and neither user "
+            "nor prompt_cache_key: rows that share a prompt have no cache affinity then"
+        )
 
 
 async def look_at(

@@ -120,6 +120,8 @@ class Scan:
         """How many there are."""
         self.blank_lines: int = 0
         """Lines without a row."""
+        self.rows_without_cache_key: int = 0
+        """Good rows that lack a cache key."""
         self.ids: IdSet = IdSet()
         """The ids of all good rows."""
         self._terms = terms
@@ -221,6 +223,7 @@ class Scan:
                 found = self._check_size(found, number) or self._check_twin(found, number) or found
             match found:
                 case Row():
+                    self.rows_without_cache_key += found.lacks_cache_key
                     yield found, number
                 case RowProblem():
                     self._reject(found)

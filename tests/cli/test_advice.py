@@ -18,6 +18,7 @@ from fireworks_batch import (
     JobStalledError,
     JobState,
     NotFoundError,
+    PermissionDeniedError,
     PollFailureError,
     RateLimitError,
     ResponseDecodeError,
@@ -128,6 +129,7 @@ def test_a_job_that_stays_poutcome_may_have_the_wrong_model():
     ("error", "hint"),
     [
         (AuthenticationError("x", status=401), "FIREWORKS_API_KEY"),
+        (PermissionDeniedError("x", status=403), "zero-data-retention policy"),
         (NotFoundError("x", status=404), "fireworks-batch list"),
         (RateLimitError("x", status=429, retry_after=30.0), "try again in 30s"),
         (RateLimitError("x", status=429), "try again in a minute"),

@@ -228,7 +228,7 @@ def test_a_wait_gives_up_on_a_job_that_stands_still(cli, server):
     server.script_job("nightly", phases=["PENDING"], time_limit_seconds=10**7)
     result = cli("wait", "nightly", "--stall-after", "0.1s")
     assert result.code == 7
-    assert "check that the model can serve batch jobs" in result.err
+    assert "check that the model or router can serve batch jobs" in result.err
 
 
 def test_one_job_that_is_not_there_does_not_end_the_others(cli, server):

@@ -100,6 +100,19 @@ def test_check_finds_nothing_wrong(cli, requests, monkeypatch, server):
     assert server.requests() == []
 
 
+def test_check_remarks_upon_rows_without_a_cache_key(cli, tmp_path):
+    """They are good: 0, and a note; in JSON the same text."""
+    path = tmp_path / "tokens.jsonl"
+    path.write_text('{"custom_id": "a", "body": {"prompt_token_ids": [1, 2]}}\n')
+    result = cli("check", str(path))
+    note = "1 row has prompt_token_ids and neither user nor prompt_cache_key: "
+    assert (result.code, result.out) == (0, "")
+    assert result.err.splitlines()[-1].startswith(f"note: {note}")
+    (report,) = cli("check", str(path), "--json").objects
+    assert report["is_good"]
+    assert [text.startswith(note) for text in report["remarks"]] == [True]
+
+
 def test_check_names_bad_rows(cli, bad_requests):
     """2, and a line each on stdout."""
     result = cli("check", str(bad_requests))

@@ -1,9 +1,12 @@
 """The control protocol and the request log."""
 
+import asyncio
+
 import pytest
 
 from fireworks_batch.emulator import RecordedRequest
 from fireworks_batch.emulator.clock import EmulatedClock
+from fireworks_batch.emulator.http.port import is_own_host
 from fireworks_batch.emulator.http.request_log import RequestLog, mask_credentials
 
 JOBS = "/v1/accounts/acme/batchInferenceJobs"
@@ -273,11 +276,11 @@ async def test_the_log_over_http_is_the_same(bench):
     assert [record["n"] for record in everything] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("since", ["x", "-1", "1.5"])
+@pytest.mark.parametrize("since", ["x", "-1", "1.5", "1" * 16, "1" * 5000])
 async def test_a_log_from_no_number_is_refused(bench, since):
-    """The parameter is checked."""
+    """The parameter is checked, however long it is."""
     reply = await control(bench, "GET", f"requests?since={since}")
-    message = f"since: '{since}' is not a whole number of 0 or more"
+    message = f"since: '{since}' is not a whole number from 0 to 1e+15"
     error = {"field": "since", "value": since, "message": message}
     assert (reply.status, reply.json) == (400, {"error": error})
 
@@ -291,6 +294,18 @@ async def test_no_key_is_ever_in_the_log(bench):
     assert (second.headers["Authorization"], second.headers["x-api-key"]) == ("***", "***")
     text = (await control(bench, "GET", "requests")).body + repr([first, second]).encode()
     assert b"fw_" not in text
+
+
+async def test_a_header_of_any_bytes_is_shown(bench):
+    """What is no UTF-8 is replaced, and no later look at the log fails because of it."""
+    host, _, port = bench.emulator.base_url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nX-Odd: \xff\xc3\xa9\r\nConnection: close\r\n\r\n")
+    await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    (record,) = (await control(bench, "GET", "requests")).json["requests"]
+    assert record["headers"]["X-Odd"] == "\ufffdé"
 
 
 def test_recorded_headers_are_found_in_any_case():
@@ -308,6 +323,55 @@ def test_only_the_newest_requests_are_kept(epoch):
         log.open(method="GET", path="/", query={}, headers={}, body_bytes=0)
     assert [record.n for record in log.since(0)] == [3, 4, 5]
     assert [record.n for record in log.since(4)] == [5]
+
+
+# Who may use it
+
+
+async def test_pages_of_other_sites_have_no_control(bench):
+    """Neither under the emulator's address, nor under a name of theirs that leads to it."""
+    origin = bench.emulator.base_url
+    foreign = [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": origin.replace("http:", "https:")},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Host": "evil.example"},
+        {"Host": "evil.example", "Origin": "http://evil.example"},
+        {"Host": "[", "Origin": "http://["},
+        {"Host": ""},
+    ]
+    bench.emulator.script_job("nightly")
+    for headers in foreign:
+        for method, path in (("POST", "reset"), ("GET", "requests"), ("OPTIONS", "reset")):
+            reply = await bench.api.send(method, f"/_emulator/{path}", headers=headers)
+            assert (reply.status, reply.json["code"]) == (403, 7), headers
+    assert (await bench.job())["name"].endswith("/nightly")
+    assert (await bench.api.post("/_emulator/reset", headers={"Origin": origin})).status == 200
+
+
+@pytest.mark.parametrize(
+    ("header", "host", "expected"),
+    [
+        ("127.0.0.1:8123", "127.0.0.1", True),
+        ("localhost:8123", "127.0.0.1", True),
+        ("LOCALHOST", "::1", True),
+        ("[::1]:8123", "127.0.0.1", True),
+        ("192.168.1.5:8123", "127.0.0.1", False),
+        ("localhost.evil.example", "127.0.0.1", False),
+        ("127.0.0.1.evil.example:8123", "127.0.0.1", False),
+        ("192.168.1.5:8123", "0.0.0.0", True),  # noqa: S104
+        ("192.168.1.5:8123", "::", True),
+        ("emulator:8123", "0.0.0.0", False),  # noqa: S104
+        ("emulator:8123", "Emulator", True),
+        ("127.0.0.1:8123", "emulator", True),
+        ("", "", False),
+        ("[", "127.0.0.1", False),
+    ],
+)
+def test_names_of_the_emulator(header, host, expected):
+    """Its own, those of this machine, and addresses where other machines may use it."""
+    assert is_own_host(header, host) is expected
 
 
 # Reset

@@ -20,16 +20,19 @@ MODEL = "accounts/fireworks/models/demo-8b"
 DAY = "86400s"
 HELLO = [{"role": "user", "content": "hello"}]
 
+_APART = {"requested_job_id", "zero_data_retention"}
+
 
 def other_positions():
     """Give every switch in every position that is not the default.
 
-    A life in which jobs have other ids than asked for has a test of its own, with the jobs.
+    Lives in which jobs have other ids than asked for, and in which there can be none, have tests of
+    their own, with the jobs and below.
     """
     hints = typing.get_type_hints(Assumptions)
     for field in attrs.fields(Assumptions):
         for position in typing.get_args(hints[field.name]):
-            if position != field.default and field.name != "requested_job_id":
+            if position != field.default and field.name not in _APART:
                 yield pytest.param({field.name: position}, id=f"{field.name}={position}")
 
 
@@ -190,6 +193,9 @@ async def check_creation(life):
     status = 200 if rules.invalid_extra_body == "accept" else 400
     odd = {"inferenceParameters": {"extraBody": "odd"}}
     await life.expect(life.create("odd", **odd), status)
+    router = {"model": "accounts/fireworks/routers/fast"}
+    status = 404 if rules.router_model == "refuse" else 200
+    await life.expect(life.create("router", **router), status)
     output = {"outputDatasetId": f"{DATASETS[4:]}/reviews"}
     await life.expect(life.create("output", **output), rules.existing_output_status)
     if rules.max_duration_out_of_range == "clamp":
@@ -385,9 +391,10 @@ async def check_deletion(life):
         life.bench.clock.advance(60)
         await life.expect(api.get(f"{JOBS}/rest"), 404)
     life.bench.clock.advance(120)
-    if rules.deleted_job == "tombstone":
+    states = {"tombstone": "JOB_STATE_DELETED", "archived": "JOB_STATE_ARCHIVED"}
+    if rules.deleted_job in states:
         tombstone = await life.expect(api.get(f"{JOBS}/rest"), 200)
-        assert tombstone["state"] == "JOB_STATE_DELETED"
+        assert tombstone["state"] == states[rules.deleted_job]
     else:
         await life.expect(api.get(f"{JOBS}/rest"), 404)
     is_kept = rules.output_of_deleted_job == "kept"
@@ -421,3 +428,25 @@ async def test_an_expired_job_under_each_position(make_bench, position):
     async with make_bench(assume={"expired_status": position}) as bench:
         bench.emulator.script_job("late", phases=["EXPIRED"])
         assert (await bench.job("late"))["status"]["code"] == position
+
+
+@pytest.mark.parametrize(("position", "code"), [("403", 7), ("400", 9)])
+async def test_an_account_without_batch_jobs_under_each_position(make_bench, position, code):
+    """With a zero-data-retention policy no job is made, and what is there can be read."""
+    async with make_bench(assume={"zero_data_retention": position}) as bench:
+        reply = await bench.create()
+        assert (reply.status, reply.json["code"]) == (int(position), code)
+        assert (await bench.api.get(JOBS)).json["totalSize"] == 0
+
+
+@pytest.mark.parametrize(
+    ("position", "state"), [("accept", "COMPLETED"), ("stay_pending", "PENDING")]
+)
+async def test_a_job_of_a_router_under_each_position(make_bench, position, state):
+    """It runs, or waits for a model that can; another model is not concerned."""
+    async with make_bench(assume={"router_model": position}) as bench:
+        await bench.create("routed", model="accounts/fireworks/routers/fast")
+        await bench.create("direct")
+        bench.clock.advance(3600)
+        assert (await bench.job("routed"))["state"] == f"JOB_STATE_{state}"
+        assert (await bench.job("direct"))["state"] == "JOB_STATE_COMPLETED"

@@ -1,11 +1,13 @@
 """Starting, stopping, settings, assumptions, and the command line."""
 
 import asyncio
+import errno
 import signal
 import subprocess
 import sys
 import typing
 from datetime import UTC, datetime
+from pathlib import Path
 
 import aiohttp
 import attrs
@@ -15,7 +17,8 @@ import fireworks_batch.emulator
 from fireworks_batch.emulator import Assumptions, Emulator, Phase
 from fireworks_batch.emulator.assumptions import parse_assumptions
 from fireworks_batch.emulator.clock import proto_duration
-from fireworks_batch.emulator.command import is_loopback, main
+from fireworks_batch.emulator.command import main
+from fireworks_batch.emulator.http.port import is_loopback
 
 JOBS = "/v1/accounts/acme/batchInferenceJobs"
 KEY = {"Authorization": "Bearer fw_emulator"}
@@ -198,8 +201,14 @@ async def test_a_port_that_is_taken_is_an_error():
     async with Emulator() as first:
         port = int(first.base_url.rpartition(":")[2])
         second = Emulator(port=port)
-        with pytest.raises(OSError, match=r"address already in use"):
+        named = rf"^\[Errno \d+\] the emulator cannot listen on 127\.0\.0\.1 port {port} \(API\): "
+        with pytest.raises(OSError, match=named) as caught:
             await second.start()
+        assert caught.value.errno == errno.EADDRINUSE
+        with pytest.raises(RuntimeError, match=r"^the emulator was never started$"):
+            assert second.base_url  # it would be the first one's
+        with pytest.raises(OSError, match=rf" port {port} \(storage\): "):
+            await Emulator(storage_port=port).start()
     async with second:
         assert await status(second) == 200
 
@@ -229,6 +238,8 @@ async def test_the_address_may_be_of_the_sixth_version():
         ({"tick": -1}, "tick must be 0 or more seconds, not -1"),
         ({"url_grace": -1}, "url_grace must be 0 or more seconds, not -1"),
         ({"requests_per_minute": 0}, "requests_per_minute must be 1 or more, not 0"),
+        ({"port": 65_536}, "port must be 0 to 65535, not 65536"),
+        ({"storage_port": -1}, "storage_port must be 0 to 65535, not -1"),
         ({"accounts": "acme"}, "accounts must be several ids, not 'acme'"),
         (
             {"epoch": datetime(2026, 1, 1)},  # noqa: DTZ001  # what is refused
@@ -238,6 +249,7 @@ async def test_the_address_may_be_of_the_sixth_version():
             {"assume": {"deleted_job": "zombie"}},
             (
                 "assumption deleted_job cannot be 'zombie'; choose from: not_found, tombstone,"
+                " archived,"
                 " reserved"
             ),
         ),
@@ -364,15 +376,31 @@ def test_a_command_line_that_cannot_be_used(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
-async def test_a_taken_port_on_the_command_line():
-    """Exit code 1, one line, no traceback."""
+@pytest.mark.parametrize(("option", "what"), [("--port", "API"), ("--storage-port", "storage")])
+async def test_a_taken_port_on_the_command_line(option, what):
+    """Exit code 1, one line that names the port, no URL, no traceback."""
     async with Emulator() as emulator:
         port = emulator.base_url.rpartition(":")[2]
-        process = await asyncio.to_thread(run_command, "--port", port)
+        process = await asyncio.to_thread(run_command, option, port)
         output, errors = await asyncio.to_thread(process.communicate)
     assert (process.returncode, output) == (1, "")
-    assert errors.startswith(f"cannot listen on 127.0.0.1 port {port}: ")
+    assert f": the emulator cannot listen on 127.0.0.1 port {port} ({what}): " in errors
     assert len(errors.splitlines()) == 1
+
+
+def test_a_url_that_cannot_be_written_is_no_port_that_is_taken():
+    """Exit code 1, and the system's own reason."""
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("there is no /dev/full here")
+    command = [sys.executable, "-W", "error", "-m", "fireworks_batch.emulator"]
+    with full.open("w") as stdout:
+        finished = subprocess.run(  # noqa: S603  # our own interpreter and module
+            command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert finished.returncode == 1
+    assert finished.stderr.endswith("No space left on device\n")
+    assert "listen" not in finished.stderr
 
 
 @pytest.mark.parametrize(

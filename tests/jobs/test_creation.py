@@ -7,12 +7,14 @@ import pytest
 from clients import client_of
 
 from fireworks_batch import (
+    AuthenticationError,
     BadRequestError,
     BatchClient,
     ClientStateError,
     ConfigurationError,
     JobConflictError,
     NotFoundError,
+    PermissionDeniedError,
     TransportError,
     WaitTimeoutError,
 )
@@ -147,7 +149,7 @@ async def test_another_job_under_the_id_is_a_conflict(client):
     assert caught.value.ref == client.jobs.ref("nightly")
 
 
-@pytest.mark.parametrize("state", ["DELETING", "DELETED"])
+@pytest.mark.parametrize("state", ["DELETING", "DELETED", "ARCHIVED"])
 async def test_a_job_that_is_being_deleted_is_not_taken_over(client, emulator, state):
     """It would never end, though it is the same."""
     await create(client, job_id="nightly")
@@ -252,15 +254,44 @@ async def test_delete_waits_where_masks_are_refused():
             await client.jobs.get("nightly")
 
 
-async def test_delete_takes_a_tombstone_for_gone():
-    """A job that stays visible as DELETED is waited for no longer."""
-    async with (
-        Emulator(speed=60_000, assume={"deleted_job": "tombstone"}) as emulator,
-        client_of(emulator) as client,
-    ):
+@pytest.mark.parametrize(
+    ("position", "state"), [("tombstone", "DELETED"), ("archived", "ARCHIVED")]
+)
+def test_delete_takes_a_tombstone_for_gone(in_virtual_time, position, state):
+    """A job that stays visible as DELETED or ARCHIVED is waited for no longer."""
+
+    async def scenario(emulator, client):
         emulator.script_job("nightly", phases=["RUNNING"])
         await client.jobs.delete("nightly", wait=True)
-        assert (await client.jobs.get("nightly")).state == "DELETED"
+        assert (await client.jobs.get("nightly")).state == state
+
+    in_virtual_time(scenario, emulator={"assume": {"deleted_job": position}})
+
+
+@pytest.mark.parametrize(
+    ("position", "kind"), [("403", PermissionDeniedError), ("400", BadRequestError)]
+)
+def test_a_zero_data_retention_policy_is_no_wrong_key(in_virtual_time, position, kind):
+    """The job is refused at once, once, in the server's words, and the key is not blamed."""
+
+    async def scenario(emulator, client):
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(kind, match="zero data retention policy") as caught:
+            await create(client, job_id="nightly")
+        assert asyncio.get_running_loop().time() - began < 1
+        assert not isinstance(caught.value, AuthenticationError)
+        assert "API_KEY" not in str(caught.value)
+        assert [each.status for each in emulator.requests() if each.method == "POST"] == [
+            int(position)
+        ]
+
+    in_virtual_time(scenario, emulator={"assume": {"zero_data_retention": position}})
+
+
+async def test_a_router_is_let_through(client, emulator):
+    """Its name is sent as it is: whether routers serve batch jobs is for the server to say."""
+    router = "accounts/fireworks/routers/fast"
+    assert (await create(client, model=router)).model == router
 
 
 async def test_delete_waits_through_failures(client, emulator):

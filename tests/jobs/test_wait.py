@@ -493,7 +493,7 @@ async def test_a_stalled_job_is_given_up_with_a_hint(emulator, client):
     emulator.script_job("stuck", phases=["PENDING"])
     poll = attrs.evolve(EVEN, stall_after=600)
     began = now()
-    with pytest.raises(JobStalledError, match="a model that cannot serve batch jobs"):
+    with pytest.raises(JobStalledError, match="a model or router that cannot serve batch jobs"):
         await client.jobs.wait_until_terminal("stuck", poll=poll)
     assert round(now() - began) == 600
 

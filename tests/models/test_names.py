@@ -296,6 +296,15 @@ def test_the_name_of_something_else_is_no_dataset(text):
         parse_dataset_name(text)
 
 
+def test_a_router_is_named_by_its_resource_name():
+    """It is sent as it is, though nobody knows whether routers serve batch jobs."""
+    name = "accounts/fireworks/routers/fast"
+    assert name == model_name(name)
+    for bad in (f"{name}/x", "accounts/fireworks/routers/", "accounts/a b/routers/fast"):
+        with pytest.raises(ConfigurationError):
+            model_name(bad)
+
+
 @pytest.mark.parametrize("segment", ["models", "deployedModels"])
 def test_a_model_is_named_by_its_resource_name(segment):
     """A deployed model stands for its model."""

@@ -358,6 +358,7 @@ SWITCHES = [
     {"end_of_pages": "no_token"},
     {"page_tokens": "expiring"},
     {"deleted_job": "tombstone"},
+    {"deleted_job": "archived"},
 ]
 
 

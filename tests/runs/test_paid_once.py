@@ -13,7 +13,13 @@ import attrs
 import orjson
 import pytest
 
-from fireworks_batch import BatchClient, PollPolicy, RetryPolicy
+from fireworks_batch import (
+    BadRequestError,
+    BatchClient,
+    PermissionDeniedError,
+    PollPolicy,
+    RetryPolicy,
+)
 from fireworks_batch.datasets.claim import Claim, stored_name
 from fireworks_batch.emulator import Emulator, RowFailureError
 from fireworks_batch.models.dataset import Limits
@@ -361,7 +367,10 @@ async def test_reserved_id_leads_to_the_next_number():
         assert 2 == creations(emulator)
 
 
-def test_a_job_on_its_way_out_counts_as_never_made(in_virtual_time):
+@pytest.mark.parametrize(
+    ("position", "state"), [("tombstone", "DELETED"), ("archived", "ARCHIVED")]
+)
+def test_a_job_on_its_way_out_counts_as_never_made(in_virtual_time, position, state):
     """Also where it has become a tombstone by the time that the next one is made."""
 
     async def scenario(emulator, client):
@@ -370,11 +379,28 @@ def test_a_job_on_its_way_out_counts_as_never_made(in_virtual_time):
         await client.jobs.delete(ref)
         emulator.add_fault("delay", path="*/datasets/*", seconds=50, times=4)
         submitted = await client.submit(requests(), model=MODEL)
-        assert "DELETED" == (await client.jobs.get(ref)).state
+        assert state == (await client.jobs.get(ref)).state
         assert ["0", "1"] == [each.rpartition("-")[2] for each in created(emulator)]
         assert 1 == submitted.shards[0].newest
 
-    in_virtual_time(scenario, emulator={"assume": {"deleted_job": "tombstone"}})
+    in_virtual_time(scenario, emulator={"assume": {"deleted_job": position}})
+
+
+@pytest.mark.parametrize(
+    ("position", "kind"), [("403", PermissionDeniedError), ("400", BadRequestError)]
+)
+def test_an_account_that_may_not_run_jobs_ends_a_run_at_once(in_virtual_time, position, kind):
+    """A refusal by a zero-data-retention policy is no outage: it is not repeated for an hour."""
+
+    async def scenario(emulator, client):
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(kind, match="zero data retention policy"):
+            await client.run(requests(), model=MODEL)
+        assert asyncio.get_running_loop().time() - began < 60
+        posted = [r.status for r in emulator.requests() if r.path.endswith("/batchInferenceJobs")]
+        assert 1 == posted.count(int(position))
+
+    in_virtual_time(scenario, emulator={"assume": {"zero_data_retention": position}})
 
 
 async def test_output_of_a_deleted_job_is_read_before_rows_run_again():

@@ -79,7 +79,8 @@ BAD = {
 @pytest.mark.parametrize("name", GOOD)
 def test_good_row_is_passed_on_byte_for_byte(name):
     """A row that needs no change is the very bytes that it came as."""
-    assert Row("a", GOOD[name]) == check_row(GOOD[name], 1, RULES)
+    row = Row("a", GOOD[name], lacks_cache_key=name == "tokens")
+    assert row == check_row(GOOD[name], 1, RULES)
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -196,6 +197,24 @@ def test_token_rows_cannot_take_a_system_prompt():
     assert isinstance(problem, RowProblem)
     assert "cannot take the job's system_prompt" in problem.reason
     assert isinstance(check_row(GOOD["messages"], 1, rules), Row)
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        ({"prompt_token_ids": [1]}, True),
+        ({"prompt_token_ids": [1], "user": "", "prompt_cache_key": None}, True),
+        ({"prompt_token_ids": [1], "user": "ann"}, False),
+        ({"prompt_token_ids": [1], "prompt_cache_key": "k"}, False),
+        ({"messages": MESSAGES}, False),
+    ],
+)
+def test_token_rows_want_a_key_of_the_cache(members, expected):
+    """Without user and prompt_cache_key they are good rows, and remarked upon."""
+    row = check_row(line(body=members), 1, RULES)
+
+    assert isinstance(row, Row)
+    assert expected is row.lacks_cache_key
 
 
 def test_problem_names_line_and_id():

@@ -431,6 +431,19 @@ async def test_what_the_progress_function_raises_ends_the_run(client, requests):
         await client.run(requests, model=MODEL, on_progress=stop)
 
 
+async def test_check_remarks_upon_rows_without_a_cache_key(client):
+    """Good rows of token ids are counted; a pass that tells twins apart counts none twice."""
+    tokens = [{"custom_id": each, "body": {"prompt_token_ids": [1]}} for each in "abc"]
+    keyed = {"custom_id": "d", "body": {"prompt_token_ids": [1], "user": "ann"}}
+    for rows, is_good in (([*tokens, keyed], True), ([*tokens, tokens[0], keyed], False)):
+        report = await client.check(rows)
+        assert is_good is report.is_good
+        assert ["3 rows have prompt_token_ids and neither user nor prompt_cache_key"] == [
+            text.partition(":")[0] for text in report.remarks
+        ]
+    assert () == (await client.check([keyed])).remarks
+
+
 async def test_check_says_what_would_be_sent_and_sends_nothing(client, emulator, requests):
     """Rows, bytes and jobs; bad rows with their lines."""
     with requests.open("ab") as file:
@@ -1492,6 +1505,7 @@ SWITCHES = [
     {"blank_lines": "fail_job", "byte_order_mark": "fail_job"},
     {"unset_max_duration": "null", "output_source_job": "empty"},
     {"deleted_job": "tombstone", "repeated_delete": "not_found"},
+    {"deleted_job": "archived", "deletion_time": "at_once"},
 ]
 
 

@@ -90,7 +90,7 @@ def job(time, progress, lifecycle, placement):
         # The enumeration grows, and a test may script a state that nobody knows.
         state={"type": "string", "pattern": "^JOB_STATE_[A-Za-z0-9_]+$"},
         status=STATUS,
-        model=some(name_of("models"), UNSET),
+        model=some(name_of("models"), name_of("routers"), UNSET),
         inputDatasetId=some(name_of("datasets"), UNSET),
         outputDatasetId=name_of("datasets"),
         inferenceParameters=some(PARAMETERS, NULL),

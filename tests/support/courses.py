@@ -201,6 +201,7 @@ _KEPT = {
     "upload_limit",
     "limited_calls",
     "retry_after",
+    "zero_data_retention",  # there are no jobs then
 }
 
 

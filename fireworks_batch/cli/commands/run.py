@@ -56,6 +56,8 @@ def check(
         if report.problem_count > len(report.problems) and not output.as_json:
             output.talk(f"and {report.problem_count - len(report.problems):,} more")
         output.talk(f"{requests}: {check_line(report)}")
+        for remark in report.remarks:
+            output.talk(f"note: {remark}")
         return ExitCode.SUCCEEDED if report.is_good else ExitCode.USAGE
 
     return in_session(options, work, needs_key=False)

@@ -82,7 +82,7 @@ def _wait(error: errors.WaitError, connection: Sequence[str]) -> Advice:
             since = brief(last.unchanged_for)
             if last.job.state == "PENDING":
                 hints = (
-                    "check that the model can serve batch jobs: jobs of others stay PENDING",
+                    "check that the model or router can serve batch jobs: others stay PENDING",
                     *hints,
                 )
             return Advice(f"gave up waiting for {name}: {seen}, unchanged for {since}", hints)
@@ -107,7 +107,13 @@ def _authentication(error: errors.AuthenticationError) -> Advice:
 
 
 def _permission(error: errors.PermissionDeniedError) -> Advice:
-    return Advice(str(error), ("check --account, and what the key may do",))
+    return Advice(
+        str(error),
+        (
+            "check --account, and what the key may do",
+            "an account with a zero-data-retention policy cannot run batch jobs",
+        ),
+    )
 
 
 def _suspended(error: errors.AccountSuspendedError) -> Advice:

@@ -129,12 +129,17 @@ class Signer:
         Raises:
             SignatureError: It is not signed so, too late, or without a signed header.
         """
+        found = query.get(_SIGNATURE, "")
+        if not found.isascii():
+            raise SignatureError(
+                400, "InvalidArgument", "Invalid argument.", "The signature is not hexadecimal."
+            )
         signed = query.get("X-Goog-SignedHeaders", "").split(";")
         given = {name: headers.get(name, "") for name in signed}
         rest = {name: value for name, value in query.items() if name != _SIGNATURE}
         self._require(name for name in signed if name and name not in headers)
         wanted = self._signature(method, path, rest, given)
-        if not hmac.compare_digest(wanted, query.get(_SIGNATURE, "")):
+        if not hmac.compare_digest(wanted, found):
             raise SignatureError(
                 403,
                 "SignatureDoesNotMatch",
@@ -164,7 +169,7 @@ class Signer:
     def _signature(
         self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str]
     ) -> str:
-        text = "\n".join(
-            [method, path, urlencode(sorted(query.items())), urlencode(sorted(headers.items()))]
-        )
+        # Bytes of a header that are no UTF-8 are lone surrogates here.
+        given = urlencode(sorted(headers.items()), errors="surrogateescape")
+        text = "\n".join([method, path, urlencode(sorted(query.items())), given])
         return hashlib.blake2b(text.encode(), key=self._secret, digest_size=32).hexdigest()

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
 import struct
 from collections.abc import Sequence
 from functools import partial
 from typing import Final, Protocol
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -74,6 +76,7 @@ class Port:
         self._site = site
         self._watches = watches
         self._control = control
+        self._host = ""
         self._runner: web.ServerRunner | None = None
         self._stopping = asyncio.Event()
         self._delayed: set[asyncio.Task[Answer]] = set()
@@ -102,6 +105,7 @@ class Port:
             await runner.cleanup()
             raise
         self._runner = runner
+        self._host = host
         return int(runner.addresses[0][1])
 
     async def stop(self) -> None:
@@ -130,7 +134,8 @@ class Port:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Handle one request: what aiohttp's server calls."""
         if self._control is not None and request.path.startswith(CONTROL_PREFIX):
-            return await self._send(request, await _answer_control(self._control, request))
+            answer = await _answer_control(self._control, request, self._host)
+            return await self._send(request, answer)
         entry = self._log.open(
             origin=self._site.origin,
             method=request.method,
@@ -252,8 +257,51 @@ def http_origin(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-async def _answer_control(router: Router, request: web.BaseRequest) -> Answer:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches *host*."""
+    if host == "localhost":
+        return True
     try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_own_host(header: str, host: str) -> bool:
+    """Whether a `Host` header names an emulator that listens on *host*.
+
+    It does so by *host*, by `localhost` or a loopback address; and by any IP address, if other
+    machines reach *host*. Any other name may have been made to lead here ("DNS rebinding").
+    """
+    try:
+        name = urlsplit(f"//{header}").hostname
+        if name is None:
+            return False
+        if name == host.lower() or is_loopback(name):
+            return True
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return not is_loopback(host)
+
+
+def _check_caller(request: web.BaseRequest, host: str) -> None:
+    """Refuse a control request of a page of another site: a browser sends it, and it needs no key.
+
+    Raises:
+        RefusalError: The request names another host than the emulator's, or comes from one (403).
+    """
+    named = request.headers.getall("Host", [])
+    if len(named) != 1 or not is_own_host(named[0], host):
+        raise RefusalError("PERMISSION_DENIED", f"Host {', '.join(named)!r} is not the emulator's")
+    origin = request.headers.get("Origin")
+    if origin is not None and origin.lower() != f"http://{named[0]}".lower():
+        raise RefusalError("PERMISSION_DENIED", f"Origin {origin!r} is not the emulator's")
+
+
+async def _answer_control(router: Router, request: web.BaseRequest, host: str) -> Answer:
+    try:
+        _check_caller(request, host)
         endpoint, places = router.find(request.method, request.path)
         return await endpoint(Call(request.query, await request.read(), places))
     except ControlError as error:

@@ -98,7 +98,10 @@ def _masked(name: str, value: str) -> str:
     if name in {"authorization", "proxy-authorization"}:
         scheme, separator, _ = value.partition(" ")
         return f"{scheme} ***" if separator else "***"
-    return "***" if name in {"x-api-key", "cookie"} else value
+    if name in {"x-api-key", "cookie"}:
+        return "***"
+    # Bytes that are no UTF-8 are lone surrogates, which JSON cannot have.
+    return value.encode(errors="surrogateescape").decode(errors="replace")
 
 
 class RequestLog:

@@ -187,12 +187,22 @@ def lay_out(
     )
 
 
-def leave(course: Course, *, now: Instant, gone: Instant, is_tombstone: bool) -> Course:
-    """Cut *course* at *now*, where the job is deleted; *gone* is when that is done."""
+def leave(course: Course, *, now: Instant, gone: Instant, tombstone: str | None) -> Course:
+    """Cut *course* at *now*, where the job is deleted.
+
+    Args:
+        course: The course so far.
+
+        now: When the job is deleted.
+
+        gone: When that is done.
+
+        tombstone: The state that the job shows from then on; None if it shows nothing.
+    """
     kept = course.legs[: course.leg(now) + 1]
     legs = [*kept, Leg(state="DELETING_CLEANING_UP", start=now, shown_from=now)]
-    if is_tombstone:
-        legs.append(Leg(state="DELETED", start=gone, shown_from=gone))
+    if tombstone is not None:
+        legs.append(Leg(state=tombstone, start=gone, shown_from=gone))
     return attrs.evolve(course, legs=tuple(legs))
 
 

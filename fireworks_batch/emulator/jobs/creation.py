@@ -18,7 +18,7 @@ _DURATION: Final = re.compile(r"(-?\d+)(?:\.(\d{1,9}))?s")
 _UNITS: Final = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _FOREIGN_MODEL: Final = re.compile(r"accounts/(?!fireworks/)([^/]+)/.*")
 _NAMES: Final = {
-    "model": re.compile(r"accounts/[^/]+/models/[^/]+"),
+    "model": re.compile(r"accounts/[^/]+/(models|routers)/[^/]+"),
     "inputDatasetId": re.compile(r"accounts/[^/]+/datasets/[^/]+"),
     "outputDatasetId": re.compile(r"accounts/[^/]+/datasets/[^/]+"),
     "continuedFromJobName": re.compile(r"accounts/[^/]+/batchInferenceJobs/[^/]+"),
@@ -52,8 +52,13 @@ def read_create(body: bytes, account_id: str, rules: Assumptions) -> dict[str, o
     """Read the body of a create request: the members that the client set.
 
     Raises:
-        RefusalError: The service would not take it (400).
+        RefusalError: The service would not take it.
     """
+    if rules.zero_data_retention != "no":
+        raise RefusalError(
+            "PERMISSION_DENIED" if rules.zero_data_retention == "403" else "FAILED_PRECONDITION",
+            "the account's zero data retention policy does not allow batch inference jobs",
+        )
     members = read_message(JOB, body)
     members = {name: value for name, value in members.items() if value != ""}
     for name in _NAMES:
@@ -95,9 +100,20 @@ def _in_seconds(text: str, rules: Assumptions) -> str:
 
 
 def _check_model(model: str, account_id: str, rules: Assumptions) -> None:
+    if rules.router_model == "refuse" and _is_router(model):
+        raise RefusalError("NOT_FOUND", f"model not found: {model}")
     found = _FOREIGN_MODEL.fullmatch(model)
     if rules.foreign_model == "refuse" and found is not None and found[1] != account_id:
         raise RefusalError("NOT_FOUND", f"model not found: {model}")
+
+
+def _is_router(model: str) -> bool:
+    return "/routers/" in model
+
+
+def stays_pending(members: Mapping[str, object], rules: Assumptions) -> bool:
+    """Whether a new job's model cannot serve it, which leaves the job PENDING."""
+    return rules.router_model == "stay_pending" and _is_router(str(members.get("model", "")))
 
 
 def _require(members: Mapping[str, object], *names: str) -> None:

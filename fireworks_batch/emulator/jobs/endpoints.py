@@ -14,11 +14,12 @@ from fireworks_batch.emulator.jobs.creation import (
     check_job_id,
     read_create,
     read_time_limit,
+    stays_pending,
 )
 from fireworks_batch.emulator.jobs.job import Job
 from fireworks_batch.emulator.jobs.listing import list_jobs
 from fireworks_batch.emulator.jobs.schema import JOB
-from fireworks_batch.emulator.jobs.scripts import JobScript
+from fireworks_batch.emulator.jobs.scripts import JobScript, Phase
 from fireworks_batch.emulator.jobs.store import JobStore
 from fireworks_batch.emulator.jobs.work import RowSource, Work
 from fireworks_batch.emulator.jobs.workshop import Workshop
@@ -93,6 +94,8 @@ class JobEndpoints:
         script = JobScript(time_limit=time_limit)
         if source is not None:
             script = attrs.evolve(script, rows=source.example_count)
+        if stays_pending(members, self._rules):
+            script = attrs.evolve(script, phases=(Phase("VALIDATING"), Phase("PENDING")))
         job = self._jobs.make(account_id, job_id, members, self._jobs.scripts.take(job_id, script))
         job.parent = parent
         if source is not None:

@@ -26,6 +26,9 @@ _OUTPUT_TOKENS: Final = 17
 _CACHED_TOKENS: Final = 20
 """Tokens of one row: of the size that tiny jobs showed."""
 
+TOMBSTONES: Final[Mapping[str, str]] = {"tombstone": "DELETED", "archived": "ARCHIVED"}
+"""The state that a deleted job stays in, by the switch `deleted_job`."""
+
 _CLEANING: Final = 60 * SECOND
 _SHOWS_STATUS: Final = frozenset({"FAILED", "CANCELLED", "EXPIRED", "EARLY_STOPPED", "PAUSED"})
 _OK: Final = {"code": "OK", "message": ""}
@@ -123,8 +126,8 @@ class Job:
         """Leave: clean up for a while, and be gone at the tick after it."""
         is_slow = self._rules.deletion_time == "a_minute"
         self.gone = self._ticks.next(now + _CLEANING) if is_slow else self._ticks.after(now)
-        is_tombstone = self._rules.deleted_job == "tombstone"
-        self._course = leave(self._course, now=now, gone=self.gone, is_tombstone=is_tombstone)
+        tombstone = TOMBSTONES.get(self._rules.deleted_job)
+        self._course = leave(self._course, now=now, gone=self.gone, tombstone=tombstone)
         self._view_until = -1
 
     def is_gone(self, now: Instant) -> bool:

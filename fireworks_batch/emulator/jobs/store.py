@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from fireworks_batch.emulator.clock import Instant, microseconds
 from fireworks_batch.emulator.http.refusals import RefusalError
-from fireworks_batch.emulator.jobs.job import Job, JobOrigin
+from fireworks_batch.emulator.jobs.job import TOMBSTONES, Job, JobOrigin
 from fireworks_batch.emulator.jobs.scripts import (
     JobScript,
     RowBook,
@@ -103,7 +103,7 @@ class JobStore:
     def find(self, account_id: str, job_id: str, now: Instant) -> Job | None:
         """Give a job, None if there is none or it is gone."""
         job = self._jobs.get(account_id, {}).get(job_id)
-        if job is None or (job.is_gone(now) and self._rule != "tombstone"):
+        if job is None or (job.is_gone(now) and self._rule not in TOMBSTONES):
             return None
         return job
 
@@ -149,7 +149,7 @@ class JobStore:
         for job in gone:
             self._leaving.remove(job)
             self._listed.pop(job.origin.account_id, None)
-            if self._rule != "tombstone":
+            if self._rule not in TOMBSTONES:
                 self._forget(job)
 
     def _forget(self, job: Job) -> None:

@@ -129,6 +129,23 @@ async def test_a_changed_url_opens_nothing(bench, old, new):
     assert (seen.status, seen.code) == (403, "SignatureDoesNotMatch")
 
 
+async def test_a_signature_that_is_no_text_of_ascii_is_refused(bench):
+    """It is answered as any other bad argument."""
+    seen = await ask((await download_url(bench)).replace("Signature=", "Signature=%C3%A9"))
+    assert (seen.status, seen.code) == (400, "InvalidArgument")
+
+
+async def test_a_signed_header_of_other_bytes_is_not_what_was_signed(bench):
+    """Also if the bytes are no UTF-8, which a client of ours would not send."""
+    host, _, port = bench.emulator.storage_url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    target = b"/x?X-Goog-SignedHeaders=x-odd&X-Goog-Signature=0"
+    writer.write(b"GET %b HTTP/1.1\r\nHost: x\r\nX-Odd: \xff\r\nConnection: close\r\n\r\n" % target)
+    assert (await reader.read()).startswith(b"HTTP/1.1 403 ")
+    writer.close()
+    await writer.wait_closed()
+
+
 async def test_a_url_that_is_not_signed_opens_nothing(bench):
     """Nor does any other path of the port."""
     url = await download_url(bench)

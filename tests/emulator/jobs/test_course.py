@@ -236,13 +236,11 @@ def test_a_completed_job_has_done_all():
 
 
 @pytest.mark.parametrize(
-    ("is_tombstone", "expected"), [(True, "DELETED"), (False, "DELETING_CLEANING_UP")]
+    ("tombstone", "expected"), [("DELETED", "DELETED"), (None, "DELETING_CLEANING_UP")]
 )
-def test_a_deleted_job_leaves_its_course(is_tombstone, expected):
+def test_a_deleted_job_leaves_its_course(tombstone, expected):
     """From the deletion on it cleans up; what would have come does not come."""
-    laid = leave(
-        course(*DEFAULT_PHASES), now=70 * SECOND, gone=180 * SECOND, is_tombstone=is_tombstone
-    )
+    laid = leave(course(*DEFAULT_PHASES), now=70 * SECOND, gone=180 * SECOND, tombstone=tombstone)
     assert [state(laid, at) for at in (69, 70, 179)] == [
         "PENDING",
         "DELETING_CLEANING_UP",

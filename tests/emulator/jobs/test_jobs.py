@@ -474,13 +474,16 @@ async def test_the_id_that_a_client_asks_for_may_be_ignored(make_bench):
         assert (await bench.create("Not-an-id")).status == 400
 
 
-async def test_a_deleted_job_may_leave_a_tombstone(make_bench):
-    """Then GET shows DELETED, lists do not, and the id stays taken."""
-    async with make_bench(assume={"deleted_job": "tombstone"}) as bench:
+@pytest.mark.parametrize(
+    ("position", "state"), [("tombstone", "JOB_STATE_DELETED"), ("archived", "JOB_STATE_ARCHIVED")]
+)
+async def test_a_deleted_job_may_leave_a_tombstone(make_bench, position, state):
+    """Then GET shows DELETED or ARCHIVED, lists do not, and the id stays taken."""
+    async with make_bench(assume={"deleted_job": position}) as bench:
         await bench.create()
         await bench.api.delete(f"{JOBS}/nightly")
         bench.clock.advance(60)
-        assert (await bench.job())["state"] == "JOB_STATE_DELETED"
+        assert (await bench.job())["state"] == state
         assert await names(bench) == []
         assert (await bench.create()).status == 409
         assert (await bench.api.delete(f"{JOBS}/nightly")).status == 404
