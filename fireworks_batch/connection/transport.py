@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -24,6 +25,9 @@ __all__ = ["Transport"]
 _log = logging.getLogger("fireworks_batch.http")
 
 _LONGEST_REFUSAL: Final = 64 * 1024
+
+# Control characters and spaces, of which aiohttp says a ValueError.
+_NOT_IN_URL: Final = re.compile(r"[\x00-\x20\x7f]").search
 
 
 class Transport:
@@ -255,7 +259,7 @@ def _target(method: str, url: str, *, allows_http: bool) -> URL:
         target.explicit_port  # noqa: B018  # is read only now, and may be out of range
     except ValueError:
         target = URL()
-    if target.scheme not in {"http", "https"}:
+    if target.scheme not in {"http", "https"} or _NOT_IN_URL(url):
         raise TransportError(f"{method}: the URL of the transfer is no absolute http(s) URL")
     if "@" in target.raw_authority:  # aiohttp would send them
         raise TransportError(
