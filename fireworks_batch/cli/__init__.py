@@ -66,9 +66,10 @@ def _flush() -> None:
 
 def _flushed(stream: Any) -> OSError | None:
     """Flush a stream, which is None if it is closed; if that fails, drop the content."""
+    if stream is None:
+        return None
     try:
-        if stream is not None:
-            stream.flush()
+        stream.flush()
     except OSError as exc:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
