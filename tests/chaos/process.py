@@ -25,7 +25,7 @@ from chaos import victim
 from chaos.invariants import KEY, Case, run
 from fireworks_batch.emulator import Emulator
 
-CASES = 8
+CASES = 6
 ROWS: Final = [f"r{number}" for number in range(2 * victim.SHARD)]
 SPEED: Final = 6000.0
 PATIENCE: Final = 60.0
@@ -69,9 +69,11 @@ class Harm:
     shell: str = ""
     """What a shell does before it becomes the process: limits, and where the streams lead."""
 
-    signal: int = 0
+    signals: tuple[signal.Signals, ...] = ()
+    """Sent one after the other, `PAUSE` apart."""
+
     after_requests: int | None = None
-    """The number of requests after which the signal comes; None is `after_seconds`."""
+    """The number of requests after which the first signal comes; None is `after_seconds`."""
 
     after_seconds: float = 0.0
 
@@ -81,8 +83,9 @@ class Harm:
             if self.after_requests is None
             else f"after request {self.after_requests}"
         )
-        name = f"{signal.Signals(self.signal).name} {when}" if self.signal else "no signal"
-        return f"{self.program} {self.flags} {self.environment} {self.shell!r}, {name}"
+        names = " ".join(each.name for each in self.signals)
+        what = f"{names} {when}" if names else "no signal"
+        return f"{self.program} {self.flags} {self.environment} {self.shell!r}, {what}"
 
 
 FLAGS: Final = ((), (), ("-X", "dev", "-W", "error"), ("-OO",), ("-X", "utf8=0"), ("-bb",))
@@ -112,6 +115,21 @@ STREAMS: Final = (
     "| head -n 1 >/dev/null",
     "| true",
 )
+SIGNALS: Final = (
+    (signal.SIGINT,),
+    (signal.SIGTERM,),
+    (signal.SIGKILL,),
+    (signal.SIGKILL,),
+    (signal.SIGINT, signal.SIGINT),
+    (signal.SIGINT, signal.SIGTERM),
+    (signal.SIGTERM, signal.SIGKILL),
+    (signal.SIGHUP,),
+    (signal.SIGSTOP, signal.SIGCONT),
+)
+ASKING: Final = {signal.SIGINT, signal.SIGTERM}
+"""Signals that the command line handles."""
+
+PAUSE: Final = 0.05
 LIMITS: Final = ("ulimit -n 40", "ulimit -n 24", "ulimit -n 14", "ulimit -f 0", "ulimit -f 4")
 
 
@@ -121,11 +139,11 @@ def _draw(random: Random) -> Harm:
     harm = Harm(program=program)
     match random.randrange(5):
         case 0 | 1:
-            harm.signal = random.choice((signal.SIGINT, signal.SIGTERM, signal.SIGKILL))
+            harm.signals = random.choice(SIGNALS)
             if random.random() < 0.6:
                 harm.after_requests = random.randrange(24)
             else:
-                harm.after_seconds = random.uniform(0.0, 1.2)
+                harm.after_seconds = random.uniform(0.0, 3.0)
         case 2:
             harm.shell = f'exec "$@" {random.choice(STREAMS)}'
             if "|" in harm.shell:
@@ -245,7 +263,7 @@ async def _process(case: Case, server: Server, harm: Harm) -> Ended:
         env={name: value for name, value in environment.items() if value is not None},
         cwd=directory,
     )
-    strike = asyncio.create_task(_strike(server, harm, process)) if harm.signal else None
+    strike = asyncio.create_task(_strike(server, harm, process)) if harm.signals else None
     try:
         async with asyncio.timeout(PATIENCE):
             out, err = await process.communicate()
@@ -272,10 +290,11 @@ async def _strike(server: Server, harm: Harm, process: asyncio.subprocess.Proces
     else:
         while server.count <= harm.after_requests:
             await asyncio.sleep(0.001)
-    if process.returncode is not None:
-        return
-    process.send_signal(harm.signal)
-    await asyncio.sleep(SOON)
+    for number in harm.signals:
+        if process.returncode is None:
+            process.send_signal(number)
+            await asyncio.sleep(PAUSE)
+    await asyncio.sleep(PATIENCE if harm.signals[-1] == signal.SIGCONT else SOON)
     process.kill()
     raise RuntimeError(f"the process has not ended {SOON} s after its signal")
 
@@ -288,19 +307,20 @@ def _check_end(case: Case, harm: Harm, ended: Ended, *, is_begun: bool) -> None:
     if harm.program != "cli":
         return  # a program of somebody's own may end with a traceback
     if ended.code < 0:
-        # Before the program is there, a signal ends the interpreter.
-        if -ended.code != harm.signal or (is_begun and harm.signal != signal.SIGKILL):
+        # Before the program is there, a signal ends the interpreter; a second one may at any time.
+        is_handled = is_begun and harm.signals[:2] in {(number,) for number in ASKING}
+        if -ended.code not in harm.signals or is_handled:
             case.violate(f"killed by signal {-ended.code}")
         return
     if ended.code not in CODES:
         case.violate(f"exit code {ended.code}")
-    if harm.signal in {signal.SIGINT, signal.SIGTERM} and ended.code not in {0, 130}:
+    if harm.signals and ended.code not in ({0, 130} if ASKING & {*harm.signals} else {0}):
         case.violate(f"exit code {ended.code} after a signal")
     is_python_itself = "<frozen" in text and not is_begun
     found = WITHOUT_MANNERS.search(text)
     if found and not is_python_itself:
         case.violate(f"{found[0]} on stderr:\n{text[-3000:]}")
-    if harm.signal == 0 and not harm.shell and ended.code:
+    if not (harm.signals or harm.shell) and ended.code:
         case.violate(f"exit code {ended.code}, by nothing but {harm}")
 
 

@@ -17,6 +17,7 @@ def _firsts():
 
 
 @pytest.mark.once
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize(("kind", "seeds"), list(_firsts()))
 def test_chaos_breaks_no_promise(kind, seeds):
     """What `chaos.invariants` says is true in every case."""
