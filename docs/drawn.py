@@ -1,6 +1,7 @@
 """What the documentation shows of the code: its tables, its poll machine, its rooms."""
 
 import ast
+import json
 import tomllib
 from collections.abc import Iterator
 from html import escape
@@ -39,6 +40,7 @@ def write(directory: Path) -> None:
     (directory / "states.md").write_text(states(), encoding="utf-8")
     (directory / "waiting.svg").write_text(waiting(), encoding="utf-8")
     (directory / "attempts.md").write_text(attempts(), encoding="utf-8")
+    (directory / "chaos.md").write_text(chaos(), encoding="utf-8")
     (directory / "rooms.svg").write_text(rooms(), encoding="utf-8")
     (directory / "modules.md").write_text(modules(), encoding="utf-8")
 
@@ -63,6 +65,36 @@ def attempts() -> str:
     """Return what happens to the attempts of a shard, rule by rule, as Markdown."""
     rows = [f"| {number} | {each.found} | {each.happens} |" for number, each in enumerate(RULES, 1)]
     return "\n".join(["| | what is found | what happens |", "|---|---|---|", *rows, ""])
+
+
+# --- The table of chaos ---------------------------------------------------------------------------
+
+_KINDS = {
+    "proxy": "a bad network between client and server",
+    "hostile": "a hostile server",
+    "mutated": "answers that were changed at a random place",
+    "clocks": "clocks that jump, and a loop that stands still",
+    "process": "signals, full disks, odd environments",
+    "soak": "200 jobs for days of the server",
+}
+
+
+def chaos() -> str:
+    """Return what the last long run of each kind of chaos met, as Markdown."""
+    lines = [
+        "| what was done | cases | faults | MB | time | broken promises | seeds | run on |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    found = json.loads(Path(__file__).with_name("chaos.json").read_bytes())
+    for kind, name in _KINDS.items():
+        it = found[kind]
+        lines.append(
+            f"| {name} (`{kind}`) | {it['cases']:,} | {it['faults']:,} | {it['bytes'] / 1e6:,.0f} "
+            f"| {it['seconds'] / 60:,.0f} min | {len(it['violations'])} "
+            f"| {it['first']} to {it['last']} "
+            f"| {it['date']}, Python {it['python']}, aiohttp {it['aiohttp']} |"
+        )
+    return "\n".join([*lines, ""])
 
 
 # --- One wait, poll by poll -----------------------------------------------------------------------

@@ -152,16 +152,17 @@ class Long:
         return "\n".join(lines)
 
     def write(self, path: Path) -> None:
-        """Write the sums as JSON."""
-        value: dict[str, Any] = {
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seconds": round(self.seconds),
+        """Write the sums as JSON, in place of those that a file has of the same kinds."""
+        found: dict[str, Any] = json.loads(path.read_bytes()) if path.exists() else {}
+        about = {
+            "date": datetime.now(UTC).date().isoformat(),
             "python": platform.python_version(),
             "aiohttp": aiohttp.__version__,
             "system": platform.system(),
-            "kinds": {kind: attrs.asdict(tally) for kind, tally in self.tallies.items()},
         }
-        path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        for kind, tally in self.tallies.items():
+            found[kind] = {**about, **attrs.asdict(tally)}
+        path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
     @property
     def is_clean(self) -> bool:
