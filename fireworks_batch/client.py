@@ -23,7 +23,7 @@ from fireworks_batch.connection.configuration import (
     read_identity,
     read_time_scale,
 )
-from fireworks_batch.connection.credentials import Account, ApiKey, KeySource, hidden
+from fireworks_batch.connection.credentials import Account, ApiKey, KeySource
 from fireworks_batch.connection.session import Session
 from fireworks_batch.connection.transport import Transport
 from fireworks_batch.datasets.endpoints import Datasets
@@ -38,6 +38,7 @@ from fireworks_batch.models.policies import (
     scaled,
 )
 from fireworks_batch.models.states import OpenEnum, Precision
+from fireworks_batch.models.texts import fit_record, hidden
 from fireworks_batch.polling.access import Pollers
 from fireworks_batch.results.job_results import (
     Expected,
@@ -65,6 +66,11 @@ _log = logging.getLogger("fireworks_batch")
 
 
 _log.addHandler(logging.NullHandler())
+
+
+# A logger's filter sees no records of the loggers below it: each of ours has it.
+for _part in ("", ".http", ".run", ".wait"):
+    logging.getLogger(f"fireworks_batch{_part}").addFilter(fit_record)
 
 
 _MIB: Final = 1024 * 1024
@@ -138,8 +144,8 @@ class BatchClient:
 
             headers: Sent along with each call of the API.
 
-            proxy: The URL of an HTTP proxy. None: HTTP(S)_PROXY and NO_PROXY of the environment.
-                False: no proxy.
+            proxy: The URL of an HTTP proxy. None: HTTP(S)_PROXY and NO_PROXY of the environment,
+                and no proxy to this machine. False: no proxy.
 
             ssl: A context, a fingerprint to pin, or False to trust any server.
 
@@ -152,7 +158,7 @@ class BatchClient:
             ConfigurationError: There is no key, or an argument or a variable of the environment
                 is malformed. The text names the value, unless it is the key, and what is right.
         """
-        api_key = hidden(api_key)  # before anything can raise
+        api_key, proxy = hidden(api_key), hidden(proxy)  # before anything can raise
         environ = Environment(os.environ)
         scale = read_time_scale(environ)
         if scale != 1:
@@ -189,6 +195,7 @@ class BatchClient:
             account=Account(identity.account_id),
             codec=Codec(_tell_unknown),
             poll=options.poll,
+            request_timeout=options.request_timeout,
             time_scale=scale,
             clock=_clock,
             wall=_wall,

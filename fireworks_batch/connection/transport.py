@@ -17,6 +17,7 @@ from fireworks_batch.connection.repeats import CallRepeats, is_429
 from fireworks_batch.connection.session import Session
 from fireworks_batch.connection.streams import Body, Stream
 from fireworks_batch.models.errors import APIStatusError, TransportError
+from fireworks_batch.models.texts import Secret
 from fireworks_batch.wire.answers import Answer, read_refusal, redirect_reason, retry_after
 from fireworks_batch.wire.requests import Request
 
@@ -108,7 +109,7 @@ class Transport:
         url = f"{self._options.base_url}{request.path}"
         answer = await self._session.fetch(
             request,
-            URL(f"{url}?{request.query}" if request.query else url, encoded=True),
+            f"{url}?{request.query}" if request.query else url,
             headers=self._fixed_headers if request.body is None else self._json_headers,
         )
         _log.debug("%s: %d, %d bytes", request, answer.status, len(answer.body))
@@ -122,7 +123,7 @@ class Transport:
         raise error
 
     def _refusal(self, request: Request, answer: Answer) -> APIStatusError | None:
-        return read_refusal(request, answer, now=self._wall(), scrub=self._keys.scrub)
+        return read_refusal(request, answer, now=self._wall())
 
     # --- Repeats --------------------------------------------------------------------------------
 
@@ -194,14 +195,17 @@ class Transport:
             ClientStateError: The client is closed, or belongs to another loop.
             Exception: What ``data`` raised while it was read, as it is.
         """
-        target = _target(method, url, allows_http=self._options.allows_http)
-        what = f"{method} {target.origin()}{target.raw_path}"
-        is_ours = not is_signed and target.origin() == self._base.origin()
+        url = Secret(url)  # before anything can raise
+        place, problem = _place_of(url, allows_http=self._options.allows_http)
+        if problem:
+            raise TransportError(f"{method}: the URL of the transfer{problem}")
+        what = f"{method} {place}"
+        is_ours = not is_signed and place.origin() == self._base.origin()
         ours = self._fixed_headers if is_ours else {"User-Agent": self._user_agent}
         async with self._session.stream(
             what,
             method,
-            target,
+            url,
             headers=_overlaid(ours, headers or {}),
             body=None if data is None else Body(data),
             at_api=is_ours,
@@ -217,7 +221,8 @@ class Transport:
             now = _now()
             self._session.gate.close(now + hold, now=now)
         if 300 <= stream.status < 400:
-            reason = redirect_reason(stream.headers.get("location", ""), at_api=stream.at_api)
+            location = self._keys.scrub(stream.headers.get("location", ""))
+            reason = redirect_reason(location, at_api=stream.at_api)
             raise TransportError(f"{what}: {stream.status}: {reason}")
 
     async def refusal(self, request: Request, stream: Stream) -> APIStatusError | None:
@@ -234,7 +239,7 @@ class Transport:
         while len(body) < _LONGEST_REFUSAL and (piece := await stream.read()):
             body += piece
         answer = Answer(status=stream.status, headers=stream.headers, body=bytes(body))
-        error = self._refusal(request, answer)
+        error = self._refusal(request, self._keys.scrubbed(answer))
         if error is not None and not stream.at_api:
             error.from_storage, error.from_api = True, False
         return error
@@ -251,23 +256,25 @@ def _overlaid(headers: Mapping[str, str], others: Mapping[str, str]) -> dict[str
     return {**kept, **others}
 
 
-def _target(method: str, url: str, *, allows_http: bool) -> URL:
-    """Read the URL of a transfer, without telling its query, which is a signature."""
+def _place_of(url: str, *, allows_http: bool) -> tuple[URL, str]:
+    """Return the URL of a transfer without its query, which is a signature; and what is wrong.
+
+    Nothing is raised here: the query would stand among the locals of the traceback.
+    """
+    nowhere = URL(), " is no absolute http(s) URL"
     try:
         target = URL(url, encoded=True)
-        target.origin()
-        target.explicit_port  # noqa: B018  # is read only now, and may be out of range
-    except ValueError:
-        target = URL()
-    if target.scheme not in {"http", "https"} or _NOT_IN_URL(url):
-        raise TransportError(f"{method}: the URL of the transfer is no absolute http(s) URL")
+        place = target.origin().with_path(target.raw_path, encoded=True)
+        is_usable = place.scheme in {"http", "https"} and place.port is not None
+    except ValueError:  # also by the port, which yarl reads when it is asked for
+        return nowhere
+    if not is_usable or _NOT_IN_URL(url):
+        return nowhere
     if "@" in target.raw_authority:  # aiohttp would send them
-        raise TransportError(
-            f"{method}: the URL of the transfer, to {target.host}, has a user or password in it"
+        return place, f", to {place.host}, has a user or password in it"
+    if place.scheme == "http" and not allows_http:
+        return place, (
+            f", to {place.host}, is http, which would show the rows on the way, and "
+            "allow_insecure_http is not set"
         )
-    if target.scheme == "http" and not allows_http:
-        raise TransportError(
-            f"{method}: the URL of the transfer, to {target.host}, is http, which would "
-            "show the rows on the way, and allow_insecure_http is not set"
-        )
-    return target
+    return place, ""

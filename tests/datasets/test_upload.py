@@ -35,6 +35,7 @@ ROWS = b'{"custom_id": "r-1"}\n\n{"custom_id": "r-2"}'
 TO_STORAGE = Limits(max_upload_bytes=10)
 LARGE = b"".join(b'{"custom_id": "r-%07d", "body": {}}\n' % n for n in range(60_000))
 STORAGE = "/fireworks-acme/*"
+CONTENT_ID = "d-72865ca5c090f70ad9b8bd8bfb4e488f63ae6373"  # of ROWS
 
 
 @pytest.fixture
@@ -231,13 +232,13 @@ async def test_a_record_with_other_rows_is_a_conflict(emulator, client):
 
 
 @pytest.mark.parametrize("limits", [Limits(), TO_STORAGE])
-@pytest.mark.parametrize("dataset_id", [None, "there"])
+@pytest.mark.parametrize("dataset_id", [None, CONTENT_ID])
 async def test_nothing_is_uploaded_to_a_dataset_with_a_key_of_the_customer(
     emulator, client, limits, dataset_id
 ):
     """In neither way: the request that shows it is the last one."""
     record = {
-        "name": "accounts/acme/datasets/there",
+        "name": f"accounts/acme/datasets/{CONTENT_ID}",
         "state": "UPLOADING",
         "exampleCount": "2",
         "encryptionState": "ENCRYPTION_STATE_CMEK",

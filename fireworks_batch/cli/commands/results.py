@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from fireworks_batch import BatchInferenceJob, ResultsReport, to_dict
-from fireworks_batch.cli.display.figures import counted, visible
+from fireworks_batch.cli.display.figures import counted
 from fireworks_batch.cli.display.output import Output
 from fireworks_batch.cli.display.progress import Words, shown
 from fireworks_batch.cli.exit_codes import ExitCode, code_of_job
@@ -14,6 +14,7 @@ from fireworks_batch.cli.options import CommonOptions, ResultsOptions
 from fireworks_batch.cli.session import Session, in_session
 from fireworks_batch.files.part_file import PartFile, check_targets, written_to
 from fireworks_batch.files.threads import off_loop, reported
+from fireworks_batch.models.texts import visible
 
 __all__ = ["results"]
 
