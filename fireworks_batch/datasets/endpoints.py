@@ -331,7 +331,8 @@ class Datasets:
             ResponseDecodeError: The server's list of files cannot be read.
             APIStatusError: The server or the storage refuses for another reason.
             TransportError: As many attempts in a row as the retry policy allows brought no new
-                bytes, or other bytes than announced.
+                bytes, or other bytes than announced, or compressed bytes, which were not asked
+                for; or the signed URL is not https, or has credentials.
             ClientStateError: The client is closed, or belongs to another loop.
         """
         # https://docs.fireworks.ai/api-reference/get-dataset-download-endpoint
