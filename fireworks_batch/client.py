@@ -23,7 +23,7 @@ from fireworks_batch.connection.configuration import (
     read_identity,
     read_time_scale,
 )
-from fireworks_batch.connection.credentials import Account, ApiKey, KeySource, hidden
+from fireworks_batch.connection.credentials import Account, ApiKey, KeySource
 from fireworks_batch.connection.session import Session
 from fireworks_batch.connection.transport import Transport
 from fireworks_batch.datasets.endpoints import Datasets
@@ -38,6 +38,7 @@ from fireworks_batch.models.policies import (
     scaled,
 )
 from fireworks_batch.models.states import OpenEnum, Precision
+from fireworks_batch.models.texts import fit_record, hidden
 from fireworks_batch.polling.access import Pollers
 from fireworks_batch.results.job_results import (
     Expected,
@@ -65,6 +66,11 @@ _log = logging.getLogger("fireworks_batch")
 
 
 _log.addHandler(logging.NullHandler())
+
+
+# A logger's filter sees no records of the loggers below it: each of ours has it.
+for _part in ("", ".http", ".run", ".wait"):
+    logging.getLogger(f"fireworks_batch{_part}").addFilter(fit_record)
 
 
 _MIB: Final = 1024 * 1024

@@ -7,9 +7,9 @@ from typing import Final
 
 from fireworks_batch import BatchClient, FireworksBatchError, NotFoundError
 from fireworks_batch.cli.display.advice import come_back
-from fireworks_batch.cli.display.figures import visible
 from fireworks_batch.cli.interrupts import InterruptedByUserError
 from fireworks_batch.cli.session import Session
+from fireworks_batch.models.texts import visible
 
 __all__ = ["delete_jobs", "leave_jobs"]
 

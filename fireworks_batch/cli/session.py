@@ -12,12 +12,12 @@ from typing import Any, Final
 import attrs
 
 from fireworks_batch import BatchClient
-from fireworks_batch.cli.display.figures import visible
 from fireworks_batch.cli.display.output import Output, ReaderLeftError
 from fireworks_batch.cli.exit_codes import ExitCode, code_of_error
 from fireworks_batch.cli.interrupts import InterruptedByUserError, Interrupts
 from fireworks_batch.cli.options import CommonOptions
 from fireworks_batch.models.errors import ConfigurationError
+from fireworks_batch.models.texts import fit
 
 __all__ = ["Session", "in_session"]
 
@@ -66,7 +66,8 @@ def in_session(options: CommonOptions, work: Work, *, needs_key: bool = True) ->
     except Exception as exc:  # noqa: BLE001 - nothing above would report it
         error = _single(exc)
         if options.debug:
-            output.talk("".join(traceback.format_exception(error)).rstrip())
+            told = "".join(traceback.format_exception(error)).rstrip()
+            output.talk("\n".join(map(fit, told.split("\n"))))
         output.explain(error)
         return code_of_error(error)
 
@@ -132,7 +133,7 @@ class _LogOnStderr(logging.Handler):
         self._is_verbose = is_verbose
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = visible(record.getMessage())
+        text = record.getMessage()
         if self._is_verbose:
             self._output.talk(f"{record.levelname} {record.name}: {text}")
         elif not self._is_shown(record):

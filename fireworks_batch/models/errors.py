@@ -45,6 +45,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from fireworks_batch.models.texts import fit
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -90,13 +92,17 @@ __all__ = [
 
 
 class FireworksBatchError(Exception):
-    """Base of every error of this library."""
+    """Base of every error of this library.
+
+    Its text may hold what a server sent: each line of it has at most 2,000 characters, and its
+    control characters are spelled out.
+    """
 
     ref: JobRef | None = None
     """The job that the error is about; None if the error is not about one job."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *lines: str) -> None:
+        super().__init__("\n".join(map(fit, (message, *lines))))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (type(self), self.args), self.__dict__
@@ -171,11 +177,11 @@ class APIStatusError(FireworksBatchError):
         super().__init__(message)
         self.status: int = status
         """The HTTP status."""
-        self.code: str = code
+        self.code: str = fit(code)
         """The API's own code (``"NOT_FOUND"``, ``"UNAUTHORIZED"``), or an empty string."""
-        self.message: str = reason or message
-        """The server's own text."""
-        self.request_id: str | None = request_id
+        self.message: str = fit(reason or message)
+        """The server's own text, as an error shows it: of at most 2,000 characters."""
+        self.request_id: str | None = None if request_id is None else fit(request_id)
         """The server's id of the request; None if the answer has none."""
         self.retry_after: float | None = retry_after
         """Seconds that the server asks to wait, 0 to 3600; None if it asks for no wait."""
@@ -221,7 +227,7 @@ class ResponseDecodeError(FireworksBatchError):
 
     def __init__(self, message: str, *, problems: Sequence[str] = (), partial: Any = None) -> None:
         super().__init__(message)
-        self.problems: tuple[str, ...] = tuple(problems)
+        self.problems: tuple[str, ...] = tuple(map(fit, problems))
         """One text for each member that cannot be read, with its path in the answer."""
         self.partial: Any = partial
         """The model with all that can be read, the rest at defaults; None if that is too little."""
@@ -321,9 +327,13 @@ class InputRowsError(FireworksBatchError):
     """Input rows that the server would refuse, or has refused."""
 
     def __init__(
-        self, message: str, *, problems: Sequence[RowProblem] = (), count: int | None = None
+        self,
+        message: str,
+        *lines: str,
+        problems: Sequence[RowProblem] = (),
+        count: int | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, *lines)
         self.problems: tuple[RowProblem, ...] = tuple(problems)
         """The first bad rows, each with its line, its id and the reason."""
         self.count: int = len(self.problems) if count is None else count

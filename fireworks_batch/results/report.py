@@ -143,12 +143,12 @@ class ResultRowsError(FireworksBatchError):
     def __init__(
         self,
         message: str,
-        *,
+        *lines: str,
         missing_ids: Sequence[str] = (),
         duplicate_ids: Sequence[str] = (),
         report: RunReport | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, *lines)
         self.missing_ids: tuple[str, ...] = tuple(missing_ids)
         """Ids that have no row."""
         self.duplicate_ids: tuple[str, ...] = tuple(duplicate_ids)

@@ -94,11 +94,13 @@ def input_error(problems: tuple[RowProblem, ...], count: int) -> InputRowsError:
     """Return the error for bad rows, or for none at all."""
     if not count:
         return InputRowsError("there are no rows in the requests: nothing was sent")
-    shown = "\n".join(f"  {problem}" for problem in problems[:MOST_NAMED])
-    more = f"\n  and {count - MOST_NAMED} more" if count > MOST_NAMED else ""
+    shown = [f"  {problem}" for problem in problems[:MOST_NAMED]]
+    more = [f"  and {count - MOST_NAMED} more"] if count > MOST_NAMED else []
     rows = "row" if count == 1 else "rows"
     return InputRowsError(
-        f"{count} bad {rows} of input, nothing was sent:\n{shown}{more}",
+        f"{count} bad {rows} of input, nothing was sent:",
+        *shown,
+        *more,
         problems=problems,
         count=count,
     )

@@ -106,8 +106,8 @@ class BatchResult:
         if self.report.is_complete:
             return self
         bad = [job for job in self.report.jobs if job.reason]
-        more = "".join(f"\n  job {job.job_id!r} {job.state}: {job.reason}" for job in bad[:10])
-        raise ResultRowsError(f"{self.report}{more}", report=self.report)
+        more = (f"  job {job.job_id!r} {job.state}: {job.reason}" for job in bad[:10])
+        raise ResultRowsError(str(self.report), *more, report=self.report)
 
     async def aclose(self) -> None:
         """Remove the rows from this machine; files that were asked for stay."""

@@ -353,6 +353,32 @@ def test_debug_shows_log_and_traceback(cli, server):
     assert logging.getLogger("fireworks_batch").level == logging.NOTSET
 
 
+def test_debug_shows_foreign_texts_on_one_line(cli, server):
+    """In log, traceback and advice: cut, and with their control characters spelled out."""
+    text = "a\x1b[2J\n" * 10_000
+    body = {"error": {"message": text, "code": "INVALID_ARGUMENT"}}
+    server.add_fault("status", status=400, body=body)
+    result = cli("get", "nightly", "--debug")
+    assert result.code == 2
+    assert r"a\x1b[2J\na\x1b[2J\n" in result.err
+    assert "\x1b" not in result.err
+    assert max(map(len, result.err.splitlines())) < 2100
+
+
+def test_debug_shows_an_unexpected_error_on_one_line(cli, monkeypatch):
+    """It may hold a foreign text, too."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("a\x1b[2J" * 10_000)
+
+    monkeypatch.setattr("fireworks_batch.cli.session._client", fail)
+    result = cli("get", "nightly", "--debug")
+    assert result.code == 1
+    assert r"RuntimeError: a\x1b[2Ja\x1b[2J" in result.err
+    assert "\x1b" not in result.err
+    assert max(map(len, result.err.splitlines())) < 2100
+
+
 def test_a_foreign_name_cannot_steer_the_terminal(cli, server):
     """What a server says is written, not obeyed."""
     server.script_job("nightly", phases=["RUNNING"], fields={"displayName": "a\x1b[2Jb\tc"})

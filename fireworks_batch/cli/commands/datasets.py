@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fireworks_batch.cli.display.figures import percent, size, visible
+from fireworks_batch.cli.display.figures import percent, size
 from fireworks_batch.cli.display.lines import dataset_cells, dataset_fields, record
 from fireworks_batch.cli.display.listing import Columns, print_all
 from fireworks_batch.cli.display.output import Output
@@ -10,6 +10,7 @@ from fireworks_batch.cli.display.progress import shown
 from fireworks_batch.cli.exit_codes import ExitCode
 from fireworks_batch.cli.options import CommonOptions
 from fireworks_batch.cli.session import Session, in_session
+from fireworks_batch.models.texts import visible
 
 __all__ = ["delete", "download", "list_all", "transfer_line", "upload"]
 

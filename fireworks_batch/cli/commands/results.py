@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from fireworks_batch import BatchInferenceJob, ConfigurationError, ResultsReport, to_dict
-from fireworks_batch.cli.display.figures import counted, visible
+from fireworks_batch.cli.display.figures import counted
 from fireworks_batch.cli.display.output import Output
 from fireworks_batch.cli.display.progress import Words, shown
 from fireworks_batch.cli.exit_codes import ExitCode, code_of_job
 from fireworks_batch.cli.options import CommonOptions, ResultsOptions
 from fireworks_batch.cli.session import Session, in_session
 from fireworks_batch.files.part_file import PartFile
+from fireworks_batch.models.texts import visible
 
 __all__ = ["results"]
 

@@ -10,7 +10,7 @@ from typing import Any
 from fireworks_batch import Limits, RunReport, to_dict
 from fireworks_batch.cli.detachment import delete_jobs, leave_jobs
 from fireworks_batch.cli.display.advice import come_back
-from fireworks_batch.cli.display.figures import counted, visible
+from fireworks_batch.cli.display.figures import counted
 from fireworks_batch.cli.display.output import Output
 from fireworks_batch.cli.display.progress import Words, shown
 from fireworks_batch.cli.display.run import (
@@ -27,6 +27,7 @@ from fireworks_batch.cli.interrupts import InterruptedByUserError
 from fireworks_batch.cli.options import CommonOptions, JobOptions, RunOptions
 from fireworks_batch.cli.session import Session, in_session
 from fireworks_batch.files.workspace import workspace
+from fireworks_batch.models.texts import visible
 
 __all__ = ["check", "run", "run_to_the_end", "submit"]
 

@@ -17,7 +17,7 @@ from fireworks_batch import (
 )
 from fireworks_batch.cli.detachment import delete_jobs, leave_jobs
 from fireworks_batch.cli.display.board import Board, Outcome, Row
-from fireworks_batch.cli.display.figures import percent, visible
+from fireworks_batch.cli.display.figures import percent
 from fireworks_batch.cli.display.lines import outcome_fields, outcome_line
 from fireworks_batch.cli.display.output import Output
 from fireworks_batch.cli.display.progress import Display, display_for
@@ -29,6 +29,7 @@ from fireworks_batch.cli.session import Session, in_session
 from fireworks_batch.connection.configuration import Environment, read_time_scale
 from fireworks_batch.models.names import parse_job_name
 from fireworks_batch.models.policies import scaled
+from fireworks_batch.models.texts import visible
 
 __all__ = ["wait"]
 

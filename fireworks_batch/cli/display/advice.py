@@ -7,9 +7,9 @@ from typing import Final
 
 import attrs
 
-from fireworks_batch.cli.display.figures import visible
 from fireworks_batch.cli.durations import brief
 from fireworks_batch.models import errors
+from fireworks_batch.models.texts import fit, visible
 
 __all__ = ["Advice", "advise", "come_back"]
 
@@ -50,7 +50,7 @@ def advise(error: BaseException, connection: Sequence[str] = ()) -> Advice:
         connection: The options by which jobs are reached, for commands that can be pasted.
     """
     advice = _said_of(error, connection)
-    return attrs.evolve(advice, problem=visible(advice.problem))
+    return attrs.evolve(advice, problem=fit(advice.problem))
 
 
 def _said_of(error: BaseException, connection: Sequence[str]) -> Advice:

@@ -1,19 +1,10 @@
-"""Figures and foreign texts as a screen shows them. Performs no I/O."""
+"""Figures and long names as a screen shows them. Performs no I/O."""
 
-import re
 from typing import Final
 
-__all__ = ["compact", "counted", "percent", "rate", "shortened", "size", "visible"]
-
-# Characters that a terminal obeys: names and messages come from a server.
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+__all__ = ["compact", "counted", "percent", "rate", "shortened", "size"]
 
 _UNITS: Final = ((1e3, "k"), (1e6, "M"), (1e9, "G"), (1e12, "T"))
-
-
-def visible(text: str) -> str:
-    """Return a text on one line with its control characters spelled out."""
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def shortened(text: str, room: int) -> str:

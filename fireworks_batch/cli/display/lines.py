@@ -6,8 +6,9 @@ from typing import Any
 
 from fireworks_batch import BatchInferenceJob, Dataset, JobProgress, JobSnapshot, Status, to_dict
 from fireworks_batch.cli.display.board import Outcome
-from fireworks_batch.cli.display.figures import counted, percent, rate, visible
+from fireworks_batch.cli.display.figures import counted, percent, rate
 from fireworks_batch.cli.durations import brief
+from fireworks_batch.models.texts import visible
 
 __all__ = [
     "change_line",

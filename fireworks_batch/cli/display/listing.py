@@ -5,8 +5,9 @@ from typing import Any, Final, Generic, Literal, TypeVar
 
 import attrs
 
-from fireworks_batch.cli.display.figures import shortened, visible
+from fireworks_batch.cli.display.figures import shortened
 from fireworks_batch.cli.display.output import Output
+from fireworks_batch.models.texts import visible
 
 __all__ = ["Columns", "fitting", "print_all"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from fireworks_batch.cli.display.advice import advise
-from fireworks_batch.cli.display.figures import visible
+from fireworks_batch.models.texts import visible
 
 __all__ = ["Output", "ReaderLeftError"]
 

@@ -13,17 +13,11 @@ from rich.text import Text
 
 from fireworks_batch import JobPhase
 from fireworks_batch.cli.display.board import Row, Totals, slowest, totals
-from fireworks_batch.cli.display.figures import (
-    compact,
-    counted,
-    percent,
-    rate,
-    shortened,
-    visible,
-)
+from fireworks_batch.cli.display.figures import compact, counted, percent, rate, shortened
 from fireworks_batch.cli.display.output import Output
 from fireworks_batch.cli.durations import brief
 from fireworks_batch.cli.exit_codes import ExitCode
+from fireworks_batch.models.texts import visible
 
 __all__ = ["bar", "keep_drawn", "screen", "whole"]
 
