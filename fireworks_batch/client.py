@@ -194,6 +194,7 @@ class BatchClient:
             account=Account(identity.account_id),
             codec=Codec(_tell_unknown),
             poll=options.poll,
+            request_timeout=options.request_timeout,
             time_scale=scale,
             clock=_clock,
             wall=_wall,

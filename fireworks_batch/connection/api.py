@@ -4,7 +4,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
 import attrs
 
@@ -61,6 +61,9 @@ class Api:
 
     poll: PollPolicy
     """The policy of waits that bring none."""
+
+    request_timeout: float
+    """Seconds for one request."""
 
     time_scale: float
     """Seconds of this clock for one of the server's."""
@@ -178,11 +181,16 @@ async def if_there(asking: Awaitable[_T]) -> _T | None:
 # --- Listings -----------------------------------------------------------------------------------
 
 
+# A filter may leave pages empty, but hardly so many in a row: 200,000 items of 200 a page.
+_MOST_EMPTY: Final = 1000
+
+
 class Listing(AsyncIterator[_T], Generic[_T]):
     """An async iterator over the items of all pages; one page is in memory at a time.
 
     A page is asked for when it is needed. Stopping early leaves nothing behind: nothing is held
-    between two items.
+    between two items. A listing whose pages go in a circle, or of which a thousand in a row are
+    empty, is a `ResponseDecodeError`.
     """
 
     _api: Api
@@ -192,6 +200,7 @@ class Listing(AsyncIterator[_T], Generic[_T]):
     _items: deque[_T]
     _token: str | None = ""
     _tokens: set[str]
+    _empty: int
 
     @classmethod
     def _made(
@@ -217,6 +226,7 @@ class Listing(AsyncIterator[_T], Generic[_T]):
         self._read = read
         self._items = deque()
         self._tokens = set()
+        self._empty = 0
         return self
 
     def __aiter__(self) -> Self:
@@ -241,6 +251,12 @@ class Listing(AsyncIterator[_T], Generic[_T]):
         self._tokens.add(page.next_page_token)
         self._token = page.next_page_token or None
         self._items.extend(self._readable(page.items))
+        self._empty = 0 if self._items else self._empty + 1
+        if self._empty >= _MOST_EMPTY and self._token is not None:
+            problem = f"nextPageToken: {self._empty:,} pages in a row had no items"
+            raise ResponseDecodeError(
+                f"{request}: the listing does not end: {problem}", problems=[problem]
+            )
 
     def _readable(self, items: tuple[Any, ...]) -> list[_T]:
         """Read a page's items; what cannot be read of one never costs the others."""

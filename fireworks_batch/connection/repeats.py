@@ -167,7 +167,9 @@ class StepRepeats(Repeats):
 
     Each step of a run finds what it did before, so that repeating the step does nothing twice. The
     repeats of one request (`RetryPolicy`) last for seconds; these are for outages, and go by the
-    rules of waits: `PollPolicy.failure_budget`, and its intervals.
+    rules of waits: `PollPolicy.failure_budget`, and its intervals. From one failure to the next the
+    budget pays for no more than ``max_interval`` and one request: a process that was stopped for an
+    hour, or a step that took one, has not seen an outage of an hour.
     """
 
     def __init__(
@@ -175,6 +177,7 @@ class StepRepeats(Repeats):
         what: str,
         policy: PollPolicy,
         *,
+        request_timeout: float,
         clock: Callable[[], float],
         sleep_until: Callable[[float], Awaitable[object]],
     ) -> None:
@@ -183,6 +186,7 @@ class StepRepeats(Repeats):
         Args:
             what: What the step does, for the log.
             policy: For how long it is repeated, and how often.
+            request_timeout: Seconds that a request may take.
             clock: Returns the monotonic time.
             sleep_until: Sleeps until a moment of that clock.
         """
@@ -190,11 +194,15 @@ class StepRepeats(Repeats):
         self._what = what
         self._policy = policy
         self._interval = policy.initial_interval
+        self._longest_gap = policy.max_interval + request_timeout
+        self._spent = 0.0
         self._failed_at: float | None = None
 
     def _again_at(self, error: FireworksBatchError, now: float) -> float:
-        self._failed_at = now if self._failed_at is None else self._failed_at
-        if not is_transient(error) or now - self._failed_at >= self._policy.failure_budget:
+        if self._failed_at is not None:
+            self._spent += min(now - self._failed_at, self._longest_gap)
+        self._failed_at = now
+        if not is_transient(error) or self._spent >= self._policy.failure_budget:
             raise error
         wait = self._interval
         _run_log.warning("%s failed, and is tried again in %.1f s: %s", self._what, wait, error)

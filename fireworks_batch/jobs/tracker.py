@@ -229,6 +229,7 @@ class Tracker:
             timeout=terms.seconds,
             follows_expiry=isinstance(terms.timeout, JobTimeLimit),
             least_time=LEAST_TIME * terms.api.time_scale,
+            request_timeout=terms.api.request_timeout,
         )
         self.subject: Subject | None = None
         self.is_single: bool = False

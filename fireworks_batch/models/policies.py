@@ -59,7 +59,9 @@ class PollPolicy:
     """Largest share of the interval that is randomly added or taken; 0 to 0.9."""
 
     failure_budget: float = _duration(3600.0, number(least=0))
-    """Seconds for which polls may fail in a row, and at least five polls; 0 or more."""
+    """Seconds for which polls may fail in a row, and at least five polls; 0 or more. From one
+    failed poll to the next, ``max_interval`` and ``request_timeout`` are the most that counts: time
+    in which the process was stopped is no outage."""
 
     not_found_grace: float = _duration(30.0, number(least=0))
     """Seconds for which the server may not find a job that no poll has found yet; 0 or more."""

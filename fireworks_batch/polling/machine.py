@@ -225,6 +225,9 @@ class PollMachine:
     least_time: float = LEAST_TIME
     """Seconds from the start before which no expiry ends the wait."""
 
+    request_timeout: float = math.inf
+    """Seconds that a poll may take."""
+
     has_started: bool = False
     """Whether `start` was called."""
 
@@ -461,10 +464,14 @@ class PollMachine:
                 return False
 
     def _count(self, failure: Failure, now: float) -> None:
-        """Charge the failure budget from one failed poll to the next; a 429 charges nothing."""
+        """Charge the failure budget from one failed poll to the next; a 429 charges nothing.
+
+        A longer gap than polls make, as in a process that was stopped, says nothing of the server.
+        """
         is_charged = failure.kind is not FailureKind.RATE_LIMITED
         if is_charged and self.spending_since is not None:
-            self.spent += max(0.0, now - self.spending_since)
+            longest = self.policy.max_interval + self.request_timeout
+            self.spent += min(max(0.0, now - self.spending_since), longest)
         self.spending_since = now + (failure.retry_after or 0.0) if is_charged else None
         self.interval = self._grown()
         self.failures += 1

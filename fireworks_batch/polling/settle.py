@@ -90,7 +90,9 @@ class Settling(Generic[_T]):
             PollFailureError: Polls failed for longer than the policy's ``failure_budget``.
             FireworksBatchError: The server refuses for good, or the thing is not there any more.
         """
-        machine = PollMachine(policy=self.policy, timeout=self.timeout)
+        machine = PollMachine(
+            policy=self.policy, timeout=self.timeout, request_timeout=self.api.request_timeout
+        )
         machine.start(self.api.clock())
         label, error = "", None
         while True:

@@ -158,6 +158,7 @@ class Run:
         repeats = StepRepeats(
             what,
             self._policy,
+            request_timeout=self._api.request_timeout,
             clock=self._api.clock,
             sleep_until=self._api.session.sleep_until,
         )

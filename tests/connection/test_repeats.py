@@ -29,7 +29,9 @@ def persist(clock):
     """Does a step by that clock, as a run does."""
 
     async def persisted(what, step):
-        repeats = StepRepeats(what, POLICY, clock=clock, sleep_until=clock.sleep_until)
+        repeats = StepRepeats(
+            what, POLICY, request_timeout=20, clock=clock, sleep_until=clock.sleep_until
+        )
         return await repeats.run(step)
 
     return persisted
@@ -64,6 +66,19 @@ async def test_outage_beyond_the_budget_is_raised(persist, clock):
     with pytest.raises(ServerError):
         await persist("uploading", step)
     assert [0, 10, 30, 60, 90, 120] == moments
+
+
+async def test_a_process_that_was_stopped_has_seen_no_outage(persist, clock):
+    """An hour between two failures costs the largest interval and one request: 50 s here."""
+    step, moments = failing(clock, 100, TransportError("reset"))
+
+    async def stopped():
+        clock.now += 3600 * (len(moments) == 2)
+        return await step()
+
+    with pytest.raises(TransportError):
+        await persist("uploading", stopped)
+    assert [0, 10, 3630, 3660, 3690] == moments
 
 
 @pytest.mark.parametrize("error", [BadRequestError("no", status=400), ZeroDivisionError()])

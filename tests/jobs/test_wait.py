@@ -439,6 +439,19 @@ async def test_the_failure_budget_ends_a_wait(emulator, client):
 
 
 @virtual
+async def test_a_process_that_was_stopped_has_seen_no_outage(emulator, client):
+    """A laptop that slept for ten hours, five failed polls before and after: the wait goes on."""
+    emulator.script_job("nightly", phases=["RUNNING"])
+    emulator.add_fault("status", status=503, times=10, path=JOB_PATH)
+    wait = client.jobs.wait_until_terminal("nightly", timeout=100_000)
+    task = asyncio.create_task(anext(aiter(wait)))
+    await asyncio.sleep(200)
+    assert 3 < polls(emulator) < 8
+    asyncio.get_running_loop()._jumping.seconds += 36_000
+    assert (await task).failures == 10
+
+
+@virtual
 async def test_429s_never_spend_the_budget(emulator, client):
     """Two hours of rate limits, and the wait goes on."""
     emulator.script_job("nightly", phases=["COMPLETED"])

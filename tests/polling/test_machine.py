@@ -409,6 +409,18 @@ def test_time_that_the_server_asked_for_is_excused():
     assert wait.failed(2100) == GaveUp(6, 100.0)
 
 
+def test_a_process_that_was_stopped_spends_one_gap():
+    """An hour between two polls costs ``max_interval`` and one request, not an hour."""
+    wait = Wait(attrs.evolve(BUDGET, failure_budget=300))
+    wait.state.request_timeout = 30.0
+    for now in (0, 20, 40, 60, 3660):
+        assert isinstance(wait.failed(now), PollAt)
+
+    assert wait.state.spent == 60 + (60 + 30)
+    assert isinstance(wait.failed(3809.9), PollAt)
+    assert isinstance(wait.failed(3869.9), GaveUp)
+
+
 def test_poll_before_its_time_gives_nothing_back():
     """A poll that was made before the Retry-After had passed spends nothing, nor less."""
     wait = Wait(BUDGET)

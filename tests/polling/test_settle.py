@@ -41,6 +41,7 @@ class World:
         self.outcomes = list(outcomes)
         self.draw = lambda: draw
         self.session = self.gate = self
+        self.request_timeout = 5.0
         self.began = self.clock()
         self.opens_at = self.began + opens_at
         self.polled = []
@@ -182,6 +183,22 @@ async def test_failing_for_too_long_ends_it():
         "seen; the last poll failed: reset"
     )
     assert isinstance(caught.value.last_error, TransportError)
+
+
+@virtual
+async def test_a_process_that_was_stopped_has_seen_no_outage():
+    """Each gap spends 6 s at most here, though the clock says an hour."""
+    world = World(*[RESET] * 7, sighting("READY", settled=True))
+    asking = world.ask
+
+    async def stopped(pause):
+        asyncio.get_running_loop()._jumping.seconds += 3600
+        return await asking(pause)
+
+    world.ask = stopped
+    policy = PollPolicy(initial_interval=1, max_interval=1, jitter=0, failure_budget=40)
+
+    assert await world.wait(timeout=1e6, policy=policy).run() == "seen READY"
 
 
 @virtual
