@@ -144,8 +144,8 @@ class BatchClient:
 
             headers: Sent along with each call of the API.
 
-            proxy: The URL of an HTTP proxy. None: HTTP(S)_PROXY and NO_PROXY of the environment.
-                False: no proxy.
+            proxy: The URL of an HTTP proxy. None: HTTP(S)_PROXY and NO_PROXY of the environment,
+                and no proxy to this machine. False: no proxy.
 
             ssl: A context, a fingerprint to pin, or False to trust any server.
 
@@ -158,7 +158,7 @@ class BatchClient:
             ConfigurationError: There is no key, or an argument or a variable of the environment
                 is malformed. The text names the value, unless it is the key, and what is right.
         """
-        api_key = hidden(api_key)  # before anything can raise
+        api_key, proxy = hidden(api_key), hidden(proxy)  # before anything can raise
         environ = Environment(os.environ)
         scale = read_time_scale(environ)
         if scale != 1:

@@ -1,6 +1,8 @@
 """The API key is seen by the API's own origin, and nowhere else."""
 
 import asyncio
+import itertools
+import json
 import logging
 import traceback
 
@@ -12,13 +14,32 @@ from fireworks_batch import (
     BatchClient,
     ConfigurationError,
     FireworksBatchError,
+    Limits,
     PollPolicy,
     RetryPolicy,
 )
 from fireworks_batch.connection.credentials import KeySource
+from fireworks_batch.wire.requests import Request
 
 KEY = "fw_very_secret_key"
+PASSWORD = "hunter2"
+PROXY = f"socks5://me:{PASSWORD}@proxy.example:3128"
+REQUEST = Request(method="GET", path="/x")
 ONCE = RetryPolicy(max_attempts=1, initial_delay=0, rate_limit_budget=0)
+JOB = {
+    "name": "accounts/acme/batchInferenceJobs/member",
+    "state": f"JOB_STATE_{KEY}",
+    "displayName": f"of {KEY}",
+    "status": {"code": "INTERNAL", "message": f"no {KEY}"},
+    "labels": {KEY: [KEY]},
+}
+PAGE = {"batchInferenceJobs": [JOB, JOB | {"state": [KEY]}], "nextPageToken": ""}
+WRONG = JOB | {"state": "JOB_STATE_RUNNING", "displayName": [KEY]}
+SPELLINGS = {
+    "plain": json.dumps,
+    "numbers": lambda job: json.dumps(job).replace("v", r"\u0076").replace("_k", r"\u005f\u006B"),
+    "first letter": lambda job: json.dumps(job).replace(KEY, r"\u0066" + KEY[1:]),
+}
 
 
 @pytest.fixture
@@ -44,6 +65,39 @@ async def server():
             case "hang":
                 await asyncio.sleep(30)
         return web.json_response({}, status=503)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    async with TestServer(app) as running:
+        running.state = state
+        yield running
+
+
+@pytest.fixture
+async def echoing():
+    """Answers each path with the key; members are spelled as the test says, URLs are its own."""
+    state = {"spelling": "plain", "urls": {}}
+    answers = {
+        "echo": lambda _: web.json_response({"code": 16, "message": f"bad key {KEY}"}, status=401),
+        "host": lambda _: web.Response(status=302, headers={"location": f"http://{KEY}/target"}),
+        "header": lambda _: web.json_response({}, status=400, headers={"x-request-id": KEY}),
+        "wrong": lambda _: web.json_response(WRONG),
+        "own": lambda request: web.Response(text=request.headers["Authorization"], status=400),
+        "member": lambda _: web.Response(
+            text=SPELLINGS[state["spelling"]](JOB), headers={"x-request-id": KEY}
+        ),
+        "batchInferenceJobs": lambda _: web.json_response(PAGE),
+    }
+
+    async def answer(request):
+        if request.path.endswith("Endpoint"):
+            sizes = (await request.json())["filenameToSize"] if request.can_read_body else {}
+            urls = {**state["urls"], **dict.fromkeys(sizes, state["urls"]["a"])}
+            return web.json_response({"filenameToSignedUrls": urls})
+        if request.path.endswith("/datasets/rows"):
+            return web.json_response({"name": "accounts/acme/datasets/rows", "state": "UPLOADING"})
+        await asyncio.sleep(0.01)
+        return answers[request.path.rpartition("/")[2]](request)
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answer)
@@ -86,6 +140,149 @@ async def test_no_error_shows_the_key(server, caplog, job):
     assert KEY not in everything(error)
     assert KEY not in caplog.text
     assert KEY not in shown
+
+
+@pytest.mark.parametrize("job", ["echo", "host", "header", "wrong"])
+async def test_no_error_shows_a_key_that_the_server_echoes(echoing, job):
+    """In its message, in a header, in the host of a redirect, or where a member is of a wrong type.
+
+    What can be read of the answer has none either.
+    """
+    async with make(echoing) as client:
+        with pytest.raises(FireworksBatchError, match=r"\*\*\*|400") as caught:
+            await client.jobs.get(job)
+    assert KEY not in everything(caught.value)
+    assert "***" in repr(vars(caught.value))
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+async def test_no_model_shows_the_key(echoing, caplog, spelling):
+    """The rest of an answer that echoes it is as the server sent it."""
+    caplog.set_level(logging.DEBUG)
+    echoing.state["spelling"] = spelling
+    async with make(echoing) as client:
+        job = await client.jobs.get("member")
+        snapshot = await anext(aiter(client.jobs.wait_until_terminal("member")))
+    assert (job.display_name, job.state, job.status.message) == ("of ***", "***", "no ***")
+    assert job.extra == {"labels": {"***": ["***"]}}
+    assert snapshot.job == job
+    assert KEY not in repr(job) + repr(snapshot) + caplog.text + str(caplog.records[-1].__dict__)
+
+
+async def test_no_listing_shows_the_key(echoing, caplog):
+    """Neither an item, nor what the log says of one that cannot be read."""
+    async with make(echoing) as client:
+        jobs = [job async for job in client.jobs.list()]
+    assert [job.display_name for job in jobs] == ["of ***"]
+    assert "left out" in caplog.text
+    assert KEY not in repr(jobs) + caplog.text
+
+
+async def test_keys_that_rotate_are_scrubbed_from_late_answers(echoing):
+    """Each request has a key of its own, and the answer to one comes after others were sent."""
+    numbers = itertools.count()
+    async with make(echoing, api_key=lambda: f"fw_number_{next(numbers):04}_x") as client:
+        asking = [client.jobs.get("own") for _ in range(15)]
+        errors = await asyncio.gather(*asking, return_exceptions=True)
+    assert next(numbers) == 15
+    assert "fw_number" not in "".join(map(everything, errors))
+
+
+async def test_a_word_in_place_of_a_key_stays_in_the_data(echoing):
+    """A server of tests may take any: data that happen to hold it are what was sent."""
+    async with make(echoing, api_key="member") as client:
+        assert (await client.jobs.get("member")).id == "member"
+
+
+async def test_no_transfer_shows_the_key(echoing):
+    """An upload goes through the API, too, and reads its refusal by itself."""
+    async with make(echoing) as client:
+        transport, url = client._api.transport, f"{client._api.base_url}/v1/"
+        for path in ("echo", "header"):
+            async with transport.stream("POST", url + path, data=b"x") as stream:
+                error = await transport.refusal(REQUEST, stream)
+            assert KEY not in everything(error)
+            assert "***" in everything(error)
+        with pytest.raises(FireworksBatchError, match=r"a redirect to \*\*\*, not") as caught:
+            async with transport.stream("POST", url + "host", data=b"x"):
+                pass
+    assert KEY not in everything(caught.value)
+
+
+# --- Signed URLs, and proxies -------------------------------------------------------------------
+
+SIGNATURE = "X-Goog-Signature=5ecret"
+
+
+@pytest.mark.parametrize(
+    "place", ["/echo", "/redirect", "/reset", "/hang", "ftp://x.example/y", "http://x:4o/y", "?"]
+)
+async def test_no_error_of_a_transfer_shows_the_signature(server, place):
+    """Not in its text, and not among the locals of its traceback: who has the URL has the file."""
+    url = f"{server.make_url(place) if place[0] == '/' else place}?{SIGNATURE}"
+
+    async def transfer(client, secret):
+        async with client._api.transport.stream("GET", secret(), is_signed=True) as stream:
+            raise await client._api.transport.refusal(REQUEST, stream)
+
+    async with make(server, transfer_timeout=0.1 if place == "/hang" else 10) as client:
+        with pytest.raises(FireworksBatchError) as caught:
+            await transfer(client, lambda: url)
+    assert SIGNATURE not in everything(without_our_frame(caught.value))
+
+
+async def test_no_download_or_upload_shows_the_signature(echoing, tmp_path):
+    """The whole way, from the answer with the URLs to the end of the attempts."""
+    signed = f"{echoing.make_url('/echo')}?{SIGNATURE}"
+    async with make(echoing) as client:
+        for urls in ({"a": signed}, {"a": signed, "b": [signed]}, {"a": [signed]}):
+            echoing.state["urls"] = urls
+            with pytest.raises(FireworksBatchError) as caught:
+                await client.datasets.download("rows", tmp_path)
+            assert SIGNATURE not in everything(without_our_frame(caught.value))
+            with pytest.raises(FireworksBatchError) as caught:
+                await client.datasets.upload(
+                    b'{"a": 1}\n', dataset_id="rows", reuse=True, limits=Limits(max_upload_bytes=1)
+                )
+            assert SIGNATURE not in everything(without_our_frame(caught.value))
+
+
+async def test_a_malformed_proxy_shows_neither_itself_nor_the_signature(server, monkeypatch):
+    """A proxy of the environment for storage is read when storage is asked."""
+    async with make(server) as client:
+        monkeypatch.setenv("HTTPS_PROXY", PROXY)
+        url = f"https://storage.example/a?{SIGNATURE}"
+        with pytest.raises(ConfigurationError, match="HTTPS_PROXY of the environment") as caught:
+            async with client._api.transport.stream("GET", url, is_signed=True):
+                pass
+    shown = everything(without_our_frame(caught.value))
+    assert SIGNATURE not in shown
+    assert PASSWORD not in shown
+
+
+@pytest.mark.parametrize("source", ["argument", "environment"])
+@pytest.mark.parametrize("scheme", ["socks5://", ""])
+def test_a_refused_proxy_shows_no_password(monkeypatch, source, scheme):
+    """Not in the text, nor among the locals of the traceback."""
+    proxy = scheme + PROXY.partition("://")[2] + " "
+    given = {"proxy": proxy} if source == "argument" else {}
+    monkeypatch.setenv("HTTPS_PROXY", "" if given else proxy)
+    with pytest.raises(ConfigurationError, match=r"proxy must be|HTTPS_PROXY of") as caught:
+        BatchClient(api_key=KEY, **given)
+    assert PASSWORD not in everything(without_our_frame(caught.value))
+
+
+async def test_an_error_behind_a_proxy_shows_no_password(server):
+    """A client that uses it works, and its errors do not show it either."""
+    proxy = f"http://me:{PASSWORD}@{server.host}:{server.port}"
+    options = {"base_url": "http://jobs.example", "allow_insecure_http": True}
+    async with make(server, proxy=proxy, **options) as client:
+        with pytest.raises(FireworksBatchError, match="bad key") as caught:
+            await client.jobs.get("echo")
+        assert PASSWORD not in everything(without_our_frame(caught.value))
+        with pytest.raises(FireworksBatchError) as caught:
+            await client.jobs.get("reset")
+    assert PASSWORD not in everything(without_our_frame(caught.value))
 
 
 async def test_a_redirect_is_not_followed(server):

@@ -14,10 +14,11 @@ import aiohttp
 import attrs
 from yarl import URL
 
-from fireworks_batch.connection.credentials import ApiKey, Secret
+from fireworks_batch.connection.credentials import ApiKey
 from fireworks_batch.models.errors import ConfigurationError
 from fireworks_batch.models.names import check_id
 from fireworks_batch.models.policies import PollPolicy, RetryPolicy
+from fireworks_batch.models.texts import Secret, hidden
 from fireworks_batch.models.validators import instance_of, number, whole_number
 
 __all__ = [
@@ -110,6 +111,8 @@ class Proxies:
     def proxy_for(self, url: URL) -> str | None:
         """Return the proxy for a URL; its credentials are its own, never a netrc file's.
 
+        What goes to this machine goes through no proxy of the environment.
+
         Raises:
             ConfigurationError: The environment names one that is no http(s) URL.
         """
@@ -117,7 +120,10 @@ class Proxies:
             return self._setting
         if self._setting is False:
             return None
-        origin = url.scheme, f"{url.host}:{url.port}"
+        host = (url.host or "").lower().rstrip(".")
+        if _is_loopback(host) or host.endswith(".localhost"):
+            return None
+        origin = url.scheme, f"{host}:{url.port}"
         if origin not in self._known:
             self._known[origin] = _environment_proxy(*origin)
         return self._known[origin]
@@ -134,11 +140,11 @@ def is_proxy_url(text: str) -> bool:
 
 def _environment_proxy(scheme: str, host: str) -> str | None:
     """Read HTTP(S)_PROXY and NO_PROXY, which takes long enough to do it once for a host."""
-    proxy = urllib.request.getproxies_environment().get(scheme)
+    proxy = hidden(urllib.request.getproxies_environment().get(scheme))
     if proxy is None or urllib.request.proxy_bypass(host):
         return None
     # Other programs take a bare host and port too.
-    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    proxy = proxy if "://" in proxy else Secret(f"http://{proxy}")
     if is_proxy_url(proxy):
         return proxy
     raise ConfigurationError(

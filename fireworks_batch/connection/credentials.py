@@ -5,17 +5,22 @@ import copy
 import inspect
 import math
 import re
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
+import attrs
+from multidict import CIMultiDict
+
 from fireworks_batch.models.errors import ConfigurationError, FireworksBatchError, TransportError
 from fireworks_batch.models.names import check_id
+from fireworks_batch.models.texts import Secret
 from fireworks_batch.wire.answers import Answer, read_accounts
 from fireworks_batch.wire.codec import parse_json
 from fireworks_batch.wire.requests import Request, list_accounts
 
-__all__ = ["Account", "ApiKey", "KeySource", "Secret", "Shared", "hidden", "own"]
+__all__ = ["Account", "ApiKey", "KeySource", "Shared", "own"]
 
 
 _T = TypeVar("_T")
@@ -195,26 +200,21 @@ ApiKey: TypeAlias = str | Callable[[], str] | Callable[[], Awaitable[str]]
 """A key, or a function, sync or async, that is asked for it before each request."""
 
 
+# Keys that a server may echo: those of the requests under way, if each of them has another one.
+_REMEMBERED: Final = 32
+
+
+# Characters of a key, at least. A shorter text is a word for a server of tests, as "test", and may
+# stand in the data.
+_SHORTEST: Final = 12
+
+
 # What an HTTP header can carry, without white space.
 _KEY: Final = re.compile(r"[!-~]+", re.ASCII).fullmatch
 
 
-class Secret(str):
-    """A string that does not show itself in a repr, and so not among a traceback's locals."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'***'"
-
-
-def hidden(api_key: Any) -> Any:
-    """Return a key that is a string as one that does not show itself, anything else as it is."""
-    return Secret(api_key) if isinstance(api_key, str) else api_key
-
-
 class KeySource:
-    """Knows the key, or asks for it; remembers the newest one to keep it out of texts."""
+    """Knows the key, or asks for it; remembers the newest ones to keep them out of texts."""
 
     def __init__(self, api_key: ApiKey) -> None:
         """Take the key.
@@ -226,7 +226,8 @@ class KeySource:
             ConfigurationError: It cannot be a key.
         """
         self._ask = None if isinstance(api_key, str) else api_key
-        self._bearer = _bearer(api_key) if isinstance(api_key, str) else None
+        self._newest: deque[Secret] = deque(maxlen=_REMEMBERED)
+        self._bearer = self._noted(_bearer(api_key)) if isinstance(api_key, str) else None
         if self._ask is not None and not callable(self._ask):
             raise ConfigurationError(
                 f"api_key must be a string or a function, not {type(api_key).__name__}"
@@ -240,8 +241,15 @@ class KeySource:
             TransportError: It failed later: the next attempt may do better.
         """
         if self._ask is not None:
-            self._bearer = _bearer(await self._asked(self._ask))
+            self._bearer = self._noted(_bearer(await self._asked(self._ask)))
         return self._bearer or ""
+
+    def _noted(self, bearer: Secret) -> Secret:
+        """Return the header's value, and remember the key in it."""
+        key = Secret(bearer.removeprefix("Bearer "))
+        if len(key) >= _SHORTEST and key not in self._newest:
+            self._newest.append(key)
+        return bearer
 
     async def _asked(self, ask: Callable[[], Any]) -> Any:
         """Ask for the key, and keep whatever the function raises, which may show it, to itself."""
@@ -255,9 +263,37 @@ class KeySource:
         raise TransportError(f"the api_key function raised {kind}")
 
     def scrub(self, text: str) -> str:
-        """Return a text without the key in it."""
-        key = (self._bearer or "").removeprefix("Bearer ")
-        return text.replace(key, "***") if key else text
+        """Return a text of the server without the keys in it."""
+        for key in self._newest:
+            text = text.replace(key, "***")
+        return text
+
+    def scrubbed(self, answer: Answer) -> Answer:
+        """Return an answer without the keys in it: the same answer, unless the server echoes one.
+
+        All that is read of an answer, models and errors, is read of what is returned here. Of the
+        headers, texts show two.
+        """
+        body, headers = answer.body, answer.headers
+        has_escapes = b"\\" in body and b"\\u00" in body  # to look for one byte takes no time
+        shown = headers.get("x-request-id", "") + headers.get("location", "")
+        for key in self._newest:
+            body = body.replace(key.encode(), b"***")
+            if has_escapes:
+                body = re.sub(_in_json(key), b"***", body)
+            if key in shown:
+                headers = CIMultiDict(
+                    (name, value.replace(key, "***")) for name, value in headers.items()
+                )
+        if body is answer.body and headers is answer.headers:
+            return answer
+        return attrs.evolve(answer, body=body, headers=headers)
+
+
+def _in_json(key: str) -> bytes:
+    """Return a pattern of a key in JSON, where any letter may be spelled by its number."""
+    spellings = (rf"(?:{re.escape(letter)}|(?<!\\)\\u00(?i:{ord(letter):02x}))" for letter in key)
+    return "".join(spellings).encode()
 
 
 def _bearer(key: Any) -> Secret:

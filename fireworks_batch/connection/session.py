@@ -21,6 +21,7 @@ from fireworks_batch.connection.credentials import KeySource
 from fireworks_batch.connection.pace import Gate
 from fireworks_batch.connection.streams import Body, Stream
 from fireworks_batch.models.errors import ClientStateError, RequestTimeoutError, TransportError
+from fireworks_batch.models.texts import Secret
 from fireworks_batch.wire.answers import Answer
 from fireworks_batch.wire.requests import Request
 
@@ -157,7 +158,7 @@ class Session:
 
     # --- Requests -------------------------------------------------------------------------------
 
-    async def fetch(self, request: Request, url: URL, *, headers: Mapping[str, str]) -> Answer:
+    async def fetch(self, request: Request, url: str, *, headers: Mapping[str, str]) -> Answer:
         """Send a call of the API as soon as its turn comes, and read the whole answer.
 
         Args:
@@ -185,7 +186,7 @@ class Session:
             self._places.release()
 
     async def _exchange(
-        self, session: aiohttp.ClientSession, request: Request, url: URL, headers: Mapping[str, str]
+        self, session: aiohttp.ClientSession, request: Request, url: str, headers: Mapping[str, str]
     ) -> Answer:
         with_key = {**headers, "Authorization": await self._keys.bearer()}
         opened = self._open(
@@ -199,14 +200,16 @@ class Session:
                     raise TransportError(
                         f"{request}: the answer is larger than max_body_bytes ({most:,} bytes)"
                     )
-        return Answer(status=response.status, headers=response.headers, body=bytes(body))
+        return self._keys.scrubbed(
+            Answer(status=response.status, headers=response.headers, body=bytes(body))
+        )
 
     @asynccontextmanager
     async def stream(
         self,
         what: str,
         method: str,
-        url: URL,
+        url: Secret,
         *,
         headers: Mapping[str, str],
         body: Body | None,
@@ -217,7 +220,7 @@ class Session:
         Args:
             what: Names the request in the text of an error.
             method: The HTTP method.
-            url: Sent as it is.
+            url: Sent as it is. A URL of yarl's would show its query among a traceback's locals.
             headers: To send.
             body: What to send.
             at_api: Whether the request goes to the API, and so carries the key and waits for the
@@ -234,7 +237,7 @@ class Session:
 
         async def begin() -> aiohttp.ClientResponse:
             key = {"Authorization": await self._keys.bearer()} if at_api else {}
-            proxy = self._proxies.proxy_for(url)
+            proxy = self._proxies.proxy_for(URL(url, encoded=True).origin())
             response: aiohttp.ClientResponse = await self._open(
                 session, method, url, {**headers, **key}, body, proxy=proxy
             )
@@ -270,7 +273,7 @@ class Session:
         self,
         session: aiohttp.ClientSession,
         method: str,
-        url: URL,
+        url: str,
         headers: Mapping[str, str],
         data: bytes | Body | None,
         *,
@@ -282,7 +285,7 @@ class Session:
         _check_usable(session)
         return session.request(
             method if method == "GET" else _SentOnce(method),
-            url,
+            URL(url, encoded=True),
             headers=headers,
             data=data,
             allow_redirects=False,

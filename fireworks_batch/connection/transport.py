@@ -16,6 +16,7 @@ from fireworks_batch.connection.repeats import CallRepeats, is_429
 from fireworks_batch.connection.session import Session
 from fireworks_batch.connection.streams import Body, Stream
 from fireworks_batch.models.errors import APIStatusError, TransportError
+from fireworks_batch.models.texts import Secret
 from fireworks_batch.wire.answers import Answer, read_refusal, redirect_reason, retry_after
 from fireworks_batch.wire.requests import Request
 
@@ -104,7 +105,7 @@ class Transport:
         url = f"{self._options.base_url}{request.path}"
         answer = await self._session.fetch(
             request,
-            URL(f"{url}?{request.query}" if request.query else url, encoded=True),
+            f"{url}?{request.query}" if request.query else url,
             headers=self._fixed_headers if request.body is None else self._json_headers,
         )
         _log.debug("%s: %d, %d bytes", request, answer.status, len(answer.body))
@@ -118,7 +119,7 @@ class Transport:
         raise error
 
     def _refusal(self, request: Request, answer: Answer) -> APIStatusError | None:
-        return read_refusal(request, answer, now=self._wall(), scrub=self._keys.scrub)
+        return read_refusal(request, answer, now=self._wall())
 
     # --- Repeats --------------------------------------------------------------------------------
 
@@ -189,14 +190,17 @@ class Transport:
             ClientStateError: The client is closed, or belongs to another loop.
             Exception: What ``data`` raised while it was read, as it is.
         """
-        target = _target(method, url)
-        what = f"{method} {target.origin()}{target.raw_path}"
-        is_ours = not is_signed and target.origin() == self._base.origin()
+        url = Secret(url)  # before anything can raise
+        place = _without_query(url)
+        if place is None:
+            raise TransportError(f"{method}: the URL of the transfer is no absolute http(s) URL")
+        what = f"{method} {place}"
+        is_ours = not is_signed and place.origin() == self._base.origin()
         ours = self._fixed_headers if is_ours else {"User-Agent": self._user_agent}
         async with self._session.stream(
             what,
             method,
-            target,
+            url,
             headers=_overlaid(ours, headers or {}),
             body=None if data is None else Body(data),
             at_api=is_ours,
@@ -212,7 +216,8 @@ class Transport:
             now = _now()
             self._session.gate.close(now + hold, now=now)
         if 300 <= stream.status < 400:
-            reason = redirect_reason(stream.headers.get("location", ""), at_api=stream.at_api)
+            location = self._keys.scrub(stream.headers.get("location", ""))
+            reason = redirect_reason(location, at_api=stream.at_api)
             raise TransportError(f"{what}: {stream.status}: {reason}")
 
     async def refusal(self, request: Request, stream: Stream) -> APIStatusError | None:
@@ -229,7 +234,7 @@ class Transport:
         while len(body) < _LONGEST_REFUSAL and (piece := await stream.read()):
             body += piece
         answer = Answer(status=stream.status, headers=stream.headers, body=bytes(body))
-        error = self._refusal(request, answer)
+        error = self._refusal(request, self._keys.scrubbed(answer))
         if error is not None and not stream.at_api:
             error.from_storage, error.from_api = True, False
         return error
@@ -246,13 +251,12 @@ def _overlaid(headers: Mapping[str, str], others: Mapping[str, str]) -> dict[str
     return {**kept, **others}
 
 
-def _target(method: str, url: str) -> URL:
-    """Read the URL of a transfer, without telling its query, which is a signature."""
+def _without_query(url: str) -> URL | None:
+    """Return the URL of a transfer without its query, which is a signature; None if it is none."""
     try:
         target = URL(url, encoded=True)
-        target.origin()
-    except ValueError:
-        target = URL()
-    if target.scheme in {"http", "https"}:
-        return target
-    raise TransportError(f"{method}: the URL of the transfer is no absolute http(s) URL")
+        place = target.origin().with_path(target.raw_path, encoded=True)
+        is_usable = place.scheme in {"http", "https"} and place.port is not None
+    except ValueError:  # also by the port, which yarl reads when it is asked for
+        return None
+    return place if is_usable else None

@@ -185,7 +185,7 @@ class JobSource:
             now=self.api.clock(),
             observed_at=observed_at,
             server_seconds=server_now.timestamp(),
-            request_id=answer.headers.get("x-request-id"),
+            request_id=answer.request_id,
         )
 
     def _log_problems(self, error: ResponseDecodeError) -> None:

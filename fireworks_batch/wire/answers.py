@@ -4,7 +4,7 @@ Performs no I/O.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -28,6 +28,7 @@ from fireworks_batch.models.errors import (
     TransportError,
 )
 from fireworks_batch.models.states import StatusCode
+from fireworks_batch.models.texts import Secret, fit
 from fireworks_batch.wire.requests import Request
 
 __all__ = [
@@ -62,20 +63,23 @@ class Answer:
     body: bytes = attrs.field(repr=False)
     """The body, decompressed."""
 
+    @property
+    def request_id(self) -> str | None:
+        """The server's id of the request; None if the answer has none."""
+        text = self.headers.get("x-request-id")
+        return None if text is None else fit(text)
+
 
 # --- Errors ---------------------------------------------------------------------------------------
 
 
-def read_refusal(
-    request: Request, answer: Answer, *, now: datetime, scrub: Callable[[str], str] = str
-) -> APIStatusError | None:
+def read_refusal(request: Request, answer: Answer, *, now: datetime) -> APIStatusError | None:
     """Return the error that an answer stands for; None for an answer of success.
 
     Args:
         request: The request that was answered.
         answer: The answer.
         now: This machine's time, aware; stands in for a missing Date of the answer.
-        scrub: Takes secrets out of a text of the server.
     """
     if 200 <= answer.status < 300:
         return None
@@ -83,11 +87,11 @@ def read_refusal(
     code = f" {said.code}" if said.code else ""
     error = _error_class(answer.status, said.code)
     return error(
-        scrub(f"{request}: {answer.status}{code}: {said.reason}{_ADVICE.get(error, '')}"),
+        f"{request}: {answer.status}{code}: {said.reason}{_ADVICE.get(error, '')}",
         status=answer.status,
-        code=scrub(said.code),
-        reason=scrub(said.reason),
-        request_id=said.request_id or answer.headers.get("x-request-id"),
+        code=said.code,
+        reason=said.reason,
+        request_id=said.request_id or answer.request_id,
         retry_after=retry_after(answer.headers, now=now),
         from_api=said.from_api,
     )
@@ -295,6 +299,10 @@ def read_accounts(value: Any) -> list[str]:
             raise _unreadable("the accounts", "expected an object with a list of accounts")
 
 
+# It is sent back in a URL, and servers take URLs of some 8,000 bytes.
+_LONGEST_TOKEN: Final = 4096
+
+
 @attrs.frozen(kw_only=True)
 class Page:
     """One page of a listing, with its items as they came."""
@@ -315,7 +323,7 @@ def read_page(value: Any, key: str) -> Page:
             all mean that there are none.
 
     Raises:
-        ResponseDecodeError: The value is no page of such items.
+        ResponseDecodeError: The value is no page of such items, or its token is too long.
     """
     what = f"a page of {key}"
     if not isinstance(value, dict):
@@ -327,6 +335,9 @@ def read_page(value: Any, key: str) -> Page:
     token = value.get("nextPageToken") or ""
     if not isinstance(token, str):
         raise _unreadable(what, f"nextPageToken: expected a string, not {type(token).__name__}")
+    if len(token) > _LONGEST_TOKEN:
+        problem = f"{len(token):,} characters, more than the {_LONGEST_TOKEN:,} that are sent back"
+        raise _unreadable(what, f"nextPageToken: {problem}")
     return Page(items=tuple(items or ()), next_page_token=token)
 
 
@@ -334,7 +345,7 @@ def read_page(value: Any, key: str) -> Page:
 
 
 def read_signed_urls(value: Any) -> dict[str, str]:
-    """Return the signed URL of each file, by the name of the file.
+    """Return the signed URL of each file, by the name of the file; no repr shows a URL.
 
     Args:
         value: The answer's JSON value.
@@ -342,10 +353,18 @@ def read_signed_urls(value: Any) -> dict[str, str]:
     Raises:
         ResponseDecodeError: The answer has no object of URLs.
     """
-    urls = value.get("filenameToSignedUrls") or {} if isinstance(value, dict) else None
-    if isinstance(urls, dict) and all(isinstance(url, str) and url for url in urls.values()):
+    # The signatures would show among a traceback's locals.
+    urls, value = _signed_urls(value), None
+    if urls is not None:
         return urls
     raise _unreadable("the signed URLs", "filenameToSignedUrls: expected an object of URLs")
+
+
+def _signed_urls(value: Any) -> dict[str, str] | None:
+    urls = value.get("filenameToSignedUrls") or {} if isinstance(value, dict) else None
+    if isinstance(urls, dict) and all(isinstance(url, str) and url for url in urls.values()):
+        return {name: Secret(url) for name, url in urls.items()}
+    return None
 
 
 def url_of(urls: dict[str, str], name: str) -> str:

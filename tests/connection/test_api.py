@@ -4,6 +4,8 @@ import itertools
 import logging
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from clients import client_of
 
 from fireworks_batch import BatchClient, ConfigurationError, NotFoundError, ResponseDecodeError
@@ -72,6 +74,55 @@ async def test_pages_that_go_in_a_circle_are_refused(client, emulator):
         _ = [job async for job in client.jobs.list()]
 
     assert len(emulator.requests()) == 2
+
+
+@pytest.fixture
+async def endless():
+    """A server whose pages have ever new tokens and no job; by a filter, each thousandth has."""
+    asked = []
+
+    async def answer(request):
+        asked.append(request)
+        token = str(len(asked)) * (2000 if request.query.get("filter") == "long" else 1)
+        name = f"accounts/acme/batchInferenceJobs/job-{len(asked)}"
+        has_job = request.query.get("filter") == "sparse" and len(asked) % 1000 == 0
+        items = [{"name": name, "state": "JOB_STATE_RUNNING"}] if has_job else []
+        return web.json_response({"batchInferenceJobs": items, "nextPageToken": token})
+
+    app = web.Application()
+    app.router.add_get(JOBS, answer)
+    async with TestServer(app) as server:
+        url = str(server.make_url("")).rstrip("/")
+        async with BatchClient(api_key="fw_key", account_id="acme", base_url=url) as client:
+            yield client, asked
+
+
+async def test_a_listing_that_does_not_end_is_refused(endless):
+    """A thousand empty pages in a row: no filter leaves so many."""
+    client, asked = endless
+    with pytest.raises(ResponseDecodeError, match="1,000 pages in a row had no items"):
+        await anext(client.jobs.list())
+
+    assert len(asked) == 1000
+
+
+async def test_empty_pages_are_counted_in_a_row(endless):
+    """A job after each 999 of them, and the listing goes on."""
+    client, asked = endless
+    listing = client.jobs.list(filter="sparse")
+    found = [(await anext(listing)).id for _ in range(2)]
+
+    assert found == ["job-1000", "job-2000"]
+    assert len(asked) == 2000
+
+
+async def test_a_token_that_no_url_can_hold_is_refused(endless):
+    """It is not kept, nor sent back."""
+    client, asked = endless
+    with pytest.raises(ResponseDecodeError, match="nextPageToken: 6,000 characters, more than"):
+        await anext(client.jobs.list(filter="long"))
+
+    assert len(asked) == 100
 
 
 async def test_one_unreadable_job_does_not_lose_the_page(client, emulator, caplog):

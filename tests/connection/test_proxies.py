@@ -52,6 +52,32 @@ def test_no_proxy_excepts_nothing_else(monkeypatch, exception):
     assert PROXY == proxy_for()
 
 
+LOOPBACK = [
+    "http://127.0.0.1:8123",
+    "http://127.8.9.10",
+    "http://[::1]:80",
+    "http://localhost",
+    "http://LocalHost.:80",
+    "http://api.localhost:80",
+]
+
+
+@pytest.mark.parametrize("url", LOOPBACK)
+def test_no_proxy_of_the_environment_is_between_two_programs_of_one_machine(monkeypatch, url):
+    """It would see the key in the clear; a proxy that was given is meant."""
+    monkeypatch.setenv("HTTP_PROXY", PROXY)
+    url = URL(url, encoded=True)
+    assert proxy_for(url) is None
+    assert Proxies(setting="http://mine.example").proxy_for(url) == "http://mine.example"
+
+
+@pytest.mark.parametrize("url", ["http://128.0.0.1", "http://notlocalhost", "http://localhost.x"])
+def test_other_hosts_are_not_this_machine(monkeypatch, url):
+    """Whatever they are called."""
+    monkeypatch.setenv("HTTP_PROXY", PROXY)
+    assert PROXY == proxy_for(URL(url))
+
+
 def test_an_argument_comes_before_the_environment(monkeypatch):
     """A URL for all, or none at all."""
     monkeypatch.setenv("HTTPS_PROXY", PROXY)
