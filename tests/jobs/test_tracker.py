@@ -37,6 +37,7 @@ def tracker_at(clock, **policy) -> Tracker:
             account=Account("acme"),
             codec=None,
             poll=policy,
+            request_timeout=60.0,
             time_scale=1.0,
             clock=clock.now,
             wall=lambda: NOON,
