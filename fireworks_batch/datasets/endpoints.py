@@ -165,8 +165,8 @@ class Datasets:
             DatasetConflictError: The id is taken.
             APIStatusError: The server refuses for another reason.
             TransportError: There was no usable answer, after the repeats of the retry policy.
-            ResponseDecodeError: The answer cannot be read, or shows another dataset; the dataset may
-                have been created.
+            ResponseDecodeError: The answer cannot be read, or shows another dataset; the dataset
+                may have been created.
         """
         # https://docs.fireworks.ai/api-reference/create-dataset
         options = CreateOptions(
