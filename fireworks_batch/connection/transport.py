@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -24,6 +25,9 @@ __all__ = ["Transport"]
 _log = logging.getLogger("fireworks_batch.http")
 
 _LONGEST_REFUSAL: Final = 64 * 1024
+
+# Control characters and spaces, of which aiohttp says a ValueError.
+_NOT_IN_URL: Final = re.compile(r"[\x00-\x20\x7f]").search
 
 
 class Transport:
@@ -254,6 +258,6 @@ def _target(method: str, url: str) -> URL:
         target.explicit_port  # noqa: B018  # is read only now, and may be out of range
     except ValueError:
         target = URL()
-    if target.scheme in {"http", "https"}:
+    if target.scheme in {"http", "https"} and not _NOT_IN_URL(url):
         return target
     raise TransportError(f"{method}: the URL of the transfer is no absolute http(s) URL")

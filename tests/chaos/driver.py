@@ -49,7 +49,7 @@ class Tally:
 
 
 @attrs.frozen
-class _Played:
+class Played:
     kind: str
     seed: int
     faults: int = 0
@@ -58,18 +58,18 @@ class _Played:
     violations: tuple[str, ...] = ()
 
 
-def _played(kind: str, seed: int, seconds: float) -> _Played:
+def _played(kind: str, seed: int, seconds: float) -> Played:
     """Play a case in a process of the pool."""
     faulthandler.dump_traceback_later(HANGS + seconds, exit=True)
     begun = time.monotonic()
     try:
         case = play(kind, seed, seconds)
     except Exception as error:  # noqa: BLE001  # a fault of the kind is a finding too
-        return _Played(kind, seed, violations=(f"the kind itself: {error!r}",))
+        return Played(kind, seed, violations=(f"the kind itself: {error!r}",))
     finally:
         faulthandler.cancel_dump_traceback_later()
     seconds = time.monotonic() - begun
-    return _Played(kind, seed, case.faults, case.volume, seconds, tuple(case.violations))
+    return Played(kind, seed, case.faults, case.volume, seconds, tuple(case.violations))
 
 
 class Long:
@@ -80,7 +80,7 @@ class Long:
         self.tallies = {kind: Tally(first=first, last=first - 1) for kind in kinds}
         self.seconds = 0.0
         self._share = 0.0
-        self._under_way: dict[Future[_Played], tuple[str, int]] = {}
+        self._under_way: dict[Future[Played], tuple[str, int]] = {}
 
     def play(self, seconds: float) -> None:
         """Play cases until the time is over, and wait for those under way."""
@@ -122,7 +122,7 @@ class Long:
         tally.last += 1
         return kind, tally.last
 
-    def _add(self, played: _Played) -> None:
+    def _add(self, played: Played) -> None:
         tally = self.tallies[played.kind]
         tally.cases += 1
         tally.faults += played.faults
@@ -136,7 +136,7 @@ class Long:
         """Note the cases whose process died: one of them killed it."""
         for kind, seed in self._under_way.values():
             died = "its process died, or that of a case beside it"
-            self._add(_Played(kind, seed, violations=(died,)))
+            self._add(Played(kind, seed, violations=(died,)))
         self._under_way.clear()
 
     def table(self) -> str:

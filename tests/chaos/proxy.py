@@ -33,7 +33,7 @@ from fireworks_batch import (
 )
 from fireworks_batch.emulator import Emulator
 
-CASES = 80
+CASES = 66
 
 MODEL = "accounts/fireworks/models/demo-8b"
 ENDS = ("COMPLETED", "COMPLETED", "FAILED", "CANCELLED", "EXPIRED", "EARLY_STOPPED")
@@ -135,7 +135,7 @@ async def _scenario(case: Case) -> None:
         _client(api.url) as client,
     ):
         emulator._world().datasets.port = storage.port  # signed URLs lead through the proxy
-        act = case.random.choice(ACTS)
+        act = ACTS[case.seed % len(ACTS)]
         case.say(f"{act.__name__}, {left} harms, to {share:.0%} of the exchanges")
         await act(Stage(case, emulator, api, storage, client, sound, answered))
         case.faults = api.done.total() + storage.done.total()

@@ -263,7 +263,17 @@ async def test_a_redirect_is_refused(server, at_api):
 
 @pytest.mark.parametrize(
     "url",
-    ["", "/a", "nowhere", "ftp://x.example/a", "https://[::1/a?sig=s", "http://x:65536/a?sig=s"],
+    [
+        "",
+        "/a",
+        "nowhere",
+        "ftp://x.example/a",
+        "https://[::1/a?sig=s",
+        "http://x:65536/a?sig=s",
+        "http://x/\x00?sig=s",
+        "http://x/?sig=s\r\nX-Injected: 1",
+        " http://x/?sig=s",
+    ],
 )
 async def test_a_url_that_cannot_be_used_is_an_error(server, url):
     """Which does not show it: it may be signed."""
