@@ -10,7 +10,7 @@ A kind is a module of this package, named in `KINDS`. It has:
 - `CASES`, how many cases the tests play, from seed 0 on: about ten seconds of one processor;
 - `play(seed)`, which draws a case from the seed alone, plays it to its end in this process, and
   returns it: a `chaos.invariants.Case` with its story, its violations, and how many faults and
-  bytes it met.
+  bytes it met. A kind that lasts as long as it is told, named in `LASTING`, takes the seconds too.
 
 What must be true stands in `chaos.invariants`, once for all kinds. The usual `play`::
 

@@ -17,7 +17,7 @@ from chaos.invariants import KEY, Case, run
 from chaos.tricks import TRICKS, Trick
 from fireworks_batch import BatchClient, BatchInferenceJob, Limits, PollPolicy, RetryPolicy
 
-CASES = 2 * len(TRICKS)
+CASES = 3 * len(TRICKS)
 
 WITHIN = 20.0
 """Seconds in which any call must end, with the limits that the client has here."""

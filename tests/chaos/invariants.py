@@ -297,15 +297,19 @@ class _Ear(logging.Handler):
 
 @contextlib.contextmanager
 def _no_key_in_logs(case: Case) -> Iterator[None]:
-    log, every, ear = logging.getLogger("fireworks_batch"), logging.getLogger(), _Ear(case)
-    level = log.level
-    every.addHandler(ear)
-    log.setLevel(logging.DEBUG)
+    ear, ours, every = _Ear(case), logging.getLogger("fireworks_batch"), logging.getLogger()
+    level, propagate = ours.level, ours.propagate
+    for log in (ours, every):
+        log.addHandler(ear)
+    ours.setLevel(logging.DEBUG)
+    ours.propagate = False  # the thousands of records of a case are no part of its story
     try:
         yield
     finally:
-        every.removeHandler(ear)
-        log.setLevel(level)
+        for log in (ours, every):
+            log.removeHandler(ear)
+        ours.setLevel(level)
+        ours.propagate = propagate
 
 
 @contextlib.contextmanager

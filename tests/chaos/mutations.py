@@ -106,6 +106,13 @@ def _places(value: Any, path: Path = ()) -> list[Path]:
     return [path, *inner]
 
 
+def _place(places: list[Path], random: Random) -> Path:
+    """Choose a place, of those near the top as often as of all."""
+    if random.random() < 0.5:
+        places = [path for path in places if len(path) <= 1] or places
+    return random.choice(places)
+
+
 def _at(value: Any, path: Path) -> Any:
     for step in path:
         value = value[step]
@@ -132,7 +139,7 @@ def _of_value(change: Callable[[Any, Random], Any]) -> _Change:
 
     def of_text(kind: str, text: bytes, random: Random, _: Mapping[str, bytes]) -> Mutation:
         value = json.loads(text)
-        path = random.choice(_places(value))
+        path = _place(_places(value), random)
         new = change(_at(value, path), random)
         raw = ""
         if isinstance(new, _Raw):
@@ -195,7 +202,7 @@ def _removed(kind: str, text: bytes, random: Random, _: Mapping[str, bytes]) -> 
     paths = _places(value)[1:]
     if not paths:
         return Mutation(kind, b"")
-    path = random.choice(paths)
+    path = _place(paths, random)
     del _at(value, path[:-1])[path[-1]]
     return Mutation(kind, _written(value), _named(path))
 

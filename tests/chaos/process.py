@@ -134,8 +134,9 @@ LIMITS: Final = ("ulimit -n 40", "ulimit -n 24", "ulimit -n 14", "ulimit -f 0", 
 
 
 def _draw(random: Random) -> Harm:
-    hows = [how for how in victim.HOWS if how != "uvloop" or importlib.util.find_spec("uvloop")]
-    program = random.choice(("cli", "cli", "cli", random.choice(hows)))
+    program = random.choice(("cli", "cli", "cli", random.choice(victim.HOWS)))
+    if program == "uvloop" and importlib.util.find_spec("uvloop") is None:
+        program = "plain"
     harm = Harm(program=program)
     match random.randrange(5):
         case 0 | 1:

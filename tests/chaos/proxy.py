@@ -33,7 +33,7 @@ from fireworks_batch import (
 )
 from fireworks_batch.emulator import Emulator
 
-CASES = 44
+CASES = 66
 
 MODEL = "accounts/fireworks/models/demo-8b"
 ENDS = ("COMPLETED", "COMPLETED", "FAILED", "CANCELLED", "EXPIRED", "EARLY_STOPPED")

@@ -7,8 +7,10 @@ stays. Memory, tasks, descriptors and threads are read at regular moments, and m
 
 import asyncio
 import gc
+import itertools
 import json
 import os
+import statistics
 import sys
 import threading
 import tracemalloc
@@ -32,11 +34,20 @@ DAYS: Final = 2.0
 FASTEST: Final = 900.0
 """Emulated seconds in a second: faster, and the machine would be measured."""
 
+ENOUGH: Final = 12
+"""Samples in the second half from which on memory has a slope."""
+
 SAMPLES: Final = 60
 """In a case."""
 
-MOST_BYTES: Final = 256 * 1024
+WARM: Final = 30.0
+"""Seconds of a case from which on memory is looked at: at first everything is made anew."""
+
+MOST_BYTES: Final = 128 * 1024
 """By how much the memory of Python's objects may grow in the second half, by its slope."""
+
+MOST_OBJECTS: Final = 600
+"""The same for the number of objects."""
 
 FAULTS: Final = (
     {"action": "status", "status": 503},
@@ -67,6 +78,9 @@ class Sample:
 
     bytes: int
     """Of Python's objects."""
+
+    objects: int
+    """Those that the garbage collector knows."""
 
     tasks: int
     timers: int
@@ -145,7 +159,7 @@ class _Soak:
         self._poll = PollPolicy(
             initial_interval=15.0 / speed,
             min_interval=1.0 / speed,
-            max_interval=max(60.0 / speed, 0.5),
+            max_interval=max(60.0 / speed, 0.2),
             failure_budget=30.0,
             not_found_grace=1.0,
         )
@@ -223,13 +237,10 @@ class _Soak:
         """Check that nothing grows, once all that is made at first is there."""
         half = samples[len(samples) // 2 :]
         self._case.say(f"{len(samples)} samples, from {samples[0]} to {samples[-1]}")
-        for name, most in (
-            ("bytes", MOST_BYTES),
-            ("tasks", 4),
-            ("timers", 8),
-            ("descriptors", 4),
-            ("threads", 1),
-        ):
+        limits = {"tasks": 4, "timers": 8, "descriptors": 4, "threads": 1}
+        if len(half) >= ENOUGH and self._whole >= WARM:
+            limits |= {"bytes": MOST_BYTES, "objects": MOST_OBJECTS}
+        for name, most in limits.items():
             values = [getattr(each, name) for each in half]
             growth = _slope(values) * len(values)
             if growth > most:
@@ -237,13 +248,10 @@ class _Soak:
 
 
 def _slope(values: Sequence[float]) -> float:
-    """Give the slope of the line that fits the values best, for a step."""
-    count = len(values)
-    if count < 3:
-        return 0.0
-    middle, mean = (count - 1) / 2, sum(values) / count
-    moments = sum((at - middle) * (value - mean) for at, value in enumerate(values))
-    return moments / sum((at - middle) ** 2 for at in range(count))
+    """Give the median of the slopes between all pairs: a few values that stand out do not count."""
+    pairs = itertools.combinations(enumerate(values), 2)
+    slopes = [(after - before) / (at - since) for (since, before), (at, after) in pairs]
+    return statistics.median(slopes) if slopes else 0.0
 
 
 def _sample() -> Sample:
@@ -253,6 +261,7 @@ def _sample() -> Sample:
     folder = Path("/proc/self/fd")
     return Sample(
         bytes=tracemalloc.get_traced_memory()[0],
+        objects=len(gc.get_objects()),
         tasks=len(asyncio.all_tasks()),
         timers=len(timers),
         descriptors=len(os.listdir(folder)) if folder.exists() else 0,  # noqa: PTH208
