@@ -37,8 +37,9 @@ CASES = 66
 
 MODEL = "accounts/fireworks/models/demo-8b"
 ENDS = ("COMPLETED", "COMPLETED", "FAILED", "CANCELLED", "EXPIRED", "EARLY_STOPPED")
-AT_STORAGE = tuple(harm for harm in HARMS if harm not in {"forge", "stale"})
-"""A whole answer with a file of another content: only TLS can tell."""
+_CHANGED = ("corrupt", "leave_out", "duplicate")
+AT_STORAGE = (*(harm for harm in HARMS if harm not in {"forge", "stale"}), *_CHANGED, *_CHANGED)
+"""A hash tells of changed bytes, but of a whole answer with another file only TLS can tell."""
 
 WITHIN = 30.0
 """Seconds in which any call must end: the network is bad for less than that."""
@@ -111,7 +112,7 @@ async def _scenario(case: Case) -> None:
     chances = [Random(case.random.random()) for _ in range(2)]
     share = case.random.choice([0.1, 0.3, 0.6])
 
-    def draw_of(chance: Random, harms: tuple[str, ...]) -> Callable[[], Harm | None]:
+    def draw_of(chance: Random, harms: tuple[str, ...], share: float) -> Callable[[], Harm | None]:
         def draw() -> Harm | None:
             nonlocal left
             if left == 0 or chance.random() > share:
@@ -126,10 +127,12 @@ async def _scenario(case: Case) -> None:
             speed=6000, account_id="acme", api_key=KEY, seed=case.seed, responder=respond
         ) as emulator,
         FaultyProxy(
-            _port(emulator.base_url), draw_of(chances[0], HARMS), _told(case, "api")
+            _port(emulator.base_url), draw_of(chances[0], HARMS, share), _told(case, "api")
         ) as api,
         FaultyProxy(
-            _port(emulator.storage_url), draw_of(chances[1], AT_STORAGE), _told(case, "storage")
+            _port(emulator.storage_url),
+            draw_of(chances[1], AT_STORAGE, 0.6),
+            _told(case, "storage"),
         ) as (storage),
         _client(emulator.base_url) as sound,
         _client(api.url) as client,
@@ -374,8 +377,9 @@ async def _upload(stage: Stage, limits: Limits) -> None:
 
 async def download(stage: Stage) -> None:
     """Download a dataset of several files."""
-    sizes = [0, 1, stage.random.randrange(1000), stage.random.choice([10_000, 300_000, 2_000_000])]
-    files = {f"file-{n}.bin": stage.random.randbytes(size) for n, size in enumerate(sizes) if size}
+    sizes = [1, *(stage.random.randrange(1, 3000) for _ in range(6)), 10_000, 300_000]
+    sizes.append(stage.random.choice([2, 2_000_000]))
+    files = {f"file-{n}.bin": stage.random.randbytes(size) for n, size in enumerate(sizes)}
     stage.emulator.add_dataset("data", files=files)
     place = stage.case.directory / "downloaded"
 

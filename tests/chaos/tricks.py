@@ -20,7 +20,7 @@ from chaos.invariants import KEY
 Trick = Callable[[Random, Asked, Sound], Spoilt]
 
 _BLOCK = b"x" * 16_384
-_BIG = 20_000_000
+_BIG = 100_000_000
 """Bytes of a bomb, unpacked."""
 
 
@@ -163,7 +163,7 @@ def chunks(random: Random, _: Asked, sound: Sound) -> bytes:
 
 @cache
 def _bomb(bits: int) -> bytes:
-    pack = zlib.compressobj(9, zlib.DEFLATED, bits)
+    pack = zlib.compressobj(1, zlib.DEFLATED, bits)
     return b"".join(pack.compress(_BLOCK) for _ in range(_BIG // len(_BLOCK))) + pack.flush()
 
 
