@@ -123,7 +123,7 @@ async def _emulator(speed: float) -> AsyncIterator[str]:
 async def _script(case: Case, control: aiohttp.ClientSession, length: float) -> None:
     """Make jobs that end all along the case, and faults that never do."""
     for number in range(JOBS):
-        running = length * (0.1 + 0.7 * case.random.random())
+        running = length * (0.1 + 0.85 * case.random.random())
         end = case.random.choice(("COMPLETED", "COMPLETED", "COMPLETED", "FAILED", "EXPIRED"))
         script = {
             "phases": [
