@@ -43,8 +43,9 @@ SAMPLES: Final = 60
 WARM: Final = 30.0
 """Seconds of a case from which on memory is looked at: at first everything is made anew."""
 
-MOST_BYTES: Final = 128 * 1024
-"""By how much the memory of Python's objects may grow in the second half, by its slope."""
+MOST_BYTES: Final = 512 * 1024
+"""By how much the memory of Python's objects may grow in the second half, by its slope: what is
+known of a job grows to its end, by up to 2 KiB."""
 
 MOST_OBJECTS: Final = 600
 """The same for the number of objects."""
@@ -123,7 +124,7 @@ async def _emulator(speed: float) -> AsyncIterator[str]:
 async def _script(case: Case, control: aiohttp.ClientSession, length: float) -> None:
     """Make jobs that end all along the case, and faults that never do."""
     for number in range(JOBS):
-        running = length * (0.1 + 0.7 * case.random.random())
+        running = length * (0.1 + 0.85 * case.random.random())
         end = case.random.choice(("COMPLETED", "COMPLETED", "COMPLETED", "FAILED", "EXPIRED"))
         script = {
             "phases": [
