@@ -53,7 +53,7 @@ class Line:
         """
         self.emulator = Emulator(account_id="acme", **options)
         self.emulator._port = _API
-        world = self.world = self.emulator._wake_world()
+        world = self.world = self.emulator._known_world = self.emulator._wake_world()
         world.datasets.port = _STORAGE
         api, storage = world.api_port(Router(wrong_method_status=405)), world.storage_port()
         self._ports = {_API: api, _STORAGE: storage}
@@ -67,11 +67,10 @@ class Line:
 
     def client(self, **options: Any) -> BatchClient:
         """Make a client at the other end."""
-        emulator = self.emulator
         usual = {
-            "api_key": emulator.api_key,
+            "api_key": self.emulator.api_key,
             "account_id": "acme",
-            "base_url": emulator.base_url,
+            "base_url": f"http://127.0.0.1:{_API}",
             "proxy": False,
         }
         client = BatchClient(**{**usual, **options})
@@ -83,13 +82,13 @@ class Line:
         self,
         session: aiohttp.ClientSession,  # noqa: ARG002  # as the client's own does
         method: str,
-        url: URL,
+        url: str,
         headers: Mapping[str, str],
         data: Any,
         *,
         proxy: str | None,  # noqa: ARG002
     ) -> "_Opening":
-        return _Opening(self, str(method), url, headers, data)
+        return _Opening(self, str(method), URL(url, encoded=True), headers, data)
 
     async def answer(self, method: str, url: URL, headers: Mapping[str, str], body: bytes) -> Said:
         """Answer a request.
