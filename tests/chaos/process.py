@@ -96,7 +96,7 @@ ENVIRONMENTS: Final[tuple[Mapping[str, str | None], ...]] = (
     {"HOME": "/nonexistent"},
     {"LANG": "C", "LC_ALL": "C", "PYTHONIOENCODING": "ascii"},
     {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
-    {"HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "*"},
+    {"HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"},
     {"http_proxy": "http://user:pw@127.0.0.1:9", "no_proxy": "127.0.0.1"},
     {"TERM": "dumb", "COLUMNS": "0", "LINES": "x"},
     {"TZ": "Nowhere/Nothing"},
