@@ -237,16 +237,17 @@ class Server:
         app.router.add_get("/storage/{name}", self.fetch)
         return app
 
-    def record(self, state: str) -> web.Response:
-        """Describe the one dataset that there is."""
-        name = f"accounts/{ACCOUNT}/datasets/d"
+    def record(self, dataset_id: str, state: str) -> web.Response:
+        """Describe a dataset."""
+        name = f"accounts/{ACCOUNT}/datasets/{dataset_id}"
         record = {"name": name, "state": state, "exampleCount": self._example_count}
         return web.json_response(record)
 
     async def create(self, request: web.Request) -> web.Response:
         """Create a dataset."""
-        self._example_count = (await request.json())["dataset"]["exampleCount"]
-        return self.record("UPLOADING")
+        asked = await request.json()
+        self._example_count = asked["dataset"]["exampleCount"]
+        return self.record(asked["datasetId"], "UPLOADING")
 
     async def call(self, request: web.Request) -> web.Response:
         """Say where to upload, or take in whatever comes."""
@@ -260,7 +261,7 @@ class Server:
         """Say what the dataset is, or where to download it."""
         dataset_id, _, verb = request.path.rpartition("/")[2].partition(":")
         if not verb:
-            return self.record("READY")
+            return self.record(dataset_id, "READY")
         key = f"dataset/{dataset_id}/rows.jsonl"
         url = f"{request.url.origin()}/storage/{dataset_id}"
         return web.json_response({"filenameToSignedUrls": {key: url}})
