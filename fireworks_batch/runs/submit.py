@@ -27,8 +27,9 @@ from fireworks_batch.models.errors import (
     NotFoundError,
 )
 from fireworks_batch.models.job import BatchInferenceJob
+from fireworks_batch.models.states import TOMBSTONES
 from fireworks_batch.runs.abort import Abort
-from fireworks_batch.runs.chain import Output, is_deleted
+from fireworks_batch.runs.chain import Output, is_deleted, is_withdrawn
 from fireworks_batch.runs.progress import ProgressBoard
 from fireworks_batch.runs.search import get_job
 from fireworks_batch.runs.shards import Shard, ShardFile
@@ -114,13 +115,16 @@ class Submitter:
             return False
         if not creation.is_made:
             _log.info("job %r is there and %s: adopted", job.id, job.state)
-        if not job.is_terminal and not is_deleted(job):
+        if not job.is_terminal and not is_withdrawn(job):
             self.abort.begin(job.id, is_made=creation.is_made)
             self.board.begin(job.id, is_made=creation.is_made)
         else:
             self.board.see(job)
         shard.take(
-            number, job, is_old=False, rows=file.rows if creation.is_made or not number else None
+            number,
+            job,
+            is_old=job.state in TOMBSTONES,
+            rows=file.rows if creation.is_made or not number else None,
         )
         return creation.is_made
 
@@ -188,9 +192,11 @@ class Submitter:
         if creation.is_made:
             _log.warning("%s: it is adopted", error)
             return job
-        if is_deleted(job):
+        if is_withdrawn(job):
             _log.info("job %r is %s: the next number is used", job.id, job.state)
             return None
+        if job.state in TOMBSTONES:
+            return job  # a bad end, as if the search had shown it
         own = {"output_dataset_id", "display_name"} | (set() if is_first else {"input_dataset_id"})
         if any(text.partition(" ")[0] not in own for text in differences(creation.draft, job)):
             raise error
@@ -210,7 +216,7 @@ class Submitter:
             await self.grace()
         job = await get_job(self.jobs, job_id)
         if job is not None:
-            return None if is_deleted(job) else job
+            return None if is_withdrawn(job) else job
         if not isinstance(error, ConflictError):
             output = output_id(shard.base, number)
             is_there = await if_there(self.datasets.get(output)) is not None

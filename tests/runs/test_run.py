@@ -686,6 +686,32 @@ async def test_job_whose_output_cannot_be_read_is_not_made_anew(client, emulator
     assert 1 == len(creations(emulator))
 
 
+@pytest.mark.parametrize("state", ["DELETED", "ARCHIVED"])
+async def test_tombstone_that_is_met_on_creating_is_a_bad_end(client, emulator, requests, state):
+    """As one that the search shows: its rows run again only with `on_previous="new"`."""
+    terms = {"model": MODEL, "limits": Limits(max_rows=15)}
+    async with Emulator() as other, connect(other) as twin:
+        submission = await twin.submit(requests, **terms)
+    ids = {f"{shard.base_id}-0" for shard in submission.shards}
+    buried = []
+
+    def bury(_):
+        if not buried and creations(emulator):
+            buried.extend(ids - {*creations(emulator)})
+            emulator.script_job(buried[0], phases=[state])
+
+    terms["max_in_flight"] = 1
+    async with await client.run(requests, on_progress=bury, **terms) as result:
+        assert 15 == result.report.missing
+        assert {buried[0]: state} == {
+            job.job_id: job.state for job in result.report.jobs if job.state != "COMPLETED"
+        }
+    assert 1 == len(creations(emulator))
+    async with await client.run(requests, on_previous="new", **terms) as result:
+        assert result.report.is_complete
+    assert 2 == len(creations(emulator))
+
+
 async def test_deleted_job_hides_no_output_that_is_not_seen_at_first(client, emulator, requests):
     """The job behind it is looked at as well as any."""
     emulator.script_jobs(phases=["FAILED"])
