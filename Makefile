@@ -22,7 +22,7 @@ SOURCES := . .ci/lowest
 pyright = PATH="$(BIN):$$PATH" PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test style mypy pyright imports pytest coverage docs pictures prove tenth chaos format clean
+.PHONY: help demo install test style mypy pyright imports pytest coverage docs pictures prove tenth chaos cases format clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -49,8 +49,11 @@ pyright: $(DEV) ## types, by pyright, as an editor shows them; each name of the 
 imports: $(DEV) ## the floors: who may import whom
 	$(BIN)/lint-imports
 
-pytest: $(DEV) ## the tests alone
-	$(BIN)/pytest -n auto --dist worksteal
+pytest: $(DEV) ## the tests alone, but for the chaos
+	$(BIN)/pytest -n auto --dist worksteal --ignore=tests/chaos
+
+cases: $(DEV) ## some cases of each kind of chaos, always the same
+	$(BIN)/pytest -n auto --dist worksteal tests/chaos
 
 coverage: $(DEV) ## the tests with branch coverage, in one process, and the lines they miss
 	$(BIN)/coverage run -m pytest
