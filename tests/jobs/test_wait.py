@@ -156,8 +156,8 @@ async def ends_at_any_moment(poll):
 @virtual
 async def test_the_end_in_sight_is_polled_for():
     """A job that ends at any moment is seen within seconds, for five polls more."""
-    lags, sent = await ends_at_any_moment(PollPolicy())
-    _, base = await ends_at_any_moment(PollPolicy(adaptive=False))
+    lags, sent = await ends_at_any_moment(PollPolicy(jitter=0))
+    _, base = await ends_at_any_moment(PollPolicy(jitter=0, adaptive=False))
     assert 0 <= min(lags)
     assert max(lags) <= 5.5
     assert sent <= base + 4 * 5
