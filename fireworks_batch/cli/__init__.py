@@ -58,7 +58,7 @@ def _flush() -> None:
     Raises:
         OSError: Stdout cannot be written. The content of its buffer is dropped.
     """
-    _flushed(sys.stderr)  # nobody can be told that this failed
+    _flushed(sys.stderr)  # if this fails, there is no place to say so
     failure = _flushed(sys.stdout)
     if failure is not None:
         raise failure

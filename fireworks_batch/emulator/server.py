@@ -192,7 +192,7 @@ class Emulator:
             RuntimeError: The emulator is listening already.
 
             OSError: The address or a port cannot be had; the text names it. If this was the first
-                `start`, there is no `base_url` then, so that nobody uses what has the port.
+                `start`, there is no `base_url`: another server has the port.
         """
         if self._ports:
             raise RuntimeError("the emulator is started already")

@@ -152,7 +152,7 @@ class Long:
         return "\n".join(lines)
 
     def write(self, path: Path) -> None:
-        """Write the sums as JSON, in place of those that a file has of the same kinds."""
+        """Write the sums as JSON. In a file that exists, other kinds stay as they are."""
         found: dict[str, Any] = json.loads(path.read_bytes()) if path.exists() else {}
         about = {
             "date": datetime.now(UTC).date().isoformat(),
