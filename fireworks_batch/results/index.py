@@ -222,9 +222,12 @@ class ResultIndex:
         self._spans[job] = first, self._one("SELECT ifnull(max(rowid), 0) FROM found")
         self._count(job)
 
-    def rows_of(self, job: int) -> tuple[int, int]:
-        """Return how many different rows of a job have a response, and how many have a result."""
-        return self._distinct[job]
+    def rows_of(self, job: int) -> tuple[int, int, int]:
+        """Return how many rows of a job have a response, how many a result, and the bad lines.
+
+        A row that came several times counts once.
+        """
+        return *self._distinct[job], self._unreadable[job]
 
     def _count(self, job: int) -> None:
         query = """

@@ -118,6 +118,9 @@ class Attempt:
     resulted: int = 0
     """Different rows with a response or an error, in its output."""
 
+    unreadable: int = 0
+    """Lines of its output that are no rows."""
+
     problem: str = ""
     """Why the output is not read, in the words of the server."""
 
@@ -138,12 +141,15 @@ class Attempt:
         failed = counted.failed_requests if counted else None
         # A COMPLETED job that counts nothing has counters that lag behind.
         lags = self.job.is_success and not succeeded and not failed
-        if not self.has_results_file and (succeeded != 0 or lags):
-            return False
-        if not self.has_errors_file and (failed != 0 or lags):
+        lacks_results = not self.has_results_file and (succeeded != 0 or lags)
+        lacks_errors = not self.has_errors_file and (failed != 0 or lags)
+        if lacks_results or lacks_errors:
             return False
         if succeeded or failed:
-            return self.answered >= min(succeeded or 0, self.rows)
+            # Lines that cannot be read may be rows that failed for good.
+            ended = min((succeeded or 0) + (failed or 0), self.rows)
+            is_known = not self.unreadable or self.resulted >= ended
+            return is_known and self.answered >= min(succeeded or 0, self.rows)
         processed = counted.total_processed_requests if counted else 0
         return self.resulted >= min(processed, self.rows)
 

@@ -147,7 +147,7 @@ class Collector:
         paths, output, problem = await self._paths(name)
         if paths is None:
             return attrs.evolve(attempt, output=output, problem=problem)
-        answered, resulted = await self._add(_key(shard, attempt.number), paths)
+        answered, resulted, unreadable = await self._add(_key(shard, attempt.number), paths)
         seen = attrs.evolve(
             attempt,
             output=output,
@@ -156,6 +156,7 @@ class Collector:
             has_errors_file=any(is_error_file(path) for path in paths),
             answered=answered,
             resulted=resulted,
+            unreadable=unreadable,
         )
         if attempt.number and not seen.has_all_rows:
             # Its counters may include the rows of jobs before it.
@@ -190,8 +191,8 @@ class Collector:
 
     # --- The index --------------------------------------------------------------------------------
 
-    async def _add(self, key: int, paths: Sequence[Path]) -> tuple[int, int]:
-        """Add files to the index, in place of those of the same job; return its rows."""
+    async def _add(self, key: int, paths: Sequence[Path]) -> tuple[int, int, int]:
+        """Add files to the index, in place of those of the same job; count as `rows_of` does."""
         async with self._lock:
             steps = self.index.add_job(key, paths, _read)
             done = object()

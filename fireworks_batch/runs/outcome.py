@@ -103,6 +103,16 @@ def _lines(said: str, shard: Shard, attempt: Attempt) -> str:
     return f"{where}; it names {about} {first + int(named[1]) - 1}, or one near it"
 
 
+def _unsettled(attempt: Attempt) -> str:
+    here = attempt.problem or f"its results have {attempt.answered}"
+    if attempt.unreadable:
+        here += f" and {attempt.unreadable} lines that cannot be read"
+    return (
+        f"job {attempt.job.id!r} counts {attempt.counted} rows done well, {here}; no row of its "
+        "shard was sent again"
+    )
+
+
 def _remarks(tally: Tally, shards: Sequence[Shard], *, foreign: int) -> Iterator[str]:
     if tally.duplicate:
         yield f"{tally.duplicate} came more than once"
@@ -116,11 +126,6 @@ def _remarks(tally: Tally, shards: Sequence[Shard], *, foreign: int) -> Iterator
     if tally.unreadable:
         yield f"{tally.unreadable} lines of results cannot be read"
     for shard in shards:
-        for each in shard.chain.unsettled:
-            if each.has_vanished:
-                continue
-            here = each.problem or f"its results have {each.answered}"
-            yield (
-                f"job {each.job.id!r} counts {each.counted} rows done well, {here}; no row of its "
-                "shard was sent again"
-            )
+        yield from map(
+            _unsettled, (each for each in shard.chain.unsettled if not each.has_vanished)
+        )

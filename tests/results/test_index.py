@@ -235,7 +235,7 @@ def test_files_of_a_job_replace_those_before(index, add):
     index.expect(["a", "b", "z"])
     tally = index.choose()
 
-    assert (1, 2) == index.rows_of(0)
+    assert (1, 2, 0) == index.rows_of(0)
     assert (2, 1, 0, 1) == (tally.succeeded, tally.failed, tally.unreadable, tally.duplicate)
 
 

@@ -78,6 +78,10 @@ def counters(succeeded=0, failed=0, processed=None) -> JobProgress:
         ({"answered": 9, "resulted": 10, "progress": counters(9, 1)}, True),
         ({"answered": 9, "resulted": 9, "progress": counters(9, 1)}, True),
         ({"answered": 8, "resulted": 9, "progress": counters(9, 1)}, False),
+        # lines that cannot be read may be the rows that did not come, whether or not they failed
+        ({"answered": 9, "resulted": 9, "unreadable": 1, "progress": counters(9, 1)}, False),
+        ({"answered": 9, "resulted": 10, "unreadable": 1, "progress": counters(9, 1)}, True),
+        ({"answered": 10, "resulted": 10, "unreadable": 1}, True),
         # counters that include the rows of jobs before
         ({"answered": 4, "resulted": 4, "rows": 4, "progress": counters(20)}, True),
         ({"answered": 3, "resulted": 3, "rows": 4, "progress": counters(20)}, False),
