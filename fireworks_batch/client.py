@@ -361,14 +361,18 @@ class BatchClient:
         limits: Limits | None = None,
         on_bad_row: Literal["raise", "skip"] = "raise",
         on_previous: Literal["adopt", "new"] = "adopt",
+        retry_rows: int = 0,
     ) -> Submission:
         """Make sure that the server has the jobs of requests, and return without waiting for them.
 
         A call may be repeated after a crash at any moment, and two processes may make it at once:
         the ids of jobs and datasets derive from the account, the model, the parameters, ``name``
         and the rows, so that the same call finds the same jobs, and adopts them. The call returns
-        when the newest attempt of each shard exists. With ``on_previous="new"`` it first waits
-        until it is known which rows the attempts before have answered.
+        when the newest attempt of each shard exists. With ``on_previous="new"`` or ``retry_rows``,
+        rows that ended jobs have left unanswered are submitted too, as soon as it is known which
+        rows the attempts before have answered. So a pipeline can do what `run` does without one
+        long call: it submits, waits for the jobs of `Submission.refs`, and submits again, until
+        none of them runs.
 
         Args:
             requests: The path of a file of JSON lines (``.jsonl``, ``.jsonl.gz``), or an iterable
@@ -408,6 +412,11 @@ class BatchClient:
                 Rows whose output is gone (404) are given up then, with a warning that names their
                 number, and run again too.
 
+            retry_rows: How often rows that failed retryably, or are missing, are sent again: 0 or
+                more. They run in the next attempt of their shard while its number is at most
+                ``retry_rows``; attempts of other callers count too. Rows are sent again after
+                COMPLETED, EXPIRED and EARLY_STOPPED, not after FAILED or CANCELLED.
+
         Returns:
             What was submitted: the shards, with their ids. `collect` takes it, in another process
             too, and finds all attempts, also the attempts of other callers.
@@ -418,7 +427,8 @@ class BatchClient:
             LocalFileError: The file cannot be read, or was changed while it was sent.
             InputRowsError: There are bad rows, or none at all; nothing was sent.
             JobConflictError: An id is taken by a job of another kind.
-            WaitError: With ``on_previous="new"``: the end of an attempt cannot be known.
+            WaitError: With ``on_previous="new"`` or ``retry_rows``: the end of an attempt cannot be
+                known.
             APIStatusError: The server refuses.
             TransportError: There was no usable answer for the policy's ``failure_budget``.
             ClientStateError: The client is closed, or belongs to another loop.
@@ -432,7 +442,12 @@ class BatchClient:
             system_prompt=system_prompt,
             placement=placement,
         )
-        options = RunOptions(limits=_given(limits), on_bad_row=on_bad_row, on_previous=on_previous)
+        options = RunOptions(
+            limits=_given(limits),
+            on_bad_row=on_bad_row,
+            on_previous=on_previous,
+            retry_rows=retry_rows,
+        )
         return await Run(self._api, self._jobs, self._datasets, options).submit(requests, template)
 
     async def collect(

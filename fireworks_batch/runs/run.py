@@ -301,9 +301,9 @@ class Run:
 
     async def _submit_shard(self, collector: Collector, submitter: Submitter, shard: Shard) -> None:
         """Bring a shard to the moment at which its newest attempt exists."""
-        is_new = self._options.on_previous == OnPrevious.NEW
+        may_follow = self._options.on_previous == OnPrevious.NEW or self._options.retry_rows
         async with self._in_flight:
-            while (newest := shard.chain.newest) is None or (is_new and newest.job.is_terminal):
+            while (newest := shard.chain.newest) is None or (may_follow and newest.job.is_terminal):
                 if not await self._step(collector, submitter, shard):
                     return
 

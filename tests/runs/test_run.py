@@ -895,6 +895,24 @@ async def test_only_rows_worth_it_are_sent_again(emulator, client):
         assert 2 == len(creations(flaky_emulator))
 
 
+async def test_submit_sends_again_what_ended_jobs_have_left(client, emulator):
+    """Submit, wait, submit again, until no job runs: what one long call of run would do."""
+    rows = [mapping("a", "fail 503"), mapping("b"), mapping("c", "fail 400")]
+    seen = []
+    while True:
+        submission = await client.submit(rows, model=MODEL, retry_rows=2)
+        if newest(submission) in seen:
+            break
+        seen.append(newest(submission))
+        await client.jobs.wait_until_terminal(submission.refs[0])
+    async with await client.collect(submission, requests=rows) as result:
+        assert ["a", "b", "c"] == await ids_of(result)
+
+    assert ["0", "1", "2"] == [job_id[-1] for (job_id,) in seen]
+    assert 3 == len(creations(emulator))
+    assert 1 == (await client.jobs.get(seen[1][0])).job_progress.total_input_requests
+
+
 async def test_rows_that_keep_failing_are_sent_so_often_and_no_more(client, emulator):
     """Each further try is a job of its own, up to the number that was asked for."""
     rows = [mapping("a", "fail 503"), mapping("b")]
