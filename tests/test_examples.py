@@ -141,9 +141,13 @@ async def test_the_demo_shows_all_five_endings(emulator):
     assert "failed polls" in out
 
 
-@pytest.mark.parametrize(
-    "program", sorted((ROOT / "examples").glob("[!d]*.py")), ids=lambda path: path.stem
-)
+# Those for Temporal and Airflow are tested where these are.
+PROGRAMS = {*(ROOT / "examples").glob("*.py")} - {
+    ROOT / "examples" / name for name in ("demo.py", "temporal_worker.py")
+}
+
+
+@pytest.mark.parametrize("program", sorted(PROGRAMS), ids=lambda path: path.stem)
 async def test_an_example_without_arguments_says_how_it_is_called(emulator, program):
     """By the first line of its own docstring, with 1; all but the demo, which takes none."""
     code, out, err = await run(emulator, program)
@@ -257,6 +261,7 @@ EXAMPLES = {
     "follow_many_jobs": ["nightly", "other"],
     "orchestrate_many": ["accounts/m/models/x", "rows"],
     "pipeline_worker": ["ref.json", "3", "nightly"],
+    "queue_worker": ['{"requests": "r.jsonl", "model": "m", "name": "n", "output": "o.jsonl"}'],
     "resume_download": ["out", "down"],
     "upload_and_create": ["accounts/fireworks/models/demo-8b", "rows.jsonl", "nightly"],
 }
@@ -347,3 +352,54 @@ async def test_a_killed_run_is_gone_on_with(emulator, tmp_path, killed_by):
         if entry.method == "POST" and entry.path.endswith("InferenceJobs")
     ]
     assert 1 == len(created)
+
+
+def message_for(directory: Path) -> tuple[str, Path]:
+    """Write requests, and return a message about them, and the path of its output."""
+    output = directory / "output.jsonl"
+    requests = write_requests(directory / "requests.jsonl")
+    message = {"requests": str(requests), "model": MODEL, "name": "n", "output": str(output)}
+    return json.dumps(message), output
+
+
+async def test_a_message_that_comes_again_makes_no_second_job(emulator, client, tmp_path):
+    """The task returns the same, and writes the same file."""
+    message, output = message_for(tmp_path)
+    outcomes = []
+    for _ in range(2):
+        outcome = await run(emulator, ROOT / "examples" / "queue_worker.py", message)
+        outcomes.append((*outcome, output.read_bytes()))
+        output.unlink()
+
+    [job] = [job async for job in client.jobs.list()]
+    manifest = {"output": str(output), "succeeded": 3, "failed": 0, "missing": 0, "jobs": [job.id]}
+    assert outcomes[0] == outcomes[1]
+    code, out, err, _ = outcomes[0]
+    assert (0, manifest, "") == (code, json.loads(out), err)
+
+
+@pytest.mark.once
+async def test_a_message_that_two_workers_have_at_once_makes_one_job(emulator, client, tmp_path):
+    """Both find it, wait for its end, and write the same file."""
+    message, output = message_for(tmp_path)
+    emulator.script_jobs(phases=["RUNNING"], times=None, time_limit_seconds=10**7)
+    program = ROOT / "examples" / "queue_worker.py"
+    workers = [await start(emulator, program, message) for _ in range(2)]
+    try:
+        async with asyncio.timeout(20):
+            while len([entry for entry in emulator.requests() if entry.path.endswith("Jobs")]) < 3:
+                await asyncio.sleep(0.01)  # until both have searched for jobs, and one has made one
+            [job] = [job async for job in client.jobs.list()]
+            emulator.script_job(job.id, phases=["COMPLETED"])
+            outs = [await worker.communicate() for worker in workers]
+    finally:
+        for worker in workers:
+            if worker.returncode is None:
+                worker.kill()
+                await worker.wait()
+
+    assert [0, 0] == [worker.returncode for worker in workers]
+    assert [job.id] == [job.id async for job in client.jobs.list()]
+    assert outs[0] == outs[1]
+    ids = [json.loads(line)["custom_id"] for line in output.read_text("utf-8").splitlines()]
+    assert ["r0", "r1", "r2"] == ids
