@@ -12,20 +12,22 @@ PROJECT := $(VENV)/.installed-$(VERSION)
 DEV := $(VENV)/.installed-dev
 BENCH := $(VENV)/.installed-bench
 DOCS := $(VENV)/.installed-docs
+AIRFLOW_BIN := $(VENV)-airflow/bin
+AIRFLOW := $(VENV)-airflow/.installed-$(VERSION)
 
 SECONDS ?= 600
 
-# .ci/lowest is Python too, but has no ending by which ruff would find it.
-SOURCES := . .ci/lowest
+# They are Python too, but have no ending by which ruff would find them.
+SOURCES := . .ci/lowest .ci/types
 
 # `--verifytypes` finds the package by the first Python in PATH, and ignores `--pythonpath`.
 pyright = PATH="$(BIN):$$PATH" PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test style mypy pyright imports pytest coverage docs pictures prove tenth chaos cases format clean
+.PHONY: help demo install test style mypy pyright imports pytest coverage docs pictures prove tenth chaos cases test-airflow format clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 demo: $(PROJECT) ## five jobs to five ends, then requests to results, on servers of their own: needs no account
 	$(BIN)/python examples/demo.py
@@ -44,7 +46,7 @@ mypy: $(DEV) ## types, by mypy
 
 pyright: $(DEV) ## types, by pyright, as an editor shows them; each name of the package must have one
 	$(pyright)
-	report=$$($(pyright) --verifytypes fireworks_batch --ignoreexternal) || { echo "$$report"; exit 1; }
+	$(pyright) --verifytypes fireworks_batch --ignoreexternal --outputjson | $(BIN)/python .ci/types
 
 imports: $(DEV) ## the floors: who may import whom
 	$(BIN)/lint-imports
@@ -54,6 +56,11 @@ pytest: $(DEV) ## the tests alone, but for the chaos
 
 cases: $(DEV) ## some cases of each kind of chaos, always the same
 	$(BIN)/pytest -n auto --dist worksteal tests/chaos
+
+test-airflow: $(AIRFLOW) ## what needs a real Airflow or Temporal, in an environment that has them
+	$(AIRFLOW_BIN)/mypy fireworks_batch/airflow/*.py fireworks_batch/airflow/*/*.py
+	$(AIRFLOW_BIN)/mypy examples/airflow/*.py examples/temporal_worker.py
+	$(AIRFLOW_BIN)/pytest -n 2 --dist loadfile tests/in_airflow tests/in_engines
 
 coverage: $(DEV) ## the tests with branch coverage, in one process, and the lines they miss
 	$(BIN)/coverage run -m pytest
@@ -79,7 +86,7 @@ format: $(DEV) ## put the code into shape
 	$(BIN)/ruff format $(SOURCES)
 
 clean: ## remove the virtual environment and everything generated
-	rm -rf $(VENV) build dist docs/_build docs/_drawn chaos.json .coverage .coverage.* .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-airflow build dist docs/_build docs/_drawn chaos.json .coverage .coverage.* .hypothesis .import_linter_cache
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -100,6 +107,14 @@ $(DOCS): $(PROJECT)
 
 $(BENCH): $(PROJECT)
 	$(PIP) install --group bench
+	touch $@
+
+# Airflow brings 134 packages, so it has an environment of its own.
+$(AIRFLOW): pyproject.toml
+	$(PYTHON) -m venv $(VENV)-airflow
+	$(AIRFLOW_BIN)/python -m pip --quiet --disable-pip-version-check install 'pip>=25.1'
+	$(AIRFLOW_BIN)/python -m pip --quiet --disable-pip-version-check install --editable ".[airflow]" --group engines
+	rm -f $(VENV)-airflow/.installed-*
 	touch $@
 
 $(BIN)/python:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from importlib import metadata, resources
+from importlib.util import find_spec
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -14,6 +15,7 @@ from packaging.version import Version
 import fireworks_batch
 
 DISTRIBUTION = "fireworks-batch"
+PROVIDER = "fireworks_batch.airflow.get_provider_info"
 ROOT = Path(__file__).parents[1]
 CHANGELOG = ROOT / "CHANGELOG.md"
 
@@ -23,7 +25,7 @@ def modules_after(statement: str) -> set[str]:
     program = f"{statement}; import json, sys; print(json.dumps(list(sys.modules)))"
     # -I leaves out the working directory: what is imported is what is installed.
     command = [sys.executable, "-I", "-c", program]
-    finished = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+    finished = subprocess.run(command, check=True, capture_output=True, text=True)
     return set(json.loads(finished.stdout))
 
 
@@ -121,3 +123,27 @@ def test_import_of_the_package_imports_nothing_else_of_it():
 
     assert [name for name in modules if name.startswith("fireworks_batch")] == ["fireworks_batch"]
     assert modules & {"aiohttp", "attr", "attrs", "asyncio"} == set()
+
+
+def test_airflow_learns_of_the_provider_without_importing_anything():
+    """Each component of Airflow asks all providers: the answer imports no Airflow, no client."""
+    (found,) = metadata.entry_points(group="apache_airflow_provider", module=PROVIDER)
+    info = found.load()()
+    modules = modules_after(f"from {PROVIDER} import get_provider_info; get_provider_info()")
+
+    assert info["package-name"] == DISTRIBUTION
+    assert not {"airflow", "aiohttp", "fireworks_batch.client"} & modules
+
+
+def test_modules_that_the_provider_names_are_there():
+    """What Airflow imports by name is installed: hooks, operators, sensors, triggers, links."""
+    (found,) = metadata.entry_points(group="apache_airflow_provider", module=PROVIDER)
+    info = found.load()()
+    parts = [part for kind in ("hooks", "operators", "sensors", "triggers") for part in info[kind]]
+    names = [name for part in parts for name in part["python-modules"]]
+    classes = [*info["extra-links"], info["connection-types"][0]["hook-class-name"]]
+    names += [name.rpartition(".")[0] for name in classes]
+
+    assert len(names) == 6
+    for name in names:
+        assert find_spec(name), name

@@ -184,7 +184,7 @@ def test_public_modules_are_attributes(module):
     """`import fireworks_batch` is enough to use a public module."""
     program = f"import fireworks_batch; print(fireworks_batch.{module}.__name__)"
     command = [sys.executable, "-I", "-c", program]
-    ended = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+    ended = subprocess.run(command, check=True, capture_output=True, text=True)
 
     assert ended.stdout.strip() == f"fireworks_batch.{module}"
 
@@ -193,7 +193,7 @@ def test_star_import_gives_all():
     """`from fireworks_batch import *` gives what `__all__` names."""
     program = "before = {*globals()}; from fireworks_batch import *; print(*{*globals()} - before)"
     command = [sys.executable, "-I", "-c", program]
-    ended = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+    ended = subprocess.run(command, check=True, capture_output=True, text=True)
 
     assert {*fireworks_batch.__all__} == {*ended.stdout.split()} - {"before"}
 
@@ -202,7 +202,12 @@ def test_every_error_has_the_one_base():
     """One `except` catches whatever this library raises: each exception class is of its tree."""
     for module in pkgutil.walk_packages(fireworks_batch.__path__, "fireworks_batch."):
         if not module.name.startswith(
-            ("fireworks_batch.emulator", "fireworks_batch.cli", "fireworks_batch.pytest_plugin")
+            (
+                "fireworks_batch.airflow.",  # needs Airflow, and raises what that has
+                "fireworks_batch.cli",
+                "fireworks_batch.emulator",
+                "fireworks_batch.pytest_plugin",
+            )
         ):
             importlib.import_module(module.name)
     raised = {

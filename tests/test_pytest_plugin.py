@@ -85,7 +85,7 @@ PROJECT["conftest.py"] += '__import__("asyncio").set_event_loop(None)\n'
 
 def run_project(directory, *arguments):
     """Run pytest on a project as its owner would, with warnings as errors."""
-    return subprocess.run(  # noqa: S603
+    return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", *arguments],
         cwd=directory,
         check=False,

@@ -70,7 +70,7 @@ def process() -> Callable[..., Finished]:
     """Run any command to its end."""
 
     def run(*command: object) -> Finished:
-        ended = subprocess.run(  # noqa: S603
+        ended = subprocess.run(
             [*map(str, command)], check=False, capture_output=True, text=True, timeout=PATIENCE
         )
         return Finished(ended.returncode, ended.stdout, ended.stderr)
@@ -101,7 +101,7 @@ class Terminal:
         for name in ("COLUMNS", "LINES"):
             environment.pop(name, None)
         command = [*COMMAND, *arguments]
-        self.process = subprocess.Popen(command, env=environment, **streams)  # noqa: S603
+        self.process = subprocess.Popen(command, env=environment, **streams)
         os.close(slave)
         self.raw = b""
 

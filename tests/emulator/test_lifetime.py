@@ -329,7 +329,7 @@ def test_the_public_names():
 
 def run_command(*arguments: str) -> subprocess.Popen[str]:
     """Run the emulator as a process."""
-    return subprocess.Popen(  # noqa: S603  # our own interpreter and module
+    return subprocess.Popen(  # our own interpreter and module
         [sys.executable, "-W", "error", "-m", "fireworks_batch.emulator", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -395,7 +395,7 @@ def test_a_url_that_cannot_be_written_is_no_port_that_is_taken():
         pytest.skip("there is no /dev/full here")
     command = [sys.executable, "-W", "error", "-m", "fireworks_batch.emulator"]
     with full.open("w") as stdout:
-        finished = subprocess.run(  # noqa: S603  # our own interpreter and module
+        finished = subprocess.run(  # our own interpreter and module
             command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False
         )
     assert finished.returncode == 1
@@ -428,4 +428,4 @@ def test_the_package_does_not_come_with_its_library():
         "import sys, fireworks_batch;"
         "assert not [m for m in sys.modules if m.startswith('fireworks_batch.emulator')]"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603
+    subprocess.run([sys.executable, "-c", code], check=True)

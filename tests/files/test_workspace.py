@@ -53,7 +53,7 @@ async def test_directory_lasts_as_long_as_its_block(temporary):
 async def test_directory_of_a_killed_process_is_swept(temporary):
     """Not as long as the process lives; and nothing is touched that is not ours."""
     (temporary / "fireworks-batch-other").mkdir()
-    process = subprocess.Popen(  # noqa: ASYNC220, S603
+    process = subprocess.Popen(  # noqa: ASYNC220
         [sys.executable, "-c", PROGRAM],
         stdout=subprocess.PIPE,
         env={**os.environ, "TMPDIR": str(temporary)},

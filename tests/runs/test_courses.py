@@ -64,7 +64,7 @@ def test_a_course_can_be_played_again():
     """By the command in the last line of its story."""
     *_, last = courses.tell(7, [], []).splitlines()
     command = last.removeprefix("play it again: python ").split()
-    played = subprocess.run(  # noqa: S603  # our own interpreter and file
+    played = subprocess.run(  # our own interpreter and file
         [sys.executable, *command], cwd=ROOT, check=True, capture_output=True, text=True
     )
     assert played.stdout.splitlines()[0].startswith("course 7: ")

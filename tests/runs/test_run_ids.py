@@ -121,7 +121,7 @@ def test_ids_are_the_same_in_another_process():
     program = (
         f"from fireworks_batch.runs.spec import RunKey\nkey = {KEY!r}\nprint(key.base({CONTENT!r}))"
     )
-    said = subprocess.check_output([sys.executable, "-c", program], text=True)  # noqa: S603
+    said = subprocess.check_output([sys.executable, "-c", program], text=True)
 
     assert KEY.base(CONTENT) == said.strip()
 

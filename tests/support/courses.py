@@ -1052,7 +1052,7 @@ class Nursery:
     def start(self, order: Mapping[str, Any]) -> int:
         """Start a process for a call, and give its id."""
         if self._process is None:
-            self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and file
+            self._process = subprocess.Popen(  # our own interpreter and file
                 [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
             )
         assert self._process.stdin

@@ -1,0 +1,1 @@
+"""How Airflow connects to the API."""

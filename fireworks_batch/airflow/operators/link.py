@@ -1,0 +1,32 @@
+"""The link from a task to its job's page."""
+
+from typing import TYPE_CHECKING
+
+from airflow.sdk import BaseOperatorLink
+from airflow.sdk.execution_time.xcom import XCom
+
+from fireworks_batch import JobRef
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator, Context
+    from airflow.sdk.types import TaskInstanceKey
+
+__all__ = ["FireworksBatchJobLink"]
+
+
+class FireworksBatchJobLink(BaseOperatorLink):
+    """The button "Fireworks job" of a task; of several jobs it shows the first one."""
+
+    name = "Fireworks job"
+
+    def get_link(self, operator: "BaseOperator", *, ti_key: "TaskInstanceKey") -> str:  # noqa: ARG002 - Airflow's signature
+        """Return the address of the job's page; empty as long as there is no job."""
+        return XCom.get_value(ti_key=ti_key, key=self.xcom_key) or ""
+
+    def push(self, context: "Context", ref: JobRef) -> None:
+        """Show the link from now on, also while the task is deferred.
+
+        The address is that of the vendor's web application. It is not documented.
+        """
+        url = f"https://app.fireworks.ai/dashboard/batch-inference/{ref.job_id}"
+        context["ti"].xcom_push(key=self.xcom_key, value=url)

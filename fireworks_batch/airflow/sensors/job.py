@@ -1,0 +1,116 @@
+"""The sensor: waits for a job that was made elsewhere."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import attrs
+from airflow.sdk import BaseOperatorLink, BaseSensorOperator, Context
+from airflow.sdk.configuration import conf
+from airflow.sdk.exceptions import AirflowException
+
+from fireworks_batch import BatchClient, BatchInferenceJob, FireworksBatchError, JobRef, PollPolicy
+from fireworks_batch.airflow.hooks.batch import FireworksBatchHook
+from fireworks_batch.airflow.operators.link import FireworksBatchJobLink
+from fireworks_batch.airflow.operators.work import Work
+from fireworks_batch.airflow.triggers.job import FireworksBatchJobTrigger
+
+__all__ = ["FireworksBatchJobSensor"]
+
+
+class FireworksBatchJobSensor(BaseSensorOperator):
+    """Waits for a job that was made elsewhere, and succeeds if the job is COMPLETED.
+
+    After any other end the task fails, with the server's reason.
+
+    Args:
+        job: The id of the job, its resource name, or `JobRef.to_json`. Templated.
+        poll: When the trigger polls the job; the default policy if None. Without a trigger
+            ``poke_interval`` decides.
+        deferrable: Whether the task takes no worker while it waits; the setting
+            ``[operators] default_deferrable`` of Airflow by default.
+        fireworks_conn_id: The id of the connection. Templated.
+        kwargs: What every sensor takes.
+    """
+
+    template_fields: Sequence[str] = ("job", "fireworks_conn_id")
+    operator_extra_links: Collection[BaseOperatorLink] = (FireworksBatchJobLink(),)
+    ui_color = "#efe3ff"
+
+    def __init__(
+        self,
+        *,
+        job: str,
+        poll: PollPolicy | None = None,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        fireworks_conn_id: str = FireworksBatchHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.job = job
+        self.poll = poll
+        self.deferrable = deferrable
+        self.fireworks_conn_id = fireworks_conn_id
+        self._work = Work()
+
+    def poke(self, context: Context) -> bool:
+        """Poll once, and say whether the job is COMPLETED.
+
+        Raises:
+            AirflowException: The job has ended otherwise.
+        """
+        return self._poll(context) is None
+
+    def execute(self, context: Context) -> None:
+        """Poll once, and defer the task if the job runs; or go on to poll in the worker."""
+        if self.deferrable:
+            self._poll_or_defer(context)
+        else:
+            super().execute(context)
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> None:
+        """See how the job ended, when the trigger has seen that it did.
+
+        Args:
+            context: Airflow's.
+            event: The event of the trigger.
+        """
+        if event["status"] == "error":
+            raise AirflowException(event["message"])
+        self._poll_or_defer(context)
+
+    def on_kill(self) -> None:
+        """End what runs in this process; the job is left alone."""
+        self._work.cancel()
+
+    def _poll_or_defer(self, context: Context) -> None:
+        ref = self._poll(context)
+        if ref is not None:
+            self.defer(
+                trigger=FireworksBatchJobTrigger(
+                    [ref.to_json()],
+                    self.fireworks_conn_id,
+                    poll=None if self.poll is None else attrs.asdict(self.poll),
+                ),
+                method_name="execute_complete",
+                timeout=timedelta(seconds=self.timeout),
+            )
+
+    def _poll(self, context: Context) -> JobRef | None:
+        """Poll once: return the job if it runs, None if it is COMPLETED."""
+        client = FireworksBatchHook(self.fireworks_conn_id).get_conn()
+        try:
+            with self._work.begun(client):
+                ref, job = self._work.run(self._get(client))
+            FireworksBatchJobLink().push(context, ref)
+            if job.is_terminal:
+                job.raise_for_outcome()
+                return None
+        except FireworksBatchError as error:  # which Airflow's soft_fail does not know
+            raise AirflowException(str(error)) from None
+        return ref
+
+    async def _get(self, client: BatchClient) -> tuple[JobRef, BatchInferenceJob]:
+        named = JobRef.from_json(self.job) if self.job.startswith("{") else self.job
+        job = await client.jobs.get(named)
+        return client.jobs.ref(job), job
