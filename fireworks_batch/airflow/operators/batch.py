@@ -329,6 +329,7 @@ class FireworksBatchOperator(BaseOperator):
 
     def _manifest(self, submission: Submission, report: RunReport) -> dict[str, Any]:
         numbers = attrs.asdict(report, filter=lambda _, value: isinstance(value, int))
+        del numbers["retried"]  # of one call, and the task made several
         return {
             "account_id": submission.account_id,
             "jobs": [job.job_id for job in report.jobs],
