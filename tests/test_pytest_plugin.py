@@ -115,5 +115,5 @@ def test_a_users_project_uses_it(project):
 
 def test_nobody_loads_it_unasked():
     """It is no entry point, which would import the library into every run of the environment."""
-    names = {point.name for point in metadata.distribution("fireworks-batch").entry_points}
-    assert names == {"fireworks-batch"}
+    groups = {point.group for point in metadata.distribution("fireworks-batch").entry_points}
+    assert groups == {"console_scripts", "apache_airflow_provider"}

@@ -24,7 +24,7 @@ from fireworks_batch.airflow.hooks.batch import FireworksBatchHook, client_argum
 __all__ = ["SharedClients", "shared_client"]
 
 
-_log = logging.getLogger("fireworks_batch.airflow")
+_log = logging.getLogger("fireworks_batch.http")
 
 
 _MINUTE: Final = 60.0
