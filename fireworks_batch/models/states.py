@@ -4,6 +4,7 @@ Performs no I/O.
 """
 
 import enum
+import warnings
 from typing import Any, ClassVar, Self, TypeVar
 
 __all__ = [
@@ -26,7 +27,8 @@ class OpenEnum(enum.StrEnum):
 
     A value that is not published becomes a pseudo-member. A pseudo-member keeps its raw string,
     compares equal to that string, survives pickle and copy, is not listed, and has ``is_known``
-    False. Compare members with ``==``, not with ``is``.
+    False. Compare members with ``==``, not with ``is``. A comparison with a name as the server
+    spells it (``"JOB_STATE_COMPLETED"``) is False, and warns.
     """
 
     __wire_prefix__: ClassVar[str] = ""
@@ -53,6 +55,29 @@ class OpenEnum(enum.StrEnum):
     def is_known(self) -> bool:
         """Whether this value was published when this library was released."""
         return self._value_ in type(self)._value2member_map_
+
+    def __eq__(self, other: object) -> bool:
+        self._warn_of(other)
+        return str.__eq__(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        self._warn_of(other)
+        return str.__ne__(self, other)
+
+    # Equal strings have equal hashes.
+    __hash__ = str.__hash__
+
+    def _warn_of(self, other: object) -> None:
+        """Warn of a name as the vendor's SDK has it: code from there would wait for ever."""
+        prefix = self.__wire_prefix__
+        if not prefix or not isinstance(other, str) or str.__eq__(self, other):
+            return
+        if other.startswith(prefix):
+            warnings.warn(
+                f"{type(self).__name__} is never equal to {other!r}: compare with "
+                f"{other.removeprefix(prefix)!r}",
+                stacklevel=3,
+            )
 
     def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
         return type(self), (self.wire,)

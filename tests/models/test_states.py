@@ -1,6 +1,7 @@
 """The server's words, and what each job state means."""
 
 import copy
+import operator
 import pickle
 
 import pytest
@@ -281,3 +282,19 @@ def test_prefix_says_nothing(text):
     """With or without its prefix a state is the same one."""
     assert JobState(text.removeprefix("JOB_STATE_") or text) == JobState(text)
     assert JobState(text) == JobState(JobState(text).wire) == JobState(JobState(text).value)
+
+
+@pytest.mark.parametrize(
+    "compare",
+    [
+        lambda state, name: state == name,
+        lambda state, name: name == state,
+        lambda state, name: not operator.ne(state, name),
+        lambda state, name: state in (name, "ENDED"),
+    ],
+)
+@pytest.mark.parametrize("state", [JobState.COMPLETED, JobState.RUNNING, JobState("FROBNICATING")])
+def test_comparison_with_a_name_of_the_vendors_sdk_warns(compare, state):
+    """It is False whatever the state: a loop that was moved from there would never end."""
+    with pytest.warns(UserWarning, match="'JOB_STATE_COMPLETED': compare with 'COMPLETED'"):
+        assert not compare(state, "JOB_STATE_COMPLETED")
