@@ -1,7 +1,6 @@
 """What tasks and triggers do with jobs: see which of them run, wait for their end, delete them."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import aclosing
 
@@ -42,10 +41,8 @@ async def until_ended(
     *,
     timeout: float | None,  # noqa: ASYNC109 - of the wait for each job
     poll: PollPolicy | None,
-) -> dict[str, int]:
-    """Wait until jobs can change no more, and return how many ended in each state.
-
-    A job that is gone has ended, in the state ``"GONE"``.
+) -> None:
+    """Wait until jobs can change no more; a job that is gone has ended.
 
     Args:
         client: The client.
@@ -56,14 +53,11 @@ async def until_ended(
     Raises:
         FireworksBatchError: The end of a job cannot be known.
     """
-    states: Counter[str] = Counter()
     limit = JOB_TIME_LIMIT if timeout is None else timeout
     outcomes = client.jobs.as_completed(refs, timeout=limit, poll=poll)
     async with aclosing(outcomes):
         async for outcome in outcomes:
             _raise_unless_gone(outcome.error)
-            states["GONE" if outcome.job is None else str(outcome.job.state)] += 1
-    return dict(states)
 
 
 async def delete_running(client: BatchClient, refs: Sequence[JobRef]) -> None:

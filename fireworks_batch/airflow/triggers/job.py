@@ -31,10 +31,9 @@ _ENDED: Final = frozenset({"failed", "success", "removed"})
 class FireworksBatchJobTrigger(BaseTrigger):
     """Waits until jobs can change no more, and fires one event.
 
-    The event is ``{"status": "ended", "states": {state: number of jobs}}``, or ``{"status":
-    "error", "message": ...}`` if the end of a job cannot be known. A job that is gone counts as
-    ended. All triggers of a connection share one client, and so one poller. The metadata database
-    has the arguments: none of them is a secret.
+    The event is ``{"status": "ended"}``, or ``{"status": "error", "message": ...}`` if the end of a
+    job cannot be known. A job that is gone counts as ended. All triggers of a connection share one
+    client, and so one poller. The metadata database has the arguments: none of them is a secret.
 
     Args:
         refs: References to the jobs: `JobRef.to_json`.
@@ -90,8 +89,8 @@ class FireworksBatchJobTrigger(BaseTrigger):
         await asyncio.sleep(self.first_poll * random.uniform(2 / 3, 1))
         timeout = None if self.end_time is None else max(1.0, self.end_time - time.time())
         async with shared_client(self.fireworks_conn_id) as client:
-            states = await until_ended(client, self._jobs(), timeout=timeout, poll=policy)
-        return {"status": "ended", "states": states}
+            await until_ended(client, self._jobs(), timeout=timeout, poll=policy)
+        return {"status": "ended"}
 
     def _jobs(self) -> list[JobRef]:
         return [JobRef.from_json(ref) for ref in self.refs]
