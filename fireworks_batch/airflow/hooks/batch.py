@@ -93,7 +93,7 @@ class FireworksBatchHook(BaseHook):
     def get_conn(self) -> BatchClient:
         """Return a new client, to be used with ``async with``.
 
-        Blocks while Airflow looks the connection up: in an event loop use `aget_conn`.
+        Blocks while Airflow looks the connection up: call it outside of an event loop.
 
         Raises:
             AirflowNotFoundException: There is no such connection.
@@ -101,25 +101,17 @@ class FireworksBatchHook(BaseHook):
         """
         return BatchClient(**client_arguments(self.get_connection(self.fireworks_conn_id)))
 
-    async def aget_conn(self) -> BatchClient:
-        """Return a new client, to be used with ``async with``, without blocking the loop.
-
-        Raises:
-            AirflowNotFoundException: There is no such connection.
-            ConfigurationError: A field of the connection is missing or malformed.
-        """
-        return BatchClient(**client_arguments(await self.aget_connection(self.fireworks_conn_id)))
-
     def test_connection(self) -> tuple[bool, str]:
         """Ask for one job of the account, as the button "Test" does; return how it went."""
         try:
-            account_id = asyncio.run(self._ask())
+            account_id = asyncio.run(_ask(self.get_conn()))
         except FireworksBatchError as error:
             return False, str(error)
         return True, f"the key is good for account {account_id!r}"
 
-    async def _ask(self) -> str | None:
-        async with self.get_conn() as client:
-            async for _ in client.jobs.list(page_size=1):
-                break
-            return client.account_id
+
+async def _ask(client: BatchClient) -> str | None:
+    async with client:
+        async for _ in client.jobs.list(page_size=1):
+            break
+        return client.account_id

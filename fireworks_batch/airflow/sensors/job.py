@@ -1,5 +1,6 @@
 """The sensor: waits for a job that was made elsewhere."""
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -12,7 +13,6 @@ from airflow.sdk.exceptions import AirflowException
 from fireworks_batch import BatchClient, BatchInferenceJob, FireworksBatchError, JobRef, PollPolicy
 from fireworks_batch.airflow.hooks.batch import FireworksBatchHook
 from fireworks_batch.airflow.operators.link import FireworksBatchJobLink
-from fireworks_batch.airflow.operators.work import Work
 from fireworks_batch.airflow.triggers.job import FireworksBatchJobTrigger
 
 __all__ = ["FireworksBatchJobSensor"]
@@ -51,7 +51,6 @@ class FireworksBatchJobSensor(BaseSensorOperator):
         self.poll = poll
         self.deferrable = deferrable
         self.fireworks_conn_id = fireworks_conn_id
-        self._work = Work()
 
     def poke(self, context: Context) -> bool:
         """Poll once, and say whether the job is COMPLETED.
@@ -79,10 +78,6 @@ class FireworksBatchJobSensor(BaseSensorOperator):
             raise AirflowException(event["message"])
         self._poll_or_defer(context)
 
-    def on_kill(self) -> None:
-        """End what runs in this process; the job is left alone."""
-        self._work.cancel()
-
     def _poll_or_defer(self, context: Context) -> None:
         ref = self._poll(context)
         if ref is not None:
@@ -100,8 +95,7 @@ class FireworksBatchJobSensor(BaseSensorOperator):
         """Poll once: return the job if it runs, None if it is COMPLETED."""
         client = FireworksBatchHook(self.fireworks_conn_id).get_conn()
         try:
-            with self._work.begun(client):
-                ref, job = self._work.run(self._get(client))
+            ref, job = asyncio.run(self._get(client))
             FireworksBatchJobLink().push(context, ref)
             if job.is_terminal:
                 job.raise_for_outcome()
@@ -112,5 +106,6 @@ class FireworksBatchJobSensor(BaseSensorOperator):
 
     async def _get(self, client: BatchClient) -> tuple[JobRef, BatchInferenceJob]:
         named = JobRef.from_json(self.job) if self.job.startswith("{") else self.job
-        job = await client.jobs.get(named)
-        return client.jobs.ref(job), job
+        async with client:
+            job = await client.jobs.get(named)
+            return client.jobs.ref(job), job
