@@ -30,7 +30,6 @@ class Course:
     deferred: int
     created: list[str]
     gone: set[str]
-    polls: int
 
     def state(self, task: str) -> str:
         """Return the last state of a task."""
@@ -81,7 +80,7 @@ def course(server: Server, key: str, tmp_path_factory: pytest.TempPathFactory) -
 
         until("all tasks are deferred", lambda: states()["deferred"] == TASKS + 6)
         deferred = states()["deferred"]
-        # Before its trigger runs, Airflow tells nobody that a user has ended the task.
+        # Airflow calls `on_kill` only of a trigger that runs.
         until("it waits", lambda: [*(home / "logs").rglob("task_id=killed/*.trigger.*.log")])
         airflow.act("gate", RUN, "killed", "failed")
         until("its job is deleted", lambda: any(x["method"] == "DELETE" for x in server.requests()))
@@ -103,10 +102,6 @@ def course(server: Server, key: str, tmp_path_factory: pytest.TempPathFactory) -
             deferred,
             server.created(),
             {each["path"].rpartition("/")[2] for each in requests if each["method"] == "DELETE"},
-            sum(
-                each["method"] == "GET" and "batchInferenceJobs" in each["path"]
-                for each in requests
-            ),
         )
 
 
@@ -170,11 +165,6 @@ def test_killed_task_deletes_its_job_if_it_is_asked_to(course):
 def test_sensor_waits_for_a_job_made_elsewhere(course):
     """It is deferred as the operator is."""
     assert course.state("senses") == "success"
-
-
-def test_deferred_tasks_share_one_poller(course):
-    """Twenty-six tasks poll little more often than a few would."""
-    assert course.polls < 1000
 
 
 def test_key_is_in_the_connection_alone(course, key):
