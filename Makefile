@@ -27,7 +27,7 @@ pyright = PATH="$(BIN):$$PATH" PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 .PHONY: help demo install test style mypy pyright imports pytest coverage docs pictures prove tenth chaos cases test-airflow format clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 demo: $(PROJECT) ## five jobs to five ends, then requests to results, on servers of their own: needs no account
 	$(BIN)/python examples/demo.py
