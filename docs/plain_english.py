@@ -25,7 +25,7 @@ RIDDLES = {
     "as much less, so many": r"as (?:much|many|far)(?: (?:less|more|later|faster)|[.,;])"
     r"|so (?:many|long|much)",
     "what is left, the rest": r"(?:what|which|that) (?:is|are|was|were) left|the rest",
-    "of those that": r"of (?:those|them|which|whom)",
+    "of those that": r"of (?:those|which|whom)",
     "those that, those of": r"those (?:that|which|who|whose|of|in|when|where|it|to|for)",
     "that which, that of": r"that (?:which|of)",
     "the one that, one that": r"(?:the )?ones? (?:that|which|who|whose|of its|in which)",
