@@ -1,7 +1,9 @@
 """Take the pictures of README and docs: real runs on a pseudo-terminal, drawn as SVG by rich.
 
-`make pictures` runs it; a picture is taken when a certain text is on the screen. Needs a POSIX
-system. The fonts are those of the reader's machine: nothing is fetched.
+`make pictures` runs it. A picture is taken when a certain text is on the screen. The emulator runs
+in real time, so that rates and times are those of a real job: all pictures are taken at the same
+time, within some minutes. Needs a POSIX system. The fonts are those of the reader's machine:
+nothing is fetched.
 """
 
 import asyncio
@@ -26,10 +28,10 @@ from rich.text import Text
 from fireworks_batch.emulator import Emulator
 
 PICTURES = Path(__file__).parent / "pictures"
-SPEED = 240
-PATIENCE = 60.0
+PATIENCE = 900.0
 SCALE = 0.74  # of the pixels that rich takes for a letter; 80 columns fit on a page
-THEME = TerminalTheme(
+# Colours that differ in one theme differ in the other, too: rich numbers styles by their colours.
+DARK = TerminalTheme(
     (24, 26, 31),
     (212, 215, 220),
     [
@@ -43,6 +45,22 @@ THEME = TerminalTheme(
         (212, 215, 220),
     ],
 )
+LIGHT = TerminalTheme(
+    (250, 250, 250),
+    (36, 41, 47),
+    [
+        (110, 118, 129),
+        (190, 30, 45),
+        (26, 127, 55),
+        (150, 100, 0),
+        (9, 105, 218),
+        (130, 80, 223),
+        (10, 115, 125),
+        (36, 41, 47),
+    ],
+)
+# The part of a bar that is not done yet: rich has one colour for it.
+BAR_ON_DARK, BAR_ON_LIGHT = "#3a3a3a", "#d0d7de"
 # rich's own format, without the fonts that it would fetch, and without the frame that cuts what
 # hangs below the last line.
 FORMAT = re.sub(
@@ -124,11 +142,26 @@ def picture(screen: pyte.Screen, command: str) -> str:
     console.print(Text(f"$ {command}", Style(bold=True)), soft_wrap=True)
     for line in lines:
         console.print(line, soft_wrap=True)
-    drawn = console.export_svg(
-        title="fireworks-batch", theme=THEME, code_format=FORMAT, unique_id="picture"
-    )
+    drawn = _exported(console, DARK)
+    drawn = drawn.replace("</style>", _rules_for_light(_exported(console, LIGHT)) + "</style>")
     drawn = re.sub(r'viewBox="0 0 (\d+)', _with_width, drawn, count=1)
     return re.sub(r"[ \t]+$", "", drawn, flags=re.MULTILINE)
+
+
+def _exported(console: Console, theme: TerminalTheme) -> str:
+    return console.export_svg(
+        title="fireworks-batch", theme=theme, clear=False, code_format=FORMAT, unique_id="picture"
+    )
+
+
+def _rules_for_light(drawn: str) -> str:
+    """Return what differs for a reader who prefers a light page: one picture serves both."""
+    background, title = re.findall(r'<(?:rect|text) [^>]*?fill="(#\w+)"', drawn)[:2]
+    rules = [f".rich-terminal > rect {{ fill: {background}; stroke: rgba(0,0,0,0.2) }}"]
+    rules.append(f".picture-title {{ fill: {title} }}")
+    drawn = drawn.replace(BAR_ON_DARK, BAR_ON_LIGHT)
+    rules += re.findall(r"\.picture-r\d+ \{.*?\}", drawn)
+    return "@media (prefers-color-scheme: light) {\n" + "\n".join(rules) + "\n}\n"
 
 
 def _with_width(found: re.Match[str]) -> str:
@@ -170,7 +203,7 @@ async def take(
         lines: Of the terminal.
         interrupt: Press Ctrl-C when the pattern is there, and wait for this one.
     """
-    async with Emulator(speed=SPEED) as emulator:
+    async with Emulator(speed=1) as emulator:
         prepare(emulator)
         terminal = Terminal(columns, lines)
         process = await terminal.start(
@@ -178,7 +211,6 @@ async def take(
             FIREWORKS_API_KEY=emulator.api_key,
             FIREWORKS_ACCOUNT_ID=emulator.account_id,
             FIREWORKS_BASE_URL=emulator.base_url,
-            FIREWORKS_BATCH_TIME_SCALE=str(1 / SPEED),
         )
         await terminal.wait_for(pattern)
         if interrupt:
@@ -194,62 +226,72 @@ async def take(
 
 # --- The scenes ---------------------------------------------------------------------------------
 
-START = [("VALIDATING", 60), ("PENDING", 60)]
+REASON = {"code": "INVALID_ARGUMENT", "message": "row 17: invalid role 'pirate' in message 0"}
 
 
 def script(emulator: Emulator, job: str, *phases: tuple[str, float], **options: Any) -> None:
-    """Script one job."""
+    """Script one job: states, and for how many seconds the job has each of them."""
     named = [{"state": state, "seconds": seconds} for state, seconds in phases]
     emulator.script_job(job, phases=named, **options)
 
 
 def some_jobs(emulator: Emulator) -> None:
     """Five jobs in five situations."""
-    script(emulator, "reviews", ("RUNNING", 1500), ("COMPLETED", 0), rows=12_000, failed_rows=40)
-    script(emulator, "translations", ("RUNNING", 4000), rows=250_000)
-    script(emulator, "embeddings-eu", ("PENDING", 90_000))
-    script(emulator, "roles", ("VALIDATING", 60), ("FAILED", 0))
-    script(emulator, "titles", ("RUNNING", 300), ("COMPLETED", 0), rows=900)
-    emulator.add_fault("status", status=503, path="*/translations", after=8, times=None)
+    script(emulator, "reviews", ("RUNNING", 1200), ("COMPLETED", 0), rows=1_000, failed_rows=8)
+    script(emulator, "translations", ("RUNNING", 7200), ("COMPLETED", 0), rows=20_000)
+    script(emulator, "summaries-eu", ("PENDING", 90_000))
+    script(emulator, "roles", ("VALIDATING", 60), ("FAILED", 0), status=REASON)
+    script(emulator, "titles", ("RUNNING", 200), ("COMPLETED", 0), rows=200)
+    emulator.add_fault("status", status=503, path="*/translations", after=3, times=None)
 
 
 def many_jobs(emulator: Emulator) -> None:
     """Five hundred jobs, some of which fail."""
     for number in range(500):
-        rows = {"rows": 20_000, "failed_rows": number % 7}
+        rows = {"rows": 1_000, "failed_rows": number % 7}
         end = ("FAILED", 0.0) if number % 41 == 0 else ("COMPLETED", 0.0)
-        script(emulator, f"shard-{number:03}", ("RUNNING", 900 + number * 2), end, **rows)
+        script(emulator, f"shard-{number:03}", ("RUNNING", 200 + number * 5), end, **rows)
 
 
 def one_job(emulator: Emulator) -> None:
     """One job under way."""
-    script(emulator, "nightly-eval", ("RUNNING", 2400), ("COMPLETED", 0), rows=10_000)
+    script(emulator, "nightly-eval", ("RUNNING", 1200), ("COMPLETED", 0), rows=1_000)
 
 
 async def main() -> None:
     """Take all of them."""
     PICTURES.mkdir(exist_ok=True)
-    five = "fireworks-batch wait reviews translations embeddings-eu roles titles"
+    five = "fireworks-batch wait reviews translations summaries-eu roles titles"
     shards = tuple(f"shard-{number:03}" for number in range(500))
-    await take("wait", five, r"COMPLETED(.|\n)*lost|lost(.|\n)*COMPLETED", prepare=some_jobs)
-    three = "fireworks-batch wait reviews titles roles"
-    await take("wait-narrow", three, r"COMPLETED", prepare=some_jobs, columns=48)
-    await take(
-        "wait-many",
-        "fireworks-batch wait shard-000 shard-001 ... shard-499",
-        r"[2-9]\d ended",
-        prepare=many_jobs,
-        arguments=("wait", *shards),
-        lines=20,
-    )
-    await take(
-        "detach",
-        "fireworks-batch wait nightly-eval",
-        r"RUNNING +\S+ +[1-9]\d",
-        prepare=one_job,
-        interrupt="to delete",
-    )
-    await take("demo", "fireworks-batch demo", "review-24", lines=40)
+    async with asyncio.TaskGroup() as group:
+
+        def shoot(name: str, command: str, pattern: str, **options: Any) -> None:
+            group.create_task(take(name, command, pattern, **options))
+
+        shoot(
+            "wait",
+            five,
+            r"COMPLETED(.|\n)*failed poll|failed poll(.|\n)*COMPLETED",
+            prepare=some_jobs,
+        )
+        three = "fireworks-batch wait reviews titles roles"
+        shoot("wait-narrow", three, "COMPLETED", prepare=some_jobs, columns=48)
+        shoot(
+            "wait-many",
+            "fireworks-batch wait shard-000 shard-001 ... shard-499",
+            r"[2-9]\d ended",
+            prepare=many_jobs,
+            arguments=("wait", *shards),
+            lines=20,
+        )
+        shoot(
+            "detach",
+            "fireworks-batch wait nightly-eval",
+            r"RUNNING +\S+ +[1-9]\d",
+            prepare=one_job,
+            interrupt="to delete",
+        )
+        shoot("demo", "fireworks-batch demo", "review-24", lines=40)
 
 
 if __name__ == "__main__":
