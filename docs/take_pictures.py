@@ -245,6 +245,13 @@ def some_jobs(emulator: Emulator) -> None:
     emulator.add_fault("status", status=503, path="*/translations", after=3, times=None)
 
 
+def ended_jobs(emulator: Emulator) -> None:
+    """Three jobs that end soon, each in another way."""
+    script(emulator, "reviews", ("RUNNING", 240), ("COMPLETED", 0), rows=200, failed_rows=2)
+    script(emulator, "titles", ("RUNNING", 200), ("COMPLETED", 0), rows=200)
+    script(emulator, "roles", ("VALIDATING", 60), ("FAILED", 0), status=REASON)
+
+
 def many_jobs(emulator: Emulator) -> None:
     """Five hundred jobs, some of which fail."""
     for number in range(500):
@@ -276,6 +283,7 @@ async def main() -> None:
         )
         three = "fireworks-batch wait reviews titles roles"
         shoot("wait-narrow", three, "COMPLETED", prepare=some_jobs, columns=48)
+        shoot("ended", three, "invalid role", prepare=ended_jobs)
         shoot(
             "wait-many",
             "fireworks-batch wait shard-000 shard-001 ... shard-499",
