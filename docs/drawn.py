@@ -1,17 +1,29 @@
 """What the documentation shows of the code: its tables, its poll machine, its rooms."""
 
 import ast
+import dataclasses
+import inspect
 import json
 import tomllib
-from collections.abc import Iterator
+from argparse import HelpFormatter
+from collections.abc import Iterable, Iterator
+from functools import partial
 from html import escape
+from importlib import import_module
+from inspect import cleandoc
+from itertools import pairwise
 from pathlib import Path
 from textwrap import wrap
+from typing import Any
 
 import attrs
+import typer
 
 import fireworks_batch
-from fireworks_batch import JobPhase, PollPolicy
+from fireworks_batch import JobPhase, PollPolicy, typing
+from fireworks_batch.cli.app import app
+from fireworks_batch.cli.options import CommonOptions
+from fireworks_batch.emulator.command import _parser as emulator_parser
 from fireworks_batch.models.states import JOB_PHASES
 from fireworks_batch.polling.machine import (
     Decision,
@@ -22,6 +34,8 @@ from fireworks_batch.polling.machine import (
     Seen,
 )
 from fireworks_batch.runs.chain import RULES
+
+get_command = typer.main.get_command
 
 POLICY = PollPolicy(jitter=0)
 # The course of a job in seconds, and the polls that fail: each by the moment after which it is due.
@@ -43,6 +57,8 @@ def write(directory: Path) -> None:
     (directory / "chaos.md").write_text(chaos(), encoding="utf-8")
     (directory / "rooms.svg").write_text(rooms(), encoding="utf-8")
     (directory / "modules.md").write_text(modules(), encoding="utf-8")
+    (directory / "aliases.rst").write_text(aliases(), encoding="utf-8")
+    (directory / "options.md").write_text(options(), encoding="utf-8")
 
 
 # --- The table of states --------------------------------------------------------------------------
@@ -262,3 +278,76 @@ def modules() -> str:
         for path in modules_of(room)
     ]
     return "\n".join(["| module | what it is |", "|---|---|", *rows, ""])
+
+
+# --- The aliases ----------------------------------------------------------------------------------
+
+# The names in `fireworks_batch.typing` that are no classes.
+ALIASES = [name for name in typing.__all__ if not isinstance(getattr(typing, name), type)]
+
+
+def aliases() -> str:
+    """Return the aliases as they are written, each with its docstring, as reStructuredText."""
+    homes = {
+        each.name: node.module
+        for node in ast.parse(inspect.getsource(typing)).body
+        if isinstance(node, ast.ImportFrom)
+        for each in node.names
+    }
+    return "\n".join(_alias(name, homes[name] or "") for name in ALIASES)
+
+
+def _alias(name: str, module: str) -> str:
+    body = ast.parse(inspect.getsource(import_module(module))).body
+    for node, after in pairwise(body):
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == name and node.value:
+            text = ast.literal_eval(after.value) if isinstance(after, ast.Expr) else ""
+            written = ast.unparse(node.value)
+            return f".. py:type:: {name}\n   :canonical: {written}\n\n   {cleandoc(text)}\n"
+    raise LookupError(name)
+
+
+# --- The options of the command line --------------------------------------------------------------
+
+
+def options() -> str:
+    """Return each command with its arguments and options, in the words of `--help`, as Markdown."""
+    program = get_command(app)
+    found = dict(commands(program))
+    emulates = found.pop("emulator")
+    shared = {field.name for field in dataclasses.fields(CommonOptions)}
+    common = [param for param in found["get"].params if param.name in shared]
+    parts = ["## All commands\n", *map(_option, _records(program, program.params))]
+    parts += ["All commands but `demo` and `emulator` have these options:\n"]
+    parts += map(_option, _records(found["get"], common))
+    for name, one in found.items():
+        own = [param for param in one.params if name == "demo" or param.name not in shared]
+        arguments = [param.metavar for param in own if not param.opts[0].startswith("-")]
+        parts += [f"## `{' '.join([name, *arguments])}`\n\n{one.help}\n"]
+        parts += map(_option, _records(one, own))
+    does = f"{emulates.help} `python -m fireworks_batch.emulator` does the same."
+    parser = emulator_parser("fireworks-batch emulator")
+    parser.formatter_class = partial(HelpFormatter, width=80)
+    parts += [f"## `emulator`\n\n{does}\n\n```text\n{parser.format_help()}```\n"]
+    return "\n".join(parts)
+
+
+def commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Iterate over the commands of a group and of its groups, each with its whole name."""
+    for name, one in group.commands.items():
+        if hasattr(one, "commands"):
+            yield from commands(one, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", one
+
+
+def _records(one: Any, params: Iterable[Any]) -> Iterator[tuple[str, str]]:
+    context = typer.Context(one)
+    return (param.get_help_record(context) for param in params)
+
+
+def _option(record: tuple[str, str]) -> str:
+    spelt, says = record
+    text, _, facts = says.partition("  [")
+    more = facts.removesuffix("]").replace("env var: ", "variable ")
+    return f"`{spelt}`\n: {text}{f' ({more})' if more else ''}\n"
