@@ -112,7 +112,7 @@ def show_signature(
         return "", None
     for text, alias in ALIASES.items():
         args = args.replace(f": {text}", f": {alias}").replace(f"[{text}]", f"[{alias}]")
-    return re.sub(r"<function (\w+) at 0x\w+>", r"\1", args), result
+    return re.sub(r"<function (\w+)[^>]*>", r"\1", args), result
 
 
 # What autodoc makes of each alias, the longest first.
