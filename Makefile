@@ -66,8 +66,9 @@ coverage: $(DEV) ## the tests with branch coverage, in one process, and the line
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage report --show-missing --skip-covered
 
-docs: $(DOCS) ## the documentation, into docs/_build/html; a warning is an error
+docs: $(DEV) $(DOCS) ## the documentation, into docs/_build/html, and its tests; a warning is an error
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --jobs auto docs docs/_build/html
+	$(BIN)/pytest tests/built_docs
 
 pictures: $(DEV) ## the pictures of README and docs, from real runs on a pseudo-terminal
 	$(BIN)/python docs/take_pictures.py

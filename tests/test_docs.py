@@ -1,4 +1,4 @@
-"""The documentation: nothing public is missing from it. Its blocks run in test_examples."""
+"""The documentation. Its blocks run in test_examples; the built pages are tested in built_docs."""
 
 import re
 import runpy
@@ -7,40 +7,11 @@ from pathlib import Path
 import pytest
 
 import fireworks_batch
-from fireworks_batch import FireworksBatchError, JobState, emulator
+from fireworks_batch import JobState
 from fireworks_batch.cli.exit_codes import ExitCode, worst
 
 DOCS = Path(__file__).parents[1] / "docs"
 README = DOCS.parent / "README.md"
-PAGES = sorted(path.name for path in DOCS.glob("*.md"))
-
-
-@pytest.mark.parametrize(
-    "name", sorted({*fireworks_batch.__all__, *fireworks_batch.typing.__all__} - {"__version__"})
-)
-def test_every_public_name_is_in_the_reference(name):
-    """Or, for an error, on the errors' page."""
-    value = getattr(fireworks_batch, name, None)
-    is_error = isinstance(value, type) and issubclass(value, FireworksBatchError)
-    page = (DOCS / ("errors.md" if is_error else "reference.md")).read_text(encoding="utf-8")
-
-    assert re.search(rf"`{name}`" if is_error else rf":: {name}$", page, re.MULTILINE)
-
-
-@pytest.mark.parametrize("name", emulator.__all__)
-def test_every_name_of_the_emulator_is_in_the_reference(name):
-    """Users' tests need them."""
-    page = (DOCS / "reference.md").read_text(encoding="utf-8")
-
-    assert re.search(rf":: {name}$", page, re.MULTILINE)
-
-
-def test_every_page_can_be_reached():
-    """The table of contents names each page."""
-    index = (DOCS / "index.md").read_text(encoding="utf-8")
-    named = re.findall(r"^([a-z-]+)$", index, re.MULTILINE)
-
-    assert {f"{name}.md" for name in named} | {"index.md"} == {*PAGES}
 
 
 def test_the_guarantees_name_tests_that_exist():
