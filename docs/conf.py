@@ -3,7 +3,7 @@
 import re
 import sys
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, get_origin, get_type_hints
 
 from sphinx.application import Sphinx
 from sphinx.ext.napoleon import Config, GoogleDocstring
@@ -65,10 +65,7 @@ class Docstring(GoogleDocstring):
     The style has "type: text" for an attribute and for what is returned. Here a colon is a colon.
     """
 
-    def _consume_returns_section(
-        self,
-        preprocess_types: bool = False,  # noqa: FBT001, FBT002, ARG002 - the library's
-    ) -> list[tuple[str, str, list[str]]]:
+    def _consume_returns_section(self, *_: Any) -> list[tuple[str, str, list[str]]]:
         return [("", "", self._dedent(self._consume_to_next_section()))]
 
 
@@ -97,6 +94,11 @@ MADE_BY_CALLERS = {
     emulator.RowFailureError,
 }
 
+# What autodoc makes of each alias, and the name to show instead.
+ALIASES = {
+    stringify_annotation(getattr(typing, name), "smart"): f"~fireworks_batch.typing.{name}"
+    for name in drawn.ALIASES
+}
 FIXTURES = {f"fireworks_batch.pytest_plugin.{name}" for name in pytest_plugin.__all__}
 
 
@@ -115,11 +117,9 @@ def show_signature(
     return re.sub(r"<function (\w+)[^>]*>", r"\1", args), result
 
 
-# What autodoc makes of each alias, the longest first.
-ALIASES = {
-    stringify_annotation(getattr(typing, name), "smart"): f"~fireworks_batch.typing.{name}"
-    for name in drawn.ALIASES
-}
+# How a number of seconds is spelt on the wire is nothing to a reader.
+for model in (fireworks_batch.BatchInferenceJob, fireworks_batch.Dataset):
+    model.__annotations__ = get_type_hints(model)
 
 
 def show_public_bases(*arguments: Any) -> None:
