@@ -128,13 +128,17 @@ async def test_a_batch_is_submitted_followed_and_fetched(emulator, store):
 
 
 async def test_the_same_texts_are_the_same_batch(emulator, store):
-    """Two browsers that send them at once get one id, and one job runs."""
+    """Two browsers that send them at once get one id; one job runs, and is collected once."""
+    stay_running(emulator)
     async with application(store) as (browser, _):
         async with asyncio.TaskGroup() as group:
             posts = [group.create_task(post(browser)) for _ in range(2)]
         batches = {each.result() for each in posts}
         assert 1 == len(batches)
+        emulator.script_job(job_of(store), phases=["COMPLETED"])
         await followed(browser, *batches)
+        paths = [entry.path for entry in emulator.requests()]
+        assert 1 == sum(path.endswith(":getDownloadEndpoint") for path in paths)
         assert batches == {await post(browser)}
         assert 1 == jobs_created(emulator)
         assert batches != {await post(browser, ["others"])}
