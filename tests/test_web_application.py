@@ -138,7 +138,7 @@ async def test_the_same_texts_are_the_same_batch(emulator, store):
         emulator.script_job(job_of(store), phases=["COMPLETED"])
         await followed(browser, *batches)
         paths = [entry.path for entry in emulator.requests()]
-        assert 1 == sum(path.endswith(":getDownloadEndpoint") for path in paths)
+        assert 1 == sum(path.endswith("BIJOutputSet.jsonl") for path in paths)
         assert batches == {await post(browser)}
         assert 1 == jobs_created(emulator)
         assert batches != {await post(browser, ["others"])}
