@@ -184,12 +184,13 @@ def job_of(store):
 
 
 async def test_a_browser_that_leaves_takes_its_stream_along(emulator, store):
-    """Not the wait: another browser follows the same batch to its end."""
-    stay_running(emulator)
+    """Also while there is nothing to tell. The wait goes on: another browser sees its end."""
+    emulator.script_jobs(phases=["PENDING"], time_limit_seconds=10**7)
     async with application(store) as (browser, runner):
         batch = await post(browser)
         async with browser.get(f"/batches/{batch}/progress") as stream:
-            await first_event(stream)
+            while (await first_event(stream))[1]["stage"] != "queued":
+                pass
             stream.close()
         async with asyncio.timeout(5):
             while runner.server.connections:  # a connection is one until its handler has ended
