@@ -28,6 +28,7 @@ class Watch:
 
     def __init__(self, client: BatchClient, submission: Submission, output: Path) -> None:
         """Begin to wait, in a task of its own."""
+        self.newest = b""
         self.changed = asyncio.Event()
         self.is_over = False
         self._tell("progress", {"stage": "submitted"})
@@ -49,9 +50,11 @@ class Watch:
         self._tell("progress", shown)
 
     def _tell(self, event: str, data: dict[str, Any]) -> None:
-        self.newest = message(event, data)
-        self.changed.set()
-        self.changed = asyncio.Event()
+        newest = message(event, data)
+        if newest != self.newest:
+            self.newest = newest
+            self.changed.set()
+            self.changed = asyncio.Event()
 
 
 def message(event: str, data: dict[str, Any]) -> bytes:
