@@ -23,6 +23,7 @@ from fireworks_batch.emulator import Emulator
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {page: page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md"))}
+del PAGES[ROOT / "docs" / "in-a-notebook.md"]  # whose cells are run by test_notebook
 SNIPPETS = [
     snippet
     for text in (README, *PAGES.values())
