@@ -5,6 +5,7 @@ import inspect
 import re
 
 import pytest
+
 from test_examples import ROOT, environment, write_requests
 
 PAGE = (ROOT / "docs" / "in-a-notebook.md").read_text(encoding="utf-8")
