@@ -91,7 +91,7 @@ async def detach(app: web.Application) -> None:
 
 
 async def create(request: web.Request) -> web.Response:
-    """Submit the texts, and answer with the id of the batch: the same for the same texts."""
+    """Submit the texts, and answer with the id of the batch."""
     app, body = request.app, await request.read()
     batch = hashlib.sha256(body).hexdigest()[:16]
     try:
@@ -100,7 +100,8 @@ async def create(request: web.Request) -> web.Response:
     except InputRowsError as error:
         raise web.HTTPBadRequest(text=str(error)) from None
     except (FireworksBatchError, TimeoutError) as error:
-        raise web.HTTPServiceUnavailable(text=f"not submitted, send it again: {error}") from None
+        text = f"not submitted, send it again: {error}"
+        raise web.HTTPServiceUnavailable(text=text) from None
     stored = app[STORE] / f"{batch}.json"
     part = stored.with_suffix(".part")
     part.write_text(submission.to_json())
@@ -147,7 +148,8 @@ async def results(request: web.Request) -> web.FileResponse:
 
 
 def application(model: str, store: Path) -> web.Application:
-    """Return the application: it knows its batches by the files of the directory."""
+    """Return the application, which knows its batches by the files in the directory."""
+    store.mkdir(parents=True, exist_ok=True)
     app = web.Application(client_max_size=16 * 1024 * 1024)
     app[MODEL], app[STORE] = model, store
     app.cleanup_ctx.append(attach)

@@ -23,7 +23,7 @@ def store(tmp_path, emulator, monkeypatch):
     """Give a directory for batches, and the environment of the application."""
     for name, value in environment(emulator).items():
         monkeypatch.setenv(name, value)
-    return tmp_path
+    return tmp_path / "batches"
 
 
 @asynccontextmanager
