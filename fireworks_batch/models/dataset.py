@@ -22,20 +22,20 @@ class Limits:
     """The largest dataset to make, and the largest file to upload through the API.
 
     Raises:
-        ConfigurationError: A value is no whole number of at least 1.
+        ConfigurationError: A value is not a whole number of at least 1.
     """
 
     max_rows: int | None = attrs.field(
         default=None, validator=attrs.validators.optional(whole_number())
     )
-    """Most rows of one dataset, 1 or more; None: no limit."""
+    """Most rows of one dataset, 1 or more. None means no limit."""
 
     max_bytes: int = attrs.field(default=80 * _GIB, validator=whole_number())
     """Most bytes of one dataset, 1 or more; the server's limit is 80 GiB."""
 
     max_upload_bytes: int = attrs.field(default=150_000_000, validator=whole_number())
-    """Most bytes of a file that is uploaded through the API, 1 or more; a larger file goes to
-    storage, by a signed URL."""
+    """Most bytes of a file that is uploaded through the API, 1 or more. A larger file is uploaded
+    to the storage, with a signed URL."""
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -67,7 +67,7 @@ class Dataset:
     """The server's report of the dataset's health."""
 
     example_count: int = 0
-    """Rows, as the creator declared them: the server does not count them (seen live)."""
+    """Number of rows, as the creator declared it. The server does not count rows (seen live)."""
 
     estimated_token_count: int = 0
     """The server's estimate of the dataset's tokens."""
@@ -79,7 +79,7 @@ class Dataset:
     """What the rows are."""
 
     external_url: str = ""
-    """Where the files are, if they are not with the vendor: ``gs://...``."""
+    """The URL (``gs://...``) of files that the vendor does not store; empty for other datasets."""
 
     source_job_name: str = ""
     """The resource name of the job that made the dataset; empty if the server names none."""
@@ -102,7 +102,7 @@ class Dataset:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the dataset is READY: uploaded in full, so that jobs can use it."""
+        """Whether the dataset is READY, which means uploaded in full and usable by jobs."""
         return self.state == DatasetState.READY
 
     def __repr__(self) -> str:

@@ -94,8 +94,8 @@ __all__ = [
 class FireworksBatchError(Exception):
     """Base of every error of this library.
 
-    Its text may hold what a server sent: each line of it has at most 2,000 characters, and its
-    control characters are spelled out.
+    The text of an error may hold text that a server sent. Each line of the text has at most 2,000
+    characters, and control characters are escaped.
     """
 
     ref: JobRef | None = None
@@ -109,7 +109,7 @@ class FireworksBatchError(Exception):
 
 
 def _restore(cls: type[FireworksBatchError], args: tuple[Any, ...]) -> FireworksBatchError:
-    """Make an error again without its __init__, whose arguments are not in ``args``."""
+    """Make an error again without calling its __init__: ``args`` does not hold the arguments."""
     error = cls.__new__(cls)
     error.args = args
     return error
@@ -158,10 +158,10 @@ class APIStatusError(FireworksBatchError):
     """The server answered with an HTTP status other than success."""
 
     lost_before: int = 0
-    """Earlier attempts of the same call that got no answer; each may have done its work."""
+    """Earlier requests of the same call that got no answer. Each of them may have taken effect."""
 
     from_storage: bool = False
-    """Whether the storage behind a signed URL answered, and not the API."""
+    """Whether the answer came from the storage behind a signed URL, and not from the API."""
 
     def __init__(
         self,
@@ -180,14 +180,14 @@ class APIStatusError(FireworksBatchError):
         self.code: str = fit(code)
         """The API's own code (``"NOT_FOUND"``, ``"UNAUTHORIZED"``), or an empty string."""
         self.message: str = fit(reason or message)
-        """The server's own text, as an error shows it: of at most 2,000 characters."""
+        """The server's own text, shortened to 2,000 characters, with control characters escaped."""
         self.request_id: str | None = None if request_id is None else fit(request_id)
         """The server's id of the request; None if the answer has none."""
         self.retry_after: float | None = retry_after
         """Seconds that the server asks to wait, 0 to 3600; None if it asks for no wait."""
         self.from_api: bool = from_api
-        """Whether the answer is the API's own JSON; False for an answer of a proxy before it, and
-        of storage."""
+        """Whether the answer is the API's own JSON. False for an answer of a proxy in front of the
+        API, and for an answer of the storage."""
 
 
 class BadRequestError(APIStatusError):
@@ -219,7 +219,7 @@ class RateLimitError(APIStatusError):
 
 
 class ServerError(APIStatusError):
-    """The server failed, or a proxy before it (5xx, 408, 425, a redirect)."""
+    """The server failed, or a proxy in front of the server (5xx, 408, 425, a redirect)."""
 
 
 class ResponseDecodeError(FireworksBatchError):
@@ -230,7 +230,8 @@ class ResponseDecodeError(FireworksBatchError):
         self.problems: tuple[str, ...] = tuple(map(fit, problems))
         """One text for each member that cannot be read, with its path in the answer."""
         self.partial: Any = partial
-        """The model with all that can be read, the rest at defaults; None if that is too little."""
+        """The model, with the default for each member that cannot be read. None if the answer is no
+        object, or if a required member cannot be read."""
 
 
 # --- The wait ended before the job --------------------------------------------------------------
@@ -268,7 +269,7 @@ class PollFailureError(WaitError):
 
 
 class JobGoneError(WaitError):
-    """The job was seen earlier in this wait, and does not exist any more: it was deleted."""
+    """The job was seen earlier in this wait, and does not exist any more, so it was deleted."""
 
 
 class UnknownStateError(WaitError):
@@ -311,12 +312,12 @@ class JobNotFinishedError(JobOutcomeError):
 
 
 class JobConflictError(FireworksBatchError):
-    """The job id is taken by another job, or the server created another job than was asked for."""
+    """The job id is taken by another job, or the server created a job under another id."""
 
     def __init__(self, message: str, *, job: BatchInferenceJob | None = None) -> None:
         super().__init__(message)
         self.job: BatchInferenceJob | None = job
-        """The job that the server has in its place; None if it was not seen."""
+        """The other job, as the server described it; None if the server did not show that job."""
 
 
 class DatasetConflictError(FireworksBatchError):
@@ -337,7 +338,7 @@ class InputRowsError(FireworksBatchError):
         self.problems: tuple[RowProblem, ...] = tuple(problems)
         """The first bad rows, each with its line, its id and the reason."""
         self.count: int = len(self.problems) if count is None else count
-        """How many bad rows there are, those that ``problems`` leaves out included."""
+        """The number of all bad rows, including rows that ``problems`` leaves out."""
 
 
 @attrs.frozen
@@ -365,7 +366,7 @@ _SHOW.maxstring = _SHOW.maxother = 80
 
 
 def shown(value: object) -> str:
-    """Return a value as an error's text shows it: at most 80 characters, however large it is."""
+    """Return a value as the text of an error shows it, in at most 80 characters."""
     try:
         text = _SHOW.repr(str(value) if isinstance(value, str) else value)
     except ValueError:  # Python does not print a whole number of more than 4,300 digits

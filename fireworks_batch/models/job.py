@@ -1,7 +1,8 @@
 """A batch inference job as a frozen value, every field typed.
 
-A field that the server leaves out, or sends as null, has its default: proto3's zero for a scalar;
-None for a message, a time, a duration and an optional scalar. Performs no I/O.
+A field that the server leaves out, or sends as null, has its default. The default of a scalar is
+proto3's zero. The default of a message, a time, a duration and an optional scalar is None.
+Performs no I/O.
 """
 
 import json
@@ -79,10 +80,10 @@ class Status:
 
 @attrs.frozen(kw_only=True)
 class InferenceParameters:
-    """Sampling defaults of the job's rows. None means that the server's default holds."""
+    """Sampling defaults of the job's rows. None means that the server's default applies."""
 
     max_tokens: int | None = None
-    """Most tokens to generate for a response; the server clamps too large a value (seen live)."""
+    """Most tokens to generate for a response. The server reduces a too large value (seen live)."""
 
     temperature: float | None = None
     """Sampling temperature, usually between 0 and 2."""
@@ -91,18 +92,19 @@ class InferenceParameters:
     """Nucleus sampling, between 0 and 1."""
 
     n: int | None = None
-    """Candidates for each row."""
+    """Number of candidate responses for each row."""
 
     top_k: int | None = None
-    """Sample from this many of the likeliest tokens only."""
+    """Number of the likeliest tokens to sample from."""
 
     extra_body: str | None = attrs.field(default=None, converter=_extra_body)
-    """Further members of each row's request: the JSON text of an object; a mapping is encoded."""
+    """Further members of each row's request, as the JSON text of an object. A mapping is accepted,
+    and stored as JSON text."""
 
 
 @attrs.frozen(kw_only=True)
 class JobProgress:
-    """The server's ten counters. They move about once a minute."""
+    """The server's ten counters. The server updates them about once a minute (seen live)."""
 
     percent: int = 0
     """The server's own percentage, from 0 to 100."""
@@ -136,13 +138,13 @@ class JobProgress:
 
     @property
     def total(self) -> int:
-        """The rows that the server has counted, and at least the processed rows."""
+        """The larger of ``total_input_requests`` and ``total_processed_requests``."""
         return max(self.total_input_requests, self.total_processed_requests)
 
 
 @attrs.frozen(kw_only=True)
 class Lifecycle:
-    """When the job passed its milestones; None for a milestone still ahead."""
+    """When the job passed its milestones; None for a milestone that the job has not reached."""
 
     validated_time: datetime | None = None
     """The input passed validation."""
@@ -188,7 +190,7 @@ class BatchInferenceJob:
     """When the record last changed, for whatever reason."""
 
     expire_time: datetime | None = None
-    """When the job expires: about ``max_job_duration`` after its creation."""
+    """When the job expires, about ``max_job_duration`` after its creation."""
 
     created_by: str = ""
     """The e-mail address of the creator."""
@@ -203,8 +205,8 @@ class BatchInferenceJob:
     """The input dataset's resource name."""
 
     output_dataset_id: str = ""
-    """The resource name of the dataset with results and errors; the server chooses it if the
-    request does not."""
+    """The resource name of the dataset for results and errors. The server chooses the name if the
+    request does not give it."""
 
     inference_parameters: InferenceParameters | None = None
     """Sampling defaults of all rows."""
@@ -216,7 +218,7 @@ class BatchInferenceJob:
     """The counters; None in the answer to the request that creates the job."""
 
     continued_from_job_name: str = ""
-    """The job whose unfinished rows this one runs."""
+    """The resource name of the job whose unfinished rows this job runs; empty if there is none."""
 
     max_job_duration: Seconds | None = None
     """The job time limit asked for, in seconds; the server bounds it to 12 to 72 hours."""
@@ -248,7 +250,7 @@ class BatchInferenceJob:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the state is terminal: a terminal state never changes again."""
+        """Whether the state is terminal, which means that it never changes again."""
         return self.state.is_terminal
 
     @property
@@ -272,7 +274,7 @@ class BatchInferenceJob:
 
     @property
     def duration(self) -> float | None:
-        """Seconds from creation to the end; None before the end, or if a time is missing."""
+        """Seconds from the job's creation to its end; None before the end, or without the times."""
         if self.create_time is None or not self.is_terminal:
             return None
         ended = (self.lifecycle and self.lifecycle.end_time) or self.update_time
@@ -334,8 +336,8 @@ def to_dict(model: attrs.AttrsInstance) -> dict[str, Any]:
         model: Any model of this library.
 
     Returns:
-        A new dictionary: times as RFC 3339 strings, enumerations as their bare names, tuples as
-        lists, errors as their texts, the line of a `ResultRow` as text.
+        A new dictionary. Times are RFC 3339 strings, members of enumerations are their bare names,
+        tuples are lists, errors are their texts. The line of a `ResultRow` is a string.
     """
     members = attrs.asdict(model, value_serializer=_json_safe)
     return {field.alias: members[field.name] for field in attrs.fields(type(model))}

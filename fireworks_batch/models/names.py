@@ -43,7 +43,7 @@ def read_stored(text: str | bytes, what: str, *, version: int) -> dict[str, Any]
         version: The version that this release reads.
 
     Raises:
-        ConfigurationError: The text is no JSON object, or has another version.
+        ConfigurationError: The text is not a JSON object, or has another version.
     """
     try:
         members = json.loads(text)
@@ -59,7 +59,7 @@ def read_stored(text: str | bytes, what: str, *, version: int) -> dict[str, Any]
     return members
 
 
-# All that could change the meaning of a path: separators, dot segments, a query, a custom verb
+# What could change the meaning of a path: separators, dot segments, a query, a custom verb
 # (":cancel"), an escape, white space, control characters, and lone surrogates.
 _UNSAFE: Final = re.compile(r"[/\\?#%:\s\x00-\x1f\x7f-\x9f\ud800-\udfff]|^\.{1,2}$")
 
@@ -85,7 +85,7 @@ def check_id(kind: str, value: object) -> str:
         value: The last segment of a resource name.
 
     Raises:
-        ConfigurationError: The id is no string, is empty, or could change the meaning of a path.
+        ConfigurationError: The id is not a string, is empty, or could change the meaning of a path.
     """
     if not isinstance(value, str):
         raise ConfigurationError(f"{kind} must be a string, not {value!r}")
@@ -203,12 +203,12 @@ def model_name(value: object) -> str:
 
     Args:
         value: ``"accounts/fireworks/models/demo-8b"``, or the name of a router, as in
-            ``"accounts/fireworks/routers/fast"``, which is returned as it is. A bare id is refused:
-            the id could be of the vendor's model or of the account's own, and the server does not
-            refuse a job whose model does not exist; such a job stays PENDING.
+            ``"accounts/fireworks/routers/fast"``. The name of a router is returned unchanged. A
+            bare id is refused, because the vendor and the account can have models of the same id.
+            The server accepts a job whose model does not exist; such a job stays PENDING.
 
     Raises:
-        ConfigurationError: The value is no such name.
+        ConfigurationError: The value is not the name of a model or of a router.
     """
     match value.split("/") if isinstance(value, str) else None:
         case ["accounts", account_id, "models" | "deployedModels", model_id]:
@@ -240,13 +240,13 @@ def _is_text(_ref: object, attribute: "attrs.Attribute[str]", value: object) -> 
 
 @attrs.frozen(repr=False)
 class JobRef:
-    """All that a program needs to find a job again, in another process too; holds no secret.
+    """What a program needs to find a job again, also in another process; holds no secret.
 
     ``str()`` is the resource name.
 
     Raises:
-        ConfigurationError: An id is no string, is empty, or could change the meaning of a path; or
-            ``base_url`` is no string, or is empty.
+        ConfigurationError: An id is not a string, is empty, or could change the meaning of a path.
+            Or ``base_url`` is not a string, or is empty.
     """
 
     account_id: str = attrs.field(validator=_is_id)
@@ -276,7 +276,7 @@ class JobRef:
             text: The JSON object.
 
         Raises:
-            ConfigurationError: The text is no such object, or has another version.
+            ConfigurationError: The text is not a stored reference, or has another version.
         """
         members = read_stored(text, "job reference", version=_REF_VERSION)
         stored: Any = {name: members.get(name) for name in ("account_id", "job_id", "base_url")}
@@ -284,9 +284,9 @@ class JobRef:
 
 
 def refuse_another(kind: str, name: str, asked: str) -> None:
-    """Refuse an answer that shows another job, or another dataset, than the one asked for.
+    """Refuse an answer that shows a job or a dataset other than the requested one.
 
-    Only the ids are compared: the account may have two names.
+    Only the ids are compared, because an account may have two names.
 
     Args:
         kind: ``"job"`` or ``"dataset"``, for the error's text.

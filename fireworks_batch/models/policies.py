@@ -1,6 +1,7 @@
-"""The settings of polling and of repeating: frozen, validated when made, derived with evolve.
+"""The policies of polling and of retries: frozen, and validated when they are made.
 
-All durations are seconds, as floats. Performs no I/O.
+`attrs.evolve` derives a policy from another policy. All durations are seconds, as floats.
+Performs no I/O.
 """
 
 from typing import Any, Final, Self, TypeVar
@@ -34,13 +35,13 @@ _OPTIONAL_DURATION: Final = attrs.validators.optional(number(above=0))
 class PollPolicy:
     """How often a wait polls its job, and when it gives up.
 
-    Intervals are clamped to each other, never refused for their order: ``max_interval`` stands in
-    for a larger ``initial_interval``, and ``min_interval`` for a smaller one. The server moves a
-    job about once a minute (seen live), so polling more often than every 10 to 15 seconds gains
-    nothing, but near the end of a job: see ``adaptive``. `fixed` makes a policy of one interval.
+    An ``initial_interval`` above ``max_interval`` counts as ``max_interval``. A ``min_interval``
+    above ``initial_interval`` counts as ``initial_interval``. The server updates a job about once a
+    minute (seen live), so intervals below 10 to 15 seconds gain nothing. The end of a job is the
+    exception: see ``adaptive``. `fixed` makes a policy with one constant interval.
 
     Raises:
-        ConfigurationError: A value is no number or out of its range.
+        ConfigurationError: A value is not a number, or is out of its range.
     """
 
     initial_interval: float = _duration(15.0, number(above=0))
@@ -56,37 +57,40 @@ class PollPolicy:
     """Factor on the interval after each poll that shows no change; 1 to 100."""
 
     jitter: float = attrs.field(default=0.1, validator=number(least=0, most=0.9))
-    """Largest share of the interval that is randomly added or taken; 0 to 0.9."""
+    """Largest share of the interval that is added or subtracted at random; 0 to 0.9."""
 
     failure_budget: float = _duration(3600.0, number(least=0))
-    """Seconds for which polls may fail in a row, and at least five polls; 0 or more. From one
-    failed poll to the next, ``max_interval`` and ``request_timeout`` are the most that counts: time
-    in which the process was stopped is no outage."""
+    """Seconds for which polls may fail in a row before the wait ends; 0 or more. The wait never
+    ends before five polls in a row have failed. A 429 does not count. Between two failed polls at
+    most ``max_interval`` plus the client's ``request_timeout`` is counted, so that time in which
+    the process was stopped does not end a wait."""
 
     not_found_grace: float = _duration(30.0, number(least=0))
-    """Seconds for which the server may not find a job that no poll has found yet; 0 or more."""
+    """Seconds for which the server may answer 404 for a job that no poll of this wait has found
+    yet, from the first 404; 0 or more."""
 
     unknown_state_budget: float | None = _duration(None, _OPTIONAL_DURATION)
-    """Seconds in states that this release does not know before the wait ends, above 0; None: no
-    limit."""
+    """Seconds that a job may be in states that this release does not know before the wait ends;
+    above 0. None means no limit."""
 
     stall_after: float | None = _duration(None, _OPTIONAL_DURATION)
-    """Seconds without any visible change before the wait for a job ends, above 0; None: no
+    """Seconds without any visible change of the job before the wait ends; above 0. None means no
     limit."""
 
     adaptive: bool = attrs.field(default=True, validator=instance_of(bool, "True or False"))
-    """Whether polls also follow what the server shows: they come more often while the counter of
-    rows says that the end is near, and right after the moments at which the server writes."""
+    """Whether the times of polls also follow what the server shows. If True, polls come more often
+    while the counter of rows shows that the end is near. Polls also come right after the moments at
+    which the server updates its jobs, once such moments are known."""
 
     @classmethod
     def fixed(cls, seconds: float) -> Self:
         """Return a policy that polls at one interval, without growth, jitter or adaptation.
 
         Args:
-            seconds: From the end of one poll to the start of the next; above 0.
+            seconds: Seconds from the end of one poll to the start of the next; above 0.
 
         Raises:
-            ConfigurationError: The argument is no number, or not above 0.
+            ConfigurationError: The argument is not a number, or not above 0.
         """
         return cls(
             initial_interval=seconds,
@@ -100,14 +104,14 @@ class PollPolicy:
 
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
-    """How one plain call is repeated. A poll is a single attempt: see `PollPolicy`.
+    """How one call repeats its request. A poll is never repeated: `PollPolicy` has the next poll.
 
     Raises:
-        ConfigurationError: A value is no number or out of its range.
+        ConfigurationError: A value is not a number, or is out of its range.
     """
 
     max_attempts: int = attrs.field(default=4, validator=whole_number())
-    """Requests that one call may send, rate limits not counted; 1 or more."""
+    """Most requests that one call may send; 1 or more. A rate limit is not counted."""
 
     initial_delay: float = _duration(0.5, number(least=0))
     """Seconds before the first repeat, doubled for each further repeat; 0 or more."""
@@ -116,19 +120,19 @@ class RetryPolicy:
     """Most seconds before a repeat, before jitter; 0 or more."""
 
     jitter: float = attrs.field(default=0.25, validator=number(least=0, most=0.9))
-    """Largest share of the delay that is randomly added or taken; 0 to 0.9."""
+    """Largest share of the delay that is added or subtracted at random; 0 to 0.9."""
 
     rate_limit_budget: float = _duration(120.0, number(least=0))
-    """Seconds that one call may spend on rate limits; 0 or more."""
+    """Most seconds that one call may wait because of rate limits; 0 or more."""
 
     @property
     def first_rate_limit_delay(self) -> float:
-        """Seconds to wait after a 429 that names none: ten times ``initial_delay``."""
+        """Seconds to wait after a first 429 without a Retry-After, ten times ``initial_delay``."""
         return 10 * self.initial_delay
 
     @property
     def max_rate_limit_delay(self) -> float:
-        """Most seconds to wait after a 429 that names none: a quarter of the budget."""
+        """Most seconds to wait after a 429 without a Retry-After, a quarter of the budget."""
         return self.rate_limit_budget / 4
 
 
@@ -143,7 +147,7 @@ class JobTimeLimit:
 
 
 JOB_TIME_LIMIT = JobTimeLimit()
-"""The default timeout of a wait: the job's own time limit, and an hour."""
+"""The default timeout of a wait. The wait ends an hour after the job's own time limit."""
 
 
 _Policy = TypeVar("_Policy", PollPolicy, RetryPolicy)
@@ -154,7 +158,7 @@ def scaled(policy: _Policy, factor: float) -> _Policy:
 
     Args:
         policy: The policy to derive from.
-        factor: Above 0.
+        factor: The number to multiply with; above 0.
     """
     if factor == 1:
         return policy
@@ -167,7 +171,7 @@ def scaled(policy: _Policy, factor: float) -> _Policy:
 
 
 def is_timeout(_: object, __: "attrs.Attribute[Any]", value: Any) -> None:
-    """Take seconds above 0, `JOB_TIME_LIMIT`, or None for no limit: a validator."""
+    """Accept seconds above 0, `JOB_TIME_LIMIT`, or None for no limit; for use as a validator."""
     if value is None or isinstance(value, JobTimeLimit) or (is_finite(value) and value > 0):
         return
     raise ConfigurationError(

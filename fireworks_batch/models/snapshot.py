@@ -35,11 +35,11 @@ __all__ = [
 LONGEST_TIME_LIMIT: Final = 72 * 3600.0
 
 
-# Seconds after its time limit in which the API still brings a job to a terminal state.
+# Seconds after a job's time limit within which the API brings the job to a terminal state.
 EXPIRY_GRACE: Final = 3600.0
 
 
-# The counters move about once a minute: a rate is taken over this many of their moves.
+# A rate is measured over this many moves of a counter. A counter moves about once a minute.
 RATE_MOVES: Final = 6
 
 
@@ -51,10 +51,10 @@ class JobSnapshot:
     """The whole job, as the poll showed it."""
 
     previous_state: JobState | None
-    """The state in the snapshot before; None in the first snapshot."""
+    """The state in the previous snapshot; None in the first snapshot."""
 
     changed: bool
-    """Whether anything visible differs from the snapshot before; True in the first snapshot."""
+    """Whether anything visible differs from the previous snapshot; True in the first snapshot."""
 
     number: int
     """The number of this snapshot in its wait, from 1."""
@@ -69,27 +69,28 @@ class JobSnapshot:
     """Seconds since the last visible change."""
 
     percent: float | None
-    """Rows done of all rows, 0 to 100, at most 99.9 before COMPLETED; None if unknown."""
+    """Percentage of rows processed, 0 to 100, at most 99.9 before COMPLETED; None if unknown."""
 
     rate: float | None
-    """Rows per second of late; None until the counters have moved during this wait."""
+    """Rows processed per second in the last minutes; None until the counter of rows has moved in
+    this wait."""
 
     eta: float | None
-    """Seconds to the last row at that rate; None if unknown."""
+    """Estimated seconds until the last row is processed, by ``rate``; None if unknown."""
 
     failures: int = 0
-    """Failed polls between the snapshot before and this snapshot."""
+    """Number of failed polls since the previous snapshot."""
 
     last_error: FireworksBatchError | None = attrs.field(default=None, eq=False)
-    """The error of the newest of those failed polls; None if no poll failed."""
+    """The error of the newest failed poll since the previous snapshot; None if no poll failed."""
 
     problems: tuple[str, ...] = ()
-    """One text for each member of the answer that cannot be read, with its path; the job has such a
-    member at its default."""
+    """One text, with the path, for each member of the answer that cannot be read. In the job such
+    a member has its default."""
 
     error: FireworksBatchError | None = attrs.field(default=None, eq=False)
-    """The error that ended the wait for one of many jobs before the job ended. None in every
-    snapshot but the last one of such a job."""
+    """The error that ended the wait for this job, in a wait for many jobs. Only the last snapshot
+    of such a job has an error; None in every other snapshot."""
 
     def __repr__(self) -> str:
         percent = "" if self.percent is None else f" {self.percent:.1f}%"
@@ -129,7 +130,7 @@ def expiry(job: BatchInferenceJob) -> float | None:
 
 
 def percent_done(job: BatchInferenceJob) -> float | None:
-    """Return the rows done of all rows, from 0 to 100; below 100 until the job is COMPLETED."""
+    """Return the percentage of rows processed, below 100 until COMPLETED; None if unknown."""
     if job.is_success:
         return 100.0
     progress = job.job_progress
@@ -143,7 +144,7 @@ def percent_done(job: BatchInferenceJob) -> float | None:
 
 
 def seconds_left(job: BatchInferenceJob, rate: float | None) -> float | None:
-    """Return the seconds to the last row at a rate; None if they cannot be told."""
+    """Return the seconds until the last row is processed, at a rate; None if unknown."""
     progress = job.job_progress
     if job.is_terminal:
         return 0.0
@@ -155,7 +156,7 @@ def seconds_left(job: BatchInferenceJob, rate: float | None) -> float | None:
 
 @attrs.frozen
 class History:
-    """What a wait remembers of its snapshots: a few numbers, however long the wait lasts."""
+    """What a wait remembers of its snapshots: a few numbers, also in a long wait."""
 
     state: JobState | None = None
     """The state in the newest snapshot; None before the first."""
@@ -173,7 +174,10 @@ class History:
         return History(job.state, self._moved(job, now))
 
     def rate(self, *, now: float) -> float | None:
-        """Return the rows per second over the newest moves; the rate sinks until the next move."""
+        """Return the rows per second from the oldest of the newest moves until now.
+
+        The rate sinks until the counter moves again. None before the counter has moved.
+        """
         if len(self.moves) < 2:
             return None
         (since, first), (_, last) = self.moves[0], self.moves[-1]
@@ -198,7 +202,7 @@ class JobOutcome:
     """The job."""
 
     job: BatchInferenceJob | None = None
-    """The job in its terminal state, whichever that is; None if the wait failed."""
+    """The job in its terminal state, FAILED, say; None if the wait failed."""
 
     error: FireworksBatchError | None = attrs.field(default=None, eq=False)
     """The error that ended the wait; None if the job ended."""
@@ -207,7 +211,7 @@ class JobOutcome:
         """Return the job in its terminal state, or raise the error of the wait.
 
         Raises:
-            FireworksBatchError: The wait failed, with an error that `wait_until_terminal` raises.
+            FireworksBatchError: The wait failed, with an error of `Jobs.wait_until_terminal`.
         """
         if self.error is not None:
             raise self.error
@@ -218,10 +222,10 @@ class JobOutcome:
 
 @attrs.frozen(kw_only=True)
 class FleetProgress:
-    """The progress of many jobs together, by the newest snapshot of each."""
+    """The progress of many jobs together, from the newest snapshot of each job."""
 
     queued: int = 0
-    """Jobs that wait for their turn: see `JobPhase`."""
+    """Jobs that are accepted, with no row processed yet."""
 
     running: int = 0
     """Jobs whose rows are processed."""
@@ -245,8 +249,7 @@ class FleetProgress:
     """Jobs without a snapshot so far."""
 
     failed: int = 0
-    """Waits that ended with an error; the job of such a wait is counted by its newest snapshot too.
-    """
+    """Jobs whose wait ended with an error. Such a job is also counted by its newest snapshot."""
 
     rows_total: int = 0
     """Rows of all jobs, as far as the server has counted them."""
@@ -258,14 +261,15 @@ class FleetProgress:
     """Rows that failed."""
 
     rate: float | None = None
-    """Rows per second of late, of all jobs together; None until counters have moved."""
+    """Rows processed per second in the last minutes, by all jobs together; None until a counter has
+    moved."""
 
     eta: float | None = None
-    """Seconds to the last row of ``rows_total`` at that rate; None if unknown."""
+    """Estimated seconds until the last row is processed, by ``rate``; None if unknown."""
 
     @property
     def jobs(self) -> int:
-        """All jobs."""
+        """The number of all jobs."""
         phases = self.queued + self.running + self.finishing + self.paused + self.leaving
         return phases + self.terminal + self.unknown + self.unseen
 
@@ -283,7 +287,7 @@ def add_up(snapshots: Iterable[JobSnapshot | None], *, failed: int) -> FleetProg
     rows = [counters for one in seen if (counters := one.job.job_progress) is not None]
     rates = [one.rate for one in seen if one.rate and not one.job.is_terminal]
     total = sum(counters.total for counters in rows)
-    left = sum(_rows_left(snapshot.job) for snapshot in seen)
+    remaining = sum(_remaining_rows(snapshot.job) for snapshot in seen)
     rate = sum(rates) if rates else None
     return FleetProgress(
         **{phase.value: phases[phase] for phase in JobPhase},
@@ -293,10 +297,10 @@ def add_up(snapshots: Iterable[JobSnapshot | None], *, failed: int) -> FleetProg
         rows_done=sum(counters.total_processed_requests for counters in rows),
         rows_failed=sum(counters.failed_requests for counters in rows),
         rate=rate,
-        eta=0.0 if phases[JobPhase.TERMINAL] == len(newest) else left / rate if rate else None,
+        eta=0.0 if phases[JobPhase.TERMINAL] == len(newest) else remaining / rate if rate else None,
     )
 
 
-def _rows_left(job: BatchInferenceJob) -> int:
+def _remaining_rows(job: BatchInferenceJob) -> int:
     rows = job.job_progress
     return 0 if rows is None or job.is_terminal else rows.total - rows.total_processed_requests

@@ -37,7 +37,7 @@ class OpenEnum(enum.StrEnum):
     """The value as the server spells it."""
 
     def __new__(cls, value: str, wire: str | None = None) -> Self:
-        """Make a published member of its bare name, and of the wire's name if that is irregular."""
+        """Make a published member from its bare name, and its wire name if that is irregular."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.wire = cls.__wire_prefix__ + value if wire is None else wire
@@ -68,7 +68,10 @@ class OpenEnum(enum.StrEnum):
     __hash__ = str.__hash__
 
     def _warn_of(self, other: object) -> None:
-        """Warn of a name as the vendor's SDK has it: code from there would wait for ever."""
+        """Warn if a member is compared with a wire name.
+
+        The vendor's SDK has wire names. Code that moves from there would wait for ever.
+        """
         prefix = self.__wire_prefix__
         if not prefix or not isinstance(other, str) or str.__eq__(self, other):
             return
@@ -118,17 +121,17 @@ class JobPhase(enum.StrEnum):
     """The job is being deleted."""
 
     TERMINAL = "terminal"
-    """The state is terminal: it never changes again."""
+    """The job has ended; the state never changes again."""
 
     UNKNOWN = "unknown"
     """The state is unspecified, or this release does not know it."""
 
 
 class JobState(OpenEnum):
-    """The state of a batch inference job; `JOB_PHASES` says what each one means.
+    """The state of a batch inference job; ``phase`` says what a state means.
 
-    ``str()`` and ``.value`` are the bare name (``"COMPLETED"``), ``.wire`` is the server's
-    (``"JOB_STATE_COMPLETED"``); construction accepts both.
+    ``str()`` and ``.value`` are the bare name (``"COMPLETED"``). ``.wire`` is the server's name
+    (``"JOB_STATE_COMPLETED"``). Construction accepts both names.
     """
 
     __wire_prefix__ = "JOB_STATE_"
@@ -161,7 +164,7 @@ class JobState(OpenEnum):
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the state is terminal: a terminal state never changes again."""
+        """Whether the state is terminal, which means that it never changes again."""
         return self.phase is JobPhase.TERMINAL
 
     @property
@@ -170,8 +173,8 @@ class JobState(OpenEnum):
         return self == JobState.COMPLETED
 
 
-# The published states. That EARLY_STOPPED, DELETED and ARCHIVED are terminal is inferred: they have
-# no documented meaning for these jobs.
+# The phase of each published state. It is inferred that EARLY_STOPPED, DELETED and ARCHIVED are
+# terminal: their meaning for batch inference jobs is not documented.
 JOB_PHASES: dict[JobState, JobPhase] = {
     JobState.UNSPECIFIED: JobPhase.UNKNOWN,
     JobState.VALIDATING: JobPhase.QUEUED,
@@ -196,7 +199,8 @@ JOB_PHASES: dict[JobState, JobPhase] = {
 }
 
 
-# The states in which a deleted job may stay visible; inferred: ARCHIVED is so of trainer jobs.
+# The states in which a deleted job may stay visible. This is inferred from trainer jobs, where
+# ARCHIVED has this meaning.
 TOMBSTONES: frozenset[JobState] = frozenset({JobState.DELETED, JobState.ARCHIVED})
 
 
@@ -218,7 +222,10 @@ class DatasetFormat(OpenEnum):
 
 
 class EncryptionState(OpenEnum):
-    """How a dataset is encrypted; nothing is uploaded to CMEK, as by the vendor's own client."""
+    """How a dataset is encrypted.
+
+    Nothing is uploaded to a CMEK dataset. The vendor's own client refuses such an upload too.
+    """
 
     __wire_prefix__ = "ENCRYPTION_STATE_"
 

@@ -1,4 +1,4 @@
-"""How texts show themselves in errors, logs and reprs: on one line, cut; secrets not at all.
+"""How errors, logs and reprs show texts: on one line, shortened, and without secrets.
 
 Performs no I/O.
 """
@@ -10,10 +10,10 @@ from typing import Any, Final
 __all__ = ["Secret", "fit", "fit_record", "hidden", "visible"]
 
 
-# --- Texts of others ----------------------------------------------------------------------------
+# --- Texts of servers ---------------------------------------------------------------------------
 
 
-# Characters that a terminal or the reader of a log obeys, and those that UTF-8 cannot spell.
+# Control characters, which a terminal obeys, and surrogates, which UTF-8 cannot encode.
 _CONTROL: Final = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
@@ -22,14 +22,14 @@ _HEAD, _TAIL = 1500, 497
 
 
 def visible(text: str) -> str:
-    """Return a text on one line with its control characters spelled out."""
+    """Return a text on one line, with its control characters escaped."""
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def fit(text: str) -> str:
-    """Return a text as errors and logs have it: `visible`, and of at most 2,000 characters.
+    """Return a text as errors and logs show it: `visible`, and at most 2,000 characters long.
 
-    Of a longer text the middle is left out: what to do about an error stands at its end.
+    The middle of a longer text is left out. The end is kept, because it says what to do.
     """
     return _cut(visible(_cut(text)))
 
@@ -40,9 +40,9 @@ def _cut(text: str) -> str:
 
 
 def fit_record(record: logging.LogRecord) -> bool:
-    """Make the text of a log record fit: a filter that lets each record pass.
+    """Apply `fit` to the text of a log record; for use as a filter that lets each record pass.
 
-    A record whose text is fit keeps its format and its arguments.
+    A record whose text `fit` does not change keeps its format and its arguments.
     """
     text = record.getMessage()
     if (fitting := fit(text)) != text:
@@ -54,7 +54,7 @@ def fit_record(record: logging.LogRecord) -> bool:
 
 
 class Secret(str):
-    """A string that does not show itself in a repr, and so not among a traceback's locals."""
+    """A string whose repr hides it, so that a traceback's local variables do not show it."""
 
     __slots__ = ()
 
@@ -63,5 +63,5 @@ class Secret(str):
 
 
 def hidden(value: Any) -> Any:
-    """Return a string as one that does not show itself, anything else as it is."""
+    """Return a string as a `Secret`, and any other value unchanged."""
     return Secret(value) if isinstance(value, str) else value

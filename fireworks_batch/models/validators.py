@@ -1,8 +1,8 @@
 """What the value of an option may be: the one way to validate an argument.
 
-The options of a call stand together in a frozen attrs class, and each field names what it takes by
-a validator of this module. All of them raise `ConfigurationError` with the option, the value and
-what would be right. Performs no I/O.
+The options of a call are the fields of a frozen attrs class. Each field has a validator of this
+module. A validator raises `ConfigurationError`, which names the option, the value and what would be
+right. Performs no I/O.
 """
 
 import inspect
@@ -36,10 +36,10 @@ _SURROGATE: Final = re.compile(r"[\ud800-\udfff]").search
 
 
 def _name(instance: object, attribute: "attrs.Attribute[Any]") -> str:
-    """Return what the caller knows the option as.
+    """Return the name of the option, as the caller knows it.
 
-    A class of `models` is one that the caller has made, and is named too. Any other class stands
-    for the arguments of a call.
+    Callers make instances of the classes in `models`, so that the name of such a class is part of
+    the option's name. Any other class holds the arguments of a call.
     """
     cls = type(instance)
     is_made_by_caller = cls.__module__.startswith(_MODELS)
@@ -51,7 +51,7 @@ def _refuse(instance: object, attribute: "attrs.Attribute[Any]", wanted: str, va
 
 
 def is_finite(value: Any) -> bool:
-    """Whether a value is a finite number; True and False are no numbers."""
+    """Whether a value is a finite number; True and False do not count as numbers."""
     is_real = isinstance(value, int | float) and not isinstance(value, bool)
     return is_real and abs(value) <= sys.float_info.max
 
@@ -59,11 +59,11 @@ def is_finite(value: Any) -> bool:
 def number(
     *, least: float | None = None, above: float | None = None, most: float | None = None
 ) -> Validator:
-    """Take finite numbers, and no truth values.
+    """Accept finite numbers; True and False are refused.
 
     Args:
         least: The smallest number.
-        above: What the number must be above, in place of *least*.
+        above: A bound that the number must exceed; given instead of *least*.
         most: The largest number.
     """
     bounds = [
@@ -86,7 +86,7 @@ def number(
 
 
 def whole_number(*, least: int = 1, most: int | None = None) -> Validator:
-    """Take whole numbers from *least* to *most*, and no truth values."""
+    """Accept whole numbers from *least* to *most*; True and False are refused."""
     wanted = (
         f"a whole number of at least {least}"
         if most is None
@@ -102,7 +102,7 @@ def whole_number(*, least: int = 1, most: int | None = None) -> Validator:
 
 
 def text(instance: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-    """Take strings that UTF-8 can spell."""
+    """Accept strings that UTF-8 can encode."""
     if not isinstance(value, str):
         _refuse(instance, attribute, "a string", value)
     if _SURROGATE(value):
@@ -112,7 +112,7 @@ def text(instance: object, attribute: "attrs.Attribute[Any]", value: Any) -> Non
 
 
 def one_of(*choices: str) -> Validator:
-    """Take one of some strings."""
+    """Accept one of several strings."""
     wanted = " or ".join(map(repr, choices))
 
     def validate(instance: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
@@ -123,11 +123,12 @@ def one_of(*choices: str) -> Validator:
 
 
 def instance_of(cls: type[Any] | tuple[type[Any], ...], wanted: str = "") -> Validator:
-    """Take instances of a class.
+    """Accept instances of a class.
 
     Args:
-        cls: The class, or several.
-        wanted: What the error says; by default ``a``, and the name of the class.
+        cls: The class, or a tuple of classes.
+        wanted: What the option must be, for the error's text; by default ``a`` and the name of the
+            class.
     """
     words = wanted or f"a {getattr(cls, '__name__', cls)}"
 
@@ -139,7 +140,7 @@ def instance_of(cls: type[Any] | tuple[type[Any], ...], wanted: str = "") -> Val
 
 
 def new_id(kind: str) -> Validator:
-    """Take ids that the server accepts for a new resource.
+    """Accept ids that the server accepts for a new resource.
 
     Args:
         kind: The noun for the id, for the text of an error: ``"dataset id"``.
@@ -152,7 +153,7 @@ def new_id(kind: str) -> Validator:
 
 
 def plain_function(instance: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-    """Take what can be called with news, and need not be awaited then."""
+    """Accept a function or another callable, unless it is a coroutine function."""
     calls = (value, type(value).__call__) if callable(value) else ()
     if not calls or any(map(inspect.iscoroutinefunction, calls)):
         _refuse(instance, attribute, "a plain function", value)
