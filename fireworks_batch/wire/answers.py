@@ -1,4 +1,4 @@
-"""How an answer is read: every HTTP rule, as functions of plain values.
+"""The HTTP rules by which an answer is read, as functions of plain values.
 
 Performs no I/O.
 """
@@ -74,12 +74,12 @@ class Answer:
 
 
 def read_refusal(request: Request, answer: Answer, *, now: datetime) -> APIStatusError | None:
-    """Return the error that an answer stands for; None for an answer of success.
+    """Return the error for an answer; None if the status of the answer is a success.
 
     Args:
         request: The request that was answered.
         answer: The answer.
-        now: This machine's time, aware; stands in for a missing Date of the answer.
+        now: This machine's time, aware; used if the answer has no Date.
     """
     if 200 <= answer.status < 300:
         return None
@@ -123,14 +123,14 @@ def _error_class(status: int, code: str) -> type[APIStatusError]:
     if status == 403 and code in _AUTH_CODES:
         return AuthenticationError
     if code == "ALREADY_EXISTS":
-        return ConflictError  # whatever the status: 400 or 409 is not documented
+        return ConflictError  # the documents do not say whether the status is 400 or 409
     default = BadRequestError if 400 <= status < 500 else ServerError
     return _CLASSES.get(status, default)
 
 
 @attrs.frozen
 class _Said:
-    """The facts of an error answer, whichever of the four shapes it has."""
+    """The facts of an error answer, the same for each of the four shapes of such answers."""
 
     reason: str
     code: str = ""
@@ -152,7 +152,7 @@ _SIGNED_ADVICE: Final = "storage answers a signed URL itself: is a proxy in betw
 
 
 def redirect_reason(location: str, *, at_api: bool = True) -> str:
-    """Describe a redirect by its host only: the rest of its location may hold a secret.
+    """Describe a redirect by its host only: other parts of its location may hold a secret.
 
     Args:
         location: The header Location; may be empty.
@@ -167,10 +167,10 @@ def redirect_reason(location: str, *, at_api: bool = True) -> str:
 
 
 def _read_json_error(value: Any) -> _Said | None:
-    """Read the shape of the gateway, or the envelope of the edge."""
+    """Read an error of the gateway, or of the edge before it; None for any other JSON."""
     match value:
-        case {"error": {"message": str(reason), **rest}}:
-            return _Said(reason, _code(rest.get("code")), _text(value.get("request_id")))
+        case {"error": {"message": str(reason), **others}}:
+            return _Said(reason, _code(others.get("code")), _text(value.get("request_id")))
         case {"error": str(reason)}:
             return _Said(reason, request_id=_text(value.get("request_id")))
         case {"code": int(code), "message": str(reason)}:
@@ -193,7 +193,7 @@ def _text(value: object) -> str | None:
 
 
 def _read_text(body: bytes) -> _Said:
-    """Read HTML, the XML of storage or plain text: a title or message, else the first words."""
+    """Read HTML, XML of the storage, or plain text: the title or message, else the first words."""
     text = body[:4000].decode("utf-8", "replace")
     storage = re.search(r"<Code>(.*?)</Code>", text, re.DOTALL)
     title = re.search(r"<(title|Message)[^>]*>(.*?)</\1>", text, re.DOTALL | re.IGNORECASE)
@@ -216,8 +216,9 @@ def retry_after(headers: Mapping[str, str], *, now: datetime) -> float | None:
     """Return the seconds that the server asks to wait, 0 to 3600; None if it asks for no wait.
 
     Args:
-        headers: Case-insensitive. A wait until a date counts from the Date of the answer.
-        now: This machine's time, aware; stands in for a missing Date.
+        headers: The headers of the answer, case-insensitive. If Retry-After is a date, the wait is
+            counted from the Date of the answer.
+        now: This machine's time, aware; used if the answer has no Date.
     """
     text = headers.get("retry-after", "").strip()
     if _SECONDS(text):
@@ -246,7 +247,8 @@ def _http_date(text: str) -> datetime | None:
 # --- What an error means --------------------------------------------------------------------------
 
 
-# Statuses that do not show what became of the request, or that may pass. 520 to 524 are a CDN's.
+# Statuses that do not say whether the request had an effect, or that are temporary. A CDN sends 520
+# to 524.
 TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504, *range(520, 525)})
 
 
@@ -255,14 +257,14 @@ _FINAL: Final = frozenset({400, 401, 402, 403, 404, 412})
 
 
 def is_transient(error: FireworksBatchError) -> bool:
-    """Whether another attempt may succeed: no usable answer, or an answer that is not final."""
+    """Whether a repeat may succeed: there was no usable answer, or the answer is not final."""
     if isinstance(error, APIStatusError):
         return error.status in TRANSIENT or not error.from_api
     return isinstance(error, TransportError | ResponseDecodeError)
 
 
 def is_transient_at_storage(error: FireworksBatchError) -> bool:
-    """Whether another attempt, by a fresh signed URL, may do better."""
+    """Whether a repeat with a fresh signed URL may succeed."""
     if not isinstance(error, APIStatusError):
         return isinstance(error, TransportError)
     says_expired = "expired" in f"{error.code} {error.message}".lower()
@@ -270,12 +272,12 @@ def is_transient_at_storage(error: FireworksBatchError) -> bool:
 
 
 def is_refusal(error: FireworksBatchError) -> bool:
-    """Whether the API refuses the request for good, in its own JSON."""
+    """Whether the error is a final refusal by the API, in the API's own JSON."""
     return isinstance(error, APIStatusError) and error.from_api and error.status in _FINAL
 
 
 def is_rate_limit(error: FireworksBatchError) -> bool:
-    """Whether the error only asks to wait: 429, or 503 with a Retry-After."""
+    """Whether the server only asks the client to wait: 429, or 503 with a Retry-After."""
     return isinstance(error, APIStatusError) and (
         error.status == 429 or (error.status == 503 and error.retry_after is not None)
     )
@@ -288,26 +290,26 @@ def read_accounts(value: Any) -> list[str]:
     """Return the ids of the accounts in a listing, and "…" if there is another page.
 
     Raises:
-        ResponseDecodeError: The value is no listing of accounts.
+        ResponseDecodeError: The value is not a listing of accounts.
     """
     match value:
-        case {"accounts": list(accounts), **rest}:
+        case {"accounts": list(accounts), **others}:
             names = [account.get("name") for account in accounts if isinstance(account, dict)]
             ids = [name.removeprefix("accounts/") for name in names if isinstance(name, str)]
-            return [*ids, "…"] if rest.get("nextPageToken") else ids
+            return [*ids, "…"] if others.get("nextPageToken") else ids
         case {}:
             return []
         case _:
             raise _unreadable("the accounts", "expected an object with a list of accounts")
 
 
-# It is sent back in a URL, and servers take URLs of some 8,000 bytes.
+# A token is sent back in a URL, and servers accept URLs of up to about 8,000 bytes.
 _LONGEST_TOKEN: Final = 4096
 
 
 @attrs.frozen(kw_only=True)
 class Page:
-    """One page of a listing, with its items as they came."""
+    """One page of a listing, with its items unchanged."""
 
     items: tuple[Any, ...]
     """JSON values, one for each item."""
@@ -321,11 +323,11 @@ def read_page(value: Any, key: str) -> Page:
 
     Args:
         value: The answer's JSON value.
-        key: The member that holds the items, as ``"batchInferenceJobs"``; absent, null and empty
-            all mean that there are none.
+        key: The member that holds the items, as in ``"batchInferenceJobs"``. If the member is
+            absent, null or empty, the page has no items.
 
     Raises:
-        ResponseDecodeError: The value is no page of such items, or its token is too long.
+        ResponseDecodeError: The value is not a page of such items, or its token is too long.
     """
     what = f"a page of {key}"
     if not isinstance(value, dict):
@@ -347,7 +349,7 @@ def read_page(value: Any, key: str) -> Page:
 
 
 def read_signed_urls(value: Any) -> dict[str, str]:
-    """Return the signed URL of each file, by the name of the file; no repr shows a URL.
+    """Return the signed URL of each file, by the name of the file. The repr of a URL hides it.
 
     Args:
         value: The answer's JSON value.
@@ -355,7 +357,7 @@ def read_signed_urls(value: Any) -> dict[str, str]:
     Raises:
         ResponseDecodeError: The answer has no object of URLs.
     """
-    # The signatures would show among a traceback's locals.
+    # Without this, a traceback with local variables would show the signatures.
     urls, value = _signed_urls(value), None
     if urls is not None:
         return urls

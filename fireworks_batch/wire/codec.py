@@ -1,8 +1,8 @@
-"""The codec: the wire's JSON to frozen models and back, the only user of cattrs.
+"""The codec, which converts JSON to frozen models and back; the only user of cattrs.
 
 Reading is strict and eager. cattrs makes the reader of a message from the readers of its members.
-If a message cannot be read, the same readers read its members one by one, so that the error names
-the path of each bad member as the wire spells it, and carries what could be read. Performs no I/O.
+If a message cannot be read, the same readers read its members one by one. The error then names the
+path of each bad member by its wire names, and carries the readable members. Performs no I/O.
 """
 
 import re
@@ -72,7 +72,7 @@ class Codec:
     """Reads and writes the API's messages; each client has its own."""
 
     def __init__(self, on_unknown: Notice = lambda _: None) -> None:
-        """Build the hooks. Those of a message are built when the first such message is met.
+        """Build the hooks. The hooks of a message are built when they are first needed.
 
         Args:
             on_unknown: Called once for each enumeration value that is not published.
@@ -89,15 +89,16 @@ class Codec:
             required: The wire's names of members that must be there and not be empty.
 
         Raises:
-            ResponseDecodeError: A member is of a wrong type, or a required member is missing. Each
-                one stands in ``problems`` with its path. What could be read is ``partial``: None
-                if the value is no object, or if a required member cannot be read.
+            ResponseDecodeError: A member has a wrong type, or a required member is missing.
+                ``problems`` has each such member with its path. ``partial`` is the model with the
+                readable members. It is None if the value is not an object, or if a required member
+                cannot be read.
         """
         model: _T | None = None
         problems: list[str] = []
         try:
             model = self._reader_of(cls)(value, cls)
-        except TypeError as exc:  # The value is no object.
+        except TypeError as exc:  # the value is not an object
             problems, required = [str(exc)], ()
         except ResponseDecodeError as exc:
             model, problems = exc.partial, [*exc.problems]
@@ -105,7 +106,7 @@ class Codec:
         problems = missing + problems
         if model is not None and not problems:
             return model
-        # Raised outside the except: the cause would say the same without what is required.
+        # Raised outside the except: a cause would repeat the text without the required members.
         is_usable = {*required}.isdisjoint(problem.partition(":")[0] for problem in problems)
         raise unreadable(cls, problems, model if is_usable else None)
 
@@ -114,7 +115,7 @@ class Codec:
         return self.structure(parse_json(body), cls, required=required)
 
     def unstructure(self, model: attrs.AttrsInstance) -> dict[str, Any]:
-        """Return the wire's JSON value of a model: camelCase, and only what differs from unset."""
+        """Return a model as a JSON value with wire names, without members that have their default."""
         value: dict[str, Any] = self._converter.unstructure(model)
         return value
 
@@ -150,13 +151,14 @@ _SCALARS: Final[dict[type, Reader]] = {
 
 
 def _message_reader(converter: Converter, cls: type[attrs.AttrsInstance]) -> Reader:
-    """Return a reader of JSON objects, of the readers of their members."""
+    """Return a reader of JSON objects, made from the readers of their members."""
     members = {field.name: _member(converter, field) for field in attrs.fields(cls)}
     overrides: dict[str, Any] = {
         name: override(rename=member.key, struct_hook=member.read)
         for name, member in members.items()
     }
-    # Without defaults, which an absent member gets by its reader, cattrs makes a shorter function.
+    # cattrs makes a shorter function for fields without defaults. The reader of an absent member
+    # returns the default.
     fields = [
         field if field.name == EXTRA else field.evolve(default=attrs.NOTHING)
         for field in attrs.fields(cls)
@@ -197,7 +199,7 @@ def _message_writer(
 
 
 def mask_paths(fields: Iterable[str]) -> str:
-    """Return the wire's read mask for snake_case paths, always with ``name``.
+    """Return the read mask, in wire names, for snake_case paths; it always has ``name``.
 
     Args:
         fields: Paths as in ``["state", "job_progress.percent"]``; no path, or ``"*"``, means all
@@ -229,8 +231,8 @@ def response_reader(wanted: Any) -> Callable[[Any], Any]:
     """Return a function that makes a value of the user's type from a row's response.
 
     The members have the same names in the response and in the type. Members that the type does not
-    have are passed over. Strings, numbers and truth values are read as strictly as in the API's own
-    answers: null is no string, ``"false"`` is no truth value.
+    have are ignored. Strings, numbers and truth values are read as strictly as in the API's own
+    answers: null is refused for a string, and ``"false"`` is refused for a truth value.
 
     Args:
         wanted: An attrs class, a dataclass, a TypedDict, or another type that cattrs structures.
@@ -248,11 +250,11 @@ def response_reader(wanted: Any) -> Callable[[Any], Any]:
     def read(response: Any) -> Any:
         try:
             return structure(response, wanted)
-        except Exception:  # noqa: BLE001, S110 - the slow converter finds it again, with a path
+        except Exception:  # noqa: BLE001, S110 - the slow converter raises it again, with a path
             pass
         try:
             return slow.structure(response, wanted)
-        except Exception as exc:  # noqa: BLE001 - a converter of the type's own may raise anything
+        except Exception as exc:  # noqa: BLE001 - the user's own converter may raise any error
             problems = transform_error(exc, path="response", format_exception=_said)
         raise ResponseDecodeError(
             f"cannot read a {_named(wanted)}: {'; '.join(problems)}", problems=problems

@@ -1,8 +1,9 @@
-"""How the wire spells values: protojson's strings, numbers, times, enumerations, and objects.
+"""How protojson represents strings, numbers, times, enumerations and objects.
 
-A reader takes a JSON value, and the type that cattrs hands to each hook. It refuses a value that
-it cannot read with one of `UNREADABLE`, whose text names what was expected. A reader is never given
-null: the codec puts the model's default in its place. Performs no I/O.
+A reader is called with a JSON value, and with the type that cattrs gives to each hook. For a value
+that cannot be read, a reader raises one of the errors in `UNREADABLE`, with a text that names what
+was expected. Readers do not handle null: `member_reader` replaces null by the default of the model.
+Performs no I/O.
 """
 
 import re
@@ -76,21 +77,21 @@ def camel(name: str) -> str:
 
 
 def read_string(value: Any, _: Any) -> str:
-    """Read a string; nothing else is converted to one."""
+    """Read a string; values of other types are not converted."""
     if type(value) is str:
         return value
     raise TypeError(f"expected a string, not {shown(value)}")
 
 
 def read_bool(value: Any, _: Any) -> bool:
-    """Read true or false, not 1 or "false"."""
+    """Read true or false; 1 and "false" are refused."""
     if value is True or value is False:
         return value
     raise TypeError(f"expected true or false, not {shown(value)}")
 
 
 def read_int(value: Any, _: Any) -> int:
-    """Read an integer; int64 comes as a string (protojson), and 3.0 is 3."""
+    """Read an integer; protojson sends an int64 as a string, and 3.0 is read as 3."""
     if type(value) is int:
         number = value
     elif (type(value) is float and value.is_integer()) or (type(value) is str and _INTEGER(value)):
@@ -143,12 +144,12 @@ def _parse_seconds(text: str) -> float | None:
 
 
 def _spelling_reader(wanted: str, parse: Callable[[str], Any]) -> Reader:
-    """Return a reader of strings that remembers: each poll of a job shows most of them again."""
+    """Return a reader with a cache: each poll of a job shows most of its strings again."""
 
     def refuse(value: Any) -> NoReturn:
         raise TypeError(f"expected {wanted}, not {shown(value)}")
 
-    # A text that is refused is not remembered: it may be of any length.
+    # A text that is refused is not cached: it may have any length.
     @lru_cache(maxsize=1024)
     def remembered(text: str) -> Any:
         found = parse(text)
@@ -161,7 +162,7 @@ def _spelling_reader(wanted: str, parse: Callable[[str], Any]) -> Reader:
 
 
 def enum_reader(cls: type[OpenEnum], on_unknown: Notice) -> Reader:
-    """Return a reader of names and numbers.
+    """Return a reader of an enumeration's names and numbers.
 
     Args:
         cls: The enumeration.
@@ -182,7 +183,7 @@ def enum_reader(cls: type[OpenEnum], on_unknown: Notice) -> Reader:
             return zero
         if type(value) is not str and type(value) is not int:
             raise TypeError(f"expected the name of a {cls.__name__}, not {shown(value)}")
-        # protojson spells a value as a number if the server's own gateway does not know its name.
+        # protojson sends the number of a value if the server's gateway does not know its name.
         member = cls(str(value))
         if not member.is_known and member.wire not in told and len(told) < 100:
             told.add(member.wire)
@@ -206,7 +207,7 @@ class Member:
     """The wire's name."""
 
     read: Reader
-    """The reader; null, like an absent member, is the field's default."""
+    """The reader. For null, and for an absent member, it returns the field's default."""
 
 
 _SCALARS: Final = (str, bool, int, float)
@@ -218,11 +219,11 @@ def member_reader(reader: Reader, wanted: Any, default: Any) -> Reader:
     Args:
         reader: Reads a value that is not null.
         wanted: The type of the value.
-        default: What null is.
+        default: The value to return for null.
     """
 
     def read_scalar(value: Any, _: Any) -> Any:
-        # One call for a value that has its type already, as most have.
+        # Most values have the right type already, and need no second call.
         if type(value) is wanted:
             return value
         return default if value is None else reader(value, wanted)
@@ -237,9 +238,10 @@ _DEEPEST: Final = 100  # protobuf's own limit
 
 
 def read_extra(value: Any, _: Any) -> Any:
-    """Read the members that a model does not know, as they came.
+    """Return the members that a model does not know, unchanged.
 
-    What copies or shows a model goes down through all levels, and Python ends at a thousand.
+    Deeply nested values are refused: code that copies or shows a model recurses through all levels,
+    and Python stops a recursion at about a thousand levels.
     """
     if value is None:
         return {}
@@ -260,14 +262,14 @@ def read_extra(value: Any, _: Any) -> Any:
 def object_reader(cls: type[Any], members: dict[str, Member], read_at_once: Reader) -> Reader:
     """Return a reader of JSON objects.
 
-    The reader raises TypeError for a value that is no object, and ResponseDecodeError for an object
-    with members that cannot be read: these are found by reading the members one by one.
+    The reader raises TypeError for a value that is not an object. It raises ResponseDecodeError for
+    an object with members that cannot be read; to find them, it reads the members one by one.
 
     Args:
         cls: The model's class.
-        members: Its members, by the name of the field.
-        read_at_once: Reads an object that has all members, and all of them readable, with the same
-            readers; raises KeyError if one is absent.
+        members: The model's members, by the name of the field.
+        read_at_once: Reads an object in which all members are present and readable, with the same
+            readers. It raises KeyError if a member is absent.
     """
     nulls = dict.fromkeys(member.key for name, member in members.items() if name != EXTRA)
     known, size = frozenset(nulls), len(nulls)
@@ -281,7 +283,7 @@ def object_reader(cls: type[Any], members: dict[str, Member], read_at_once: Read
             value = {**value, EXTRA: extra}
         try:
             return read_at_once(value if len(value) >= size else nulls | value, cls)
-        except (*UNREADABLE, KeyError, ResponseDecodeError):  # KeyError: a member is absent.
+        except (*UNREADABLE, KeyError, ResponseDecodeError):  # KeyError: a member is absent
             pass
         return _read_one_by_one(value, cls, members)
 
@@ -307,12 +309,12 @@ def _read_one_by_one(value: dict[str, Any], cls: type[Any], members: dict[str, M
 
 
 def unreadable(cls: type[Any], problems: list[str], partial: Any) -> ResponseDecodeError:
-    """Return the error for a value that is no whole model.
+    """Return the error for a value from which no whole model can be made.
 
     Args:
         cls: The model's class.
-        problems: What is wrong, each with its path.
-        partial: What could be read; None if that is of no use.
+        problems: One text, with the path, for each member that is wrong.
+        partial: The model with the readable members; None if there is no usable model.
     """
     text = f"cannot read a {cls.__name__}: {'; '.join(problems)}"
     return ResponseDecodeError(text, problems=problems, partial=partial)
@@ -322,12 +324,12 @@ def unreadable(cls: type[Any], problems: list[str], partial: Any) -> ResponseDec
 
 
 def write_time(moment: datetime) -> str:
-    """Return the RFC 3339 spelling of a moment."""
+    """Return a moment as an RFC 3339 string."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def write_seconds(seconds: float | None) -> str | None:
-    """Return the spelling of a protobuf duration; None for None."""
+    """Return seconds as the string of a protobuf duration; None for None."""
     if seconds is None:
         return None
     return f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"

@@ -50,7 +50,7 @@ class Request:
     """The JSON to send; None for a request without a body."""
 
     repeatable: bool = False
-    """Whether the request can be sent twice with the effect of sending it once."""
+    """Whether sending the request twice has the same effect as sending it once."""
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -62,17 +62,17 @@ def _given(value: str | None) -> str:
 
 @attrs.frozen(kw_only=True)
 class ListQuery:
-    """What to list, and how: the same for all pages of one listing.
+    """What to list, and how; the same for all pages of one listing.
 
     Raises:
         ConfigurationError: A member is malformed.
     """
 
     page_size: int = attrs.field(default=200, validator=whole_number(least=1, most=200))
-    """Items a page, 1 to 200; the server would quietly take 200 for more."""
+    """Items of a page, 1 to 200. The server would reduce a larger number to 200."""
 
     filter: str = attrs.field(default="", converter=_given, validator=text)
-    """An AIP-160 expression; everything if empty or None."""
+    """An AIP-160 expression. If empty or None, everything is listed."""
 
     order_by: str = attrs.field(default="", converter=_given, validator=text)
     """Fields to sort by; the server's own order if empty or None."""
@@ -114,7 +114,7 @@ def list_jobs(account_id: str, query: ListQuery, page_token: str = "") -> Reques
 
 
 def create_job(account_id: str, job_id: str, body: Mapping[str, Any]) -> Request:
-    """Create a job under an id of our own, so that a second request meets the job of the first."""
+    """Create a job under a chosen id, so that a repeated request cannot create a second job."""
     query = urlencode({"batchInferenceJobId": job_id})
     return _post(_jobs(account_id), body, query=query, repeatable=True)
 
@@ -145,7 +145,7 @@ def create_dataset(
     display_name: str | None = None,
     format: str | None = None,  # noqa: A002 - the API's name
 ) -> Request:
-    """Create a dataset under an id of our own, without content.
+    """Create a dataset under a chosen id, without content.
 
     Args:
         account_id: The account's id.
@@ -172,7 +172,7 @@ def upload_path(account_id: str, dataset_id: str) -> str:
 
 
 def get_upload_urls(account_id: str, dataset_id: str, sizes: Mapping[str, int]) -> Request:
-    """Ask for signed URLs to upload files to; each such request replaces the dataset's files.
+    """Ask for signed URLs to upload files to. Each such request replaces the dataset's files.
 
     Args:
         account_id: The account's id.
@@ -224,7 +224,7 @@ def _post(path: str, body: Mapping[str, Any], *, query: str = "", repeatable: bo
     return Request(method="POST", path=path, query=query, body=encoded, repeatable=repeatable)
 
 
-@lru_cache  # A program has few names.
+@lru_cache  # a program uses few names
 def _segment(name: str) -> str:
     return quote(name, safe="")
 
