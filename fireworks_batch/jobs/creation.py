@@ -1,4 +1,4 @@
-"""How a job is created once, whatever becomes of the answers: never two billed jobs of one call."""
+"""How one call creates one billed job, also when answers are lost."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -31,15 +31,15 @@ __all__ = ["JobCreation", "body_of"]
 _log = logging.getLogger("fireworks_batch.run")
 
 
-# Refusals that can mean that the id is taken: 409 follows from the gRPC code (not seen live).
+# Refusals that can mean that the id is taken. 409 is inferred from the gRPC code (not seen live).
 _MAYBE_TAKEN = frozenset({400, 409})
 
 
 def body_of(draft: BatchInferenceJob, codec: Codec) -> dict[str, Any]:
-    """Return what is sent to create a job: only what was set.
+    """Return the body of the request that creates a job, with only the members that were set.
 
     Raises:
-        ConfigurationError: A member is of a wrong type; the text has its path.
+        ConfigurationError: A member has a wrong type; the text has its path.
     """
     try:
         body = codec.unstructure(draft)
@@ -53,30 +53,30 @@ def body_of(draft: BatchInferenceJob, codec: Codec) -> dict[str, Any]:
 
 @attrs.define(kw_only=True)
 class JobCreation:
-    """Creates a job under an id chosen before, and finds it again if the answer is lost."""
+    """Creates a job under a given id, and finds the job again if the answer is lost."""
 
     send: Callable[[Request], Awaitable[Answer]]
-    """Sends a call, with repeats."""
+    """Sends a request, with repeats."""
 
     codec: Codec
-    """Reads and writes."""
+    """Reads and writes jobs as JSON."""
 
     draft: BatchInferenceJob
     """The job to create."""
 
     ref: JobRef
-    """The same, as a reference; it stands on every error."""
+    """The reference of the job; every error gets it."""
 
     is_made: bool = False
-    """Whether the server has answered that it created the job, and did not merely have it."""
+    """Whether the server has answered that it created the job; False if the job was only found."""
 
     async def run(self) -> BatchInferenceJob:
-        """Create the job, or return the one that is there if it is the same.
+        """Create the job, or return the existing job of this id if it is the same.
 
         Raises:
-            JobConflictError: The id is taken by another job, and the text names the difference; or
-                by one that is being deleted, or was: it is DELETED or ARCHIVED.
-            FireworksBatchError: What the server or the network said otherwise.
+            JobConflictError: The id is taken by another job, and the text names the difference. Or
+                the id is taken by the same job, which is being deleted, DELETED or ARCHIVED.
+            FireworksBatchError: The call failed for another reason.
         """
         try:
             return await self._create()
@@ -106,7 +106,7 @@ class JobCreation:
         return self._adopted(found, failure)
 
     async def _find(self) -> BatchInferenceJob | None:
-        """Ask for the job; None if it is not there, or if that cannot be told."""
+        """Fetch the job; None if the job does not exist, or if this cannot be learned."""
         request = get_job(self.ref.account_id, self.ref.job_id)
         try:
             answer = await if_there(self.send(request))
@@ -123,11 +123,11 @@ class JobCreation:
         return None
 
     def _is_meant(self, job: BatchInferenceJob) -> bool:
-        """Whether an answer is about this job: by its id, as the account may have two names."""
+        """Whether an answer shows this job; only ids are compared: an account may have two names."""
         return job.id == self.ref.job_id
 
     def _another(self, job: BatchInferenceJob) -> JobConflictError:
-        """Return what ends the call for good: a repeat might make, and bill, one more such job."""
+        """Return the error that ends the call; a repeat might create, and bill, another job."""
         return JobConflictError(
             f"asked to create job {self.ref.job_id!r}, the server answered with {job.name!r}: it "
             "may have made that one in its place; look at it before you try again",
@@ -155,7 +155,7 @@ class JobCreation:
 
 
 def _may_be_there(error: FireworksBatchError) -> bool:
-    """Say whether the job may exist in spite of the error: by an attempt whose answer was lost."""
+    """Say whether the job may exist in spite of the error: an answer may have been lost."""
     if isinstance(error, ConflictError) or not isinstance(error, APIStatusError):
         return True
     return error.lost_before > 0 or error.status in _MAYBE_TAKEN or error.status >= 500

@@ -1,4 +1,4 @@
-"""A job that is to be created: what its creator may say, and whether a job found is the same.
+"""A job that is to be created, and how it is compared with an existing job.
 
 Performs no I/O.
 """
@@ -30,7 +30,8 @@ from fireworks_batch.models.validators import is_finite
 __all__ = ["differences", "draft_job"]
 
 
-# The server bounds max_job_duration to these (documented; whether it clamps or refuses is not).
+# The server bounds max_job_duration to these values (documented). Whether the server clamps or
+# refuses another value is not documented.
 _SHORTEST_DURATION: Final = 12 * 3600.0
 
 
@@ -55,24 +56,24 @@ def draft_job(
     system_prompt: str | None = None,
     placement: Placement | Mapping[str, Any] | None = None,
 ) -> BatchInferenceJob:
-    """Return the job that is to be created, with full resource names and nothing of the server's.
+    """Return the job that is to be created, with full resource names; the server adds the others.
 
     Args:
-        account_id: Whose job it is, and whose datasets are meant by bare ids.
-        job_id: The id of the job, by the server's rule.
+        account_id: The account of the job, and of datasets that are given as bare ids.
+        job_id: The id of the job, by the server's rule for new ids.
         model: The model's resource name.
-        input_dataset: What it reads: id, resource name or model.
-        output_dataset: What it makes.
+        input_dataset: The dataset with the requests: id, resource name, or a dataset.
+        output_dataset: The dataset for the results: id, resource name, or a dataset.
         inference_parameters: Sampling defaults; a mapping has snake_case names.
         display_name: A name for people.
-        precision: The precision to serve with.
-        continued_from: The job whose unfinished rows it runs.
-        max_job_duration: Its time limit in seconds; the server bounds the limit to 12 to 72 hours.
-        system_prompt: For rows without a leading system message.
-        placement: Where it may run; a mapping has snake_case names.
+        precision: The precision to serve the model with.
+        continued_from: The job whose unfinished rows the new job runs.
+        max_job_duration: The job time limit in seconds; the server bounds it to 12 to 72 hours.
+        system_prompt: A system message for rows that do not begin with one.
+        placement: Where the job may run; a mapping has snake_case names.
 
     Raises:
-        ConfigurationError: A value is malformed, or one that is needed is missing.
+        ConfigurationError: A value is malformed, or a required value is missing.
     """
     if continued_from is None and not (model and input_dataset):
         missing = "input_dataset" if model else "model"
@@ -164,7 +165,7 @@ def _parameters(value: object) -> InferenceParameters | None:
     for name in ("temperature", "top_p"):
         number = getattr(parameters, name)
         if isinstance(number, float) and not math.isfinite(number):
-            # JSON has no such number: null would be sent, which means that nothing was said.
+            # JSON has no such number. Null would be sent, which means that no value is given.
             raise ConfigurationError(f"inference_parameters.{name} cannot be {number!r}")
     if parameters.extra_body is not None:
         _check_extra_body(parameters.extra_body)
@@ -186,16 +187,16 @@ def _check_extra_body(text: object) -> None:
 
 
 def differences(draft: BatchInferenceJob, found: BatchInferenceJob) -> tuple[str, ...]:
-    """Return how a job found under a draft's id differs from it; nothing if it is the same job.
+    """Return how an existing job of a draft's id differs from the draft; empty if it does not.
 
-    Only what the draft sets is compared, as the server may have read it: names as resource names,
-    floats as the 32 bits that the wire gives them, ``extra_body`` as parsed JSON, the duration
-    after the server's bounds. A young job shows no placement at all (seen live), which says
-    nothing.
+    Only members that the draft sets are compared, in the form in which the server stores them.
+    Names are compared as resource names, floats as 32 bits, ``extra_body`` as parsed JSON, and the
+    duration after the server's bounds. The placement is not compared if the existing job shows
+    none: a new job shows no placement at first (seen live).
 
     Args:
-        draft: What was sent.
-        found: What is there.
+        draft: The job that was to be created.
+        found: The existing job.
 
     Returns:
         One text for each member that differs, in the order of the model's fields.
@@ -229,7 +230,7 @@ _INSIDE: Final[dict[str, type[Any]]] = {
 
 
 def _said(draft: BatchInferenceJob) -> list[tuple[str, Any]]:
-    """List what a draft sets, members of messages by their paths."""
+    """List the members that a draft sets, each with its path and its value."""
     said: list[tuple[str, Any]] = []
     for name in _INPUT_FIELDS:
         value = getattr(draft, name)
@@ -264,7 +265,7 @@ def _is_same(path: str, sent: Any, found: Any, account_id: str) -> bool:
 
 
 def _as_float32(value: Any) -> Any:
-    """Return a float as the wire's 32 bits give it back; anything else as it is."""
+    """Return a float as the server returns it, in 32 bits; any other value unchanged."""
     if not isinstance(value, float):
         return value
     try:
@@ -274,7 +275,7 @@ def _as_float32(value: Any) -> Any:
 
 
 def _strict(value: Any) -> Any:
-    """Return a JSON value in which true is not 1, as it is in Python."""
+    """Return a JSON value in which true does not equal 1, as it does in Python."""
     match value:
         case bool():
             return (value,)

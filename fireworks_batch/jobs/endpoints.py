@@ -1,4 +1,4 @@
-"""Batch inference jobs: the endpoints, and the waits for them."""
+"""``client.jobs``: the endpoints of batch inference jobs, and the waits."""
 
 import logging
 import os
@@ -34,7 +34,7 @@ __all__ = ["Jobs"]
 _log = logging.getLogger("fireworks_batch")
 
 
-# Seconds for which `delete` waits; the vendor's own tool waits as long.
+# Seconds for which `delete` waits. The vendor's own tool waits for the same time.
 _DELETE_TIMEOUT: Final = 1800.0
 
 
@@ -46,7 +46,7 @@ class Jobs:
 
     @classmethod
     def _made(cls, api: Api, pollers: Pollers) -> Self:
-        """Return the jobs of a client, made of what the client shares between its resources."""
+        """Return the jobs of a client; the API and the pollers belong to the client."""
         self = cls()
         self._api = api
         self._pollers = pollers
@@ -55,14 +55,17 @@ class Jobs:
     # --- Calls ----------------------------------------------------------------------------------
 
     def ref(self, job: JobLike) -> JobRef:
-        """Return a reference to a job, without asking the server.
+        """Return a reference to a job, without a request.
 
         Args:
-            job: Id, resource name, reference, or a job fetched before.
+            job: The job's id or resource name, a `JobRef`, or a job fetched before.
+
+        Returns:
+            The reference, by which another process can find the job again.
 
         Raises:
-            ConfigurationError: It is none of these, belongs to another account or host, or the
-                account is not known yet.
+            ConfigurationError: The job is malformed, or belongs to another account or host. Or the
+                job's account is not known yet.
         """
         name = self._api.job_name(job)
         ref = self._api.job_ref(name)
@@ -77,19 +80,23 @@ class Jobs:
         """Fetch one job.
 
         Args:
-            job: Id, resource name, reference, or a job fetched before.
+            job: The job's id or resource name, a `JobRef`, or a job fetched before.
 
             read_mask: Members to return, in snake_case, as in ``["job_progress.percent"]``;
-                all of them if empty. ``name`` always comes, the rest is at defaults.
+                all members if empty. ``name`` is always returned, and members that are not
+                returned have their defaults.
+
+        Returns:
+            The job, as the server describes it now.
 
         Raises:
-            ConfigurationError: The job or the mask is malformed, or the job is not of this
-                account and host.
+            ConfigurationError: The job or the mask is malformed, or the job belongs to another
+                account or host.
             NotFoundError: There is no such job.
             APIStatusError: The server refuses for another reason.
             TransportError: There was no usable answer, after the repeats of the retry policy.
-            ResponseDecodeError: The answer cannot be read; ``partial`` has what could be. Or it
-                shows another job.
+            ResponseDecodeError: The answer cannot be read; ``partial`` has the readable members. Or
+                the answer shows another job.
             ClientStateError: The client is closed, or belongs to another loop.
         """
         # https://docs.fireworks.ai/api-reference/get-batch-inference-job
@@ -111,27 +118,30 @@ class Jobs:
         """List the account's jobs, of all pages.
 
         Args:
-            filter: An AIP-160 expression of the wire's names, passed on as it is, as in
-                ``'state="JOB_STATE_RUNNING"'``. Which members can be filtered is not documented.
+            filter: An AIP-160 expression with the wire's names, sent unchanged, as in
+                ``'state="JOB_STATE_RUNNING"'``. None lists all jobs. Which members a filter can
+                name is not documented.
 
-            order_by: Members to sort by, passed on as they are, as in ``"create_time desc"``. By
-                default the server's order, which is documented as by creation.
+            order_by: Members to sort by, sent unchanged, as in ``"create_time desc"``. None means
+                the server's order, which is documented as the order of creation.
 
-            page_size: Jobs a request, 1 to 200.
+            page_size: Jobs in one page, 1 to 200.
 
-            read_mask: Members to return, in snake_case; all of them if empty. ``name`` always
-                comes, the rest is at defaults.
+            read_mask: Members to return, in snake_case; all members if empty. ``name`` is always
+                returned, and members that are not returned have their defaults.
 
         Returns:
-            An async iterator in the server's order. It asks for a page when it is needed, and
-            holds one at a time. A job that cannot be read is logged, and given with what could
-            be read of it.
+            An async iterator over the jobs, in the server's order. A page is requested when its
+            first job is needed, and one page is in memory at a time. If a member of a job cannot
+            be read, a warning is logged, and the member has its default. A job without a readable
+            name or state is left out, with a warning.
 
         Raises:
             ConfigurationError: An argument is malformed.
-            APIStatusError: Later, as all that follow: the server refuses.
+            APIStatusError: While iterating, like the following errors: the server refuses.
             TransportError: There was no usable answer, after the repeats of the retry policy.
-            ResponseDecodeError: A page cannot be read, or the pages go in a circle.
+            ResponseDecodeError: A page cannot be read, or the same page comes again and again.
+            ClientStateError: The client is closed, or belongs to another loop.
         """
         # https://docs.fireworks.ai/api-reference/list-batch-inference-jobs
         mask = mask_paths(read_mask)
@@ -162,55 +172,61 @@ class Jobs:
         system_prompt: str | None = None,
         placement: Placement | Mapping[str, Any] | None = None,
     ) -> BatchInferenceJob:
-        """Create a job, once: never two billed ones from one call.
+        """Create a job once; one call never makes two billed jobs.
 
-        The job gets an id before anything is sent. If an answer is lost the call is repeated
-        under the same id; if the id turns out to be taken, the job there is compared with what
-        was sent, and returned if it is the same. So a call with a ``job_id`` of its own can be
-        repeated after a crash.
+        The job's id is chosen before anything is sent. If an answer is lost, the request is
+        repeated under the same id. If the id turns out to be taken, the job of this id is compared
+        with the requested job. If they are the same, the existing job is returned. So a call with
+        a ``job_id`` can be repeated after a crash.
 
         Args:
             model: The model's resource name, as in ``"accounts/fireworks/models/demo-8b"``. A
                 model that cannot serve batch jobs is not refused: its job stays PENDING. A
-                router's name (``"accounts/fireworks/routers/..."``) is sent, too; whether routers
-                serve batch jobs is not known.
+                router's name (``"accounts/fireworks/routers/..."``) is accepted too; whether
+                routers serve batch jobs is not known. Needed without ``continued_from``.
 
-            input_dataset: What it reads: id, resource name, or a dataset fetched before.
+            input_dataset: The dataset with the requests: its id, its resource name, or a dataset
+                fetched before. Needed without ``continued_from``.
 
-            job_id: 1 to 63 characters of a-z, 0-9 and hyphen, a letter first; made up, and
-                logged at INFO, if None.
+            job_id: The job's id: 1 to 63 characters of a-z, 0-9 and hyphen, with a letter first
+                and no hyphen last. If None, a random id is chosen, and logged at INFO.
 
-            output_dataset: What it makes; it must not exist yet. Chosen by the server if None.
+            output_dataset: The dataset for the results, which must not exist yet: its id or its
+                resource name. None lets the server choose.
 
-            inference_parameters: Sampling defaults of all rows. ``extra_body`` is a mapping or
-                the JSON text of an object.
+            inference_parameters: Sampling defaults of all rows: `InferenceParameters`, or a
+                mapping of its members. None means the server's defaults.
 
-            display_name: A name for people.
+            display_name: A name for people; None for no name.
 
-            precision: The precision to serve with; chosen by the server if None.
+            precision: The precision to serve the model with; None lets the server choose.
 
-            continued_from: An ended job whose unfinished and failed rows this one runs; ``model``
-                and ``input_dataset`` are not needed then.
+            continued_from: A job that has ended, in any form of reference. The new job runs the
+                unfinished and failed rows of that job. None makes a job of its own.
 
-            max_job_duration: The job time limit in seconds; the server bounds it to 12 to 72
-                hours, and takes 24 if None.
+            max_job_duration: The job time limit in seconds, above 0. The server bounds it to 12 to
+                72 hours; None means 24 hours (documented).
 
-            system_prompt: Given to rows that have no leading system message.
+            system_prompt: A system message for rows that do not begin with one; None for no
+                message.
 
-            placement: Where the job may run.
+            placement: Where the job may run: `Placement`, or a mapping of its members. None lets
+                the server choose.
 
         Returns:
-            The job as the server describes it; usually VALIDATING, without counters.
+            The job, as the server describes it. A new job is usually VALIDATING, and has no
+            counters.
 
         Raises:
             ConfigurationError: An argument is malformed; nothing was sent.
-            JobConflictError: The id is taken by another job, and the text names the difference; or
-                by one that is being deleted, or is DELETED or ARCHIVED; or the server answered
-                with a job of another id.
+            JobConflictError: The id is taken by another job, and the text names the difference. Or
+                the id is taken by the same job, which is being deleted, DELETED or ARCHIVED. Or
+                the server answered with a job of another id.
             APIStatusError: The server refuses.
             TransportError: There was no usable answer, and no job was found afterwards. Repeat
                 the call with ``error.ref.job_id`` as ``job_id``.
             ResponseDecodeError: The answer cannot be read, and no job was found afterwards.
+            ClientStateError: The client is closed, or belongs to another loop.
         """
         # https://docs.fireworks.ai/api-reference/create-batch-inference-job
         creation = await self._creation(
@@ -229,7 +245,7 @@ class Jobs:
         return await creation.run()
 
     async def _creation(self, *, job_id: str, **arguments: Any) -> JobCreation:
-        """Return the creation of a job, which a run is told more about than `create` tells."""
+        """Return the creation of a job, which tells a run more than `create` returns."""
 
         def drafted(account_id: str) -> BatchInferenceJob:
             return draft_job(account_id, job_id, **arguments)
@@ -249,25 +265,27 @@ class Jobs:
         )
 
     async def delete(self, job: JobLike, *, wait: bool = False) -> None:
-        """Stop a job and remove it, which is the only way to stop one: the API has no cancel.
+        """Stop a job and remove it; the API has no cancel, and no other way to stop a job.
 
-        The record is lost with it. What becomes of rows that were finished is not known; read
-        the results first if they matter.
+        The record of the job is removed too. Whether finished rows can still be read is not known:
+        read the results first if you need them.
 
         Args:
-            job: Id, resource name, reference, or a job fetched before.
+            job: The job's id or resource name, a `JobRef`, or a job fetched before.
 
-            wait: Return only when the job is gone, about a minute later; for half an hour at
-                most.
+            wait: Whether to return only when the job is gone. This takes about a minute, and half
+                an hour at most.
 
         Raises:
-            ConfigurationError: The job is malformed, or not of this account and host.
-            NotFoundError: There is no such job; not raised where an earlier attempt of this call
-                may have deleted it.
+            ConfigurationError: The job is malformed, or belongs to another account or host.
+            NotFoundError: There is no such job. Not raised if an earlier request of this call may
+                have deleted the job.
             APIStatusError: The server refuses for another reason.
             TransportError: There was no usable answer, after the repeats of the retry policy.
-            WaitTimeoutError: The job was not gone in time.
-            PollFailureError: Polls failed for longer than the client's ``failure_budget``.
+            WaitTimeoutError: With ``wait=True``: the job was not gone within half an hour.
+            PollFailureError: With ``wait=True``: polls failed for longer than the
+                ``failure_budget`` of the client's policy.
+            ClientStateError: The client is closed, or belongs to another loop.
         """
         # https://docs.fireworks.ai/api-reference/delete-batch-inference-job
         name = self._api.job_name(job)
@@ -277,7 +295,7 @@ class Jobs:
             await self._until_gone(account_id, name.job_id)
 
     async def _until_gone(self, account_id: str, job_id: str) -> None:
-        """Return when the job is not found any more, or stays visible as DELETED or ARCHIVED."""
+        """Wait until the job is not found any more, or stays visible as DELETED or ARCHIVED."""
         # The whole job is asked for: whether the server obeys a read mask is not known.
         request = get_job(account_id, job_id)
 
@@ -307,38 +325,44 @@ class Jobs:
         poll: PollPolicy | None = None,
         changes_only: bool = False,
     ) -> JobWait:
-        """Follow a job until it can change no more.
+        """Wait until a job is in a terminal state, and show its progress on the way.
 
-        Await the result for the final job, or iterate over it with ``async for`` for a snapshot
-        of each successful poll, the terminal one last. What became of the job is never raised: a
-        FAILED job is a final snapshot, and ``raise_for_outcome()`` is yours to call. What is raised
-        says that nothing more can be known, carries ``.ref``, and leaves the job untouched.
+        There are two ways to use the result. ``await`` returns the job in its terminal state.
+        ``async for`` yields a snapshot for each successful poll, the terminal snapshot last.
+
+        The outcome of the job is never raised: a FAILED job is returned as a COMPLETED job is. To
+        raise an error for any other state than COMPLETED, call the job's ``raise_for_outcome()``.
+        An error of the wait means that the state of the job cannot be learned. Such an error has
+        the job's reference in ``.ref``. The wait never changes the job.
 
         Args:
-            job: Id, resource name, reference, or a job fetched before.
+            job: The job's id or resource name, a `JobRef`, or a job fetched before.
 
             timeout: Seconds for the whole wait, above 0. By default the wait ends an hour after
-                the job's own expiry. None: no limit.
+                the job expires (``expire_time``). None means no limit.
 
-            poll: When to poll, and when to give up; the client's policy if None.
+            poll: When to poll, and when to give up. None means the client's policy.
 
-            changes_only: Leave out snapshots in which nothing visible has changed.
+            changes_only: Whether to leave out snapshots in which nothing visible has changed. The
+                terminal snapshot is never left out.
 
         Returns:
-            A coroutine and async iterator, good for one use. Nothing is sent before that.
+            A coroutine and async iterator, for one use. Nothing is sent before it is used.
 
         Raises:
-            ConfigurationError: At the call: an argument is malformed. Later: the key sees no
-                account, or several.
-            WaitTimeoutError: Later, as all that follow: the time ran out.
+            ConfigurationError: At the call: an argument is malformed, or the job belongs to
+                another account or host. During the wait: the key sees no account, or several.
+            WaitTimeoutError: During the wait, like the following errors: the timeout passed.
             JobStalledError: Nothing visible changed for ``stall_after`` seconds.
             PollFailureError: Polls failed for longer than ``failure_budget``.
-            JobGoneError: The job was there, and is not found any more.
-            NotFoundError: The job was not found for ``not_found_grace`` seconds.
+            JobGoneError: An earlier poll found the job, and the server does not find it any more.
+            NotFoundError: The server did not find the job for ``not_found_grace`` seconds.
             UnknownStateError: The job seems to have ended in a state unknown to this release.
-            AuthenticationError: The key is refused; after a successful poll, twice in a row.
-            APIStatusError: The API refuses for good: 400, 402, 403, 412.
-            ClientStateError: The client was closed, or the wait is used twice.
+            AuthenticationError: The key is refused. After a successful poll, only the second
+                refusal in a row is raised.
+            APIStatusError: The API refuses for good (400, 402, 403, 412).
+            ClientStateError: The client was closed, or belongs to another loop, or the wait is
+                used twice.
         """
         return self._wait(job, timeout, poll, changes_only=changes_only)
 
@@ -351,7 +375,7 @@ class Jobs:
         changes_only: bool = False,
         on_failed_poll: Callable[[int], object] | None = None,
     ) -> JobWait:
-        """Return a wait; a run is told of failed polls, too."""
+        """Return a wait, which also reports failed polls to a run."""
         tracker = self._wait_terms(timeout, poll).tracker(job, on_failed_poll=on_failed_poll)
         return JobWait._made(tracker, self._pollers, changes_only=changes_only)
 
@@ -363,32 +387,34 @@ class Jobs:
         poll: PollPolicy | None = None,
         changes_only: bool = False,
     ) -> JobFleet:
-        """Follow many jobs until they can change no more, for the price of a few.
+        """Wait until many jobs are in terminal states, with few requests.
 
-        Iterate over the fleet for snapshots of all jobs as they come, or await it for the outcomes
-        by job id. Where many jobs are to be polled, pages of the account's listing are read in
-        place of a GET for each.
+        There are two ways to use the result. ``async for`` yields snapshots of all jobs, as polls
+        show them. ``await`` returns the outcomes by job id. If many jobs are to be polled, pages of
+        the account's listing are requested instead of each job. The outcome of one job is never
+        raised, nor is the error of the wait for one job: both are in the job's `JobOutcome`.
 
         Args:
-            jobs: Each an id, a resource name, a reference, or a job fetched before. A job that is
-                named twice counts once.
+            jobs: The jobs. Each one is given as an id, a resource name, a `JobRef`, or a job
+                fetched before. A job that is given twice counts once.
 
-            timeout: Seconds for the wait for each job, above 0. By default the wait ends an hour
-                after the job's own expiry. None: no limit.
+            timeout: Seconds for the wait for each job, above 0. By default the wait for a job ends
+                an hour after the job expires (``expire_time``). None means no limit.
 
-            poll: When to poll, and when to give up; the client's policy if None.
+            poll: When to poll, and when to give up. None means the client's policy.
 
-            changes_only: Leave out snapshots in which nothing visible has changed.
+            changes_only: Whether to leave out snapshots in which nothing visible has changed. The
+                last snapshot of a job is never left out.
 
         Returns:
-            A fleet, to which jobs can be added. Nothing is sent before it is used.
+            A fleet, to which further jobs can be added. Nothing is sent before it is used.
 
         Raises:
-            ConfigurationError: At the call: an argument is malformed, or a job is of another
-                account or host. Later: the key sees no account, or several.
-            AuthenticationError: Later, as all that follow, for all jobs: the key is refused.
+            ConfigurationError: At the call: an argument is malformed, or a job belongs to another
+                account or host. During the wait: the key sees no account, or several.
+            AuthenticationError: During the wait, like the following errors: the key is refused.
             AccountSuspendedError: The account is suspended or has to pay first.
-            ClientStateError: The client was closed.
+            ClientStateError: The client was closed, or belongs to another loop.
         """
         return JobFleet._made(self._watch(jobs, timeout, poll, changes_only=changes_only))
 
@@ -399,27 +425,28 @@ class Jobs:
         timeout: float | JobTimeLimit | None = JOB_TIME_LIMIT,
         poll: PollPolicy | None = None,
     ) -> JobOutcomes:
-        """Follow many jobs, and iterate over their outcomes in the order in which they end.
+        """Wait for many jobs, and iterate over their outcomes in the order in which they end.
 
         Args:
-            jobs: Each an id, a resource name, a reference, or a job fetched before. A job that is
-                named twice counts once.
+            jobs: The jobs. Each one is given as an id, a resource name, a `JobRef`, or a job
+                fetched before. A job that is given twice counts once.
 
-            timeout: Seconds for the wait for each job, above 0. By default the wait ends an hour
-                after the job's own expiry. None: no limit.
+            timeout: Seconds for the wait for each job, above 0. By default the wait for a job ends
+                an hour after the job expires (``expire_time``). None means no limit.
 
-            poll: When to poll, and when to give up; the client's policy if None.
+            poll: When to poll, and when to give up. None means the client's policy.
 
         Returns:
-            An async iterator of `JobOutcome`; nothing is sent before it is used. What became of a
-            job, and what the wait for it failed with, is in its outcome and never raised.
+            An async iterator over `JobOutcome` values. Nothing is sent before it is used. An
+            outcome has the job in its terminal state, or the error of the wait for the job. Such an
+            error is not raised.
 
         Raises:
-            ConfigurationError: At the call: an argument is malformed, or a job is of another
-                account or host. Later: the key sees no account, or several.
-            AuthenticationError: Later, as all that follow, for all jobs: the key is refused.
+            ConfigurationError: At the call: an argument is malformed, or a job belongs to another
+                account or host. During the wait: the key sees no account, or several.
+            AuthenticationError: During the wait, like the following errors: the key is refused.
             AccountSuspendedError: The account is suspended or has to pay first.
-            ClientStateError: The client was closed.
+            ClientStateError: The client was closed, or belongs to another loop.
         """
         return JobOutcomes._made(self._watch(jobs, timeout, poll, changes_only=True))
 
@@ -456,10 +483,10 @@ def _each_of(jobs: Any) -> list[JobLike]:
 
 
 def _required(mask: str) -> tuple[str, ...]:
-    """Return the members without which a job is no use; a mask may leave out the state."""
+    """Return the members that a job must have; a read mask may leave out the state."""
     return ("name",) if mask else ("name", "state")
 
 
 def _new_id() -> str:
-    """Return an id that no other job has."""
+    """Return a random id."""
     return f"job-{os.urandom(8).hex()}"

@@ -1,4 +1,4 @@
-"""The handles of many jobs: their snapshots as they come, and their outcomes."""
+"""The handles of a wait for many jobs: one for snapshots, one for outcomes."""
 
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, NoReturn, Self
@@ -14,22 +14,23 @@ __all__ = ["JobFleet", "JobOutcomes"]
 
 
 class JobFleet(Driven[dict[str, JobOutcome]], AsyncIterator[JobSnapshot]):
-    """Watches many jobs: iterate over it for their snapshots, or await it for their outcomes.
+    """The wait for many jobs: iterate over it for snapshots, or await it for outcomes.
 
-    ``async for`` yields a snapshot for each successful poll of any of them. For a slow reader the
-    newest snapshot of each job is kept, and the last one of a job is never lost. If the wait for a
-    job failed, the last snapshot of the job has ``error`` set. Jobs never end each other: what is
-    raised concerns all of them, as a key that is refused, or the closing of the client.
+    ``async for`` yields a snapshot for each successful poll of any job. If the reader is slow, only
+    the newest snapshot of each job is kept. The last snapshot of a job is always yielded. If the
+    wait for one job fails, the last snapshot of this job has ``error`` set, and the waits for the
+    other jobs go on. An error that is raised concerns all jobs: the key is refused, for example, or
+    the client was closed.
 
-    Awaiting it returns the outcomes by job id, in the order in which the jobs were given. It is a
-    coroutine, so that ``create_task``, ``TaskGroup.create_task`` and ``gather`` take it; one task
-    at a time can use it, in either way, and again in the other.
+    ``await`` returns the outcomes by job id, in the order in which the jobs were given. The fleet
+    is a coroutine, so that ``create_task``, ``TaskGroup.create_task`` and ``gather`` accept it. A
+    fleet can be used several times and in both ways, by one task at a time.
 
-    The jobs are polled while a snapshot is waited for, and for the policy's ``max_interval`` after
-    that; then polling pauses until the next snapshot is asked for. So leaving the loop leaves
-    nothing behind.
+    The jobs are polled while a task waits for a snapshot, and for the policy's ``max_interval``
+    after that. Then polling pauses until a snapshot is asked for again. So a loop over the fleet
+    can be left at any time, and nothing has to be closed.
 
-    Made by ``client.jobs.watch()``.
+    A fleet is made by ``client.jobs.watch()``.
     """
 
     _watch: Watch
@@ -53,21 +54,21 @@ class JobFleet(Driven[dict[str, JobOutcome]], AsyncIterator[JobSnapshot]):
 
     @property
     def progress(self) -> FleetProgress:
-        """Where the jobs stand together, by the newest snapshot of each."""
+        """The progress of all jobs together, from the newest snapshot of each job."""
         return self._watch.progress
 
     def __repr__(self) -> str:
         return repr(self._watch)
 
     def add(self, job: JobLike) -> None:
-        """Watch another job; a job that is watched already is left as it is.
+        """Add a job to the fleet; nothing happens if the fleet has the job already.
 
         Args:
-            job: Id, resource name, reference, or a job fetched before.
+            job: The job's id or resource name, a `JobRef`, or a job fetched before.
 
         Raises:
-            ConfigurationError: The job is malformed, belongs to another account or host, or has
-                the id of a job of another account that is watched.
+            ConfigurationError: The job is malformed, or belongs to another account or host. Or the
+                fleet has a job of the same id in another account.
             ClientStateError: The fleet was closed.
         """
         self._watch.add(job)
@@ -91,7 +92,7 @@ class JobFleet(Driven[dict[str, JobOutcome]], AsyncIterator[JobSnapshot]):
         raise ClientStateError(f"{self!r} is being read by another task")
 
     async def aclose(self) -> None:
-        """Stop watching; an iteration comes to its end. The remote jobs are not touched."""
+        """Stop waiting, and end an iteration. The remote jobs are not changed."""
         self._watch.close()
 
     def __del__(self) -> None:
@@ -100,7 +101,10 @@ class JobFleet(Driven[dict[str, JobOutcome]], AsyncIterator[JobSnapshot]):
 
 
 class JobOutcomes(AsyncIterator[JobOutcome]):
-    """The outcomes of many jobs, in the order in which they end: ``client.jobs.as_completed()``."""
+    """An async iterator over the outcomes of many jobs, in the order in which the jobs end.
+
+    Made by ``client.jobs.as_completed()``.
+    """
 
     _watch: Watch
     _number = 0
@@ -123,7 +127,7 @@ class JobOutcomes(AsyncIterator[JobOutcome]):
         return outcome
 
     async def aclose(self) -> None:
-        """Stop waiting. The remote jobs are not touched."""
+        """Stop waiting. The remote jobs are not changed."""
         self._watch.close()
 
     def __del__(self) -> None:

@@ -1,6 +1,6 @@
-"""What one wait remembers of its job, and what it makes of each poll.
+"""What one wait remembers of its job, and what the wait decides after each poll.
 
-A tracker waits for nothing itself: the poller tells it of each poll.
+A tracker makes no polls itself: the poller reports each poll to the tracker.
 """
 
 import logging
@@ -61,21 +61,21 @@ __all__ = ["Tracker", "WaitTerms", "wait_error"]
 
 @attrs.frozen(kw_only=True)
 class WaitTerms:
-    """The terms of the waits that one call asks for."""
+    """The options of the waits of one call."""
 
     api: Api
-    """Reads what names a job; has the clocks, the draw for jitter, and the time scale."""
+    """Reads references to jobs; has the clocks, the draw for jitter, and the time scale."""
 
     poll: PollPolicy = attrs.field(validator=instance_of(PollPolicy))
     """When to poll, and when to give up."""
 
     timeout: float | JobTimeLimit | None = attrs.field(validator=is_timeout)
-    """Seconds for a whole wait; `JOB_TIME_LIMIT`: the deadline follows the job's own expiry; None:
-    no limit."""
+    """Seconds for a whole wait. With `JOB_TIME_LIMIT` the deadline follows the job's own expiry.
+    None means no limit."""
 
     @property
     def seconds(self) -> float | None:
-        """Seconds for a whole wait, or until the first snapshot says more."""
+        """Seconds for a whole wait. The first snapshot may give another deadline."""
         if isinstance(self.timeout, JobTimeLimit):
             return self.api.longest_timeout
         return self.timeout
@@ -87,7 +87,8 @@ class WaitTerms:
 
         Args:
             job: Id, resource name, reference, or a job fetched before.
-            on_failed_poll: Called after each failed poll with how many have failed in a row.
+            on_failed_poll: Called after each failed poll, with the number of polls that have
+                failed in a row.
 
         Raises:
             ConfigurationError: The job is malformed, or belongs to another account or host.
@@ -113,10 +114,10 @@ def wait_error(
 
     Args:
         outcome: What the poll machine decided.
-        job: What the caller called the job.
+        job: The job, in the words of the caller.
         ref: The job, if its account is known.
         last_snapshot: The newest snapshot.
-        last_error: What the newest poll failed with, if that poll failed.
+        last_error: The error of the newest poll, if that poll failed.
     """
     error, reason = _reason(outcome, last_snapshot, last_error)
     advice = (
@@ -164,12 +165,12 @@ def _reason(
 _log = logging.getLogger("fireworks_batch.wait")
 
 
-# Ten years in seconds: the time of a poll that is farther away need not be told.
+# Ten years in seconds: the time of a later poll is not computed, since it may not fit a datetime.
 _FARTHEST: Final = 3.2e8
 
 
 class Tracker:
-    """Follows one job for a wait: a `Follower`. What ends the wait is in ``error``."""
+    """Follows one job for a wait: a `Follower`. The error that ends the wait is in ``error``."""
 
     __slots__ = (
         "_expires_at",
@@ -206,7 +207,8 @@ class Tracker:
         Args:
             terms: The terms of the wait.
             name: The job.
-            on_failed_poll: Called after each failed poll with how many have failed in a row.
+            on_failed_poll: Called after each failed poll, with the number of polls that have
+                failed in a row.
         """
         self._terms = terms
         self._on_failed_poll = on_failed_poll
@@ -235,10 +237,10 @@ class Tracker:
         self.is_single: bool = False
         """Whether the reader wants one snapshot at a time, as an iteration does."""
         self.last_error: FireworksBatchError | None = None
-        """What the newest poll failed with; None if that poll was successful."""
+        """The error of the newest poll; None if that poll was successful."""
         self.error: FireworksBatchError | None = None
-        """What ends the wait without a terminal state. After a successful poll the snapshot is
-        handed out before the error is raised."""
+        """The error that ends the wait without a terminal state. After a successful poll the
+        snapshot is handed out before the error is raised."""
 
     # --- Readable at any time -------------------------------------------------------------------
 
@@ -251,14 +253,14 @@ class Tracker:
 
     @property
     def last_snapshot(self) -> JobSnapshot | None:
-        """The newest snapshot; None before the first. It is made when it is asked for."""
+        """The newest snapshot, made when it is first read; None before the first poll."""
         if self._snapshot is None and self._observation is not None:
             self._snapshot = self._made_snapshot(self._observation)
         return self._snapshot
 
     @property
     def next_poll(self) -> datetime | None:
-        """When the next poll is due, by the time of day: this can be read where no loop runs."""
+        """When the next poll is due, by the time of day, so that no running loop is needed."""
         if self._planned is None:
             return None
         now, wall = self._planned
@@ -277,7 +279,7 @@ class Tracker:
         self.machine.start(now)
 
     def seen(self, observation: Observation) -> bool:
-        """Take a successful poll; return whether to poll again."""
+        """Process a successful poll; return whether to poll again."""
         moment = observation.moment
         now = self._polled_at(moment.now)
         self._planned = now, moment.observed_at
@@ -301,7 +303,7 @@ class Tracker:
         return False
 
     def failed(self, failure: Failure) -> bool:
-        """Take a failed poll; return whether to poll again."""
+        """Process a failed poll; return whether to poll again."""
         self.last_error = failure.error or self.last_error
         now = self._terms.api.clock()
         if failure.kind is not FailureKind.CUT:
@@ -319,17 +321,17 @@ class Tracker:
         return False
 
     def _polled_at(self, now: float) -> float:
-        """Return the moment of a poll, which is not before the poll was due.
+        """Return the moment of a poll, never earlier than the poll was due.
 
-        A timer may fire a little early by the clock that is read here: the last poll before a
-        deadline would be due again, at that same moment.
+        A timer may fire a little early by the clock that is read here. The last poll before a
+        deadline would then be due a second time.
         """
         return max(self.machine.due, now)
 
     # --- Snapshots ------------------------------------------------------------------------------
 
     def _keep(self, observation: Observation, now: float) -> Seen:
-        """Keep what the snapshot is made of; return what the machine may judge.
+        """Keep the values for the snapshot; return the values for the machine.
 
         Most polls show the same job as the poll before.
         """

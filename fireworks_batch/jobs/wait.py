@@ -1,4 +1,4 @@
-"""The wait for one job: a coroutine and an async iterator over what its tracker is told."""
+"""The wait for one job, which is a coroutine and an async iterator."""
 
 import asyncio
 import inspect
@@ -23,10 +23,10 @@ _T = TypeVar("_T")
 
 
 class Driven(Coroutine[Any, Any, _T]):
-    """A coroutine that is an object with other members, too.
+    """A coroutine that is also an object with members of its own.
 
-    An object with ``__await__`` alone is refused by ``create_task``, ``TaskGroup.create_task`` and
-    ``asyncio.run``. Each task that drives the object begins the work anew, if `_begun` allows it.
+    ``create_task``, ``TaskGroup.create_task`` and ``asyncio.run`` refuse an object that has only
+    ``__await__``. Each task that drives the object begins the work again, if `_begun` allows it.
     """
 
     _coroutine: Coroutine[Any, Any, _T] | None = None
@@ -34,11 +34,11 @@ class Driven(Coroutine[Any, Any, _T]):
 
     @abstractmethod
     def _begun(self) -> Coroutine[Any, Any, _T]:
-        """Return a new coroutine that does the work, or raise why there is none."""
+        """Return a new coroutine that does the work, or raise if the object is used up."""
 
     @abstractmethod
     def _refuse(self) -> NoReturn:
-        """Raise that the object is in use."""
+        """Raise an error which says that the object is in use."""
         raise NotImplementedError
 
     def __await__(self) -> Generator[Any, Any, _T]:
@@ -70,12 +70,12 @@ class Driven(Coroutine[Any, Any, _T]):
             raise
 
     def close(self) -> None:
-        """End the work. No remote job is touched."""
+        """End the work. No remote job is changed."""
         if self._coroutine is not None:
             self._coroutine.close()
 
     def _running(self) -> Coroutine[Any, Any, _T]:
-        """Return the coroutine that does the work, for the one task that may drive it."""
+        """Return the coroutine that does the work; refuse all tasks but the first."""
         coroutine, task = self._coroutine, _current_task()
         if coroutine is None or inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED:
             coroutine = self._coroutine = self._begun()
@@ -86,7 +86,7 @@ class Driven(Coroutine[Any, Any, _T]):
 
 
 def _current_task() -> asyncio.Task[Any] | None:
-    """Return the task that is running; None where none is, nor a loop."""
+    """Return the running task; None if no task or no event loop is running."""
     try:
         return asyncio.current_task()
     except RuntimeError:
@@ -100,17 +100,18 @@ def _exception(typ: type[BaseException], value: object) -> BaseException:
 
 
 class JobWait(Driven[BatchInferenceJob], AsyncIterator[JobSnapshot]):
-    """Follows one job to its end: await it for the final job, or iterate over its snapshots.
+    """The wait for one job: await it for the final job, or iterate over it for snapshots.
 
-    It is a coroutine, so that ``create_task``, ``TaskGroup.create_task``, ``gather``,
-    ``wait_for`` and ``asyncio.run`` take it, and an async iterator that yields a snapshot for each
-    successful poll, the terminal one last. Use it once, in one of the two ways.
+    A wait is a coroutine, so that ``create_task``, ``TaskGroup.create_task``, ``gather``,
+    ``wait_for`` and ``asyncio.run`` accept it. A wait is also an async iterator, which yields a
+    snapshot for each successful poll, the terminal snapshot last. Use a wait once, in one of the
+    two ways.
 
-    Breaking out of the iteration, cancelling the task and closing the client leave nothing
-    behind and never touch the remote job. Between two snapshots nothing is held: no connection,
-    no task, no timer.
+    An iteration can be left at any time, and the task can be cancelled: nothing has to be closed,
+    and the remote job is not changed. Between two snapshots a wait holds no connection, no task and
+    no timer.
 
-    Made by ``client.jobs.wait_until_terminal()``, which documents the errors.
+    A wait is made by ``client.jobs.wait_until_terminal()``, which documents the errors.
     """
 
     __name__: str
@@ -121,14 +122,14 @@ class JobWait(Driven[BatchInferenceJob], AsyncIterator[JobSnapshot]):
     _given: JobSnapshot | None = None
     _is_busy = False
     _is_over = False
-    _is_used = True  # until it is made
+    _is_used = True  # `_made` sets it to False
 
     @classmethod
     def _made(cls, tracker: Tracker, pollers: Pollers, *, changes_only: bool) -> Self:
         """Return a wait; nothing happens before it is used.
 
         Args:
-            tracker: Follows the job.
+            tracker: Receives the polls of the job.
             pollers: Make the polls.
             changes_only: Whether snapshots without a visible change are left out.
         """
@@ -144,7 +145,7 @@ class JobWait(Driven[BatchInferenceJob], AsyncIterator[JobSnapshot]):
 
     @property
     def ref(self) -> JobRef | None:
-        """The job waited for; None until its account is known."""
+        """The reference of the job; None until its account is known."""
         return self._tracker.ref
 
     @property
@@ -154,17 +155,17 @@ class JobWait(Driven[BatchInferenceJob], AsyncIterator[JobSnapshot]):
 
     @property
     def failures(self) -> int:
-        """Failed polls since the last successful one."""
+        """Number of failed polls since the last successful poll."""
         return self._tracker.machine.failures
 
     @property
     def last_error(self) -> FireworksBatchError | None:
-        """What the newest poll failed with; None if that poll was successful."""
+        """The error of the newest poll; None if that poll was successful."""
         return self._tracker.last_error
 
     @property
     def next_poll(self) -> datetime | None:
-        """When the job is polled again, aware, in UTC; None before the start and at the end."""
+        """When the job is polled next, aware, in UTC; None before the start and after the end."""
         planned = self._tracker.next_poll
         if planned is None or self._is_over:
             return None
@@ -178,7 +179,7 @@ class JobWait(Driven[BatchInferenceJob], AsyncIterator[JobSnapshot]):
     # --- Awaiting -------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """End the wait. The remote job is not touched."""
+        """End the wait. The remote job is not changed."""
         self._is_used = True
         super().close()
 
@@ -217,7 +218,7 @@ class JobWait(Driven[BatchInferenceJob], AsyncIterator[JobSnapshot]):
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """End the iteration. The remote job is not touched.
+        """End the iteration. The remote job is not changed.
 
         Raises:
             ClientStateError: Another task is waiting for a snapshot at this moment.
@@ -244,7 +245,7 @@ class JobWait(Driven[BatchInferenceJob], AsyncIterator[JobSnapshot]):
     # --- Polling --------------------------------------------------------------------------------
 
     async def _next_snapshot(self) -> JobSnapshot:
-        """Return the next snapshot, or the terminal one; an error carries the reference."""
+        """Return the next snapshot; an error gets the reference of the job."""
         if self._is_busy:
             self._refuse()
         self._is_busy = True
@@ -259,7 +260,7 @@ class JobWait(Driven[BatchInferenceJob], AsyncIterator[JobSnapshot]):
 
     async def _follow(self) -> JobSnapshot:
         tracker = self._tracker
-        # A snapshot that was not handed out came when the step before was cancelled.
+        # A step that was cancelled may have left a snapshot, which is handed out now.
         if tracker.last_snapshot is self._given:
             await self._poll(tracker)
         snapshot = tracker.last_snapshot

@@ -27,7 +27,7 @@ from fireworks_batch.polling.observation import Observation
 __all__ = ["Watch"]
 
 
-# A refusal of one job's poll that says as much of all the others.
+# Errors of one job's poll that the polls of all other jobs would meet too.
 _CONCERNS_ALL: Final = (
     AccountSuspendedError,
     AuthenticationError,
@@ -37,7 +37,7 @@ _CONCERNS_ALL: Final = (
 
 
 class Member:
-    """One job of a watch: a `Follower` that tells the watch what its tracker made of a poll."""
+    """One job of a watch: a `Follower` that reports to the watch what its tracker decided."""
 
     __slots__ = (
         "_shown",
@@ -51,10 +51,10 @@ class Member:
     )
 
     def __init__(self, watch: "Watch", tracker: Tracker) -> None:
-        """Make a member of the watch that it tells.
+        """Make a member of a watch.
 
         Args:
-            watch: The watch.
+            watch: The watch that the member reports to.
             tracker: Follows the job.
         """
         self._watch = watch
@@ -65,12 +65,12 @@ class Member:
         self.poll: PendingPoll | None = None
         """The pending poll, while the job is polled."""
         self.has_changed: bool = False
-        """Whether there was a visible change that was not shown yet."""
+        """Whether there was a visible change that the reader has not seen yet."""
         self.outcome: JobOutcome | None = None
-        """How the wait for the job ended; None before that."""
+        """How the wait for the job ended; None while the wait goes on."""
 
     def seen(self, observation: Observation) -> bool:
-        """Take a successful poll, and tell the watch; return whether to poll again."""
+        """Process a successful poll, and tell the watch; return whether to poll again."""
         tracker = self.tracker
         goes_on = tracker.seen(observation)
         self.has_changed = self.has_changed or self.machine.changed
@@ -81,10 +81,10 @@ class Member:
         return goes_on
 
     def failed(self, failure: Failure) -> bool:
-        """Take a failed poll, and tell the watch if it ends the wait.
+        """Process a failed poll, and tell the watch if the failure ends the wait.
 
-        A key that was good for other jobs has to be refused twice in a row, as after a snapshot
-        of this job.
+        A key that was good for another job has to be refused twice in a row, as if there were a
+        snapshot of this job.
         """
         self.machine.has_good_key = self.machine.has_good_key or self._watch.has_good_key
         goes_on = self.tracker.failed(failure)
@@ -102,7 +102,7 @@ class Member:
             self.outcome = JobOutcome(tracker.ref, job=job, error=tracker.error)
 
     def news(self) -> JobSnapshot:
-        """Return the newest snapshot, compared with the one that was shown before."""
+        """Return the newest snapshot, compared with the snapshot that the reader got before."""
         snapshot = self.tracker.last_snapshot or self._never_seen()
         if self.has_changed and not snapshot.changed:
             snapshot = attrs.evolve(snapshot, changed=True)
@@ -134,10 +134,10 @@ class Watch:
     """Polls many jobs for one reader at a time.
 
     The jobs are polled while the reader waits, and for the policy's ``max_interval`` after the
-    reader got what it asked for; then polling pauses until the reader asks again. News of a job
-    are an outcome, a visible change, and any other successful poll unless the reader wants changes
-    or outcomes only; the newest news of each job are kept. The handle that the user holds pauses
-    the watch when it is forgotten.
+    reader got an answer. Then polling pauses until the reader asks again. An outcome and a visible
+    change of a job are news. Any other successful poll is news too, unless the reader wants only
+    changes or outcomes. Of each job the newest snapshot is kept. If the user drops the handle, the
+    handle pauses the watch.
     """
 
     def __init__(self, terms: WaitTerms, pollers: Pollers, *, changes_only: bool) -> None:
@@ -181,7 +181,7 @@ class Watch:
 
     @property
     def progress(self) -> FleetProgress:
-        """Where the jobs stand together, by the newest snapshot of each."""
+        """The progress of all jobs together, from the newest snapshot of each job."""
         failed = sum(outcome.error is not None for outcome in self._outcomes.values())
         snapshots = (member.tracker.last_snapshot for member in self._members.values())
         return add_up(snapshots, failed=failed)
@@ -192,14 +192,14 @@ class Watch:
     # --- What the reader asks for ---------------------------------------------------------------
 
     def add(self, job: JobLike) -> None:
-        """Watch another job; a job that is watched already is left as it is.
+        """Add a job to the watch; nothing happens if the watch has the job already.
 
         Args:
-            job: Id, resource name, reference, or a job fetched before.
+            job: The job's id or resource name, a `JobRef`, or a job fetched before.
 
         Raises:
-            ConfigurationError: The job is malformed, belongs to another account or host, or has
-                the id of a job of another account that is watched.
+            ConfigurationError: The job is malformed, or belongs to another account or host. Or the
+                watch has a job of the same id in another account.
             ClientStateError: The watch was closed.
         """
         if self._is_closed:
@@ -224,7 +224,7 @@ class Watch:
             self._poll(member)
 
     async def next_snapshot(self) -> JobSnapshot | None:
-        """Return the newest snapshot of a job with news; None after the last."""
+        """Return the newest snapshot of a job with news; None after the last news."""
         await self._until(lambda: bool(self._news) or self._is_over, wants_outcomes=False)
         if self._news:
             member = next(iter(self._news))
@@ -242,7 +242,7 @@ class Watch:
         return self.outcomes
 
     async def next_outcome(self, number: int) -> JobOutcome | None:
-        """Return the outcome of that number in the order of time, from 0; None after the last."""
+        """Return an outcome by its number, from 0 in the order of time; None after the last."""
         await self._until(
             lambda: len(self._outcomes) > number or self._is_over, wants_outcomes=True
         )
@@ -252,7 +252,7 @@ class Watch:
         return None
 
     def close(self) -> None:
-        """Stop watching; the reader comes to the end. The remote jobs are not touched."""
+        """Stop watching, and end the reader's wait. The remote jobs are not changed."""
         self._is_closed = True
         self.pause()
         self._wake()
@@ -271,7 +271,7 @@ class Watch:
             raise error
 
     async def _until(self, is_ready: Callable[[], bool], *, wants_outcomes: bool) -> None:
-        """Poll until the reader gets what it wants; a reader that is cancelled pauses polling."""
+        """Poll until the reader has an answer; pause polling if the reader is cancelled."""
         if self._waiter is not None:
             raise ClientStateError(f"{self!r} is being read by another task")
         if not self._is_over:
@@ -301,7 +301,7 @@ class Watch:
     # --- Polling --------------------------------------------------------------------------------
 
     async def _find_account(self) -> None:
-        """Look up the account, by the rules of the wait for the first job without one."""
+        """Look up the account, by the rules of the wait for the first job without an account."""
         first = next((one for one in self._members.values() if one.tracker.ref is None), None)
         if first is None:
             return
@@ -336,7 +336,7 @@ class Watch:
         member.poll.future.add_done_callback(partial(self._polled, member))
 
     def _polled(self, member: Member, future: "asyncio.Future[None]") -> None:
-        """Take what ended the polls of a job, if that was neither the job nor this watch."""
+        """Fail if neither the job nor this watch has ended the polls of the job."""
         member.poll = None
         error = None if future.cancelled() else future.exception()
         if isinstance(error, Exception):
@@ -360,7 +360,7 @@ class Watch:
     # --- News -----------------------------------------------------------------------------------
 
     def hear(self, member: Member) -> None:
-        """Take a poll of a job."""
+        """Note a poll of a job, and wake the reader if the poll is news."""
         self.has_good_key = self.has_good_key or member.machine.has_seen
         if member.outcome is not None:
             self._outcomes[member.tracker.name.job_id] = member.outcome
@@ -371,7 +371,7 @@ class Watch:
             self._wake()
 
     def fail(self, error: Exception) -> None:
-        """Take an error that concerns all jobs: it ends all waits at once."""
+        """End all waits at once, with an error that concerns all jobs."""
         if self._fatal is None:
             self._fatal = error
         self.pause()

@@ -115,7 +115,7 @@ class Codec:
         return self.structure(parse_json(body), cls, required=required)
 
     def unstructure(self, model: attrs.AttrsInstance) -> dict[str, Any]:
-        """Return a model as a JSON value with wire names, without members that have their default."""
+        """Return a model as a JSON value with wire names; members at their default are left out."""
         value: dict[str, Any] = self._converter.unstructure(model)
         return value
 
