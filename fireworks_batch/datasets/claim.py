@@ -1,4 +1,4 @@
-"""Whether content is uploaded under the id of a dataset, and under which id and file name.
+"""Whether content has to be uploaded, and which dataset id and file name it gets.
 
 Performs no I/O.
 """
@@ -32,50 +32,50 @@ __all__ = [
     "uploaded_by_another",
 ]
 
-_DIGITS: Final = 40  # 160 bits of the hash: enough that no two contents meet
+_DIGITS: Final = 40  # 160 bits of the hash, so that two contents never have the same id
 
-# The vendor's own tools name files like this: a lower-case ending, no folder.
+# The vendor's own tools name files like this: a lower-case suffix, no folder.
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.jsonl", re.ASCII).fullmatch
 
 
 @attrs.frozen
 class Measure:
-    """What is known of content before it is sent; what is sent is compared with it."""
+    """The size, rows and hash of content, found before it is sent and checked while it is sent."""
 
     size: int
-    """Bytes."""
+    """Number of bytes."""
 
     rows: int
-    """Rows: lines that are not blank."""
+    """Number of rows, which are lines that are not blank."""
 
     digest: str
     """The SHA-256 of the bytes, in hexadecimal."""
 
 
 class Survey:
-    r"""The rows, bytes and SHA-256 of content that is given in pieces, cut anywhere.
+    r"""Counts the rows and bytes of content, and hashes it, in pieces that are cut anywhere.
 
-    A row is a line, ended by ``\n`` or by the end of the file, that is not blank.
+    A row is a line that is not blank. A line ends with ``\n``, or at the end of the file.
     """
 
     def __init__(self) -> None:
         """Begin without content."""
         self.size: int = 0
-        """Bytes so far."""
+        """Number of bytes so far."""
         self._hash = hashlib.sha256()
         self._ended_rows = 0
         self._is_in_row = False
         self._start = b""
 
     def update(self, piece: bytes) -> None:
-        """Take the next piece; 256 KiB take a few milliseconds at the most."""
+        """Add the next piece. This takes a few milliseconds at most for 256 KiB."""
         self._hash.update(piece)
         self._count(self._without_bom(piece))
         self.size += len(piece)
 
     @property
     def rows(self) -> int:
-        """Rows so far, with a row that is not ended yet."""
+        """Number of rows so far, including a row that has not ended yet."""
         return self._ended_rows + self._is_in_row
 
     @property
@@ -85,17 +85,17 @@ class Survey:
 
     @property
     def measure(self) -> Measure:
-        """What was found so far."""
+        """The size, rows and hash so far."""
         return Measure(self.size, self.rows, self.digest)
 
     def _without_bom(self, piece: bytes) -> bytes:
-        """Leave out a byte order mark, which is no content of a row."""
+        """Leave out a byte order mark, which does not belong to a row."""
         if self.size >= len(BOM_UTF8):
             return piece
         start = (self._start + piece)[: len(BOM_UTF8)]
         known, self._start = len(self._start), start
         if start == BOM_UTF8:
-            # The bytes of the mark in earlier pieces looked like the start of a row.
+            # Earlier pieces had the first bytes of the mark, which were taken for a row.
             self._is_in_row = False
             return piece[len(BOM_UTF8) - known :]
         return piece
@@ -123,27 +123,28 @@ class Claim:
     """The last segment of the dataset's resource name."""
 
     takes_ready: bool
-    """Whether a READY dataset of the id is taken for the content, unseen: the id derives from the
-    content, or the caller says ``reuse=True``. Several processes may then upload at once."""
+    """Whether a READY dataset of the id counts as the content, without a check. This is so if the
+    id derives from the content, or if the caller says ``reuse=True``. Several processes may then
+    upload at once."""
 
     source: str
-    """What the caller calls the content, for the text of an error."""
+    """The content in the words of the caller, for the text of an error."""
 
     rows: int | None = None
-    """Rows of the content; None before the content is read."""
+    """Number of rows of the content; None before the content is read."""
 
 
 def content_id(measure: Measure) -> str:
-    """Return the dataset id of a content: the same bytes have the same id in every process."""
+    """Return the dataset id of content; the same bytes have the same id in every process."""
     return f"d-{measure.digest[:_DIGITS]}"
 
 
 def file_name(source: str, dataset_id: str) -> str:
-    """Return the name of the file in the dataset: the source's own name if the server takes it.
+    """Return the name of the file in the dataset: the source's name, if the server accepts it.
 
     Args:
         source: The name of the source, without folders; empty if the source has no name.
-        dataset_id: The id of the dataset, which names the file otherwise.
+        dataset_id: The id of the dataset; otherwise the file is named after it.
     """
     return source if _FILE_NAME(source) else f"{dataset_id}.jsonl"
 
@@ -151,11 +152,11 @@ def file_name(source: str, dataset_id: str) -> str:
 def stored_name(source: str, claim: Claim) -> str:
     """Return the name of the file in the dataset.
 
-    Processes that may upload the same content at once all use one name: a dataset may keep two
-    files of different names, with each row twice, or lose the first one.
+    Several processes may upload the same content at once. They use the same name: with two names a
+    dataset might keep two files, and so each row twice, or lose the first file.
 
     Args:
-        source: The name of the source, as for `file_name`.
+        source: The name of the source, without folders; empty if the source has no name.
         claim: The content, and the id of its dataset.
     """
     return file_name("" if claim.takes_ready else source, claim.dataset_id)
@@ -165,9 +166,9 @@ def check_measure(measure: Measure, limits: Limits, source: str) -> None:
     """Refuse content that the server would refuse.
 
     Args:
-        measure: What is known of the content.
-        limits: How large a dataset may be.
-        source: What the caller calls the content.
+        measure: The size and the rows of the content.
+        limits: The most rows and bytes of a dataset.
+        source: The content in the words of the caller.
 
     Raises:
         InputRowsError: There is no row, or there are more rows or bytes than the limits allow.
@@ -188,10 +189,10 @@ def check_measure(measure: Measure, limits: Limits, source: str) -> None:
 
 
 def is_done(claim: Claim, found: Dataset) -> bool:
-    """Return whether a dataset that has the claim's id needs no upload any more.
+    """Return whether the dataset of the claim's id is uploaded already.
 
-    A dataset that is still UPLOADING belongs to an upload that did not come to its end. The upload
-    is continued, if the dataset was created for as many rows.
+    A dataset that is still UPLOADING belongs to an unfinished upload. The upload is continued if
+    the dataset was created for the same number of rows.
 
     Args:
         claim: The content, and the id of its dataset.
@@ -200,8 +201,8 @@ def is_done(claim: Claim, found: Dataset) -> bool:
     Raises:
         ConfigurationError: The dataset is encrypted with a key of the customer, and needs an
             upload.
-        DatasetConflictError: The dataset is READY, and its id says nothing about its content; or
-            it was created for another number of rows.
+        DatasetConflictError: The dataset is READY, and its id does not derive from the content. Or
+            the dataset was created for another number of rows.
     """
     if found.is_ready:
         if claim.takes_ready:
@@ -221,7 +222,7 @@ def is_done(claim: Claim, found: Dataset) -> bool:
 
 
 def uploaded_by_another(claim: Claim, refusal: APIStatusError) -> DatasetConflictError:
-    """Return the error for a refusal that says: another client has uploaded the dataset."""
+    """Return the error for a refusal which says that another client uploaded the dataset."""
     return _taken(claim, f"was uploaded by another client meanwhile ({refusal})")
 
 

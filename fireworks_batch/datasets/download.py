@@ -1,4 +1,4 @@
-"""Downloads of a dataset's files: resumed where they broke off, verified, then named."""
+"""Downloads of a dataset's files, which are resumed, verified, and then get their names."""
 
 import logging
 import re
@@ -39,9 +39,10 @@ __all__ = ["DownloadOptions", "Progress", "Tally", "download", "local_names"]
 
 _log = logging.getLogger("fireworks_batch.http")
 
-# The characters and names that mean something to a file system: separators of all systems, control
+# The characters and names that have a meaning for a file system: separators of all systems, control
 # characters, drives and streams, a leading dot (dot segments, hidden files), trailing characters
-# that Windows drops, names of its devices; and the escape itself, so that no two names become one.
+# that Windows drops, and names of devices on Windows. "%" is escaped too, so that two names stay
+# two.
 _UNSAFE: Final = re.compile(
     r'[\x00-\x1f\x7f-\x9f<>:"|?*/\\%\ud800-\udfff]'
     r"|^\.|[. ]$"
@@ -60,8 +61,9 @@ def local_names(
         lineage: Whether each dataset of a chain gets a folder of its own.
 
     Returns:
-        The place by key. Each part is a plain file name; unsafe characters are percent-encoded. A
-        base name that several files share keeps as many of its folders as tell the files apart.
+        The place by key. Each part is a plain file name; unsafe characters are percent-encoded. If
+        several files have the same base name, as many of their folders are kept as are needed to
+        tell the files apart.
 
     Raises:
         ResponseDecodeError: A key names no file, or two keys name the same file.
@@ -89,7 +91,7 @@ def _segments(key: str) -> tuple[str, ...]:
 
 
 def _shared(chosen: dict[str, tuple[str, ...]]) -> list[str]:
-    """Return the keys whose files are the same where letters have no case, as on macOS."""
+    """Return the keys of files that have the same name if case is ignored, as on macOS."""
     places = {key: _place(segments) for key, segments in chosen.items()}
     count = Counter(places.values())
     shared = [key for key, place in places.items() if count[place] > 1]
@@ -122,14 +124,14 @@ _STEP: Final = 512 * 1024  # bytes between two calls
 
 
 class Tally:
-    """The bytes of all files of a transfer; calls the user's function once for each half MiB."""
+    """Adds up the bytes of a transfer; calls the user's function once for each half MiB."""
 
     def __init__(self, on_progress: Progress | None) -> None:
-        """Begin with nothing.
+        """Begin without files.
 
         Args:
-            on_progress: The user's function, if there is one. An exception that it raises goes
-                to the caller of `set` or `end`.
+            on_progress: The user's function, or None. An exception of this function is raised to
+                the caller of `set` or `end`.
         """
         self._on_progress = on_progress
         self._done: dict[str, int] = {}
@@ -137,19 +139,19 @@ class Tally:
         self._last: int | None = None
 
     def expect(self, name: str, total: int | None) -> None:
-        """Take the length of a file in bytes, if it is known."""
+        """Note the length of a file in bytes; None if the length is not known."""
         if total is not None:
             self._totals[name] = total
 
     def set(self, name: str, done: int) -> None:
-        """Take the bytes of a file that are done; call at the first time, and for each half MiB."""
+        """Note how many bytes of a file are done; report the first call, and each half MiB."""
         self._done[name] = done
         now = sum(self._done.values())
         if self._last is None or abs(now - self._last) >= _STEP:
             self._tell(now)
 
     def end(self, name: str, size: int) -> None:
-        """Take a file of a size as done, and call."""
+        """Note that a file of this size is done, and report it."""
         self._done[name] = self._totals[name] = size
         self._tell(sum(self._done.values()))
 
@@ -164,10 +166,10 @@ class DownloadOptions:
     """The options of `Datasets.download`."""
 
     directory: Path = attrs.field(converter=path, validator=is_path)
-    """The directory of the files; made unless it exists."""
+    """The directory for the files, which is made if it does not exist."""
 
     lineage: bool
-    """Whether all datasets of the continuation chain are downloaded, each into a folder."""
+    """Whether to download all datasets of the continuation chain, each to its own folder."""
 
     on_progress: Progress | None = attrs.field(validator=attrs.validators.optional(plain_function))
     """Called with the bytes done and the bytes in all."""
@@ -176,7 +178,7 @@ class DownloadOptions:
 async def download(
     api: Api, account_id: str, dataset_id: str, options: DownloadOptions
 ) -> tuple[Path, ...]:
-    """Download all files of a dataset, one after the other; a whole file is verified and named.
+    """Download all files of a dataset, one after the other.
 
     Args:
         api: The API to download from.
@@ -185,10 +187,10 @@ async def download(
         options: The options of the download.
 
     Returns:
-        The files, sorted.
+        The paths of the files, sorted.
 
     Raises:
-        FireworksBatchError: See ``Datasets.download``.
+        FireworksBatchError: One of the errors of ``Datasets.download``.
     """
     transport = api.transport
     ask = get_download_urls(account_id, dataset_id, lineage=options.lineage)
@@ -210,8 +212,8 @@ async def download(
             try:
                 await _FileDownload(transport, urls, key, part, tally).run()
             except NotFoundError as exc:
-                # A `NotFoundError` would mean that there is no dataset, which is all right for
-                # some callers; here rows are lost.
+                # A `NotFoundError` would mean that there is no dataset. Some callers accept that,
+                # but here rows are lost.
                 text = f"file {key!r} was listed, and is not there: {exc}"
                 raise TransportError(text) from None
             await part.finish()
@@ -219,7 +221,7 @@ async def download(
 
 
 class _SignedURLs:
-    """The signed URLs of a dataset, which live for minutes: each attempt asks for new ones."""
+    """The signed URLs of a dataset. They are valid for minutes, so each request gets a new URL."""
 
     def __init__(self, transport: Transport, request: Request) -> None:
         self._transport = transport
@@ -230,7 +232,7 @@ class _SignedURLs:
         """Return all URLs, by the server's name of the file.
 
         Raises:
-            APIStatusError: The server refuses: there is no such dataset, say.
+            APIStatusError: The server refuses; for example, there is no such dataset.
             TransportError: There was no usable answer, after the repeats of the retry policy.
             ResponseDecodeError: The answer cannot be read.
         """
@@ -239,11 +241,10 @@ class _SignedURLs:
         return self._fresh
 
     async def url_of(self, key: str, repeats: CallRepeats) -> str:
-        """Return a fresh URL of a file, as a part of one attempt at the file.
+        """Return a new URL of a file, as a part of one try to download the file.
 
         Raises:
-            FireworksBatchError: The request for the URL failed, or the file does not exist any
-                more.
+            FireworksBatchError: The request for the URL failed, or the file is gone.
         """
         urls, self._fresh = self._fresh, None
         if urls is None:
@@ -264,12 +265,12 @@ class _FileDownload:
         self._part = part
         self._tally = tally
         self._held = Held()
-        self._most = 0  # the largest number of bytes that any attempt reached
+        self._most = 0  # the largest number of bytes on disk so far
 
     async def run(self) -> None:
-        """Attempt the download until the file is whole.
+        """Repeat the download until the file is whole.
 
-        An attempt that brings new bytes starts the counting of the retry policy anew.
+        After a request that brought new bytes, the retry policy counts from the beginning again.
         """
         name = Request(method="GET", path=f"file {self._key!r}", repeatable=True)
         repeats = self._transport.repeats(name)
@@ -311,7 +312,7 @@ class _FileDownload:
                 await self._part.write(piece)
                 self._tally.set(self._key, self._part.size)
                 if held.total is not None and self._part.size > held.total:
-                    break  # `_check` says so; there may be no end to what comes
+                    break  # `_check` raises the error; the answer may be endless
         finally:
             self._held = attrs.evolve(held, size=self._part.size)
 
@@ -335,8 +336,8 @@ class _FileDownload:
 async def _measure(transport: Transport, urls: dict[str, str], tally: Tally) -> None:
     """Ask for the lengths of the files, for the progress.
 
-    The first byte of each file is asked for, since the URLs are not signed for HEAD requests.
-    A length that cannot be had now is known when the file is downloaded.
+    The request asks for the first byte of each file, since the URLs are not signed for HEAD
+    requests. If a length cannot be learned now, it is learned when the file is downloaded.
     """
     headers = {"Accept-Encoding": "identity", "Range": "bytes=0-0"}
     for key, url in urls.items():

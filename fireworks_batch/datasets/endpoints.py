@@ -64,7 +64,7 @@ class Datasets:
         """Fetch one dataset's record.
 
         Args:
-            dataset: Id, resource name, or a dataset fetched before.
+            dataset: The dataset's id or resource name, or a dataset fetched before.
 
             read_mask: Members to return, in snake_case; all members if empty. ``name`` is always
                 returned, and members that are not returned have their defaults.
@@ -79,7 +79,8 @@ class Datasets:
             APIStatusError: The server refuses for another reason.
             TransportError: There was no usable answer, after the repeats of the retry policy.
             ResponseDecodeError: The answer cannot be read; ``partial`` has the readable members. Or
-                it shows another dataset.
+                the answer shows another dataset.
+            ClientStateError: The client is closed, or belongs to another loop.
         """
         # https://docs.fireworks.ai/api-reference/get-dataset
         name, mask = self._api.dataset_name(dataset), mask_paths(read_mask)
@@ -98,24 +99,29 @@ class Datasets:
         """List the account's datasets, of all pages.
 
         Args:
-            filter: An AIP-160 expression with the wire's names, passed on unchanged.
+            filter: An AIP-160 expression with the wire's names, sent unchanged. None lists all
+                datasets.
 
-            order_by: Members to sort by, passed on unchanged. By default the server's order,
-                which is documented as by name.
+            order_by: Members to sort by, sent unchanged. None means the server's order, which is
+                documented as the order of names.
 
-            page_size: Datasets a page, 1 to 200.
+            page_size: Datasets in one page, 1 to 200.
 
-            read_mask: Members to return, in snake_case; all members if empty.
+            read_mask: Members to return, in snake_case; all members if empty. ``name`` is always
+                returned, and members that are not returned have their defaults.
 
         Returns:
-            An async iterator in the server's order. A page is requested when its first item is
-            needed, and one page is in memory at a time.
+            An async iterator over the datasets, in the server's order. A page is requested when its
+            first dataset is needed, and one page is in memory at a time. If a member of a dataset
+            cannot be read, a warning is logged, and the member has its default. A dataset without a
+            readable name is left out, with a warning.
 
         Raises:
             ConfigurationError: An argument is malformed.
             APIStatusError: While iterating, like the following errors: the server refuses.
             TransportError: There was no usable answer, after the repeats of the retry policy.
-            ResponseDecodeError: A page cannot be read, or the pages go in a circle.
+            ResponseDecodeError: A page cannot be read, or the same page comes again and again.
+            ClientStateError: The client is closed, or belongs to another loop.
         """
         # https://docs.fireworks.ai/api-reference/list-datasets
         query = ListQuery(
@@ -143,22 +149,22 @@ class Datasets:
         display_name: str | None = None,
         format: DatasetFormat | str | None = None,  # noqa: A002 - the API's name
     ) -> Dataset:
-        """Create a dataset's record, without content; `upload` creates the record by itself.
+        """Create a dataset's record, without content. `upload` creates the record itself.
 
         Args:
             dataset_id: The id: 1 to 63 characters of a-z, 0-9 and hyphen, with a letter first and
                 no hyphen last.
 
-            example_count: The number of rows, 1 or more. The server needs the number, does not
-                check it, and computes a job's progress with it (seen live).
+            example_count: The number of rows, 1 or more. The server requires this number, but does
+                not check it. The server computes a job's progress with it (seen live).
 
             display_name: A name for people; None for no name.
 
             format: The format of the rows; None to leave it unset.
 
         Returns:
-            The dataset, UPLOADING. If the answer to an attempt was lost, the dataset that this
-            attempt created.
+            The dataset, in the state UPLOADING. If the answer to a request was lost, this is the
+            dataset that the request created.
 
         Raises:
             ConfigurationError: An argument is malformed; nothing was sent.
@@ -167,6 +173,7 @@ class Datasets:
             TransportError: There was no usable answer, after the repeats of the retry policy.
             ResponseDecodeError: The answer cannot be read, or shows another dataset; the dataset
                 may have been created.
+            ClientStateError: The client is closed, or belongs to another loop.
         """
         # https://docs.fireworks.ai/api-reference/create-dataset
         options = CreateOptions(
@@ -197,7 +204,7 @@ class Datasets:
     async def _made_before(
         self, account_id: str, dataset_id: str, count: int, failure: APIStatusError | TransportError
     ) -> Dataset:
-        """Return the dataset that an attempt without an answer created, or raise the failure."""
+        """Return the dataset that a request without an answer created, or raise the failure."""
         lost = failure.lost_before if isinstance(failure, APIStatusError) else 1
         if not lost and not isinstance(failure, ConflictError):
             raise failure
@@ -216,14 +223,15 @@ class Datasets:
         """Remove a dataset with its files.
 
         Args:
-            dataset: Id, resource name, or a dataset fetched before.
+            dataset: The dataset's id or resource name, or a dataset fetched before.
 
         Raises:
             ConfigurationError: The dataset is malformed, or belongs to another account.
-            NotFoundError: There is no such dataset; not raised if an earlier attempt of this
-                call may have deleted it.
+            NotFoundError: There is no such dataset. Not raised if an earlier request of this call
+                may have deleted the dataset.
             APIStatusError: The server refuses for another reason.
             TransportError: There was no usable answer, after the repeats of the retry policy.
+            ClientStateError: The client is closed, or belongs to another loop.
         """
         # https://docs.fireworks.ai/api-reference/delete-dataset
         name = self._api.dataset_name(dataset)
@@ -241,44 +249,49 @@ class Datasets:
     ) -> Dataset:
         """Upload rows as a dataset, and wait until it is READY.
 
-        The source is read twice, off the event loop and in bounded memory: first its rows are
-        counted, since the server needs their number beforehand, then the source is sent. Content
-        of up to ``limits.max_upload_bytes`` goes through the API, larger content goes to storage
-        by a signed URL.
+        The source is read twice, off the event loop and in bounded memory. The first reading counts
+        the rows, because the server needs their number beforehand. The second reading sends the
+        content. Content of up to ``limits.max_upload_bytes`` is sent through the API. Larger
+        content is sent to the storage, with a signed URL.
 
-        The call may be repeated after a crash: content that is READY under an id that derives from
-        it is not sent again, and an unfinished upload is continued.
+        The call may be repeated after a crash. By default the id of the dataset derives from the
+        content. Content that is READY under such an id is not sent again, and an unfinished upload
+        is continued.
 
         Args:
-            source: The path of a file of JSON lines, its content, or an async iterable of pieces
-                of it, however they are cut. An iterable's content is stored in a temporary file.
+            source: The path of a file of JSON lines, the content as bytes, or an async iterable of
+                bytes. An iterable may cut its content anywhere; the content is stored in a
+                temporary file.
 
             dataset_id: The id: 1 to 63 characters of a-z, 0-9 and hyphen, with a letter first and
                 no hyphen last. By default ``d-`` and 40 digits of the content's SHA-256.
 
-            reuse: Take a READY dataset of the given id for this content, whatever it holds.
+            reuse: Whether to return a READY dataset of the given id without an upload. What the
+                dataset holds is not checked.
 
-            limits: How large the content may be, and from which size on it goes to storage.
+            limits: The most rows and bytes of the dataset, and the most bytes that are sent through
+                the API.
 
-            on_progress: A function that is called in the event loop, at most once for each half
-                MiB, with the bytes that were sent and the bytes in all. The first number falls
-                when an attempt fails. An exception that the function raises ends the upload.
+            on_progress: A plain function that is called in the event loop, with the bytes sent so
+                far and the bytes in all. It is called at most once for each half MiB. The first
+                number falls if the content has to be sent again. An exception that the function
+                raises ends the upload.
 
         Returns:
-            The dataset, READY.
+            The dataset, in the state READY.
 
         Raises:
-            ConfigurationError: An argument is malformed; or the dataset is encrypted with a key of
-                the customer (CMEK), and nothing was uploaded: the vendor's client refuses it, too.
+            ConfigurationError: An argument is malformed. Or the dataset is encrypted with a key of
+                the customer (CMEK); nothing was uploaded. The vendor's client refuses this too.
             LocalFileError: The source cannot be read, or was changed while it was sent.
-            InputRowsError: The source has no rows, or more than the limits allow; or the server
-                refuses its content.
-            DatasetConflictError: A dataset of the given id is READY, was created for another
-                number of rows, or was uploaded by another client meanwhile.
-            WaitTimeoutError: The content is uploaded, and the dataset was not READY within an hour.
-            PollFailureError: The content is uploaded, and polls of the dataset failed for longer
+            InputRowsError: The source has no rows, or more rows or bytes than the limits allow. Or
+                the server refuses the content.
+            DatasetConflictError: The given id has a dataset that is READY, that was created for
+                another number of rows, or that another client uploaded meanwhile.
+            WaitTimeoutError: The content is uploaded, but the dataset was not READY in an hour.
+            PollFailureError: The content is uploaded, but polls of the dataset failed for longer
                 than the ``failure_budget`` of the client's policy.
-            NotFoundError: The dataset was deleted meanwhile.
+            NotFoundError: The dataset was deleted during the call.
             APIStatusError: The server refuses for another reason.
             TransportError: There was no usable answer, after the repeats of the retry policy.
             ResponseDecodeError: An answer of the API cannot be read.
@@ -300,24 +313,25 @@ class Datasets:
     ) -> tuple[Path, ...]:
         """Download all files of a dataset.
 
-        A file is streamed to a temporary name in the directory, in bounded memory. A download is
-        resumed where the connection broke, each time by a fresh URL. The whole file is compared
-        with the length and the MD5 that the server announces, and then given its own name; it
-        replaces a file of that name.
+        A file is written under a temporary name in the directory, in bounded memory. If the
+        connection breaks, the download is resumed at this point, with a new URL. The whole file is
+        compared with the length and the MD5 that the server announces. Then the file gets its own
+        name, and replaces an existing file of this name.
 
         Args:
-            dataset: Id, resource name, or a dataset fetched before.
+            dataset: The dataset's id or resource name, or a dataset fetched before.
 
-            directory: The directory of the files; made unless it exists. Unsafe characters of the
-                server's names are percent-encoded, so that no file is written outside of it.
+            directory: The directory for the files, which is made if it does not exist. Unsafe
+                characters of the server's names are percent-encoded, so that no file is written
+                outside the directory.
 
-            lineage: Download all datasets of the continuation chain, each into a folder of its
-                own, named after its id.
+            lineage: Whether to download all datasets of the continuation chain. The files of each
+                dataset are written to a folder that is named after the dataset's id.
 
-            on_progress: A function that is called in the event loop, at most once for each half
-                MiB and at the end of each file, with the bytes done and the bytes of all files.
-                The first number falls when a file is started over. An exception that the function
-                raises ends the download.
+            on_progress: A plain function that is called in the event loop, with the bytes done so
+                far and the bytes of all files. It is called at most once for each half MiB, and at
+                the end of each file. The first number falls if a file is downloaded from its
+                beginning again. An exception that the function raises ends the download.
 
         Returns:
             The paths of the files, sorted.
@@ -326,13 +340,13 @@ class Datasets:
             ConfigurationError: An argument is malformed, or the dataset belongs to another
                 account.
             NotFoundError: There is no such dataset.
-            LocalFileError: A file cannot be written: no permission, a full disk. No temporary
-                file is left, and no part of a file under its own name.
+            LocalFileError: A file cannot be written: no permission, a full disk. The temporary file
+                is removed, and no file with a part of the content is left.
             ResponseDecodeError: The server's list of files cannot be read.
             APIStatusError: The server or the storage refuses for another reason.
-            TransportError: As many attempts in a row as the retry policy allows brought no new
-                bytes, or other bytes than announced, or compressed bytes, which were not asked
-                for; or the signed URL is not https, or has credentials.
+            TransportError: As many requests in a row as the retry policy allows gave no new bytes,
+                bytes that do not match the announced MD5 or length, or compressed bytes, which were
+                not asked for. Or the signed URL is not https, or has credentials.
             ClientStateError: The client is closed, or belongs to another loop.
         """
         # https://docs.fireworks.ai/api-reference/get-dataset-download-endpoint

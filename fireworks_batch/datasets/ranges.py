@@ -1,6 +1,6 @@
 """How a broken download is resumed: what an answer means for the bytes on disk.
 
-Performs no I/O. Storage answers as Google's does: ranges, strong ETags, ``x-goog-hash``.
+Performs no I/O. The storage is Google's, with ranges, strong ETags and ``x-goog-hash``.
 """
 
 import base64
@@ -16,25 +16,25 @@ __all__ = ["Held", "StartOver", "Take", "read_answer", "request_headers", "size_
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})", re.ASCII).fullmatch
 _NO_RANGE: Final = re.compile(r"bytes \*/(\d{1,19})", re.ASCII).fullmatch
 _LENGTH: Final = re.compile(r"\d{1,19}", re.ASCII).fullmatch
-# Visible ASCII alone: it is sent back in a header.
+# Visible ASCII only, since the ETag is sent back in a header.
 _STRONG: Final = re.compile(r'"[!#-~]*"').fullmatch
 
 
 @attrs.frozen(kw_only=True)
 class Held:
-    """The part of a file that is on disk, and the facts known of the whole file."""
+    """The part of a file that is on disk, and what is known about the whole file."""
 
     size: int = 0
-    """Bytes on disk."""
+    """Number of bytes on disk."""
 
     etag: str = ""
     """The strong validator of the object in storage; empty if the download cannot be resumed."""
 
     total: int | None = None
-    """The object's length in bytes, if it is known."""
+    """The object's length in bytes; None if unknown."""
 
     md5: bytes | None = None
-    """The object's MD5, if it is known."""
+    """The object's MD5; None if unknown."""
 
 
 @attrs.frozen
@@ -42,7 +42,7 @@ class Take:
     """Append the body of the answer to the part on disk."""
 
     held: Held
-    """The part before the body; a size of zero drops the bytes on disk."""
+    """The part to append the body to. A size of zero drops the bytes on disk."""
 
 
 @attrs.frozen
@@ -54,7 +54,7 @@ class StartOver:
 
 
 def request_headers(held: Held) -> dict[str, str]:
-    """Return the headers that ask for the missing bytes: uncompressed, and of the same object."""
+    """Return the headers that ask for the missing bytes of the same object, uncompressed."""
     headers = {"Accept-Encoding": "identity"}
     if held.size and held.etag:
         headers |= {"Range": f"bytes={held.size}-", "If-Range": held.etag}
@@ -73,8 +73,8 @@ def read_answer(held: Held, status: int, headers: Mapping[str, str]) -> Take | S
         The decision; None if the answer is a refusal.
     """
     if status in {200, 206} and (coding := _content_coding(headers)):
-        # An answer of a few kilobytes can unpack to gigabytes; and the length, the hash and the
-        # ranges of the object are those of the bytes in storage.
+        # An answer of a few kilobytes can unpack to gigabytes. The object's length, hash and ranges
+        # are about the compressed bytes.
         return StartOver(f"the file is compressed ({coding[:40]!r}), which was not asked for")
     if status == 200:
         return Take(_whole(headers))
@@ -87,8 +87,8 @@ def read_answer(held: Held, status: int, headers: Mapping[str, str]) -> Take | S
 
 def _whole(headers: Mapping[str, str]) -> Held:
     if headers.get("x-goog-stored-content-encoding", "identity").lower() != "identity":
-        # Google's storage has unpacked the object (documented as decompressive transcoding): its
-        # length and its hash are those of the packed object.
+        # Google's storage has unpacked the object (documented as decompressive transcoding). The
+        # length and the hash are about the packed object.
         return Held()
     etag, length = headers.get("etag", ""), headers.get("content-length", "")
     return Held(
@@ -99,8 +99,8 @@ def _whole(headers: Mapping[str, str]) -> Held:
 
 
 def _content_coding(headers: Mapping[str, str]) -> str:
-    """Return how the body is compressed; empty if it is not."""
-    # The header may come in several lines, of which aiohttp takes the last.
+    """Return how the body is compressed; empty if it is not compressed."""
+    # The header may come in several lines, and aiohttp regards only the last line.
     lines = [value for name, value in headers.items() if name.lower() == "content-encoding"]
     codings = [coding.strip() for coding in ",".join(lines).split(",")]
     return ", ".join(coding for coding in codings if coding.lower() not in {"", "identity"})
@@ -120,7 +120,7 @@ def _part(held: Held, headers: Mapping[str, str]) -> Take | StartOver:
 
 
 def _md5(headers: Mapping[str, str]) -> bytes | None:
-    """Read the MD5 in ``x-goog-hash``, which may come in several lines; None if there is none."""
+    """Return the MD5 in ``x-goog-hash``, a header of one or more lines; None if absent."""
     lines = [value for name, value in headers.items() if name.lower() == "x-goog-hash"]
     for entry in ",".join(lines).split(","):
         algorithm, _, value = entry.strip().partition("=")
@@ -138,7 +138,7 @@ def _digest(text: str) -> bytes | None:
 
 
 def size_of(status: int, headers: Mapping[str, str]) -> int | None:
-    """Return an object's length by the answer to a request for its first byte, if it is there."""
+    """Return an object's length from the answer to a request for its first byte; None if absent."""
     text = headers.get("content-range", "")
     if status == 206 and (found := _CONTENT_RANGE(text)):
         return int(found[3])

@@ -1,4 +1,4 @@
-"""The source of an upload: a file, bytes, or an iterator's content; read twice, in threads."""
+"""The source of an upload: a file, bytes, or an iterable's content, read twice in threads."""
 
 import asyncio
 import hashlib
@@ -18,15 +18,15 @@ from fireworks_batch.models.errors import ConfigurationError, LocalFileError
 __all__ = ["Content", "Source", "SourceFile"]
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | AsyncIterable[bytes]
-"""A file's path, its bytes, or an async iterable of pieces of it, however they are cut."""
+"""A file's path, the content as bytes, or an async iterable of bytes that are cut anywhere."""
 
-_PIECE: Final = 1024 * 1024  # bytes that are stored or sent in one step
+_PIECE: Final = 1024 * 1024  # bytes in one step of storing or sending
 _SURVEY_PIECE: Final = 256 * 1024
-_SURVEYED_AT_ONCE: Final = 16  # pieces of a step: a few milliseconds, so that cancelling is quick
+_SURVEYED_AT_ONCE: Final = 16  # pieces of one step: a step takes milliseconds, cancelling is quick
 
 
 class SourceFile:
-    """A source as a file that is open inside ``async with``: surveyed first, then sent."""
+    """A source as a file, open inside ``async with``; it is surveyed first, then sent."""
 
     def __init__(self, source: Source) -> None:
         """Check the source; nothing is opened yet.
@@ -41,13 +41,13 @@ class SourceFile:
         self._file: Any = None
         self._lock = threading.Lock()
         self.name: str = _name(source)
-        """What the caller calls the source, for an error's text."""
+        """The source in the words of the caller, for the text of an error."""
 
     async def __aenter__(self) -> Self:
         """Open the file, or make a temporary file for the content of an iterable.
 
         Raises:
-            ConfigurationError: The path is that of a directory, a pipe or a device.
+            ConfigurationError: The path names a directory, a pipe or a device.
             LocalFileError: The file cannot be opened, or the temporary file cannot be made.
         """
         await off_loop(self._open, undo=lambda _: self._close())
@@ -81,7 +81,7 @@ class SourceFile:
             self._file = Path(path).open("rb", buffering=0)  # noqa: SIM115 - see `_close`
 
     def _close(self) -> None:
-        """Close the file, when a reading in another thread has ended."""
+        """Close the file, as soon as no other thread reads it."""
         with self._lock:
             if self._file is not None:
                 self._file.close()
@@ -92,7 +92,7 @@ class SourceFile:
         Raises:
             ConfigurationError: The iterable yields something other than bytes.
             LocalFileError: The file cannot be read, or the temporary file cannot be written.
-            Exception: The iterable raised the exception.
+            Exception: The iterable raised the error.
         """
         survey = Survey()
         if isinstance(self._source, AsyncIterable):
@@ -130,7 +130,7 @@ class SourceFile:
         return True
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Return at most *size* bytes from an offset on, and none at the end; blocks.
+        """Return at most *size* bytes from an offset on, no bytes at the end; blocks the thread.
 
         Raises:
             LocalFileError: The file cannot be read.
@@ -158,11 +158,11 @@ def _name(source: Any) -> str:
 
 
 class Content(AsyncIterator[bytes]):
-    """The body of one attempt at an upload: it reads a piece ahead of the piece that is sent.
+    """The body of one upload request; it reads the next piece while a piece is sent.
 
-    The last piece is held back until all bytes are known to be those that were measured: a file
-    that changes meanwhile is never sent to its end. This is no generator, since an iterator that
-    is left in the middle needs no clean-up.
+    The last piece is sent only if all bytes are the bytes that were measured. So a file that
+    changes during the upload is never sent to its end. This is not a generator, because a generator
+    that is left early needs clean-up.
     """
 
     def __init__(
@@ -174,12 +174,12 @@ class Content(AsyncIterator[bytes]):
         head: bytes = b"",
         tail: bytes = b"",
     ) -> None:
-        """Begin before the first byte.
+        """Prepare the body; nothing is read yet.
 
         Args:
             file: The content.
-            measure: What the content is known to be.
-            tell: Called with the number of bytes of the file that were handed out before.
+            measure: The size and the hash that the content must have.
+            tell: Called with the number of bytes of the file that were handed out so far.
             head: Sent before the content.
             tail: Sent after the content.
         """

@@ -46,13 +46,13 @@ __all__ = ["Upload", "UploadOptions"]
 
 _log = logging.getLogger("fireworks_batch.http")
 
-# Small files become READY within about a second (seen live); no document says how late it can be.
+# Small files become READY within about a second (seen live). The longest time is not documented.
 _READY_TIMEOUT: Final = 3600.0
 
-# These refusals cannot mean that the dataset is uploaded already.
+# Statuses that never mean that the dataset is uploaded already.
 _UNRELATED: Final = frozenset({401, 402, 403, 404, 429})
 
-# Two sources saw this text in the refusal of a second upload; the dataset need not be READY then.
+# Two sources saw this text when a second upload was refused. The dataset may not be READY yet.
 _ALREADY: Final = "already uploaded"
 
 
@@ -67,14 +67,14 @@ class UploadOptions:
     """Whether a READY dataset of the given id is taken for the content."""
 
     limits: Limits = attrs.field(validator=instance_of(Limits))
-    """How large the content may be, and from which size on it goes to storage."""
+    """The most rows and bytes, and the most bytes that are sent through the API."""
 
     on_progress: Progress | None = attrs.field(validator=attrs.validators.optional(plain_function))
     """Called with the bytes sent and the bytes in all."""
 
     measure: Measure | None = None
-    """What the caller has found the content to be, so that it is read only once, when it is sent;
-    None if it is to be found out."""
+    """The size, rows and hash of the content, if the caller knows them; the content is then read
+    only once, when it is sent. None if the content has to be surveyed."""
 
 
 class Upload:
@@ -90,13 +90,13 @@ class Upload:
         self._api = api
         self._options = options
         self._account_id = ""
-        self._lost = 0  # attempts to send the content whose outcome is unknown
+        self._lost = 0  # requests with the content whose effect is unknown
 
     async def run(self, source: Source) -> Dataset:
         """Upload a source, unless its dataset is READY already.
 
         Raises:
-            FireworksBatchError: See ``Datasets.upload``.
+            FireworksBatchError: One of the errors of ``Datasets.upload``.
         """
         self._account_id = await self._api.account_id()
         async with SourceFile(source) as file:
@@ -114,7 +114,7 @@ class Upload:
     # --- The dataset ----------------------------------------------------------------------------
 
     async def _find_given(self, file: SourceFile) -> Dataset | None:
-        """Fetch the dataset of a given id, so that a conflict shows before a large file is read."""
+        """Fetch the dataset of a given id, to find a conflict before a large file is read."""
         dataset_id = self._options.dataset_id
         if dataset_id is None:
             return None
@@ -138,7 +138,7 @@ class Upload:
         return None if answer is None else self._read(answer.body, dataset_id)
 
     async def _create(self, claim: Claim, measure: Measure) -> Dataset:
-        """Create the dataset, or fetch it: an earlier upload or attempt may have created it."""
+        """Create the dataset; fetch it if an earlier upload or request has created it."""
         request = create_dataset(self._account_id, claim.dataset_id, example_count=measure.rows)
         try:
             answer = await self._api.transport.send(request)
@@ -168,7 +168,7 @@ class Upload:
             if not (is_small and await self._post(file, measure, claim, tell)):
                 await self._put(file, measure, claim, tell)
         except APIStatusError as error:
-            # The dataset may be uploaded already: by an attempt whose answer was lost, or by
+            # The dataset may be uploaded already: by a request whose answer was lost, or by
             # another process with the same content.
             if not await self._is_uploaded(claim, error):
                 if _ALREADY in error.message:
@@ -179,7 +179,7 @@ class Upload:
     async def _post(
         self, file: SourceFile, measure: Measure, claim: Claim, tell: Callable[[int], None]
     ) -> bool:
-        """Send the content through the API, as a form; False if the server finds it too large."""
+        """Send the content through the API, as a form; return False if the form is too large."""
         boundary = secrets.token_hex(16)
         head, tail = _form(boundary, stored_name(file.base_name, claim))
         path = upload_path(self._account_id, claim.dataset_id)
@@ -206,7 +206,7 @@ class Upload:
     async def _put(
         self, file: SourceFile, measure: Measure, claim: Claim, tell: Callable[[int], None]
     ) -> None:
-        """Send the content to storage, in each attempt to a fresh URL, and have it validated."""
+        """Send the content to storage, each time with a new URL, and have it validated."""
         name, size = stored_name(file.base_name, claim), measure.size
         headers = {
             "Content-Type": "application/octet-stream",
@@ -237,7 +237,7 @@ class Upload:
             raise error
 
     async def _is_uploaded(self, claim: Claim, error: APIStatusError | TransportError) -> bool:
-        """Return whether the content is uploaded in spite of an error; False if that is unknown."""
+        """Return whether the content is uploaded in spite of an error; False if unknown."""
         said = ""
         if isinstance(error, APIStatusError):
             if error.status in _UNRELATED:
@@ -300,5 +300,5 @@ def _form(boundary: str, name: str) -> tuple[bytes, bytes]:
 
 def _is_refused(dataset: Dataset) -> bool:
     status = dataset.status
-    # A code that is not documented may mean anything.
+    # The meaning of a code that is not documented is unknown.
     return status is not None and status.code.is_known and status.code != StatusCode.OK

@@ -127,7 +127,7 @@ class JobCreation:
         return job.id == self.ref.job_id
 
     def _another(self, job: BatchInferenceJob) -> JobConflictError:
-        """Return the error that ends the call; a repeat might create, and bill, another job."""
+        """Return the error that ends the call: a repeat might create and bill one more job."""
         return JobConflictError(
             f"asked to create job {self.ref.job_id!r}, the server answered with {job.name!r}: it "
             "may have made that one in its place; look at it before you try again",

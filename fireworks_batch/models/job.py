@@ -104,7 +104,7 @@ class InferenceParameters:
 
 @attrs.frozen(kw_only=True)
 class JobProgress:
-    """The server's ten counters. The server updates them about once a minute (seen live)."""
+    """The server's ten counters. They change about once a minute (inferred from recorded times)."""
 
     percent: int = 0
     """The server's own percentage, from 0 to 100."""

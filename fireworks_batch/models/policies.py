@@ -37,8 +37,8 @@ class PollPolicy:
 
     An ``initial_interval`` above ``max_interval`` counts as ``max_interval``. A ``min_interval``
     above ``initial_interval`` counts as ``initial_interval``. The server updates a job about once a
-    minute (seen live), so intervals below 10 to 15 seconds gain nothing. The end of a job is the
-    exception: see ``adaptive``. `fixed` makes a policy with one constant interval.
+    minute (inferred from recorded times), so intervals below 10 to 15 seconds gain nothing. The end
+    of a job is the exception: see ``adaptive``. `fixed` makes a policy with one constant interval.
 
     Raises:
         ConfigurationError: A value is not a number, or is out of its range.
