@@ -123,7 +123,7 @@ class JobCreation:
         return None
 
     def _is_meant(self, job: BatchInferenceJob) -> bool:
-        """Whether an answer shows this job; only ids are compared: an account may have two names."""
+        """Whether an answer shows this job; an account may have two names, so ids are compared."""
         return job.id == self.ref.job_id
 
     def _another(self, job: BatchInferenceJob) -> JobConflictError:

@@ -182,8 +182,9 @@ class Jobs:
         Args:
             model: The model's resource name, as in ``"accounts/fireworks/models/demo-8b"``. A
                 model that cannot serve batch jobs is not refused: its job stays PENDING
-                (documented, seen live). A router's name (``"accounts/fireworks/routers/..."``) is accepted too; whether
-                routers serve batch jobs is not known. Needed without ``continued_from``.
+                (documented, seen live). A router's name (``"accounts/fireworks/routers/..."``) is
+                accepted too; whether routers serve batch jobs is not known. Needed without
+                ``continued_from``.
 
             input_dataset: The dataset with the requests: its id, its resource name, or a dataset
                 fetched before. Needed without ``continued_from``.

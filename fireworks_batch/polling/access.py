@@ -1,4 +1,4 @@
-"""The door to the polls of a client: its pollers, and the look-up of the account for waits."""
+"""The pollers of a client, and the request for the account that waits make."""
 
 from fireworks_batch.connection.api import Api
 from fireworks_batch.models.errors import ClientStateError
@@ -31,12 +31,13 @@ class Pollers:
         return self._pollers[account_id]
 
     async def find_account(self, follower: Follower) -> None:
-        """Look up the client's account by the rules of a follower's wait.
+        """Find the client's account by the rules of a follower's wait.
 
-        A failed look-up is a failed poll. As polls do, it waits for the look-ups of others for a
-        quarter of its interval, so that a thousand waits ask as often as one.
+        A failed request for the account is a failed poll. Like a poll, such a request waits for the
+        requests of other waits for a quarter of its interval. So a thousand waits send as many
+        requests as one wait.
 
-        Returns when the account is known, or the follower needs no other poll.
+        Returns when the account is known, or when the follower needs no other poll.
 
         Raises:
             ClientStateError: The client is closed, or belongs to another loop.
@@ -44,10 +45,10 @@ class Pollers:
         """
         goes_on = True
         while goes_on and self._account.id is None:
-            found = await self._look_up(follower.machine)
+            found = await self._poll_account(follower.machine)
             goes_on = not isinstance(found, Failure) or follower.failed(found)
 
-    async def _look_up(self, machine: PollMachine) -> str | Failure:
+    async def _poll_account(self, machine: PollMachine) -> str | Failure:
         self._api.session.ready()
         pause, due, deadline = machine.pause, machine.due, machine.deadline
         until = latest(due, now=self._api.clock(), interval=pause, deadline=deadline)
@@ -60,7 +61,7 @@ class Pollers:
             self._pauses.remove(pause)
 
     async def _send(self, request: Request) -> Answer:
-        """Send a request once; a 429 closes the gate for the shortest pause of all who wait."""
+        """Send a request once; a 429 closes the gate for the shortest pause of all waits."""
         await self._api.session.sleep_until(self._api.session.gate.opens_at)
         return await self._api.transport.send_once(request, pause=min(self._pauses, default=0.0))
 
@@ -72,6 +73,6 @@ class Pollers:
             poller.close(error)
 
     async def settled(self) -> None:
-        """Wait until the requests of polls that have ended are gone too."""
+        """Wait until the requests of ended polls have ended too."""
         for poller in self._pollers.values():
             await poller.settled()

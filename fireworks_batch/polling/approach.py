@@ -1,4 +1,4 @@
-"""How a listing is asked for: what is learned from refusals, and from the answers themselves.
+"""How a listing is requested, and what is learned from refusals and from answers.
 
 Performs no I/O.
 """
@@ -33,8 +33,8 @@ __all__ = [
 
 
 Print: TypeAlias = tuple[Any, ...]
-"""The JSON values of name, state and the rest of what the server changes, in this order: equal if
-nothing of it has changed."""
+"""The JSON values of name, state and the other members that the server changes, in this order. Two
+prints are equal if none of these members has changed."""
 
 
 _FIELDS: Final = (
@@ -54,18 +54,18 @@ _MINUTE: Final = timedelta(minutes=1)
 
 
 MASK: Final = mask_paths(_FIELDS)
-"""The read mask of later polls: ``name`` and what the server changes."""
+"""The read mask of later polls, which has ``name`` and the members that the server changes."""
 
 
 _KEYS: Final = tuple(MASK.split(","))
 
 
 values: Final[Callable[[Any], Print]] = itemgetter(*_KEYS)
-"""Return the `Print` of an item that has all members, as most have; else raise."""
+"""Return the `Print` of an item that has all members; raise for any other item."""
 
 
 def print_of(item: Any) -> Print:
-    """Return the `Print` of an item; what is absent is null, and all of what is no object."""
+    """Return the `Print` of an item. An absent member is None; all are None without an object."""
     try:
         values_ = values(item)
     except (KeyError, TypeError, IndexError):
@@ -75,48 +75,49 @@ def print_of(item: Any) -> Print:
 
 
 def lay_over(whole: BatchInferenceJob, part: BatchInferenceJob) -> BatchInferenceJob:
-    """Return the whole job with what a masked answer shows of it.
+    """Return the whole job, updated with the members of a masked answer.
 
     Args:
         whole: The job at the poll before.
-        part: What was read of the masked answer; only the mask's members of it count.
+        part: The job that was read from the masked answer. Only the mask's members are used.
     """
     return attrs.evolve(whole, **{name: getattr(part, name) for name in _FIELDS})
 
 
 def is_another(whole: BatchInferenceJob, part: BatchInferenceJob) -> bool:
-    """Say whether a masked answer is about another job of the same name: the first was deleted.
+    """Say whether a masked answer is about a new job of the same name, made after a deletion.
 
-    A job's expiry follows from its creation. A job is not deleted and made anew within a minute.
+    The expiry of a job follows from its creation. A job cannot be deleted and made again within a
+    minute.
 
     Args:
         whole: The job at the poll before.
-        part: What was read of the masked answer.
+        part: The job that was read from the masked answer.
     """
     before, after = whole.expire_time, part.expire_time
     return before is not None and after is not None and abs(after - before) > _MINUTE
 
 
 ORDER: Final = "create_time desc"
-"""The order that is asked for: the newest jobs, which are the jobs that are polled, come first."""
+"""The order that is requested. The newest jobs come first, since these jobs are polled."""
 
 
-# The server does not list at all, or not for this key.
+# Statuses that may mean that the server lists no jobs, or no jobs for this key.
 _REFUSALS: Final = frozenset({400, 403, 404, 405, 501})
 
 
-# What a gateway says in its own words, whether they are JSON or not.
+# Statuses that a gateway may send in any form, not only as JSON of the API.
 _PLAIN: Final = frozenset({405, 501})
 
 
 class Verdict(enum.Enum):
-    """What to do about a page that was refused."""
+    """What to do after a page was refused."""
 
     AGAIN = "again"
-    """Begin anew: the next listing is asked for in another way."""
+    """Begin with the first page again, and request the listing in another way."""
 
     FAILED = "failed"
-    """The page failed; another attempt may do better."""
+    """The page failed; a repeat may succeed."""
 
     OFF = "off"
     """There are no listings for this client."""
@@ -124,32 +125,32 @@ class Verdict(enum.Enum):
 
 @attrs.define
 class Approach:
-    """What a client knows about listings: whether with an order, with a mask, and at all."""
+    """What a client knows about listings: whether they work, with an order, with a mask."""
 
     is_off: bool = False
-    """Whether listings are refused: GETs only, for the client's life."""
+    """Whether listings are refused. The client then sends only GETs, as long as it lives."""
 
     has_order: bool = True
-    """Whether `ORDER` is asked for; if not, the server's own order is taken."""
+    """Whether `ORDER` is requested; if not, the server's own order is used."""
 
     has_masks: bool = True
-    """Whether later polls may ask for a mask."""
+    """Whether later polls may use a read mask."""
 
     is_doubted: bool = False
-    """Whether the last listing failed for so long that listings are not relied on."""
+    """Whether the last listing failed for so long that listings are not trusted."""
 
     is_settled: bool = False
-    """Whether the order is settled: proven by the answers, or the server's own."""
+    """Whether the order is known. The answers have proven `ORDER`, or the server's order is used."""
 
     _has_worked: bool = False
     _refusals: int = 0
 
     def query(self, *, is_whole: bool) -> ListQuery:
-        """Return what to ask for.
+        """Return the query of the next listing.
 
         Args:
-            is_whole: Whether whole jobs are needed. An order that is not settled needs whole jobs
-                too, for their create times.
+            is_whole: Whether whole jobs are needed. To prove the order, whole jobs are needed too,
+                because of their create times.
         """
         is_masked = self.has_masks and self.is_settled and not is_whole
         return ListQuery(
@@ -163,8 +164,8 @@ class Approach:
 
         Args:
             error: The refusal.
-            query: What was asked for.
-            is_first: Whether it was the first page; on a later one the token may be to blame.
+            query: The query of the page.
+            is_first: Whether it was the first page. On a later page the token may be the cause.
         """
         is_said = error.from_api or error.status in _PLAIN
         if error.status not in _REFUSALS or not is_said or not is_first:
@@ -190,8 +191,8 @@ class Approach:
             create_times: The wire's create times, in the page's order.
 
         Returns:
-            Whether the next listing is asked for in another order, so that what is known of the
-            pages holds no more.
+            Whether the next listing is requested in another order. The pages on which jobs were
+            seen are then no longer valid.
         """
         self._has_worked, self._refusals = True, 0
         if self.is_settled:
@@ -208,10 +209,10 @@ class Approach:
 
 
 def is_newest_first(create_times: Iterable[object]) -> bool | None:
-    """Say whether times go down; None if they do not tell.
+    """Say whether times are in descending order; None if there are not two different times.
 
     Args:
-        create_times: RFC 3339 strings; what is none is left out.
+        create_times: RFC 3339 strings; values of any other form are left out.
     """
     moments = [moment for text in create_times if (moment := _moment(text)) is not None]
     steps = [later > earlier for earlier, later in pairwise(moments) if later != earlier]

@@ -1,4 +1,4 @@
-"""The jobs of an account that are polled, and who follows each of them."""
+"""The jobs of an account that are polled, and the followers of each job."""
 
 import asyncio
 from collections.abc import Iterable
@@ -19,20 +19,20 @@ __all__ = ["Follower", "Followers", "News", "PendingPoll", "Subject", "subjects_
 
 
 News: TypeAlias = Moment | Failure | FireworksBatchError
-"""What became of a request for a job: an answer, of which the subject knows what it showed; a
-failed poll; or an error that ends all polls."""
+"""The result of a request for a job. A `Moment` stands for an answer, whose job the subject has. A
+`Failure` is a failed poll. An error ends all polls."""
 
 
 class Follower(Protocol):
-    """A wait for a job: it is told of each poll, and decides whether to poll again."""
+    """A wait for a job, which learns of each poll, and decides whether to poll again."""
 
     @property
     def machine(self) -> PollMachine:
-        """What knows when the next poll is due, and when the wait ends."""
+        """The machine, which knows when the next poll is due, and when the wait ends."""
         ...
 
     subject: "Subject | None"
-    """The job as the poller knows it, kept here for as long as there may be another poll."""
+    """The job as the poller knows it, kept here as long as there may be another poll."""
 
     def seen(self, observation: Observation) -> bool:
         """Take a successful poll; return whether to poll again."""
@@ -44,7 +44,7 @@ class Follower(Protocol):
 
 
 class Subject:
-    """One job that is polled, and what is known of it."""
+    """One job that is polled, and what is known about the job."""
 
     __slots__ = (
         "asked_at",
@@ -61,45 +61,45 @@ class Subject:
     )
 
     def __init__(self, ref: JobRef) -> None:
-        """Make a subject of a job that was not seen yet."""
+        """Make a subject for a job that was not seen yet."""
         self.ref: JobRef = ref
         self.name: str = str(ref)
         self.polls: list[PendingPoll] = []
-        """The polls of it that are pending."""
+        """The pending polls of the job."""
         self.job: BatchInferenceJob | None = None
         """The whole job, as it was last seen."""
         self.print: Print = ()
-        """What the server changes, as it was last seen."""
+        """The members that the server changes, as they were last seen."""
         self.problems: tuple[str, ...] = ()
-        """What could not be read of the job."""
+        """One text for each member of the job that could not be read."""
         self.page: float | None = None
-        """The page that showed the job last: see `schedule.pages_to_read`."""
+        """The number of the page that last showed the job; `schedule.pages_to_read` has the values."""
         self.gets: int = 0
-        """How often the job was asked for by GET since a page showed it."""
+        """Number of GETs of the job since a page last showed it."""
         self.asked_at: float | None = None
-        """Since when a GET of the job is under way."""
+        """When the GET that is under way was sent; None without a GET."""
         self.is_for_get: bool = False
-        """Whether the job stands in line for a GET."""
+        """Whether the job is in the queue for a GET."""
         self.task: asyncio.Task[None] | None = None
         """The task that makes the GET."""
 
     def take(self, job: BatchInferenceJob, problems: tuple[str, ...], print_: Print) -> None:
-        """Remember what was seen."""
+        """Remember the newest answer about the job."""
         self.job, self.problems, self.print = job, problems, print_
 
     def take_get(self, value: Any, observation: Observation) -> None:
-        """Remember what a GET showed. Now and then a page is asked for the job again."""
+        """Remember the answer to a GET. From time to time the job is searched on pages again."""
         self.take(observation.job, observation.problems, print_of(value))
         self.gets += 1
         if is_sought_again(self.gets):
             self.page = None
 
     def forget(self) -> None:
-        """Forget what was seen: the whole job has to be seen again."""
+        """Forget all answers about the job, so that the whole job is requested again."""
         self.job, self.problems, self.print = None, (), ()
 
     def due_by(self, asked_at: float) -> list["PendingPoll"]:
-        """Return the polls that a request sent at a moment answers."""
+        """Return the polls that are answered by a request of this moment."""
         return [poll for poll in self.polls if poll.due <= asked_at]
 
 
@@ -119,13 +119,13 @@ class PendingPoll:
         self.subject: Subject = subject
         self.follower: Follower = follower
         self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done when the follower needs no other poll; has an error if polling cannot go on."""
+        """Done when the follower needs no other poll. Has an error if polling cannot go on."""
         self.is_pending: bool = True
         """Whether the follower still waits."""
         self.renew(now)
 
     def renew(self, now: float) -> None:
-        """Take the times of the follower's next poll."""
+        """Read the times of the follower's next poll."""
         machine = self.follower.machine
         self.due: float = machine.due
         self.deadline: float = machine.deadline
@@ -147,7 +147,7 @@ class PendingPoll:
 
 
 def subjects_of(polls: Iterable[PendingPoll]) -> list[Subject]:
-    """Return the jobs of some polls, each once, in the order of their first polls."""
+    """Return the jobs of some polls, each job once, in the order of their first polls."""
     return list({poll.subject.name: poll.subject for poll in polls}.values())
 
 
@@ -171,8 +171,8 @@ class Followers:
     def pause(self) -> float:
         """Return the seconds for which a 429 without a Retry-After closes the gate.
 
-        That is the least that any follower's policy says: a policy that polls once an hour stops
-        no other follower.
+        This is the least value of all followers, so that a policy with one poll an hour does not
+        stop the other followers.
         """
         return min((poll.follower.machine.pause for poll in self.polls()), default=0.0)
 
@@ -185,7 +185,7 @@ class Followers:
         return poll
 
     def leave(self, poll: PendingPoll) -> None:
-        """Poll no more for a follower. The GET of a job without followers is cancelled."""
+        """Stop polling for a follower. The GET of a job without followers is cancelled."""
         if not poll.is_pending:
             return
         poll.is_pending = False
@@ -198,7 +198,7 @@ class Followers:
                 subject.task.cancel()
 
     def end(self, poll: PendingPoll, error: Exception | None = None) -> None:
-        """End a follower's polls, with an error if there is one."""
+        """End the polls of a follower, with an error if one is given."""
         self.leave(poll)
         if poll.future.done():
             return
@@ -216,9 +216,9 @@ class Followers:
         """Tell the followers whose polls a request answers.
 
         Args:
-            subjects: The jobs that were asked for.
-            news: What became of the request.
-            asked_at: When the request was sent: polls that are due later need another request.
+            subjects: The jobs that were requested.
+            news: The result of the request.
+            asked_at: When the request was sent. Polls that are due later need another request.
             now: The moment.
         """
         for subject in subjects:
@@ -226,7 +226,7 @@ class Followers:
                 self.tell_one(poll, news, now)
 
     def tell_one(self, poll: PendingPoll, news: News, now: float) -> None:
-        """Tell one follower, unless the news for another one has made it leave."""
+        """Tell one follower, unless it has left after the news for another follower."""
         if not poll.is_pending:
             return
         if isinstance(news, FireworksBatchError):

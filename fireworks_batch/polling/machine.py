@@ -1,7 +1,7 @@
 """The poll machine: decides after each poll when to poll again, or that the wait is over.
 
-Events in, decisions out. All moments are points on one monotonic clock, in seconds. The machine
-knows neither jobs nor HTTP: it serves everything that has a state which can become final. It
+The machine takes events and returns decisions. All moments are points on one monotonic clock, in
+seconds. The machine knows neither jobs nor HTTP: it can wait for anything with a terminal state. It
 performs no I/O.
 """
 
@@ -41,13 +41,13 @@ __all__ = [
 
 @attrs.frozen(kw_only=True)
 class Seen:
-    """What a successful poll showed, as far as the machine may judge it."""
+    """What a successful poll showed, in the values that the machine needs."""
 
     schedule: Hashable
-    """The schedule fingerprint: a change of it resets the interval."""
+    """The schedule fingerprint. A change of this value resets the interval."""
 
     visible: Hashable
-    """The visible fingerprint: a change of it is progress."""
+    """The visible fingerprint. A change of this value is progress."""
 
     is_terminal: bool = False
     """Whether the state is terminal."""
@@ -56,12 +56,12 @@ class Seen:
     """Whether this release does not know the state."""
 
     has_ended: bool = False
-    """Whether the server gives an end time, in whatever state."""
+    """Whether the server gives an end time, in any state."""
 
 
 @attrs.frozen
 class Tick:
-    """When to poll a server that writes at regular moments, to see at once what it wrote."""
+    """When to poll a server that writes at regular moments, to see each write at once."""
 
     moment: float
     """One of the moments for a poll."""
@@ -78,16 +78,16 @@ class FailureKind(enum.Enum):
     """What a failed poll means for the wait."""
 
     NO_ANSWER = "no answer"
-    """There was no usable answer; the next poll may do better."""
+    """There was no usable answer; the next poll may succeed."""
 
     RATE_LIMITED = "rate limited"
-    """The server is well, and refuses because of too many requests."""
+    """The server works, and refuses because of too many requests."""
 
     UNAUTHORIZED = "unauthorized"
     """The key is refused."""
 
     NOT_FOUND = "not found"
-    """The thing does not exist: not yet, or no longer."""
+    """The thing does not exist, or does not exist yet."""
 
     REFUSED = "refused"
     """The server refuses for good."""
@@ -101,7 +101,7 @@ class Failure:
     """A failed poll."""
 
     kind: FailureKind
-    """What it means for the wait."""
+    """What the failure means for the wait."""
 
     error: FireworksBatchError | None = None
     """The error, which the machine does not read; None if the deadline cut the poll."""
@@ -144,23 +144,24 @@ class Stalled:
 
 @attrs.frozen
 class GaveUp:
-    """Too many polls in a row have failed, for too long."""
+    """Polls have failed in a row for too long."""
 
     failures: int
-    """How many polls have failed."""
+    """The number of polls that have failed."""
 
     spent: float
-    """For how many seconds, without those that the server asked for."""
+    """The seconds of the failure budget that are spent; waits that the server asked for are left
+    out."""
 
 
 @attrs.frozen
 class Refused:
-    """The server refuses for good; its own error says why."""
+    """The server refuses for good; the error of the poll says why."""
 
 
 @attrs.frozen
 class Gone:
-    """The thing was there earlier in this wait, and does not exist any more."""
+    """The thing was seen earlier in this wait, and does not exist any more."""
 
 
 @attrs.frozen
@@ -178,28 +179,29 @@ Outcome: TypeAlias = Finished | TimedOut | Stalled | GaveUp | Refused | Gone | U
 Decision: TypeAlias = PollAt | Outcome
 
 
-# A failure budget ends no wait before this many polls in a row have failed.
+# The failure budget ends a wait only after this many polls in a row have failed.
 _FEWEST_FAILURES: Final = 5
 
 
-# The last poll is started this many seconds before the deadline, or a tenth of the timeout.
+# The last poll starts this many seconds before the deadline, or a tenth of the timeout if that is
+# less.
 LAST_POLL_LEAD: Final = 5.0
 
 
-# Seconds that a wait lasts at least, though the expiry that it follows has passed at its start.
+# A wait lasts this many seconds at least, even if the job has expired when the wait starts.
 LEAST_TIME: Final = 3600.0
 
 
-# A poll comes after this share of the time to an expected end, or of the time since it.
+# A poll comes after this share of the time to the expected end, or of the time since that end.
 _SHARE: Final = 0.4
 
 
-# Largest intervals between two polls, if the second one waits for a tick: so that two hundred jobs
-# are each seen every 90 seconds.
+# A poll that waits for a tick comes at most this many largest intervals after the poll before. So
+# each of two hundred jobs is seen every 90 seconds.
 _LONGEST_GAP: Final = 1.25
 
 
-# Polls of a wait that are brought forward for an expected end, whatever the counters do.
+# At most this many polls of a wait are brought forward for an expected end.
 _MOST_BROUGHT_FORWARD: Final = 12
 
 
@@ -208,9 +210,9 @@ _MOST_BROUGHT_FORWARD: Final = 12
 
 @attrs.define(kw_only=True)
 class PollMachine:
-    """Decides about one wait, and keeps all that the wait remembers between two polls.
+    """Decides about one wait, and keeps what the wait remembers between two polls.
 
-    `start` begins the wait; `on_observation` and `on_failure` take each poll after that.
+    `start` begins the wait. After that, each poll is given to `on_observation` or `on_failure`.
     """
 
     policy: PollPolicy
@@ -220,7 +222,7 @@ class PollMachine:
     """Seconds for the whole wait; None for no limit."""
 
     follows_expiry: bool = False
-    """Whether the deadline follows the time left that each successful poll shows."""
+    """Whether each successful poll sets the deadline by the time left until the expiry."""
 
     least_time: float = LEAST_TIME
     """Seconds from the start before which no expiry ends the wait."""
@@ -241,7 +243,7 @@ class PollMachine:
     """The next poll is made no earlier than at this moment."""
 
     deadline: float = math.inf
-    """When the wait ends whatever happens."""
+    """When the wait ends in any case."""
 
     last_poll: float = math.inf
     """When one more poll is started before the deadline."""
@@ -259,10 +261,10 @@ class PollMachine:
     """The base interval in seconds; 0 before the first poll."""
 
     brought_forward: int = 0
-    """Polls that were planned sooner because the end was in sight."""
+    """Number of polls that were brought forward because the end was in sight."""
 
     is_brought_forward: bool = False
-    """Whether the next poll is one of them."""
+    """Whether the next poll is brought forward."""
 
     pause: float = 0.0
     """Seconds for which a 429 without a Retry-After would close the gate now."""
@@ -277,7 +279,7 @@ class PollMachine:
     """Whether a poll of this wait was successful."""
 
     has_good_key: bool = False
-    """Whether the key was accepted, in this wait or in another one of the same fleet."""
+    """Whether the key was accepted, in this wait or in another wait of the same fleet."""
 
     changed: bool = False
     """Whether the newest successful poll showed a visible change."""
@@ -289,31 +291,32 @@ class PollMachine:
     """When a successful poll without a visible change ends the wait."""
 
     failures: int = 0
-    """Failed polls since the last successful one."""
+    """Number of failed polls since the last successful poll."""
 
     counted: int = 0
-    """Those of them that the failure budget counts."""
+    """Number of these polls that the failure budget counts."""
 
     spent: float = 0.0
     """Seconds of the failure budget that are spent."""
 
     spending_since: float | None = None
-    """From when on the time until the next failure is spent; None if none of it is."""
+    """From when on the time until the next failure is spent; None if no time is spent."""
 
     refusal: FailureKind | None = None
-    """The kind of the newest poll, if that poll failed: a second refusal of that kind counts."""
+    """The kind of the newest poll's failure; None if the poll succeeded. A second refusal of the same
+    kind in a row ends the wait."""
 
     grace_ends: float = math.inf
-    """When the thing is believed not to exist, if it was not found before it was seen."""
+    """From when on a 404 is believed, if the thing was never seen."""
 
     unknown_since: float | None = None
-    """Since when the state has been unknown."""
+    """The moment since which the state has been unknown."""
 
     ended_since: float | None = None
-    """Since when the unknown state has also had an end time."""
+    """The moment since which the unknown state has also had an end time."""
 
     unknown_ends: float = math.inf
-    """When a successful poll that shows an unknown state ends the wait."""
+    """From when on a successful poll that shows an unknown state ends the wait."""
 
     def start(self, now: float) -> PollAt:
         """Start the wait; the first poll is due at once.
@@ -347,11 +350,11 @@ class PollMachine:
             seen: What the poll showed.
             now: When the answer was read.
             draw: A random number from 0 up to 1, for jitter.
-            time_left: Seconds until the wait is of no more use, by what was seen; below 0 once that
-                moment has passed, None if it is unknown.
-            expected_end: The moment at which the thing is expected to end, which may have passed;
-                None if nothing tells.
-            tick: When to poll a server that was proven to write at regular moments.
+            time_left: Seconds until the thing must have ended, from the newest answer. Below 0 if
+                this moment has passed; None if unknown.
+            expected_end: The moment at which the thing is expected to end, which may have passed.
+                None if unknown.
+            tick: When to poll, if the server is proven to write at regular moments; None if not.
 
         Raises:
             ClientStateError: The wait is over.
@@ -425,7 +428,7 @@ class PollMachine:
             self.unknown_ends = math.inf
 
     def _record_unknown(self, now: float, *, has_ended: bool) -> None:
-        """Note when an unknown state ends the wait: its budget spent, or its end seen twice."""
+        """Note when an unknown state ends the wait: after its budget, or when an end is seen twice."""
         self.unknown_since = _since(self.unknown_since, now)
         self.ended_since = _since(self.ended_since, now) if has_ended else None
         budget = _after(self.unknown_since, self.policy.unknown_state_budget)
@@ -449,7 +452,7 @@ class PollMachine:
     # --- Failed polls ---------------------------------------------------------------------------
 
     def _is_believed(self, kind: FailureKind, now: float) -> bool:
-        """Say whether a refusal ends the wait, or may still be a hiccup."""
+        """Say whether a refusal ends the wait; if not, the refusal may be temporary."""
         match kind:
             case FailureKind.REFUSED:
                 return True
@@ -466,7 +469,8 @@ class PollMachine:
     def _count(self, failure: Failure, now: float) -> None:
         """Charge the failure budget from one failed poll to the next; a 429 charges nothing.
 
-        A longer gap than polls make, as in a process that was stopped, says nothing of the server.
+        The charge is limited: a longer gap means that the process was stopped, not that the server
+        failed.
         """
         is_charged = failure.kind is not FailureKind.RATE_LIMITED
         if is_charged and self.spending_since is not None:
@@ -479,7 +483,7 @@ class PollMachine:
         self.refusal = failure.kind
 
     def _hold(self, failure: Failure) -> float:
-        """Return the seconds for which the server does not want to be asked."""
+        """Return the seconds for which the server asks not to be polled."""
         if failure.retry_after is not None:
             return failure.retry_after
         return self.pause if failure.kind is FailureKind.RATE_LIMITED else 0.0
@@ -494,12 +498,12 @@ class PollMachine:
         expected_end: float | None = None,
         tick: Tick | None = None,
     ) -> PollAt:
-        """Plan the next poll: an interval from now, or at the tick that is nearest to that.
+        """Plan the next poll: an interval from now, or at the tick nearest to this moment.
 
-        A poll comes sooner at a limit, where it may end the wait, and while the end is in sight.
-        Nothing but the floor, which is the server's, may delay the last poll before a given
+        A poll comes sooner at a limit, where the poll may end the wait, and while the end is in
+        sight. Only the floor, which the server sets, may delay the last poll before a given
         deadline. A deadline that follows the expiry moves a little with each poll, and the last
-        poll with it.
+        poll moves too.
         """
         earliest = max(now + self.least_interval, floor)
         jitter = self.policy.jitter * (2 * draw - 1)
@@ -518,16 +522,16 @@ class PollMachine:
         return PollAt(self.due)
 
     def _at_tick(self, tick: Tick | None, now: float, seconds: float, otherwise: float) -> float:
-        """Return the tick nearest to so many seconds from now, unless it is too late or too soon.
+        """Return the tick nearest to a moment, unless this tick is too late or too soon.
 
-        Half of the largest interval after that moment is too late, and five quarters of it from
-        now are: the tick before is taken then.
+        A tick is too late if it comes half of the largest interval after the moment, or five
+        quarters of the largest interval from now. The tick before is returned then.
 
         Args:
-            tick: When to poll the server, if that is known.
-            now: The moment.
-            seconds: Until the poll, if there were no tick.
-            otherwise: Returned if there is no tick, or if it is too soon.
+            tick: When to poll the server; None if unknown.
+            now: The present moment.
+            seconds: Seconds from now until the poll, if there were no tick.
+            otherwise: Returned if there is no tick, or if the tick is too soon.
         """
         if tick is None:
             return otherwise

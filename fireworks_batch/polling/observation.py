@@ -1,4 +1,4 @@
-"""One poll of a job: how the job is asked for, and what came of that."""
+"""One poll of a job: the request, and the observation or the failure."""
 
 import asyncio
 import logging
@@ -32,16 +32,16 @@ _T = TypeVar("_T")
 
 @attrs.frozen(kw_only=True)
 class Moment:
-    """When an answer was read, by each clock. One answer may show many jobs."""
+    """When an answer was read, on each of three clocks. One answer may show many jobs."""
 
     now: float
-    """By the loop's clock."""
+    """The moment on the loop's clock."""
 
     observed_at: datetime
-    """By this machine's clock, aware, in UTC."""
+    """The time of this machine, aware, in UTC."""
 
     server_seconds: float
-    """By the server's clock, as far as that is known, in POSIX seconds."""
+    """The server's time in POSIX seconds; this machine's time if the answer has no Date."""
 
     request_id: str | None = None
     """The server's id of the request."""
@@ -55,14 +55,14 @@ class Observation:
     """The whole job."""
 
     problems: tuple[str, ...]
-    """Members that could not be read, each with its path."""
+    """One text, with the path, for each member that could not be read."""
 
     moment: Moment
     """When the answer was read."""
 
 
 def failure_of(error: FireworksBatchError) -> Failure:
-    """Return the failed poll that an error means."""
+    """Return the failed poll for an error."""
     retry_after = error.retry_after if isinstance(error, APIStatusError) else None
     return Failure(_kind(error), error, retry_after)
 
@@ -85,16 +85,16 @@ _REFUSALS: Final = {
 
 
 async def attempt(asking: Awaitable[_T], *, deadline: float) -> _T | Failure:
-    """Return what asking gives, or how it failed.
+    """Return the result of one request, or the failed poll that its error means.
 
     Args:
-        asking: Asks the server once.
-        deadline: The moment of the loop's clock at which asking is cancelled; the failure is of
-            kind CUT then.
+        asking: Sends one request.
+        deadline: The moment on the loop's clock at which the request is cancelled. The kind of the
+            failed poll is CUT then.
 
     Raises:
         ClientStateError: The client was closed.
-        ConfigurationError: The call cannot be made at all.
+        ConfigurationError: The request cannot be made.
     """
     try:
         async with asyncio.timeout_at(None if deadline == math.inf else deadline):
@@ -111,10 +111,10 @@ _log = logging.getLogger("fireworks_batch.wait")
 
 
 class JobSource:
-    """Asks for jobs, one by one and by pages, and reads the answers. There is one for a client."""
+    """Requests jobs, one by one or in pages, and reads the answers. A client has one source."""
 
     def __init__(self, api: Api) -> None:
-        """Take the API that is asked."""
+        """Keep the API that is asked."""
         self.api = api
         self._logged: set[tuple[str, ...]] = set()
 
@@ -141,7 +141,7 @@ class JobSource:
     async def page(
         self, account_id: str, query: ListQuery, token: str, *, pause: float
     ) -> tuple[Page, Moment]:
-        """Ask for one page of the listing, whose items are not read yet.
+        """Ask for one page of the listing; the items are not read yet.
 
         Args:
             account_id: The account.
@@ -164,7 +164,7 @@ class JobSource:
             value: The job's JSON value.
 
         Returns:
-            The job, and what could not be read of it, each with its path.
+            The job, and one text, with the path, for each member that could not be read.
 
         Raises:
             ResponseDecodeError: Name or state is not readable.
@@ -190,7 +190,7 @@ class JobSource:
         )
 
     def _log_problems(self, error: ResponseDecodeError) -> None:
-        """Log what cannot be read, once for each set of paths."""
+        """Log the members that cannot be read, once for each set of paths."""
         paths = tuple(problem.partition(":")[0] for problem in error.problems)
         if paths not in self._logged and len(self._logged) < 100:
             self._logged.add(paths)

@@ -1,4 +1,4 @@
-"""One reading of the listing for polls that are due: its pages, and the jobs they did not show."""
+"""A page round: one reading of the listing's pages, for the polls that are due."""
 
 from collections.abc import Iterable
 from functools import partial
@@ -36,21 +36,21 @@ from fireworks_batch.wire.requests import ListQuery
 __all__ = ["PageRound", "concerns_all", "failure_for"]
 
 
-# A page that fails is asked for again at once, or the later pages would never be reached.
+# Requests for one page. A page that fails is requested again: later pages need its token.
 _ATTEMPTS: Final = 4
 
 
-# The first wait before that, as a share of the interval between two polls.
+# Seconds before the first repeat of a page, as a share of the interval between two polls.
 _WAIT: Final = 1 / 16
 
 
-# What an answer to a mask that was not obeyed shows.
+# What an answer shows for a member if the server does not obey the read mask.
 _EMPTY: Final = (None, "")
 
 
 @attrs.frozen
 class _Read:
-    """A page, and when it was asked for and read."""
+    """A page, and when it was requested and read."""
 
     page: Page
     asked_at: float
@@ -58,7 +58,7 @@ class _Read:
 
 
 class PageRound:
-    """Reads pages until each job that is wanted was seen, or GETs are the cheaper way."""
+    """Reads pages until all wanted jobs were seen, or until GETs are cheaper than more pages."""
 
     def __init__(
         self,
@@ -73,11 +73,11 @@ class PageRound:
         """Make a round.
 
         Args:
-            source: Asks for pages.
-            followers: The followers of all jobs: a page shows other jobs than those wanted, too.
-            approach: How to ask, and what is learned about that.
+            source: Requests pages.
+            followers: The followers of all jobs, since a page shows more jobs than the wanted ones.
+            approach: How to request a listing; learns from the answers.
             wanted: The jobs whose polls are due.
-            planned: How many pages are worth reading for them.
+            planned: The number of pages that are worth reading for these jobs.
             now: The moment.
         """
         self._source = source
@@ -100,12 +100,12 @@ class PageRound:
         self._asked_at = now
         self._has_begun_anew = False
         self.failure: FireworksBatchError | None = None
-        """What the last attempt at a page failed with."""
+        """The error of the last request for a page; None if that request succeeded."""
         self.is_refused: bool = False
-        """Whether the failure was a refusal of the listing, which says nothing of the jobs."""
+        """Whether the failure was a refusal of the listing, which says nothing about the jobs."""
 
     def missing(self) -> list[Subject]:
-        """Return the jobs that were not seen and are still waited for, the longest due first."""
+        """Return the jobs that were not seen and are still polled, the longest due first."""
         waiting = {
             subject: min(poll.due for poll in polls)
             for subject in (*self._wanted.values(), *self._beyond)
@@ -118,13 +118,13 @@ class PageRound:
 
         Raises:
             ClientStateError: The client was closed.
-            ConfigurationError: The listing cannot be asked for at all.
+            ConfigurationError: The listing cannot be requested.
         """
         while await self._read_listing():
             self.failure = None
 
     async def _read_listing(self) -> bool:
-        """Read pages from the first one; return whether to begin anew, in another way."""
+        """Read pages from the first one on; return whether to begin again in another way."""
         is_whole = any(subject.job is None for subject in self._wanted.values())
         query = self.approach.query(is_whole=is_whole)
         token, tokens, number = "", {""}, 0
@@ -144,7 +144,7 @@ class PageRound:
             tokens.add(token)
 
     def _is_enough(self, read: int, *, is_last: bool) -> bool:
-        """Say whether to stop here, and note where the missing jobs may be."""
+        """Say whether to stop reading, and note on which page the missing jobs may be."""
         if self._wanted and not is_last and read < self._planned:
             return False
         self._wanted = {
@@ -170,7 +170,7 @@ class PageRound:
     # --- One page -------------------------------------------------------------------------------
 
     async def _read_page(self, query: ListQuery, token: str) -> _Read | Verdict:
-        """Ask for a page until it comes, is refused, hangs, or has failed often enough."""
+        """Request a page, with repeats; return the page, or what to do after the failure."""
         repeats = _PageRepeats(self, query, token)
         try:
             read = await repeats.run(partial(self._ask, query, token, repeats))
@@ -190,18 +190,18 @@ class PageRound:
         return _Read(page, asked_at, moment)
 
     def verdict(self, error: FireworksBatchError, query: ListQuery, token: str) -> Verdict:
-        """Learn from a failed attempt at a page, and say what to do about it."""
+        """Learn from a failed request for a page, and say what to do."""
         if not isinstance(error, APIStatusError):
             return Verdict.FAILED
         verdict = self.approach.on_refusal(error, query, is_first=not token)
         self.is_refused = verdict is Verdict.OFF or not is_transient(error)
         if verdict is Verdict.FAILED and self.is_refused and token and not self._has_begun_anew:
-            # A token may have expired, as while the gate was closed.
+            # The token may have expired, for example while the gate was closed.
             self._has_begun_anew, self.is_refused = True, False
             return Verdict.AGAIN
         return verdict
 
-    # --- What is on it --------------------------------------------------------------------------
+    # --- The jobs of a page -----------------------------------------------------------------------
 
     def _take(self, read: _Read, number: int, *, is_masked: bool) -> bool:
         """Tell the followers of the jobs on a page; return whether each had name and state."""
@@ -215,7 +215,7 @@ class PageRound:
                 is_complete = False
                 continue
             if not isinstance(name, str) or not isinstance(state, str):
-                continue  # that job is left to a GET
+                continue  # the job is left to a GET
             subject = find(name)
             if subject is not None and self._has_read(subject, item, print_, is_masked=is_masked):
                 subject.page, subject.gets = number, 0
@@ -227,7 +227,7 @@ class PageRound:
     def _has_read(
         self, subject: Subject, item: dict[str, Any], print_: Print, *, is_masked: bool
     ) -> bool:
-        """Read a job if it has changed; a job that cannot be read whole is left to a GET."""
+        """Read a job if it has changed; return False for a job that is left to a GET."""
         if subject.job is not None and print_ == subject.print:
             return True
         if is_masked and subject.job is None:
@@ -246,7 +246,7 @@ class PageRound:
 
 
 class _PageRepeats(Repeats):
-    """How often a page that fails is asked for again, before the jobs are left to GETs."""
+    """How often a page that fails is requested again, before the jobs are left to GETs."""
 
     def __init__(self, round_: PageRound, query: ListQuery, token: str) -> None:
         api = round_.api
@@ -264,7 +264,7 @@ class _PageRepeats(Repeats):
             raise error
         self._round.failure = error
         self.verdict = self._round.verdict(error, self._query, self._token)
-        has_hung = isinstance(error, RequestTimeoutError)  # the other polls wait all the while
+        has_hung = isinstance(error, RequestTimeoutError)  # the other polls would wait
         is_final = self.verdict is not Verdict.FAILED or self._round.is_refused or has_hung
         if is_final or not self._attempts_left:
             raise error
@@ -276,7 +276,7 @@ class _PageRepeats(Repeats):
 
 
 def failure_for(error: FireworksBatchError) -> Failure:
-    """Return the failed poll that a failed page means: never a refusal of a job."""
+    """Return the failed poll for a failed page; it is never a refusal of a job."""
     failure = failure_of(error)
     if failure.kind is FailureKind.RATE_LIMITED:
         return failure
@@ -284,7 +284,7 @@ def failure_for(error: FireworksBatchError) -> Failure:
 
 
 def concerns_all(news: Failure | FireworksBatchError) -> bool:
-    """Say whether a failed GET says as much of all other jobs: no connection, a bad key."""
+    """Say whether a failed GET concerns all jobs: no connection, or a bad key."""
     if isinstance(news, FireworksBatchError):
         return True
     if news.kind in {FailureKind.NO_ANSWER, FailureKind.RATE_LIMITED}:

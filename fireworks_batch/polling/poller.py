@@ -1,6 +1,7 @@
-"""The poller: makes the polls of an account's jobs, by GETs or pages, for all their followers.
+"""The poller: makes the polls of an account's jobs, with GETs or pages, for all followers.
 
-It works only while polls are pending: a timer between requests, and a task for each request.
+The poller works only while polls are pending. It has a timer between requests, and a task for each
+request.
 """
 
 import asyncio
@@ -41,8 +42,8 @@ __all__ = ["Poller"]
 class Poller:
     """Makes the polls of one account's jobs.
 
-    Owns a timer and the tasks of its requests, all in contexts of their own; they end within a
-    turn of the loop when the last follower has left.
+    The poller owns a timer and the tasks of its requests, which run in contexts of their own. When
+    the last follower has left, the timer and the tasks end within one turn of the loop.
     """
 
     def __init__(self, account_id: str, source: JobSource) -> None:
@@ -50,7 +51,7 @@ class Poller:
 
         Args:
             account_id: The account of the jobs.
-            source: Asks for jobs.
+            source: Requests jobs.
         """
         self._followers = Followers(account_id)
         self._source = source
@@ -71,12 +72,12 @@ class Poller:
     async def follow(self, ref: JobRef, follower: Follower) -> None:
         """Poll a job until the follower needs no other poll.
 
-        Each poll is answered by an observation made no earlier than the poll was due, whichever
-        follower the request was sent for.
+        The answer to a poll is an observation that was made when the poll was due, or later. The
+        request may have been sent for another follower.
 
         Raises:
             ClientStateError: The client is closed, or belongs to another loop.
-            ConfigurationError: The call cannot be made at all.
+            ConfigurationError: The request cannot be made.
         """
         poll = self.join(ref, follower)
         try:
@@ -96,7 +97,7 @@ class Poller:
         return poll
 
     def leave(self, poll: PendingPoll) -> None:
-        """Poll no more for a follower."""
+        """Stop polling for a follower."""
         self._followers.leave(poll)
         if not self._followers.subjects:
             self._stop()
@@ -107,7 +108,7 @@ class Poller:
         self._stop()
 
     async def settled(self) -> None:
-        """Wait for the last requests to be gone, after all followers have left."""
+        """Wait until the last requests have ended, after all followers have left."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -128,11 +129,11 @@ class Poller:
             self._wakening = loop.call_soon(self._work, -math.inf, context=contextvars.Context())
 
     def _work(self, moment: float) -> None:
-        """Begin what is due, and set the timer for what is not.
+        """Begin the polls that are due, and set the timer for the next ones.
 
         Args:
-            moment: What the timer was set for: the loop's clock may be a little behind it, now
-                and for some turns to come.
+            moment: The moment for which the timer was set. The loop's clock may be a little behind
+                this moment, also in the next turns of the loop.
         """
         self._wakening = None
         if self._timer is not None:
@@ -152,7 +153,7 @@ class Poller:
             )
 
     def _begin(self, now: float) -> float:
-        """Begin what is due; return when there is more to do."""
+        """Begin the polls that are due; return the moment at which to continue."""
         cut = Failure(FailureKind.CUT, self._round.failure if self._round else None)
         for poll in self._followers.polls():
             if poll.deadline <= now:
@@ -163,9 +164,9 @@ class Poller:
         return min(again_at, deadline)
 
     def _begin_polls(self, now: float) -> float:
-        """Begin polls that are due; return when the next ones are due.
+        """Begin the polls that are due; return when the next polls are due.
 
-        If that is infinity, the end of a request leads here again.
+        If infinity is returned, this method is called again when a request has ended.
         """
         if not self._begin_gets(now) or self._is_paging:
             return math.inf
@@ -186,27 +187,27 @@ class Poller:
         return math.inf
 
     def _free(self) -> list[PendingPoll]:
-        """Return the polls that no GET is made for, or will be."""
+        """Return the polls of jobs without a GET, neither under way nor in the queue."""
         polls = self._followers.polls()
         if not self._gets and not self._for_get:
             return polls
         return [one for one in polls if one.subject.asked_at is None and not one.subject.is_for_get]
 
     def _pages_to_read(self, polls: Iterable[PendingPoll]) -> int:
-        """Return how many pages are worth reading for some polls; 0 if only GETs are made."""
+        """Return the number of pages that are worth reading for some polls; 0 means only GETs."""
         if self._approach.is_off or is_for_gets(len(self._followers.subjects)):
             return 0
         return pages_to_read([subject.page for subject in subjects_of(polls)])
 
     def _rest_after(self, polls: Sequence[PendingPoll], now: float) -> None:
-        """Let the next polls wait for each other, so that pages show their jobs together."""
+        """Let the next polls wait for each other, so that the same pages show their jobs."""
         longest = min(poll.follower.machine.policy.max_interval for poll in polls)
         self._rests_until = now + rest(longest)
 
     def _spawn(
         self, work: Coroutine[Any, Any, None], when_done: Callable[[], None]
     ) -> asyncio.Task[None]:
-        """Begin a request; ``when_done`` is called even if the request is cancelled before."""
+        """Begin a request; ``when_done`` is called even if the request is cancelled at once."""
         loop = asyncio.get_running_loop()
         task = loop.create_task(work, context=contextvars.Context())
         self._tasks.add(task)
@@ -238,7 +239,7 @@ class Poller:
             self.close(bug)
 
     async def _read_pages(self, wanted: list[Subject], planned: int, now: float) -> None:
-        """Read the listing, and see to the jobs that it did not show."""
+        """Read the listing; then leave the jobs that it did not show to GETs."""
         pages = self._round = PageRound(
             self._source, self._followers, self._approach, wanted=wanted, planned=planned, now=now
         )
@@ -254,12 +255,12 @@ class Poller:
             await self._probe(missing, now)
         else:
             failure = failure_for(failed)
-            # A server that asks to wait is well.
+            # A server that asks to wait is working.
             self._approach.is_doubted = failure.kind is not FailureKind.RATE_LIMITED
             self._tell(missing, failure, now)
 
     async def _probe(self, missing: list[Subject], now: float) -> None:
-        """Go on with GETs where the listing fails: one first, which may fail for all jobs."""
+        """Go on with GETs if the listing fails: first one GET, which may fail for all jobs."""
         if not missing:
             return
         first, *others = missing
@@ -271,9 +272,9 @@ class Poller:
             self._tell(others, news, now)
 
     def _leave_to_gets(self, subjects: Sequence[Subject]) -> None:
-        """Put jobs in line for GETs: of those in order, as many as keep no page waiting for long.
+        """Queue jobs for GETs: the first ones, and not so many that a page waits for long.
 
-        The others are still due, and come next; if the listing has failed, it may be well by then.
+        The other jobs are still due, and come next. If the listing has failed, it may work by then.
         """
         waiting = [one for one in subjects if one.polls and not one.is_for_get]
         pause = min(
@@ -286,7 +287,7 @@ class Poller:
     # --- GETs -----------------------------------------------------------------------------------
 
     def _get_one_by_one(self, polls: Sequence[PendingPoll], now: float) -> None:
-        """Put polls that are due in line for GETs, and rest if a page could have shown the jobs."""
+        """Queue due polls for GETs, and rest if a page could have shown the jobs."""
         subjects = subjects_of(sorted(polls, key=lambda poll: poll.due))
         self._leave_to_gets(subjects)
         pages = self._pages_to_read(self._followers.polls())
@@ -294,7 +295,7 @@ class Poller:
             self._rest_after(polls, now)
 
     def _begin_gets(self, now: float) -> bool:
-        """Begin the GETs of the jobs in line; return whether all are begun."""
+        """Begin the GETs of the queued jobs; return whether all have begun."""
         while self._for_get:
             subject = self._for_get[0]
             if subject.is_for_get and not self._begin_get(subject, now):
@@ -304,7 +305,7 @@ class Poller:
         return True
 
     def _begin_get(self, subject: Subject, now: float) -> bool:
-        """Ask for a job, unless its GET is under way, or enough GETs are."""
+        """Begin the GET of a job; return False if enough GETs are under way."""
         if subject.asked_at is not None:
             return True
         if self._gets >= lanes(self._api.session.gate.spacing):
@@ -315,7 +316,7 @@ class Poller:
         return True
 
     def _got(self, subject: Subject) -> None:
-        """Go on after a GET, if there is something to do before the timer is due anyway."""
+        """Continue after a GET, if something is due before the timer."""
         subject.task = subject.asked_at = None
         self._gets -= 1
         again_at = self._timer.when() if self._timer is not None else math.inf
@@ -332,7 +333,7 @@ class Poller:
         self._tell([subject], news, asked_at)
 
     async def _ask(self, subject: Subject) -> News:
-        """Ask for a whole job; an error that is returned ends all polls."""
+        """Request a whole job; an error that is returned ends all polls."""
         try:
             value, observation = await self._source.get(
                 self._followers.account_id, subject.ref.job_id, pause=self._followers.pause()

@@ -1,4 +1,4 @@
-"""Which polls are made together, and whether by GETs or by pages of the listing.
+"""Which polls are made together, and whether with GETs or with pages of the listing.
 
 Performs no I/O. Moments are points on one monotonic clock, in seconds.
 """
@@ -28,65 +28,66 @@ __all__ = [
 
 
 def lanes(spacing: float) -> int:
-    """Return how many GETs to have under way at once.
+    """Return the number of GETs to have under way at once.
 
     Args:
-        spacing: Seconds between two requests. From a tenth of a second on, one request is answered
-            before the next one may be sent, and requests in line would only hold places.
+        spacing: Seconds between two requests. If this is a tenth of a second or more, a request is
+            usually answered before the next one may be sent. More requests would only hold places.
     """
     return LANES if spacing < 0.1 else 2
 
 
 def turn(spacing: float, seconds: float) -> int:
-    """Return how many GETs may be made before a page gets its turn again.
+    """Return the number of GETs to make before a page gets its turn again.
 
     Args:
         spacing: Seconds between two requests.
-        seconds: The interval between two polls of a job; half of it is no great delay for others.
+        seconds: The interval between two polls of a job. GETs may take half of this interval.
     """
     return max(lanes(spacing), int(min(TURN, seconds / 2 / spacing if spacing else TURN)))
 
 
-# GETs under way at once, where no rate says otherwise.
+# GETs under way at once, if no rate limits them.
 LANES: Final = 10
 
-# GETs made one by one before a page gets its turn, where no rate says otherwise.
+# GETs that are made before a page gets its turn, if no rate limits them.
 TURN: Final = 100
 
 PAGE_SIZE: Final = 200
-"""Jobs on a page: the server's most."""
+"""Jobs on a page, the largest number that the server allows (documented)."""
 
 
 PAGE_WORTH: Final = 3
-"""A page is a large answer: each but the first one has to be worth so many GETs."""
+"""The cost of a page in GETs, since a page is a large answer. The first page costs one GET."""
 
 
-# So few jobs are asked for one by one, however their polls fall together.
+# Up to this many jobs are always requested one by one.
 FEW: Final = 3
 
 
 UNLISTED: Final = math.inf
-"""The page of a job that the listing does not have."""
+"""Stands for the page of a job that is not in the listing."""
 
 
 # GETs of a job before it is searched in the listing again.
 SOON: Final = 16
 
 
-# A poll may be late by this share of its interval, if it can be made together with others then:
-# jitter spreads polls over a fifth of the interval by default.
+# A poll may be late by this share of its interval, to be made together with other polls. By default
+# jitter spreads polls over a fifth of the interval.
 PATIENCE: Final = 0.25
 
 
-# The same for a poll that is brought forward: it comes sooner than its interval says anyway.
+# The same share for a poll that is brought forward, and so comes sooner than after its interval.
 PATIENCE_BROUGHT_FORWARD: Final = 0.4
 
 
-# The share of the time to a deadline that a poll may wait: the rest is left for the answer.
+# A poll may wait for this share of the time to its deadline; the other part is for the answer.
 ANSWER_SHARE: Final = 0.5
 
 
-# Rounds in a minute: the poorest accounts are allowed ten requests, and there are other calls.
+# Rounds in a minute. An account without a payment method has ten requests a minute (documented),
+# and there are other calls.
 ROUNDS: Final = 8
 
 
@@ -101,15 +102,15 @@ def latest(
     deadline: float,
     is_brought_forward: bool = False,
 ) -> float:
-    """Return until when a poll may wait for others.
+    """Return until when a poll may wait for other polls.
 
     Args:
-        due: When the poll is due; a poll that is due already waits for no other.
+        due: When the poll is due. A poll that is due already does not wait.
         now: The moment.
-        interval: The interval between two polls; a quarter of it is no great delay.
-        deadline: When the poll is cut; half of the time until then is left for its answer.
-        is_brought_forward: Whether the poll comes sooner than after the interval, for an end that
-            is expected; then two fifths of the interval are no great delay.
+        interval: The interval between two polls. The poll may wait for a quarter of this interval.
+        deadline: When the poll is cut. Half of the time until then is left for the answer.
+        is_brought_forward: Whether the poll is brought forward for an expected end. Such a poll may
+            wait for two fifths of the interval.
     """
     if due <= now:
         return due
@@ -118,33 +119,33 @@ def latest(
 
 
 def rest(longest: float) -> float:
-    """Return for how long to rest after a round, so that more polls go together in the next one.
+    """Return for how long to rest after a round, so that the next round answers more polls.
 
     Args:
-        longest: The longest interval between two polls of a job; if it is less than a minute, the
+        longest: The longest interval between two polls of a job. If this is less than a minute, the
             rest is shorter in proportion.
     """
     return min(longest, MINUTE) / ROUNDS
 
 
 def is_for_gets(jobs: int) -> bool:
-    """Say whether so few jobs are followed that no listing is read for them."""
+    """Say whether there are so few jobs that no listing is read."""
     return jobs <= FEW
 
 
 def pages_to_read(pages: Sequence[float | None]) -> int:
-    """Return how many pages to read for some jobs; GETs bring the jobs that are not on them.
+    """Return how many pages to read for some jobs; the jobs on later pages are left to GETs.
 
     Args:
-        pages: The page on which each job was seen last, from 0: None if the job was never searched
-            for, `UNLISTED` if it is not listed. A job that was not found where it was searched
-            is taken to be on the next page.
+        pages: For each job the page on which it was last seen, from 0. None if the job was never
+            searched for, and `UNLISTED` if it is not listed. A job that was not found on the pages
+            that were read is expected on the next page.
 
     Returns:
         The number with the least cost; 0 if GETs are cheaper.
     """
     counts = Counter(pages)
-    # New jobs are hoped to be together, and on the first pages.
+    # New jobs are expected together, on the first pages.
     new = counts.pop(None, 0)
     counts[max(0, math.ceil(new / PAGE_SIZE) - 1)] += new
     least, best, left = float(len(pages)), 0, len(pages)
@@ -157,30 +158,31 @@ def pages_to_read(pages: Sequence[float | None]) -> int:
 
 
 def reads_on(read: int, missing: int) -> bool:
-    """Say whether to read another page than was planned, for jobs that were not found so far.
+    """Say whether to read one more page than was planned, for jobs that were not found so far.
 
-    The pages then cost no more than the GETs would: a wrong guess costs twice as much at most.
+    All pages together then cost no more than the GETs of these jobs. If the jobs are not found, the
+    pages and the GETs cost at most twice as much as the GETs alone.
 
     Args:
-        read: Pages read so far.
-        missing: Jobs that should have been on them.
+        read: Number of pages read so far.
+        missing: Number of jobs that were expected on these pages.
     """
     return _worth(read + 1) <= missing
 
 
 def _worth(pages: float) -> float:
-    """Return how many GETs some pages are worth: the first page is a request as a GET is."""
+    """Return the cost of some pages in GETs; the first page costs as much as one GET."""
     return 1 + PAGE_WORTH * (pages - 1)
 
 
 def is_sought_again(gets: int) -> bool:
-    """Say whether a job that was not found on its page is to be searched anew.
+    """Say whether to search again for a job that was not found on its page.
 
-    A listing may be late, or shift while it is read. This happens ever more seldom, since a long
-    listing may not have the job on any page that is read.
+    A listing may be late, or may shift while it is read. The job is searched less and less often,
+    since a long listing may not have the job on any page that is read.
 
     Args:
-        gets: How often the job was asked for by GET so far.
+        gets: Number of GETs of the job so far.
     """
     return gets >= SOON and gets & (gets - 1) == 0
 
@@ -204,8 +206,8 @@ _Poll = TypeVar("_Poll", bound=Pending)
 def group(polls: Sequence[_Poll], now: float) -> list[_Poll]:
     """Return the polls that can be made together next, in any order.
 
-    They are the polls that are due before the first of them can wait no more, and those that are
-    due already.
+    These are the polls that are due already, and the polls that are due before any poll can wait no
+    longer.
 
     Args:
         polls: All polls, in any order.
@@ -216,14 +218,14 @@ def group(polls: Sequence[_Poll], now: float) -> list[_Poll]:
 
 
 def rest_ends(polls: Sequence[Pending], until: float) -> float:
-    """Return when the rest after a round ends: earlier, if a poll cannot wait for so long.
+    """Return when the rest after a round ends; this is earlier if a poll cannot wait so long.
 
-    A poll waits no more than twice as long for the end of the rest as it waits for other polls. A
-    poll that is cut before it is due ends no rest.
+    A poll waits for the end of the rest at most twice as long as for other polls. A poll that is
+    cut before it is due does not end the rest.
 
     Args:
         polls: All polls, in any order.
-        until: When the rest ends otherwise.
+        until: When the rest ends if no poll ends it earlier.
     """
     held = (
         max(

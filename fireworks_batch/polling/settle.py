@@ -1,6 +1,6 @@
-"""Waiting for what is not the end of a job: a dataset that becomes READY, a job that is deleted.
+"""Waits for other things than the end of a job: a READY dataset, or the deletion of a job.
 
-Driven by the same machine as the wait for a job; what differs is what counts as the end.
+These waits use the same machine as the wait for a job.
 """
 
 from collections.abc import Awaitable, Callable
@@ -46,13 +46,13 @@ def duration_text(seconds: float) -> str:
 
 @attrs.frozen
 class Sighting(Generic[_T]):
-    """What a successful poll showed of something that is to settle."""
+    """What a successful poll showed of the thing that is waited for."""
 
     value: _T
-    """What was seen."""
+    """The thing, as the poll showed it."""
 
     label: str
-    """The state in a word: a change of it is progress."""
+    """The state in one word. A change of the state is progress."""
 
     is_settled: bool
     """Whether the wait is over."""
@@ -64,31 +64,31 @@ def _without_stalls(policy: PollPolicy) -> PollPolicy:
 
 @attrs.frozen(kw_only=True)
 class Settling(Generic[_T]):
-    """One such wait: awaited once, by `run`. Cancelling the wait leaves nothing behind."""
+    """One such wait. `run` is called once, and can be cancelled at any time."""
 
     subject: str
-    """What is waited for, for an error's text: ``"dataset 'reviews' to become READY"``."""
+    """What is waited for (``"dataset 'reviews' to become READY"``), for the text of an error."""
 
     ask: Callable[[float], Awaitable[Sighting[_T]]]
     """Sends one request. The argument is the seconds for which a 429 without a Retry-After closes
     the gate."""
 
     api: Api
-    """Tells the time and the state of the gate, sleeps, and draws for jitter."""
+    """Has the clock, the gate, the sleep, and the draw for jitter."""
 
     policy: PollPolicy = attrs.field(converter=_without_stalls)
-    """When to poll, and when to give up; its ``stall_after`` is about jobs."""
+    """When to poll, and when to give up. ``stall_after`` concerns jobs, and is not used."""
 
     timeout: float
     """Seconds for the whole wait."""
 
     async def run(self) -> _T:
-        """Poll until the thing has settled, and return what was seen then.
+        """Poll until the wait is over, and return the thing as the last poll showed it.
 
         Raises:
-            WaitTimeoutError: The time ran out.
+            WaitTimeoutError: The timeout passed.
             PollFailureError: Polls failed for longer than the policy's ``failure_budget``.
-            FireworksBatchError: The server refuses for good, or the thing is not there any more.
+            FireworksBatchError: The server refuses for good, or the thing does not exist any more.
         """
         machine = PollMachine(
             policy=self.policy, timeout=self.timeout, request_timeout=self.api.request_timeout
