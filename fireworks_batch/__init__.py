@@ -1,11 +1,11 @@
-"""Async client for Fireworks AI batch inference: from requests to results, once, to the end.
+"""Async client for Fireworks AI batch inference: from requests to results, without paying twice.
 
-The table of contents. A public name is imported when it is first used, so that
-``import fireworks_batch`` costs next to nothing. A new name is added in three places: to the
-imports for type checkers, to ``_HOMES`` and to ``__all__``; a test compares them.
+This module is the table of contents. A public name is imported when it is first used, so that
+``import fireworks_batch`` takes little time. A new name is added in three places: to the imports
+for type checkers, to ``_HOMES`` and to ``__all__``. A test compares the three.
 """
 
-# Type checkers take the condition for true by its name; importing it from typing costs time.
+# Type checkers know this name, and take it for True. An import from typing would cost time.
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ _HOMES = {
 # Public modules that are imported when they are first used.
 _MODULES = ("emulator", "pytest_plugin", "typing")
 
-if not TYPE_CHECKING:  # So that type checkers refuse a misspelt name.
+if not TYPE_CHECKING:  # type checkers do not see this, and so refuse a misspelt name
     from importlib import import_module
 
     def __getattr__(name: str) -> object:
@@ -270,5 +270,5 @@ if not TYPE_CHECKING:  # So that type checkers refuse a misspelt name.
         return value
 
     def __dir__() -> list[str]:
-        """List the public names alone."""
+        """List only the public names."""
         return __all__

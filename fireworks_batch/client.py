@@ -1,4 +1,4 @@
-"""The session manager: configuration, one HTTP session, and the account's resources."""
+"""The client: its configuration, its HTTP session, and the resources of its account."""
 
 import asyncio
 import logging
@@ -68,7 +68,7 @@ _log = logging.getLogger("fireworks_batch")
 _log.addHandler(logging.NullHandler())
 
 
-# A logger's filter sees no records of the loggers below it: each of ours has it.
+# A logger's filter does not see records of child loggers, so each logger gets the filter.
 for _part in ("", ".http", ".run", ".wait"):
     logging.getLogger(f"fireworks_batch{_part}").addFilter(fit_record)
 
@@ -85,9 +85,10 @@ _USER_AGENT: Final = (
 class BatchClient:
     """A client of one account: ``async with BatchClient() as client: ...``.
 
-    Owns its HTTP session, unless one is lent to it, and ends with the ``async with`` block or
-    `aclose`. Making and entering it sends nothing and needs no running loop; it belongs to the
-    loop that it is first used on, and to its process: after a fork, make a new one.
+    The client makes its own HTTP session, or borrows one (``session=``). It is closed at the end of
+    the ``async with`` block, or by `aclose`. Making and entering a client sends nothing, and needs
+    no running event loop. A client belongs to the event loop on which it is first used, and to its
+    process. After a fork, make a new client.
     """
 
     def __init__(
@@ -114,49 +115,57 @@ class BatchClient:
         """Configure a client.
 
         Args:
-            api_key: The key, or a function, sync or async, that is asked for it before each
-                request: keys may rotate during a wait of days. By default FIREWORKS_API_KEY,
-                then ``~/.fireworks/auth.ini``.
+            api_key: The API key, or a function, sync or async, that returns the key. The function
+                is called before each request, so that keys may rotate during a wait of days. None
+                means FIREWORKS_API_KEY, then the file ``~/.fireworks/auth.ini``.
 
-            account_id: The account. By default FIREWORKS_ACCOUNT_ID, then the file that the key
-                came from; if nobody names it, the only one that the key sees, looked up once.
+            account_id: The account's id. None means FIREWORKS_ACCOUNT_ID, then the file that the
+                key came from. If neither names an account, the server is asked once, at the first
+                request, for the accounts that the key sees. There must be exactly one.
 
-            base_url: The API, ``https://api.fireworks.ai`` by default, or FIREWORKS_BASE_URL. A
-                path prefix is kept, a trailing ``/v1`` is dropped.
+            base_url: The URL of the API. None means FIREWORKS_BASE_URL, then
+                ``https://api.fireworks.ai``. A path prefix is kept; ``/v1`` at the end is dropped.
 
-            session: A session to borrow; it is never closed. It must not carry credentials.
+            session: An aiohttp session to borrow. The client never closes it, and it must not have
+                credentials of its own. None means that the client makes a session.
 
-            poll: The default policy of waits.
+            poll: When waits poll, and when they give up. None means ``PollPolicy()``.
 
-            retry: The policy of plain calls.
+            retry: How often calls repeat a request. None means ``RetryPolicy()``.
 
-            request_timeout: Seconds for one request, headers and body; above 0.
+            request_timeout: Seconds for one request, from its start to the end of the answer; above
+                0.
 
-            connect_timeout: Seconds for a connection, look-up and TLS included; above 0.
+            connect_timeout: Seconds for making a connection, with name resolution and TLS; above 0.
 
-            transfer_timeout: Seconds for which an up- or download may stand still; above 0.
+            transfer_timeout: Seconds for which an upload or download may send or receive nothing;
+                above 0.
 
-            max_connections: Connections, and requests, at a time; 1 or more.
+            max_connections: Most connections at a time, and most requests at a time; 1 or more.
 
-            max_requests_per_minute: Requests a minute, evenly spaced; above 0. None: no limit.
+            max_requests_per_minute: Most requests in a minute, evenly spaced; above 0. None means
+                no limit.
 
-            max_body_bytes: Largest answer to a call, after decompression; 1 or more.
+            max_body_bytes: Most bytes of an answer, after decompression; 1 or more. Uploads and
+                downloads have no such limit.
 
-            headers: Sent along with each call of the API.
+            headers: Headers to send with each request to the API; None for no further headers.
 
-            proxy: The URL of an HTTP proxy. None: HTTP(S)_PROXY and NO_PROXY of the environment,
-                and no proxy to this machine. False: no proxy.
+            proxy: The URL of an HTTP proxy. None means HTTP_PROXY, HTTPS_PROXY and NO_PROXY of the
+                environment, and no proxy for this machine. False means no proxy.
 
-            ssl: A context, a fingerprint to pin, or False to trust any server.
+            ssl: An ``ssl.SSLContext``, an ``aiohttp.Fingerprint`` of the server's certificate, or
+                False to accept any certificate. None and True mean aiohttp's default checks.
 
-            trace_configs: aiohttp's hooks for tracing, for a session of our own.
+            trace_configs: Tracing hooks of aiohttp, for a session that the client makes.
 
-            allow_insecure_http: Accept an ``http`` URL to another machine, which shows the key
-                to everybody on the way; and a signed ``http`` URL, which shows the rows.
+            allow_insecure_http: Whether to accept an ``http`` base URL on another machine, which
+                sends the key unencrypted, and signed ``http`` URLs, which send the rows
+                unencrypted.
 
         Raises:
-            ConfigurationError: There is no key, or an argument or a variable of the environment
-                is malformed. The text names the value, unless it is the key, and what is right.
+            ConfigurationError: There is no key, or an argument or an environment variable is
+                malformed. The text says what is accepted, and shows the value unless it is secret.
         """
         api_key, proxy = hidden(api_key), hidden(proxy)  # before anything can raise
         environ = Environment(os.environ)
@@ -207,17 +216,17 @@ class BatchClient:
 
     @property
     def account_id(self) -> str | None:
-        """The account; None until given or looked up."""
+        """The account's id; None until it is given, or learned from the server."""
         return self._api.account.id
 
     @property
     def jobs(self) -> Jobs:
-        """The account's batch inference jobs."""
+        """The batch inference jobs of the account."""
         return self._jobs
 
     @property
     def datasets(self) -> Datasets:
-        """The account's datasets."""
+        """The datasets of the account."""
         return self._datasets
 
     @overload
@@ -248,7 +257,7 @@ class BatchClient:
         decode: Any = None,
         lineage: bool = False,
     ) -> JobResults[Any]:
-        """Read the rows of a job that has ended: rows that succeeded, and rows that failed.
+        """Read the result rows of a job that has ended, succeeded rows and failed rows.
 
         ::
 
@@ -257,40 +266,47 @@ class BatchClient:
                     print(row.custom_id, row.text if row.ok else row.error)
             print(rows.report)
 
-        A job in any terminal state may have rows: the rows of an EXPIRED, CANCELLED or
-        EARLY_STOPPED job were paid for; a job that FAILED early has none (``report.no_output``).
-        Entering downloads the output dataset into a temporary directory (TMPDIR, or the system's),
-        which is removed at the exit. Rows are not in the input's order; see ``rows.ordered()``.
+        A job in any terminal state can have rows. An EXPIRED, CANCELLED or EARLY_STOPPED job has
+        the rows that it finished, which were paid for. A job that FAILED early has no rows
+        (``report.no_output``).
+
+        Entering the block downloads the output dataset to a temporary directory, in TMPDIR or the
+        system's place for temporary files. Leaving the block removes the directory. The rows do not
+        come in the order of the input; ``rows.ordered()`` yields them in that order.
 
         Args:
-            job: Id, resource name, reference, or a job fetched before. The job is fetched, unless
-                it is given in a terminal state, with its output dataset.
+            job: The job's id or resource name, a `JobRef`, or a job fetched before. The job is
+                fetched, unless it is given in a terminal state with an output dataset.
 
-            expected: The ids of the input, of any number, consumed once; or the path of the input
-                file. With them, the report names ids without a row, and rows with other ids.
+            expected: The ids of the input, as an iterable that is read once, or the path of the
+                input file. The report then names the ids without a row, and the rows with an id
+                that is not in the input. None if the input is not at hand.
 
-            decode: An attrs class or another type that cattrs makes, or a function of the mapping:
-                makes the ``response`` of a row. A response that does not fit is an error of its
-                row, with the code ``"undecodable"``; ``row.raw`` is the line all the same.
+            decode: How to make the ``response`` of a row: an attrs class, another type that cattrs
+                can make, or a function that takes the response's mapping. If a response does not
+                fit, the row has an error with the code ``"undecodable"``, and ``row.raw`` is still
+                the line. None leaves the response a mapping.
 
-            lineage: Read the rows of the whole continuation chain. The files of results come
-                first, the job's own before older ones, then the files of errors in the same
-                order. An error is left out if an earlier file has a row of its id: a later job
-                ran the row again.
+            lineage: Whether to read the rows of the whole continuation chain. The files of results
+                come first, the newest job's before older ones; the files of errors follow in the
+                same order. An error is left out if an earlier file has a row of the same id,
+                because a later job ran this row again.
 
         Returns:
-            A context manager and async iterator, good for one use; memory stays bounded.
+            A context manager and async iterator over `ResultRow` values, for one use. Nothing is
+            sent before the block is entered. Memory stays bounded, whatever the number of rows.
 
         Raises:
-            ConfigurationError: An argument is malformed; ``job`` and ``expected`` are checked on
-                entering.
+            ConfigurationError: An argument is malformed. ``job`` and ``expected`` are checked when
+                the block is entered.
             JobNotFinishedError: On entering, like the following errors: the job has not ended.
             NotFoundError: There is no such job.
-            LocalFileError: A file cannot be stored, or the input file cannot be read.
+            LocalFileError: A file cannot be written, or the input file cannot be read.
             APIStatusError: The server refuses for another reason.
             TransportError: There was no usable answer, after the repeats of the retry policy.
             ResponseDecodeError: An answer of the API cannot be read.
-            ClientStateError: The client is closed; or, later, the rows are used twice.
+            ClientStateError: The client is closed, or belongs to another loop. While iterating: the
+                rows are used twice.
         """
         return JobResults._made(
             job,
@@ -310,38 +326,43 @@ class BatchClient:
         limits: Limits | None = None,
         max_problems: int = 100,
     ) -> CheckReport:
-        """Look at requests as `run` would, and send nothing.
+        """Check requests as `run` does, without sending anything.
 
-        Every line must be a JSON object with a ``custom_id`` that is there once, and a ``body``
-        with ``messages`` or ``prompt_token_ids``. Lines of the OpenAI batch format are good. All
-        work is done off the event loop but the parsing of a single line, of 16 MiB at most: that
-        of 16 MB of text holds it for some 25 ms, of as much in small objects for six times as long.
+        Every row must be a JSON object with a ``custom_id`` that no other row has, and a ``body``
+        with ``messages`` or ``prompt_token_ids``. Lines of the OpenAI batch format are accepted.
+
+        The file is read in a thread. But while a row is parsed, the event loop has to wait. A row
+        has at most 16 MiB. A row of 16 MB of text is parsed in about 25 ms (measured); a row of the
+        same size with many small objects takes six times as long.
 
         Args:
-            requests: The path of a file of JSON lines (``.jsonl``, ``.jsonl.gz``), or an iterable
-                of mappings, sync or async, which is written to a temporary file. Each row has a
-                ``custom_id`` that no other row has, and a ``body`` with ``messages`` or
-                ``prompt_token_ids``.
+            requests: The rows: the path of a file of JSON lines (``.jsonl`` or ``.jsonl.gz``), or
+                an iterable of mappings, sync or async. An iterable is written to a temporary file.
+                Each row has a ``custom_id`` that no other row has, and a ``body`` with ``messages``
+                or ``prompt_token_ids``.
 
-            model: The resource name of the jobs' model, which rows must not contradict; None if
-                any model will do.
+            model: The resource name of the jobs' model. A row that names another model is bad. None
+                accepts any model.
 
-            system_prompt: The system message of the jobs, which rows of ``prompt_token_ids``
-                cannot take; None if the jobs have none.
+            system_prompt: The system message of the jobs. With a system message, rows of
+                ``prompt_token_ids`` are bad. None if the jobs have no system message.
 
-            limits: Most rows and bytes of one job; the limits of the vendor if None.
+            limits: The most rows and bytes of one job. None means the vendor's limits.
 
-            max_problems: Most bad rows to name in the report, 1 or more; all are counted.
+            max_problems: Most bad rows to describe in the report, 1 or more. All bad rows are
+                counted.
 
         Returns:
-            Rows, bytes, the jobs that they would make, and bad rows by line, id and reason. A
-            remark says how many rows of ``prompt_token_ids`` have neither ``user`` nor
-            ``prompt_cache_key``, and so no cache affinity (documented).
+            A report with the number of rows and bytes, the jobs that `run` would create, and the
+            bad rows, each with line, id and reason. A remark gives the number of rows of
+            ``prompt_token_ids`` that have neither ``user`` nor ``prompt_cache_key``. Such rows have
+            no cache affinity (documented).
 
         Raises:
             ConfigurationError: An argument is malformed.
             LocalFileError: The file cannot be read.
-            InputRowsError: The file is damaged. Bad rows are in the report.
+            InputRowsError: The compressed file is damaged. Bad rows raise nothing: they are in the
+                report.
         """
         rules = RowRules(model=model, has_system_prompt=bool(system_prompt))
         options = RunOptions(on_bad_row="skip", limits=_given(limits), max_problems=max_problems)
@@ -363,74 +384,82 @@ class BatchClient:
         on_previous: Literal["adopt", "new"] = "adopt",
         retry_rows: int = 0,
     ) -> Submission:
-        """Make sure that the server has the jobs of requests, and return without waiting for them.
+        """Create the jobs of requests, or adopt existing jobs, and return without waiting for them.
 
-        A call may be repeated after a crash at any moment, and two processes may make it at once:
-        the ids of jobs and datasets derive from the account, the model, the parameters, ``name``
-        and the rows, so that the same call finds the same jobs, and adopts them. The call returns
-        when the newest attempt of each shard exists. With ``on_previous="new"`` or ``retry_rows``,
-        rows that ended jobs have left unanswered are submitted too, as soon as it is known which
-        rows the attempts before have answered. So a pipeline can do what `run` does without one
-        long call: it submits, waits for the jobs of `Submission.refs`, and submits again, until
-        none of them runs.
+        The rows of one job are a shard. The jobs that run the rows of a shard are its attempts. The
+        call returns when the newest attempt of each shard exists.
+
+        The ids of jobs and datasets derive from the account, the model, the parameters, ``name``
+        and the rows. So the same call finds the same jobs, and adopts them instead of creating
+        others. The call may be repeated after a crash at any moment, and several processes may make
+        the same call at once.
+
+        With ``on_previous="new"`` or ``retry_rows``, a next attempt is created for remaining rows,
+        as soon as the results of the earlier attempts are known. So a pipeline can do the work of
+        `run` in short calls: submit, wait for the jobs of `Submission.refs`, and submit again,
+        until no job is running.
 
         Args:
-            requests: The path of a file of JSON lines (``.jsonl``, ``.jsonl.gz``), or an iterable
-                of mappings, sync or async, which is written to a temporary file. Each row has a
-                ``custom_id`` that no other row has, and a ``body`` with ``messages`` or
-                ``prompt_token_ids``.
+            requests: The rows: the path of a file of JSON lines (``.jsonl`` or ``.jsonl.gz``), or
+                an iterable of mappings, sync or async. An iterable is written to a temporary file.
+                Each row has a ``custom_id`` that no other row has, and a ``body`` with ``messages``
+                or ``prompt_token_ids``.
 
             model: The resource name of the model, as in
-                ``"accounts/fireworks/models/demo-8b"``.
+                ``"accounts/fireworks/models/demo-8b"``. A model that cannot serve batch jobs is not
+                refused: its jobs stay PENDING (documented, seen live).
 
-            name: The key of the run, 1 to 500 characters, as in ``f"nightly-{date}"``; None for
-                no key. The same requests under another name are other jobs. The ids of the jobs
-                begin with what can be read of the name.
+            name: The key of the run, 1 to 500 characters, as in ``f"nightly-{date}"``. The same
+                requests under another name make other jobs. The ids of the jobs begin with the
+                letters and digits of the name. None for no key.
 
             inference_parameters: Sampling defaults of all rows: `InferenceParameters`, or a
-                mapping of its members.
+                mapping of its members. None means the server's defaults.
 
             precision: The precision to serve the model with; None lets the server choose.
 
-            max_job_duration: The job time limit in seconds. The server bounds it to 12 to 72
-                hours; None means 24 hours.
+            max_job_duration: The job time limit in seconds, above 0. The server bounds it to 12 to
+                72 hours; None means 24 hours (documented).
 
-            system_prompt: A system message for rows that do not begin with one.
+            system_prompt: A system message for rows that do not begin with one; None for no
+                message.
 
-            placement: Where the jobs may run: `Placement`, or a mapping of its members; None lets
+            placement: Where the jobs may run: `Placement`, or a mapping of its members. None lets
                 the server choose.
 
-            limits: Most rows and bytes of one job. Rows beyond them go to further jobs: the rows
-                of one job are a shard. The limits of the vendor if None.
+            limits: The most rows and bytes of one job. More rows are divided among several jobs.
+                The rows of one job are a shard. None means the vendor's limits.
 
-            on_bad_row: ``"raise"`` refuses the requests if a row is bad. ``"skip"`` leaves bad
-                rows out, with a warning for each.
+            on_bad_row: What to do if the server would refuse a row. ``"raise"`` raises
+                `InputRowsError`, and sends nothing. ``"skip"`` leaves bad rows out, with a warning
+                for each.
 
-            on_previous: What to do about jobs of the same rows that ended badly before this call.
-                ``"adopt"`` takes their outcome for the outcome, and reports it. ``"new"`` runs all
-                rows without a response again, once for each shard, after any end but COMPLETED.
-                Rows whose output is gone (404) are given up then, with a warning that names their
-                number, and run again too.
+            on_previous: What to do if earlier jobs of the same rows ended in another state than
+                COMPLETED. ``"adopt"`` adopts such a job, and its outcome. ``"new"`` creates one
+                more job for each such shard, which runs all rows without a response. With
+                ``"new"``, results whose output dataset was deleted (404) are given up: a warning
+                gives the number of these rows, and the rows run again.
 
-            retry_rows: How often rows that failed retryably, or are missing, are sent again: 0 or
-                more. They run in the next attempt of their shard while its number is at most
-                ``retry_rows``; attempts of other callers count too. Rows are sent again after
-                COMPLETED, EXPIRED and EARLY_STOPPED, not after FAILED or CANCELLED.
+            retry_rows: How often rows are sent again if they are missing or failed with an error
+                that may be temporary (``ResultRow.is_retryable``); 0 or more. Such rows run in the
+                next attempt of their shard, as long as its number is at most ``retry_rows``.
+                Attempts are numbered from 0, and attempts of other callers count too. Rows are sent
+                again after COMPLETED, EXPIRED and EARLY_STOPPED, not after FAILED or CANCELLED.
 
         Returns:
-            What was submitted: the shards, with their ids. `collect` takes it, in another process
-            too, and finds all attempts, also the attempts of other callers.
+            The submission, with the ids of each shard. `collect` takes it, also in another process,
+            and finds all attempts, including attempts of other callers.
 
         Raises:
-            ConfigurationError: An argument is malformed, and nothing was sent; or the rows have 20
-                attempts already, and another name is needed.
+            ConfigurationError: An argument is malformed; nothing was sent. Or a shard has 20
+                attempts already: give another ``name``.
             LocalFileError: The file cannot be read, or was changed while it was sent.
-            InputRowsError: There are bad rows, or none at all; nothing was sent.
-            JobConflictError: An id is taken by a job of another kind.
-            WaitError: With ``on_previous="new"`` or ``retry_rows``: the end of an attempt cannot be
-                known.
+            InputRowsError: There are bad rows, or no rows; nothing was sent.
+            JobConflictError: An id is taken by a different job.
+            WaitError: With ``on_previous="new"`` or ``retry_rows``: the outcome of an attempt
+                cannot be learned.
             APIStatusError: The server refuses.
-            TransportError: There was no usable answer for the policy's ``failure_budget``.
+            TransportError: There was no usable answer for ``PollPolicy.failure_budget`` seconds.
             ClientStateError: The client is closed, or belongs to another loop.
         """
         template = self._template(
@@ -462,54 +491,60 @@ class BatchClient:
         timeout: float | JobTimeLimit | None = JOB_TIME_LIMIT,  # noqa: ASYNC109 - of each wait
         poll: PollPolicy | None = None,
     ) -> BatchResult:
-        """Wait for the jobs of a submission, and put their results together.
+        """Wait for the jobs of a submission, and collect their results.
 
-        All attempts of each shard are found, waited for and read, also the attempts of other
-        callers; none is created. The answer of a row is the first response of its attempts, else
-        the newest error.
+        All attempts of each shard are found, waited for and read, including attempts of other
+        callers. No job is created. The result of a row is its first response in the order of the
+        attempts. If no attempt has a response, the result is the newest error.
 
         Args:
-            submission: What `submit` returned.
+            submission: The result of `submit`, also from another process
+                (`Submission.from_json`).
 
-            requests: The requests that were submitted, as a path or mappings, if they are at
-                hand. With them the report names missing rows, and rows keep their order; without
-                them missing rows are only counted, and rows come in the order of their ids.
+            requests: The requests that were submitted, as a path or as mappings. With the requests
+                the report names missing rows, and rows come in the order of the requests. None if
+                the requests are not at hand: missing rows are then only counted, and rows come in
+                the order of their ids.
 
-            output: A file for the rows with a response. It appears when it is whole, in place of
-                a file of that name; a symbolic link stays, and the file that it names is written.
-                A file in place that has responses which the new result lacks is first renamed to
+            output: The path of a file for the rows with a response; None for no file. The file gets
+                its name when it is complete, and replaces an existing file. If the name is a
+                symbolic link, the link stays, and the file that it names is replaced. If the
+                existing file has responses that the new result lacks, it is first renamed to
                 ``<output>.previous``, with a warning.
 
-            errors: A file for the rows with an error instead, written in the same way.
+            errors: The path of a file for the rows with an error and without a response; None for
+                no file. The file gets its name when it is complete, and replaces an existing file.
 
-            on_progress: A plain function that is called in the event loop with a `RunProgress`,
-                a snapshot of the whole, after each change. An exception that the function raises
-                ends the call. A coroutine function is refused: hand snapshots to a queue with
-                ``queue.put_nowait``.
+            on_progress: A plain function that is called in the event loop with a `RunProgress`
+                after each change. An exception that the function raises ends the call. A coroutine
+                function is refused: hand the values to a queue with ``queue.put_nowait`` instead.
 
-            cleanup: ``"datasets"`` deletes the input datasets of each shard whose newest job is
-                COMPLETED, when all results are on this machine. ``"keep"`` deletes nothing. Output
-                datasets always stay: a repeated call finds them instead of running rows again.
+            cleanup: Which datasets to delete when all results are on this machine. ``"keep"``
+                deletes none. ``"datasets"`` deletes the input datasets of each shard whose newest
+                job is COMPLETED. Output datasets are never deleted: a repeated call reads them
+                instead of running rows again.
 
-            timeout: Seconds for which each job is waited for, above 0. By default a wait ends an
-                hour after the job's own expiry. None: no limit.
+            timeout: Seconds for the wait for each job, above 0. By default the wait for a job ends
+                an hour after the job expires (``expire_time``). None means no limit.
 
-            poll: When to poll jobs, and how long to put up with an outage
-                (``PollPolicy.failure_budget``) and with an output that is late
-                (``PollPolicy.not_found_grace``); the client's policy if None.
+            poll: When to poll jobs, and when to give up. ``PollPolicy.failure_budget`` limits the
+                time of an outage, and ``PollPolicy.not_found_grace`` limits the time for which an
+                output may be late. None means the client's policy.
 
         Returns:
-            The rows, on disk, and the report. What became of jobs and rows is not raised:
-            `BatchResult.raise_for_failures` is yours to call. A job that was deleted stands in the
-            report; it is an error only if all jobs are gone.
+            The rows, which are stored on disk, and the report. Failed jobs and rows raise nothing.
+            To raise an error for them, call `BatchResult.raise_for_failures`. A job that was
+            deleted is named in the report; it is an error only if all jobs were deleted.
 
         Raises:
-            ConfigurationError: An argument is malformed, or the requests are others.
+            ConfigurationError: An argument is malformed, or the requests are not the submitted
+                requests.
             LocalFileError: A file cannot be read or written.
-            WaitError: A job's end cannot be known: see `Jobs.wait_until_terminal`.
-            NotFoundError: None of the jobs is there.
+            WaitError: The outcome of a job cannot be learned, for a reason that
+                `Jobs.wait_until_terminal` documents.
+            NotFoundError: None of the jobs exists any more.
             APIStatusError: The server or the storage refuses.
-            TransportError: There was no usable answer for the policy's ``failure_budget``.
+            TransportError: There was no usable answer for ``PollPolicy.failure_budget`` seconds.
             ClientStateError: The client is closed, or belongs to another loop.
         """
         options = RunOptions(
@@ -548,103 +583,116 @@ class BatchClient:
         timeout: float | JobTimeLimit | None = JOB_TIME_LIMIT,  # noqa: ASYNC109 - of each wait
         poll: PollPolicy | None = None,
     ) -> BatchResult:
-        """Bring requests to results: check, submit, wait, collect.
+        """Run requests: check them, submit them, wait for the jobs, and collect the results.
 
-        After a crash at any moment, the same call goes on with the same jobs: nothing is billed
-        twice, and no answer that was paid for is thrown away. Two processes may make the call at
-        once. The rows of one job are a shard; the jobs that ever run them are its attempts. The
-        call finds all attempts, adopts them, and creates another one only when it is known what
-        became of each row of those before. An outage of the API does not end the call: steps
-        without a usable answer are done again for ``PollPolicy.failure_budget`` seconds.
+        After a crash at any moment, make the same call again. It continues with the same jobs:
+        nothing is billed twice, and no paid result is lost. Several processes may make the same
+        call at once.
+
+        The rows of one job are a shard. The jobs that run the rows of a shard are its attempts. The
+        call finds all existing attempts, and adopts them. It creates a further attempt only when
+        the result of each row in the earlier attempts is known.
+
+        An outage of the API does not end the call. A step without a usable answer is repeated for
+        up to ``PollPolicy.failure_budget`` seconds.
 
         Args:
-            requests: The path of a file of JSON lines (``.jsonl``, ``.jsonl.gz``), or an iterable
-                of mappings, sync or async, which is written to a temporary file. Each row has a
-                ``custom_id`` that no other row has, and a ``body`` with ``messages`` or
-                ``prompt_token_ids``.
+            requests: The rows: the path of a file of JSON lines (``.jsonl`` or ``.jsonl.gz``), or
+                an iterable of mappings, sync or async. An iterable is written to a temporary file.
+                Each row has a ``custom_id`` that no other row has, and a ``body`` with ``messages``
+                or ``prompt_token_ids``.
 
             model: The resource name of the model, as in
-                ``"accounts/fireworks/models/demo-8b"``.
+                ``"accounts/fireworks/models/demo-8b"``. A model that cannot serve batch jobs is not
+                refused: its jobs stay PENDING (documented, seen live).
 
-            name: The key of the run, 1 to 500 characters, as in ``f"nightly-{date}"``; None for
-                no key. The same requests under another name are other jobs. The ids of the jobs
-                begin with what can be read of the name.
+            name: The key of the run, 1 to 500 characters, as in ``f"nightly-{date}"``. The same
+                requests under another name make other jobs. The ids of the jobs begin with the
+                letters and digits of the name. None for no key.
 
             inference_parameters: Sampling defaults of all rows: `InferenceParameters`, or a
-                mapping of its members.
+                mapping of its members. None means the server's defaults.
 
             precision: The precision to serve the model with; None lets the server choose.
 
-            max_job_duration: The job time limit in seconds. The server bounds it to 12 to 72
-                hours; None means 24 hours.
+            max_job_duration: The job time limit in seconds, above 0. The server bounds it to 12 to
+                72 hours; None means 24 hours (documented).
 
-            system_prompt: A system message for rows that do not begin with one.
+            system_prompt: A system message for rows that do not begin with one; None for no
+                message.
 
-            placement: Where the jobs may run: `Placement`, or a mapping of its members; None lets
+            placement: Where the jobs may run: `Placement`, or a mapping of its members. None lets
                 the server choose.
 
-            limits: Most rows and bytes of one job. Rows beyond them go to further jobs: the rows
-                of one job are a shard. The limits of the vendor if None.
+            limits: The most rows and bytes of one job. More rows are divided among several jobs.
+                The rows of one job are a shard. None means the vendor's limits.
 
-            on_bad_row: ``"raise"`` refuses the requests if a row is bad. ``"skip"`` leaves bad
-                rows out, with a warning for each.
+            on_bad_row: What to do if the server would refuse a row. ``"raise"`` raises
+                `InputRowsError`, and sends nothing. ``"skip"`` leaves bad rows out, with a warning
+                for each.
 
-            on_previous: What to do about jobs of the same rows that ended badly before this call.
-                ``"adopt"`` takes their outcome for the outcome, and reports it. ``"new"`` runs all
-                rows without a response again, once for each shard, after any end but COMPLETED.
-                Rows whose output is gone (404) are given up then, with a warning that names their
-                number, and run again too.
+            on_previous: What to do if earlier jobs of the same rows ended in another state than
+                COMPLETED. ``"adopt"`` adopts such a job, and its outcome. ``"new"`` creates one
+                more job for each such shard, which runs all rows without a response. With
+                ``"new"``, results whose output dataset was deleted (404) are given up: a warning
+                gives the number of these rows, and the rows run again.
 
-            output: A file for the rows with a response. It appears when it is whole, in place of
-                a file of that name; a symbolic link stays, and the file that it names is written.
-                A file in place that has responses which the new result lacks is first renamed to
+            output: The path of a file for the rows with a response; None for no file. The file gets
+                its name when it is complete, and replaces an existing file. If the name is a
+                symbolic link, the link stays, and the file that it names is replaced. If the
+                existing file has responses that the new result lacks, it is first renamed to
                 ``<output>.previous``, with a warning.
 
-            errors: A file for the rows with an error instead, written in the same way.
+            errors: The path of a file for the rows with an error and without a response; None for
+                no file. The file gets its name when it is complete, and replaces an existing file.
 
-            max_in_flight: Most shards that are worked on at a time, 1 or more; None: all of them.
+            max_in_flight: Most shards that are worked on at a time, 1 or more. None means all
+                shards.
 
-            on_progress: A plain function that is called in the event loop with a `RunProgress`,
-                a snapshot of the whole, after each change. An exception that the function raises
-                ends the call. A coroutine function is refused: hand snapshots to a queue with
-                ``queue.put_nowait``.
+            on_progress: A plain function that is called in the event loop with a `RunProgress`
+                after each change. An exception that the function raises ends the call. A coroutine
+                function is refused: hand the values to a queue with ``queue.put_nowait`` instead.
 
-            retry_rows: How often rows that failed retryably, or are missing, are sent again: 0 or
-                more. They run in the next attempt of their shard while its number is at most
-                ``retry_rows``; attempts of other callers count too. Rows are sent again after
-                COMPLETED, EXPIRED and EARLY_STOPPED, not after FAILED or CANCELLED. Where the
-                server takes no more rows, the report says why.
+            retry_rows: How often rows are sent again if they are missing or failed with an error
+                that may be temporary (``ResultRow.is_retryable``); 0 or more. Such rows run in the
+                next attempt of their shard, as long as its number is at most ``retry_rows``.
+                Attempts are numbered from 0, and attempts of other callers count too. Rows are sent
+                again after COMPLETED, EXPIRED and EARLY_STOPPED, not after FAILED or CANCELLED.
+                If the server accepts no further rows, the report says why.
 
-            on_abort: What to do about running jobs that this call has created, when it ends with
-                an error or is cancelled: ``"leave"``, or ``"delete"``, which takes at most 20
-                seconds. Jobs that were adopted are never deleted. The exception has a note about
-                it.
+            on_abort: What to do with running jobs that this call has created, if the call ends with
+                an error or is cancelled. ``"leave"`` lets these jobs run. ``"delete"`` deletes
+                them, which takes at most 20 seconds. Adopted jobs are never deleted. A note on the
+                exception says what was done.
 
-            cleanup: ``"datasets"`` deletes the input datasets of each shard whose newest job is
-                COMPLETED, when all results are on this machine. ``"keep"`` deletes nothing. Output
-                datasets always stay: a repeated call finds them instead of running rows again.
+            cleanup: Which datasets to delete when all results are on this machine. ``"keep"``
+                deletes none. ``"datasets"`` deletes the input datasets of each shard whose newest
+                job is COMPLETED. Output datasets are never deleted: a repeated call reads them
+                instead of running rows again.
 
-            timeout: Seconds for which each job is waited for, above 0. By default a wait ends an
-                hour after the job's own expiry. None: no limit.
+            timeout: Seconds for the wait for each job, above 0. By default the wait for a job ends
+                an hour after the job expires (``expire_time``). None means no limit.
 
-            poll: When to poll jobs, and how long to put up with an outage
-                (``PollPolicy.failure_budget``) and with an output that is late
-                (``PollPolicy.not_found_grace``); the client's policy if None.
+            poll: When to poll jobs, and when to give up. ``PollPolicy.failure_budget`` limits the
+                time of an outage, and ``PollPolicy.not_found_grace`` limits the time for which an
+                output may be late. None means the client's policy.
 
         Returns:
-            The rows, on disk, in the order of the requests, and the report. What became of jobs
-            and rows is not raised: `BatchResult.raise_for_failures` is yours to call.
+            The rows in the order of the requests, which are stored on disk, and the report. Failed
+            jobs and rows raise nothing. To raise an error for them, call
+            `BatchResult.raise_for_failures`.
 
         Raises:
-            ConfigurationError: An argument is malformed, and nothing was sent; or the rows have 20
-                attempts already, and another name is needed.
-            LocalFileError: A file cannot be read or written, or was changed while it was sent;
-                found out before anything is sent, where it can be.
-            InputRowsError: There are bad rows, or none at all; nothing was sent.
-            WaitError: The end of a job cannot be known: see `Jobs.wait_until_terminal`.
-            JobConflictError: An id is taken by a job of another kind.
+            ConfigurationError: An argument is malformed; nothing was sent. Or a shard has 20
+                attempts already: give another ``name``.
+            LocalFileError: A file cannot be read or written, or was changed while it was sent. As
+                far as possible, files are checked before anything is sent.
+            InputRowsError: There are bad rows, or no rows; nothing was sent.
+            WaitError: The outcome of a job cannot be learned, for a reason that
+                `Jobs.wait_until_terminal` documents.
+            JobConflictError: An id is taken by a different job.
             APIStatusError: The server or the storage refuses.
-            TransportError: There was no usable answer for the budget's time.
+            TransportError: There was no usable answer for ``PollPolicy.failure_budget`` seconds.
             ClientStateError: The client is closed, or belongs to another loop.
         """
         template = self._template(
@@ -676,9 +724,9 @@ class BatchClient:
         return job_template(self._api.codec, name=name, arguments=arguments)
 
     async def aclose(self) -> None:
-        """Close the client: waits and calls under way end with `ClientStateError`.
+        """Close the client; waits and calls under way end with `ClientStateError`.
 
-        Remote jobs are not touched. Closing twice does nothing.
+        Remote jobs are not changed. A second call does nothing.
 
         Raises:
             ClientStateError: The client was used on another event loop.
@@ -705,7 +753,7 @@ class BatchClient:
         return f"<BatchClient of account {api.account.id!r} on {api.base_url}{state}>"
 
     def _made(self) -> Api | None:
-        """Return what `__init__` makes; None where it has failed."""
+        """Return the API that `__init__` makes; None if `__init__` has failed."""
         return vars(self).get("_api")
 
     def __del__(self) -> None:

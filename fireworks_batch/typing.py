@@ -1,4 +1,4 @@
-"""Names for annotations: what arguments may be, and what only the client makes."""
+"""Names for annotations: types of arguments, and classes whose objects only the client makes."""
 
 from fireworks_batch.connection.api import Listing
 from fireworks_batch.connection.credentials import ApiKey

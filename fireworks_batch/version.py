@@ -1,4 +1,4 @@
-"""The one place of the version."""
+"""The version, which is written only here."""
 
 __all__ = ["__version__"]
 

@@ -140,7 +140,7 @@ class Approach:
     """Whether the last listing failed for so long that listings are not trusted."""
 
     is_settled: bool = False
-    """Whether the order is known. The answers have proven `ORDER`, or the server's order is used."""
+    """Whether the order is known. The answers have proven it, or the server's order is used."""
 
     _has_worked: bool = False
     _refusals: int = 0

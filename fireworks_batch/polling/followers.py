@@ -73,7 +73,7 @@ class Subject:
         self.problems: tuple[str, ...] = ()
         """One text for each member of the job that could not be read."""
         self.page: float | None = None
-        """The number of the page that last showed the job; `schedule.pages_to_read` has the values."""
+        """The page that last showed the job; `schedule.pages_to_read` explains the values."""
         self.gets: int = 0
         """Number of GETs of the job since a page last showed it."""
         self.asked_at: float | None = None

@@ -303,8 +303,8 @@ class PollMachine:
     """From when on the time until the next failure is spent; None if no time is spent."""
 
     refusal: FailureKind | None = None
-    """The kind of the newest poll's failure; None if the poll succeeded. A second refusal of the same
-    kind in a row ends the wait."""
+    """The kind of the newest poll's failure; None if the poll succeeded. A second refusal of the
+    same kind in a row ends the wait."""
 
     grace_ends: float = math.inf
     """From when on a 404 is believed, if the thing was never seen."""
@@ -428,7 +428,7 @@ class PollMachine:
             self.unknown_ends = math.inf
 
     def _record_unknown(self, now: float, *, has_ended: bool) -> None:
-        """Note when an unknown state ends the wait: after its budget, or when an end is seen twice."""
+        """Note when an unknown state ends the wait: after its budget, or after a second end time."""
         self.unknown_since = _since(self.unknown_since, now)
         self.ended_since = _since(self.ended_since, now) if has_ended else None
         budget = _after(self.unknown_since, self.policy.unknown_state_budget)
