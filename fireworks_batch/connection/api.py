@@ -1,4 +1,4 @@
-"""What all resources of a client share: the line to the API, and what is read and written on it."""
+"""What all resources of a client share: access to the API, names, and listings."""
 
 import logging
 from collections import deque
@@ -39,34 +39,34 @@ _T = TypeVar("_T")
 
 @attrs.frozen(kw_only=True, eq=False)
 class Api:
-    """The API as one client talks to it, with the settings and effects of that client.
+    """The API of one client, with the settings, the clocks and the randomness of this client.
 
-    `BatchClient` makes one, and hands it over whole to all that asks the API for something.
+    `BatchClient` makes one `Api`, and gives it to everything that sends requests.
     """
 
     base_url: str
     """The API's URL, without ``/v1``."""
 
     session: Session
-    """The HTTP session, with the gate that all calls pass."""
+    """The HTTP session, with the gate that all requests pass."""
 
     transport: Transport
-    """Sends calls, and opens transfers."""
+    """Sends requests, and opens transfers."""
 
     account: Account
-    """The account's id, given or looked up."""
+    """The account's id, given or learned from the server."""
 
     codec: Codec
-    """Makes models of JSON, and JSON of models."""
+    """Converts JSON to models, and models to JSON."""
 
     poll: PollPolicy
-    """The policy of waits that bring none."""
+    """The policy of waits that have no policy of their own."""
 
     request_timeout: float
     """Seconds for one request."""
 
     time_scale: float
-    """Seconds of this clock for one of the server's."""
+    """Seconds of this clock for one second of the server's clock."""
 
     clock: Callable[[], float]
     """Returns the monotonic time of the running loop, in seconds."""
@@ -89,15 +89,15 @@ class Api:
         """
         if self.account.id is not None:
             return self.account.id
-        # A look-up of another loop, if one is under way, would not wake this caller.
+        # A look-up that another event loop has begun would never wake this caller.
         self.session.ready()
         return await self.account.resolve(self.transport.send)
 
     async def delete(self, request: Request) -> None:
-        """Send a DELETE, which may be repeated: "not found" is success if an attempt was lost.
+        """Send a DELETE, with repeats; a 404 is a success if an earlier answer was lost.
 
         Raises:
-            NotFoundError: There was no such thing before.
+            NotFoundError: There is no such resource.
             FireworksBatchError: The call failed.
         """
         try:
@@ -109,13 +109,13 @@ class Api:
     # --- Names ----------------------------------------------------------------------------------
 
     def job_name(self, job: JobLike) -> JobName:
-        """Return the id of a job, and its account where that was said.
+        """Return the id of a job, and its account if that is given.
 
         Args:
-            job: Id, resource name, reference, or a job fetched before.
+            job: The job's id or resource name, a `JobRef`, or a job fetched before.
 
         Raises:
-            ConfigurationError: It is malformed, or belongs to another account or host.
+            ConfigurationError: The job is malformed, or belongs to another account or host.
         """
         if isinstance(job, JobRef):
             if job.base_url != self.base_url:
@@ -129,18 +129,18 @@ class Api:
         return name
 
     def job_ref(self, name: JobName) -> JobRef | None:
-        """Return a reference to a job; None while its account is not known."""
+        """Return a reference to a job; None if the account is not known yet."""
         account_id = name.account_id or self.account.id
         return JobRef(account_id, name.job_id, self.base_url) if account_id else None
 
     def dataset_name(self, dataset: DatasetLike) -> DatasetName:
-        """Return the id of a dataset, and its account where that was said.
+        """Return the id of a dataset, and its account if that is given.
 
         Args:
-            dataset: Id, resource name, or a dataset fetched before.
+            dataset: The dataset's id or resource name, or a dataset fetched before.
 
         Raises:
-            ConfigurationError: It is malformed, or belongs to another account.
+            ConfigurationError: The dataset is malformed, or belongs to another account.
         """
         name = parse_dataset_name(dataset.name if isinstance(dataset, Dataset) else dataset)
         self._check_account("dataset", name.dataset_id, name.account_id)
@@ -157,18 +157,18 @@ class Api:
 
     @property
     def longest_timeout(self) -> float:
-        """Seconds that a wait may last before a job has said what its time limit is."""
+        """Seconds that a wait may last as long as the job's own time limit is unknown."""
         return (LONGEST_TIME_LIMIT + EXPIRY_GRACE) * self.time_scale
 
 
 async def if_there(asking: Awaitable[_T]) -> _T | None:
-    """Return what asking for something gives; None if the API says that it is not there.
+    """Return the result of a request; None if the API answers that the resource does not exist.
 
-    Only the API's own word counts: what a proxy does not find may well be there.
+    Only a 404 of the API itself counts. A proxy's 404 does not say whether the resource exists.
 
     Raises:
-        NotFoundError: Not the API, but a server before it says so.
-        FireworksBatchError: What asking raises otherwise.
+        NotFoundError: Another server than the API answered 404.
+        FireworksBatchError: The request failed for another reason.
     """
     try:
         return await asking
@@ -181,16 +181,16 @@ async def if_there(asking: Awaitable[_T]) -> _T | None:
 # --- Listings -----------------------------------------------------------------------------------
 
 
-# A filter may leave pages empty, but hardly so many in a row: 200,000 items of 200 a page.
+# With a filter, pages may be empty, but hardly so many in a row. They stand for 200,000 items.
 _MOST_EMPTY: Final = 1000
 
 
 class Listing(AsyncIterator[_T], Generic[_T]):
     """An async iterator over the items of all pages; one page is in memory at a time.
 
-    A page is asked for when it is needed. Stopping early leaves nothing behind: nothing is held
-    between two items. A listing whose pages go in a circle, or of which a thousand in a row are
-    empty, is a `ResponseDecodeError`.
+    A page is requested when its first item is needed. The iteration can be left at any time, and
+    nothing has to be closed. A listing raises `ResponseDecodeError` if the server returns a page
+    token a second time, or if a thousand pages in a row are empty.
     """
 
     _api: Api
@@ -210,14 +210,14 @@ class Listing(AsyncIterator[_T], Generic[_T]):
         ask: Callable[[str, str], Request],
         read: Callable[[Any], _T],
     ) -> Self:
-        """Return a listing; nothing is sent before the first item is asked for.
+        """Return a listing; nothing is sent before the first item is needed.
 
         Args:
-            api: The API to ask.
-            key: The member of a page that holds its items.
-            ask: Returns the request for a page, of the account's id and the page's token; the
-                first page's is empty.
-            read: Makes an item of its JSON value.
+            api: The API that is asked.
+            key: The member of a page that holds the items.
+            ask: Returns the request for a page. The arguments are the account's id and the page's
+                token, which is empty for the first page.
+            read: Makes an item from its JSON value.
         """
         self = cls()
         self._api = api
@@ -259,7 +259,7 @@ class Listing(AsyncIterator[_T], Generic[_T]):
             )
 
     def _readable(self, items: tuple[Any, ...]) -> list[_T]:
-        """Read a page's items; what cannot be read of one never costs the others."""
+        """Read the items of a page. An item that cannot be read does not affect other items."""
         found: list[_T] = []
         for item in items:
             try:

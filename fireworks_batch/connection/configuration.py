@@ -1,4 +1,4 @@
-"""Where settings come from: arguments, then the environment, then the vendor's auth.ini."""
+"""The settings of a client, from arguments, the environment, and the vendor's auth.ini."""
 
 import ipaddress
 import math
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 
-# White space, control characters, a backslash, and what is not ASCII.
+# White space, control characters, a backslash, and characters outside ASCII.
 _NOT_IN_URL: Final = re.compile(r"[^!-~]|\\").search
 
 
@@ -46,11 +46,11 @@ def check_base_url(text: str, *, allow_insecure_http: bool = False) -> str:
 
     Args:
         text: An https URL; a path prefix is kept.
-        allow_insecure_http: Accept http to a host that is not this machine.
+        allow_insecure_http: Whether to accept http to another machine.
 
     Raises:
-        ConfigurationError: It is no such URL, is the inference URL, or would send the key in the
-            clear.
+        ConfigurationError: The text is not such a URL, is the inference URL, or would send the key
+            unencrypted.
     """
     parts = _split_url(text)
     path = parts.path.rstrip("/")
@@ -97,24 +97,26 @@ def _is_loopback(host: str) -> bool:
 
 
 class Proxies:
-    """Knows the proxy of each origin: the one that was given, or the environment's."""
+    """Finds the proxy for each origin: the given proxy, or the environment's."""
 
     def __init__(self, *, setting: str | bool | None) -> None:
-        """Take the setting.
+        """Keep the setting.
 
         Args:
-            setting: A proxy's URL for all, False for none, None for the environment's.
+            setting: The URL of one proxy for all origins. False means no proxy, None means the
+                environment's proxies.
         """
         self._setting = setting
         self._known: dict[tuple[str, str], str | None] = {}
 
     def proxy_for(self, url: URL) -> str | None:
-        """Return the proxy for a URL; its credentials are its own, never a netrc file's.
+        """Return the URL of the proxy for a URL; None for no proxy.
 
-        What goes to this machine goes through no proxy of the environment.
+        Credentials come only from the proxy's URL, never from a netrc file. Requests to this
+        machine do not use a proxy of the environment.
 
         Raises:
-            ConfigurationError: The environment names one that is no http(s) URL.
+            ConfigurationError: A proxy of the environment is not an http(s) URL.
         """
         if isinstance(self._setting, str):
             return self._setting
@@ -139,11 +141,11 @@ def is_proxy_url(text: str) -> bool:
 
 
 def _environment_proxy(scheme: str, host: str) -> str | None:
-    """Read HTTP(S)_PROXY and NO_PROXY, which takes long enough to do it once for a host."""
+    """Read HTTP(S)_PROXY and NO_PROXY; this is slow, and so is done once for each host."""
     proxy = hidden(urllib.request.getproxies_environment().get(scheme))
     if proxy is None or urllib.request.proxy_bypass(host):
         return None
-    # Other programs take a bare host and port too.
+    # Other programs accept a bare host and port too.
     proxy = proxy if "://" in proxy else Secret(f"http://{proxy}")
     if is_proxy_url(proxy):
         return proxy
@@ -156,7 +158,7 @@ def _environment_proxy(scheme: str, host: str) -> str | None:
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII).fullmatch
 
 
-# Control characters, and what UTF-8 cannot spell.
+# Control characters, and surrogates, which UTF-8 cannot encode.
 _NOT_IN_HEADER: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]").search
 
 
@@ -164,7 +166,7 @@ _OUR_HEADERS: Final = frozenset({"content-length", "content-type", "transfer-enc
 
 
 def _as_dict(headers: Any) -> Any:
-    """Convert a mapping, or None; anything else is left to the validator."""
+    """Convert a mapping or None to a dictionary; leave any other value to the validator."""
     try:
         return dict(headers or {})
     except (TypeError, ValueError):
@@ -172,7 +174,7 @@ def _as_dict(headers: Any) -> Any:
 
 
 def _headers(_: object, __: "attrs.Attribute[Any]", headers: Any) -> None:
-    """Take headers that can be sent beside our own."""
+    """Accept headers that can be sent with the headers of this library."""
     if not isinstance(headers, dict):
         raise ConfigurationError(
             f"headers must map strings to strings, not be {type(headers).__name__}"
@@ -191,7 +193,7 @@ def _headers(_: object, __: "attrs.Attribute[Any]", headers: Any) -> None:
 
 
 def _session(_: object, __: "attrs.Attribute[Any]", session: aiohttp.ClientSession) -> None:
-    """Take a session that adds nothing harmful to what we send."""
+    """Accept a session that does not add credentials or change answers."""
     if session.trust_env:
         raise ConfigurationError(
             "a borrowed session must not have trust_env=True: with a netrc file it sends other "
@@ -206,7 +208,7 @@ def _session(_: object, __: "attrs.Attribute[Any]", session: aiohttp.ClientSessi
 
 
 def _traces(options: "ClientOptions", _: "attrs.Attribute[Any]", traces: Any) -> None:
-    """Take tracing hooks, which only a session of our own takes."""
+    """Accept tracing hooks, which can be used only with a session of the client's own."""
     if not isinstance(traces, Sequence) or not all(
         isinstance(trace, aiohttp.TraceConfig) for trace in traces
     ):
@@ -220,7 +222,7 @@ def _traces(options: "ClientOptions", _: "attrs.Attribute[Any]", traces: Any) ->
 
 
 def _proxy(_: object, __: "attrs.Attribute[Any]", proxy: Any) -> None:
-    """Take the URL of a proxy, False, or None; a text that is refused may hold a password."""
+    """Accept a proxy's URL, False, or None. The error hides the value: it may hold a password."""
     if proxy is None or proxy is False or (isinstance(proxy, str) and is_proxy_url(proxy)):
         return
     raise ConfigurationError("proxy must be an http(s) URL, False, or None for the environment's")
@@ -228,7 +230,7 @@ def _proxy(_: object, __: "attrs.Attribute[Any]", proxy: Any) -> None:
 
 @attrs.frozen(kw_only=True)
 class ClientOptions:
-    """How a client talks; `BatchClient` documents each of them.
+    """The options of a client; `BatchClient` documents each of them.
 
     Raises:
         ConfigurationError: A value is malformed.
@@ -263,7 +265,7 @@ class ClientOptions:
 
     @property
     def allows_http(self) -> bool:
-        """Whether a signed URL may be http: the API is on this machine, or the user allows it."""
+        """Whether a signed URL may be http, which the user or a local API allows."""
         return self.allow_insecure_http or _is_loopback(urlsplit(self.base_url).hostname or "")
 
 
@@ -273,7 +275,7 @@ _DEFAULT_URL: Final = "https://api.fireworks.ai"
 _AUTH_FILE: Final = Path(".fireworks", "auth.ini")
 
 
-# The vendor's own tools write it flat, without a section; others put one in.
+# The vendor's own tools write the file without sections; other tools write this section.
 _SECTION: Final = "fireworks"
 
 
@@ -281,10 +283,10 @@ _LARGEST_SCALE: Final = 1e6
 
 
 class Environment:
-    """The environment's variables; a repr, and so a traceback with locals, shows none of them."""
+    """The environment's variables. No repr shows them, and so no traceback with local variables."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
-        """Take the variables."""
+        """Keep the variables."""
         self._variables = variables
 
     def get(self, name: str) -> str | None:
@@ -294,7 +296,7 @@ class Environment:
 
 @attrs.frozen
 class Identity:
-    """Who calls: the key, and the account if anybody named it."""
+    """The identity of the caller: the key, and the account if it is given."""
 
     api_key: ApiKey = attrs.field(repr=False)
     account_id: str | None
@@ -310,14 +312,14 @@ def read_identity(
     """Find the key and the account.
 
     Args:
-        api_key: As given, or None.
-        account_id: As given, or None.
-        environ: ``FIREWORKS_API_KEY``, ``FIREWORKS_ACCOUNT_ID``.
-        home: Has ``.fireworks/auth.ini``, which is read only if no key was found elsewhere; its
-            account counts only together with its key.
+        api_key: The key of the caller, or None.
+        account_id: The account of the caller, or None.
+        environ: Has ``FIREWORKS_API_KEY`` and ``FIREWORKS_ACCOUNT_ID``.
+        home: The directory that has ``.fireworks/auth.ini``. The file is read only if no key was
+            found elsewhere; its account is used only together with its key.
 
     Raises:
-        ConfigurationError: There is no key, the file cannot be read, or the account is no id.
+        ConfigurationError: There is no key, the file cannot be read, or the account is not an id.
     """
     account = account_id if account_id is not None else environ.get("FIREWORKS_ACCOUNT_ID")
     key = api_key
@@ -348,7 +350,7 @@ def _read_auth_file(home: Path | None) -> Mapping[str, Secret]:
         return {}
     path = home / _AUTH_FILE
     try:
-        # Editors of other systems put a byte order mark before the text.
+        # Some editors put a byte order mark before the text.
         text = Secret(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return {}
@@ -356,15 +358,16 @@ def _read_auth_file(home: Path | None) -> Mapping[str, Secret]:
         why = str(exc)
     else:
         return parse_auth_file(text)
-    # Outside the except: the cause, and its frames, would show what was read.
+    # Outside the except: a cause, and its frames, would show the text of the file.
     raise ConfigurationError(f"cannot read ~/{_AUTH_FILE.as_posix()}: {why}")
 
 
 def parse_auth_file(text: str) -> Mapping[str, Secret]:
-    """Read the vendor's auth.ini: flat, or with a ``[fireworks]`` section.
+    """Read the text of the vendor's auth.ini, without sections or with a ``[fireworks]`` section.
 
     Raises:
-        ConfigurationError: It has another form. The text is not shown: it holds secrets.
+        ConfigurationError: The text has another form. The error does not show the text, because it
+            holds secrets.
     """
     import configparser  # noqa: PLC0415 - slow to import, and few have such a file
 
@@ -381,10 +384,10 @@ def parse_auth_file(text: str) -> Mapping[str, Secret]:
 
 
 def read_base_url(base_url: str | None, *, environ: Environment, allow_insecure_http: bool) -> str:
-    """Find the base URL: as given, or ``FIREWORKS_BASE_URL``, or the vendor's.
+    """Return the given base URL, else ``FIREWORKS_BASE_URL``, else the vendor's URL.
 
     Raises:
-        ConfigurationError: It is no base URL of the API.
+        ConfigurationError: The URL cannot be a base URL of the API.
     """
     found = (
         base_url if base_url is not None else (environ.get("FIREWORKS_BASE_URL") or _DEFAULT_URL)
@@ -396,7 +399,7 @@ def read_time_scale(environ: Environment) -> float:
     """Read ``FIREWORKS_BATCH_TIME_SCALE``, the factor on all default durations; 1 if not set.
 
     Raises:
-        ConfigurationError: It is no number above 0 and at most a million.
+        ConfigurationError: The value is not a number above 0 and at most a million.
     """
     text = environ.get("FIREWORKS_BATCH_TIME_SCALE") or "1"
     try:

@@ -1,4 +1,4 @@
-"""Who the client is: the API key, kept out of sight, and the account."""
+"""The identity of a client: the API key, which is kept out of texts, and the account."""
 
 import asyncio
 import copy
@@ -30,11 +30,11 @@ _Error = TypeVar("_Error", bound=BaseException)
 
 
 class Shared(Generic[_T]):
-    """Work that is done once for all callers who want its result while it is under way.
+    """Work that is done once for all callers that ask for the result while the work is under way.
 
-    A caller may wait for work that another caller begins, until a moment of its own. A result is
-    for all callers. A failure is for the callers whose moment has come. The last caller to leave
-    ends the work, and is gone no earlier than the work is.
+    A caller may wait, until a given moment, for work that another caller begins. All callers get
+    the result. Only callers that are due get a failure. When the last caller leaves, the work is
+    cancelled; this caller returns when the work has ended.
     """
 
     def __init__(self) -> None:
@@ -52,12 +52,13 @@ class Shared(Generic[_T]):
         """Return the result of the work.
 
         Args:
-            work: Begins the work, unless the work of another caller is under way.
-            due: A failure before this moment of the loop's clock is not this caller's.
+            work: Begins the work. It is not called while the work of another caller is under way.
+            due: A failure before this moment of the loop's clock does not concern this caller.
             latest: At this moment of the loop's clock the caller begins the work itself.
 
         Raises:
-            Exception: What the work raised; an error of ours as a copy for each caller.
+            Exception: The error of the work. Each caller gets its own copy of an error of this
+                library.
         """
         loop = asyncio.get_running_loop()
         caller: asyncio.Future[_T] = loop.create_future()
@@ -73,7 +74,7 @@ class Shared(Generic[_T]):
             if timer is not None:
                 timer.cancel()
             if not caller.cancelled() and caller.done():
-                caller.exception()  # asyncio complains of one that nobody has asked for
+                caller.exception()  # otherwise asyncio logs an error that was never read
             del self._callers[caller]
             if not self._callers:
                 await self._stop()
@@ -96,11 +97,11 @@ class Shared(Generic[_T]):
 
     def _done(self, work: Callable[[], Coroutine[Any, Any, _T]], task: asyncio.Task[_T]) -> None:
         if task is not self._task:
-            return  # the last caller has ended it
+            return  # the last caller has cancelled this task
         self._task = None
         waiting = [caller for caller in self._callers if not caller.done()]
         if task.cancelled():
-            # Another task than the callers has cancelled it.
+            # Neither a caller nor `_stop` has cancelled the task.
             for caller in waiting[:1]:
                 self._begin(work, caller)
             return
@@ -117,64 +118,65 @@ class Shared(Generic[_T]):
             task.cancel()
             await asyncio.wait([task])
             if not task.cancelled():
-                task.exception()  # as above
+                task.exception()  # see `get`
 
 
 def own(error: _Error) -> _Error:
-    """Return an error for one of several callers: a copy of the error, if it is ours."""
+    """Return an error for one of several callers, as a copy if it is an error of this library."""
     return copy.copy(error) if isinstance(error, FireworksBatchError) else error
 
 
 class Account:
-    """Knows the account's id, or looks it up once, when it is first needed.
+    """Has the account's id, or asks the server for the id once, when it is first needed.
 
-    Plain calls share look-ups whose requests are repeated. Polls share look-ups of one request
-    each: the wait decides about the next one.
+    Calls share a request that is repeated by the retry policy. Polls share a request that is sent
+    once: the wait decides about the next one.
     """
 
     def __init__(self, account_id: str | None) -> None:
-        """Take what is known.
+        """Keep the given id.
 
         Args:
-            account_id: The id, or None.
+            account_id: The account's id, or None.
         """
         self.id = account_id
-        """The account's id; None until given or looked up."""
+        """The account's id; None until it is given, or learned from the server."""
         self._calls: Shared[str] = Shared()
         self._polls: Shared[str] = Shared()
 
     async def resolve(self, send: Callable[[Request], Awaitable[Answer]]) -> str:
-        """Return the account's id; of several callers at once, one asks.
+        """Return the account's id; several callers at once share one request.
 
         Args:
             send: Sends a request, and repeats it.
 
         Raises:
             ConfigurationError: The key sees no account, or more than one.
-            FireworksBatchError: What ``send`` raises, or the answer cannot be read.
+            FireworksBatchError: The error of ``send``, or the answer cannot be read.
         """
         return self.id or await self._calls.get(partial(self._look_up, send))
 
     async def poll(
         self, send: Callable[[Request], Awaitable[Answer]], *, due: float, latest: float
     ) -> str:
-        """Return the account's id, for a wait; of several waits at once, one asks.
+        """Return the account's id for a wait; several waits at once share one request.
 
         Args:
             send: Sends a request once.
-            due: The wait takes no failure before this moment of the loop's clock.
-            latest: Until this moment of the loop's clock the wait waits for the request of another.
+            due: A failure before this moment of the loop's clock does not concern the wait.
+            latest: Until this moment of the loop's clock the wait may wait for another wait's
+                request.
 
         Raises:
             ConfigurationError: The key sees no account, or more than one.
-            FireworksBatchError: What ``send`` raises, or the answer cannot be read.
+            FireworksBatchError: The error of ``send``, or the answer cannot be read.
         """
         return self.id or await self._polls.get(
             partial(self._look_up, send), due=due, latest=latest
         )
 
     def end_polls(self, error: Exception) -> None:
-        """End the look-ups of all waits with an error."""
+        """End the requests of all waits with an error."""
         self._polls.end(error)
 
     async def _look_up(self, send: Callable[[Request], Awaitable[Answer]]) -> str:
@@ -197,33 +199,33 @@ def _only_one(ids: list[str]) -> str:
 
 
 ApiKey: TypeAlias = str | Callable[[], str] | Callable[[], Awaitable[str]]
-"""A key, or a function, sync or async, that is asked for it before each request."""
+"""An API key, or a function, sync or async, that returns the key before each request."""
 
 
-# Keys that a server may echo: those of the requests under way, if each of them has another one.
+# This many of the newest keys are kept out of texts. Each request under way may have its own key.
 _REMEMBERED: Final = 32
 
 
-# Characters of a key, at least. A shorter text is a word for a server of tests, as "test", and may
-# stand in the data.
+# Least characters of a key that is kept out of texts. A shorter key is a word for a test server,
+# such as "test", which may also be in the data.
 _SHORTEST: Final = 12
 
 
-# What an HTTP header can carry, without white space.
+# The characters that an HTTP header can have, without white space.
 _KEY: Final = re.compile(r"[!-~]+", re.ASCII).fullmatch
 
 
 class KeySource:
-    """Knows the key, or asks for it; remembers the newest ones to keep them out of texts."""
+    """Has the key, or asks for it; remembers the newest keys, to keep them out of texts."""
 
     def __init__(self, api_key: ApiKey) -> None:
-        """Take the key.
+        """Keep the key, or the function that returns it.
 
         Args:
-            api_key: The key, or who is asked for it.
+            api_key: The key, or a function that returns the key.
 
         Raises:
-            ConfigurationError: It cannot be a key.
+            ConfigurationError: The value cannot be a key or a function.
         """
         self._ask = None if isinstance(api_key, str) else api_key
         self._newest: deque[Secret] = deque(maxlen=_REMEMBERED)
@@ -237,8 +239,8 @@ class KeySource:
         """Return the value of the Authorization header.
 
         Raises:
-            ConfigurationError: The function returned no key, or failed when first asked.
-            TransportError: It failed later: the next attempt may do better.
+            ConfigurationError: The function returned no valid key, or its first call failed.
+            TransportError: A later call of the function failed; the next call may succeed.
         """
         if self._ask is not None:
             self._bearer = self._noted(_bearer(await self._asked(self._ask)))
@@ -252,30 +254,30 @@ class KeySource:
         return bearer
 
     async def _asked(self, ask: Callable[[], Any]) -> Any:
-        """Ask for the key, and keep whatever the function raises, which may show it, to itself."""
+        """Ask for the key, and hide the text of an error, since the text may show the key."""
         try:
             answer = ask()
             return await answer if inspect.isawaitable(answer) else answer
-        except Exception as exc:  # noqa: BLE001 - raised anew below, without its text
+        except Exception as exc:  # noqa: BLE001 - raised again below, without its text
             kind = type(exc).__name__
         if self._bearer is None:
             raise ConfigurationError(f"the api_key function raised {kind} when first asked")
         raise TransportError(f"the api_key function raised {kind}")
 
     def scrub(self, text: str) -> str:
-        """Return a text of the server without the keys in it."""
+        """Return a text of the server with the keys replaced."""
         for key in self._newest:
             text = text.replace(key, "***")
         return text
 
     def scrubbed(self, answer: Answer) -> Answer:
-        """Return an answer without the keys in it: the same answer, unless the server echoes one.
+        """Return an answer with the keys replaced; it is the same answer if it has no key in it.
 
-        All that is read of an answer, models and errors, is read of what is returned here. Of the
-        headers, texts show two.
+        Models and errors are read only from the returned answer. Of the headers, only two are
+        shown in texts.
         """
         body, headers = answer.body, answer.headers
-        has_escapes = b"\\" in body and b"\\u00" in body  # to look for one byte takes no time
+        has_escapes = b"\\" in body and b"\\u00" in body  # the test for one byte is quick
         shown = headers.get("x-request-id", "") + headers.get("location", "")
         for key in self._newest:
             body = body.replace(key.encode(), b"***")
@@ -291,13 +293,13 @@ class KeySource:
 
 
 def _in_json(key: str) -> bytes:
-    """Return a pattern of a key in JSON, where any letter may be spelled by its number."""
+    """Return a pattern of a key in JSON, where any letter may be escaped by its number."""
     spellings = (rf"(?:{re.escape(letter)}|(?<!\\)\\u00(?i:{ord(letter):02x}))" for letter in key)
     return "".join(spellings).encode()
 
 
 def _bearer(key: Any) -> Secret:
-    """Return the header's value; a line break around the key, as in a file, is no part of it."""
+    """Return the header's value; white space around the key is dropped."""
     kind, key = type(key).__name__, Secret(key.strip() if isinstance(key, str) else "")
     if not key:
         what = "empty" if kind in {"str", "Secret"} else f"{kind}, not a string"

@@ -12,28 +12,27 @@ import attrs
 __all__ = ["Gate", "Pace"]
 
 MINUTE: Final = 60.0
-# After a 429, each minute has this share of the last minute's requests.
+# After a 429, a minute may have this share of the requests of the minute before the 429.
 SHARE: Final = 0.9
-# A 429 after fewer requests in a minute teaches no rate: other clients may have used it up.
+# A 429 after fewer requests in a minute gives no rate: other clients may have used up the limit.
 FEWEST: Final = 6
-# Further 429s widen the spacing to this multiple of what the first one taught, and no more: a
-# server that refuses at random would widen it without end.
+# Further 429s widen the spacing to at most this multiple of the first spacing. Without this limit,
+# a server that refuses at random would widen the spacing without end.
 WIDEST: Final = 2.0
-# How long a spacing is kept after the 429 that began it; then the rate is tried anew.
+# A spacing is kept for this long after the 429 that began it.
 MEMORY: Final = 60 * MINUTE
-# A timer may fire so many seconds before its moment: a request that slept until then is in time.
+# A timer may fire this many seconds before its moment. The request is let pass all the same.
 EARLY: Final = 1e-6
 
 
 @attrs.define
 class Pace:
-    """The rate that a 429 has taught.
+    """The rate of requests that was learned from a 429.
 
-    A 429 spaces the requests of the next hour: each minute has nine tenths of the last minute's
-    requests. A further 429 in that hour widens the spacing by the same rule, to twice the spacing
-    that the first one taught at most.
-    The spacing is never longer than the time for which the 429 closed the gate, so that policies
-    of milliseconds learn milliseconds.
+    A 429 sets a spacing between requests for the next hour. With this spacing a minute has nine
+    tenths of the requests of the minute before the 429. A further 429 in this hour widens the
+    spacing by the same rule, to at most twice the first spacing. The spacing is never longer than
+    the time for which the 429 closed the gate, so that it stays short with short policies.
     """
 
     spacing: float = 0.0
@@ -44,13 +43,13 @@ class Pace:
     _sent: deque[float] = attrs.field(factory=lambda: deque(maxlen=6000))
 
     def on_sent(self, now: float) -> None:
-        """Note a request, and forget a spacing that is an hour old."""
+        """Note that a request was sent, and drop a spacing that is an hour old."""
         self._sent.append(now)
         if self.spacing and now >= self._until:
             self.spacing = 0.0
 
     def on_429(self, now: float, hold: float) -> None:
-        """Learn from a 429; the request that met it counts as not sent.
+        """Learn from a 429; the request that was refused counts as not sent.
 
         Args:
             now: The moment.
@@ -70,16 +69,16 @@ class Pace:
 
 @attrs.define
 class Gate:
-    """What all requests of a client pass: closed by a 429, and spaced by a rate.
+    """The gate that all requests of a client pass. A 429 closes the gate; a rate spaces requests.
 
-    The rate is the one that the caller gave, or a lower one that 429s have taught.
+    The rate is the caller's rate, or a lower rate that was learned from 429s.
     """
 
     given_spacing: float = 0.0
-    """Least seconds between two requests, as the caller wants it."""
+    """Least seconds between two requests, by the caller's rate; 0 without a rate."""
 
     opens_at: float = -math.inf
-    """The moment before which the server does not want to be asked."""
+    """The moment before which the server does not accept requests."""
 
     _free_at: float = -math.inf
     _pace: Pace = attrs.field(factory=Pace)
@@ -90,11 +89,12 @@ class Gate:
         return max(self.given_spacing, self._pace.spacing)
 
     def close(self, until: float, *, now: float) -> None:
-        """Hold all requests back after a 429; never shortens what was said before.
+        """Hold all requests back after a 429; the gate never opens earlier than planned before.
 
         Args:
             until: When the gate opens.
-            now: The moment. Of several 429s that fall into one closure, the first one teaches.
+            now: The moment. If several 429s come while the gate is closed, only the first one
+                changes the rate.
         """
         if now >= self.opens_at:
             self._pace.on_429(now, until - now)
@@ -106,11 +106,11 @@ class Gate:
 
     @property
     def passes_at(self) -> float:
-        """The moment before which no request may pass, by the server's word or by the rate."""
+        """The moment before which no request may pass, because of a 429 or the rate."""
         return max(self.opens_at, self._free_at)
 
     def let_pass(self, now: float) -> bool:
-        """Say whether a request may pass now; if so it has passed, and the next one is spaced."""
+        """Say whether a request may pass now; if so, count the request and space the next one."""
         if now < self.passes_at - EARLY:
             return False
         self._pace.on_sent(now)

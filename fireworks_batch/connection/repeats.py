@@ -1,7 +1,7 @@
-"""The one loop that repeats, and how long a call, a transfer, or a step of a run is repeated.
+"""The one loop that repeats, and the rules for calls, transfers, and steps of a run.
 
-The only user of backoff, whose wait generators give the delays; its decorators read the wall clock
-and cut a Retry-After short.
+The wait generators of the package backoff give the delays. Its decorators are not used: they read
+the wall clock, and cut a Retry-After short.
 """
 
 import logging
@@ -30,44 +30,44 @@ _T = TypeVar("_T")
 
 
 class Repeats(ABC):
-    """Makes attempts until one succeeds, or is not to be repeated: the one loop that repeats."""
+    """The one loop that repeats work, until it succeeds or must not be repeated."""
 
     def __init__(
         self, clock: Callable[[], float], sleep_until: Callable[[float], Awaitable[object]]
     ) -> None:
-        """Take the effects of the loop.
+        """Keep the clock and the sleep of the loop.
 
         Args:
             clock: Returns the monotonic time.
-            sleep_until: Sleeps until a moment of that clock.
+            sleep_until: Sleeps until a moment of this clock.
         """
         self._clock = clock
         self._sleep_until = sleep_until
 
     async def run(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
-        """Return what the first attempt that succeeds returns.
+        """Call a function until it succeeds, and return its result.
 
         Args:
-            attempt: Makes one attempt; may be called any number of times.
+            attempt: The function. It may be called any number of times.
 
         Raises:
-            FireworksBatchError: What the last attempt raised.
+            FireworksBatchError: The error of the last call.
         """
         while True:
             try:
                 return await attempt()
             except FireworksBatchError as exc:
                 error = exc
-            # Outside the except: what is raised here has no other error as its context.
+            # Outside the except, so that an error raised here has no other error as its context.
             await self._sleep_until(self._again_at(error, self._clock()))
 
     @abstractmethod
     def _again_at(self, error: FireworksBatchError, now: float) -> float:
-        """Return the moment of the next attempt, or raise the error."""
+        """Return the moment of the next try, or raise the error."""
 
 
 class CallRepeats(Repeats):
-    """How one call, or one transfer, is repeated: by attempts, and by seconds of rate limits."""
+    """How one call or transfer is repeated: a number of times, and for seconds of rate limits."""
 
     def __init__(
         self,
@@ -82,11 +82,11 @@ class CallRepeats(Repeats):
         """Begin a call.
 
         Args:
-            request: What is sent.
-            retry: How often, and for how many seconds, it is repeated.
-            gate: What a 429 of the API closes for all other calls.
+            request: The request to send.
+            retry: How often, and for how many seconds, the request is repeated.
+            gate: The gate that a 429 of the API closes, for all calls.
             clock: Returns the monotonic time.
-            sleep_until: Sleeps until a moment of that clock.
+            sleep_until: Sleeps until a moment of this clock.
             draw: Returns a random number from 0 up to 1, for jitter.
         """
         super().__init__(clock, sleep_until)
@@ -98,17 +98,17 @@ class CallRepeats(Repeats):
         self.start_over()
 
     def start_over(self) -> None:
-        """Count from the beginning: the last attempt has brought something."""
+        """Count from the beginning again, because the last request brought new data."""
         self._attempts_left = self._retry.max_attempts - 1
         self._budget = self._retry.rate_limit_budget
         self._delays: Iterator[float] | None = None
         self._limit_delays: Iterator[float] | None = None
 
     def spend_on_gate(self) -> None:
-        """Charge the seconds that the gate is going to hold the call.
+        """Charge the seconds for which the gate will hold the call back.
 
         Raises:
-            RateLimitError: The call may not wait so long.
+            RateLimitError: The budget is too small for this wait.
         """
         hold = self._gate.hold(self._clock())
         if not hold:
@@ -151,7 +151,7 @@ class CallRepeats(Repeats):
         wait = self._next_limit_delay() if asked is None else asked
         if wait >= self._budget:
             raise error
-        # A hundredth at least, or a server that asks for nothing would be asked for ever.
+        # At least a hundredth: a server that asks for a wait of 0 s must not be asked for ever.
         self._budget -= max(wait, self._retry.rate_limit_budget / 100)
         return wait
 
@@ -163,13 +163,14 @@ class CallRepeats(Repeats):
 
 
 class StepRepeats(Repeats):
-    """How one step of a run is repeated: an outage does not end a run, as it ends no wait.
+    """How one step of a run is repeated, so that an outage does not end a run.
 
-    Each step of a run finds what it did before, so that repeating the step does nothing twice. The
-    repeats of one request (`RetryPolicy`) last for seconds; these are for outages, and go by the
-    rules of waits: `PollPolicy.failure_budget`, and its intervals. From one failure to the next the
-    budget pays for no more than ``max_interval`` and one request: a process that was stopped for an
-    hour, or a step that took one, has not seen an outage of an hour.
+    A step of a run finds its own earlier work, so that a repeated step does nothing twice. The
+    repeats of one request (`RetryPolicy`) last for seconds. The repeats of a step are for outages,
+    and follow the rules of waits: the intervals of `PollPolicy`, and its ``failure_budget``.
+    Between two failures at most ``max_interval`` plus the time limit of one request is charged. If
+    the process was stopped for an hour, or if the step took an hour, this is not an outage of an
+    hour.
     """
 
     def __init__(
@@ -185,10 +186,10 @@ class StepRepeats(Repeats):
 
         Args:
             what: What the step does, for the log.
-            policy: For how long it is repeated, and how often.
+            policy: The intervals, and the seconds for which the step is repeated.
             request_timeout: Seconds that a request may take.
             clock: Returns the monotonic time.
-            sleep_until: Sleeps until a moment of that clock.
+            sleep_until: Sleeps until a moment of this clock.
         """
         super().__init__(clock, sleep_until)
         self._what = what
@@ -212,11 +213,11 @@ class StepRepeats(Repeats):
 
 def _expo(first: float, most: float) -> Iterator[float]:
     if not first:
-        return endlessly(0.0)  # backoff would double it until it no longer fits into a float
+        return endlessly(0.0)  # backoff would double for ever, and overflow a float
     import backoff  # noqa: PLC0415 - slow to import, and few calls are ever repeated
 
     delays = backoff.expo(factor=first, max_value=most)
-    next(delays)  # it yields nothing before it is asked for its first value
+    next(delays)  # the generator yields None first
     return delays
 
 
@@ -225,5 +226,5 @@ def _is_of_storage(error: FireworksBatchError) -> bool:
 
 
 def is_429(error: FireworksBatchError) -> bool:
-    """Whether the server says that there were too many requests."""
+    """Whether the server answered 429: too many requests."""
     return isinstance(error, APIStatusError) and error.status == 429

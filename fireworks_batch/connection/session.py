@@ -1,7 +1,8 @@
-"""One HTTP session, owned or borrowed: its loop, its places, its gate, its limits of time.
+"""One HTTP session, owned or borrowed, with its event loop, its gate and its time limits.
 
-Errors of aiohttp are raised anew, outside their ``except`` and without a cause: they can show the
-headers of the request, and so the key, in their repr and in the locals of their frames.
+Errors of aiohttp can show the headers of the request, and so the key, in their repr and in the
+local variables of their frames. So they are replaced by new errors, which are raised outside
+``except`` and without a cause.
 """
 
 import asyncio
@@ -27,10 +28,10 @@ from fireworks_batch.wire.requests import Request
 
 __all__ = ["Session"]
 
-# A wait polls once a minute at least: keep its connection, and its TLS handshake, until then.
+# A wait polls at least once a minute. Its connection is kept until then, to save a TLS handshake.
 _KEEP_ALIVE: Final = 75.0
 
-# In a text: a URL's user and password, and its query, which is a signature.
+# The secret parts of a URL in a text: user and password, and the query, which may be a signature.
 _USER: Final = re.compile(r"(\w://)[^/\s'\"@]+@").sub
 _QUERY: Final = re.compile(r"(\w://[^\s'\"?]*)\?[^\s'\"]*").sub
 
@@ -38,21 +39,21 @@ _T = TypeVar("_T")
 
 
 class Session:
-    """One aiohttp session, and all tasks that wait for something of it.
+    """One aiohttp session, and all tasks that wait for it.
 
-    A request takes one of ``max_connections`` places at a moment at which the gate lets it pass,
-    and gives the place back at its end.
+    A request takes one of ``max_connections`` places when the gate lets it pass, and gives the
+    place back at its end.
 
-    Belongs to the event loop that it is first used on. Owns the aiohttp session unless it is
-    borrowed, and ends with `aclose`.
+    A session belongs to the event loop on which it is first used. It owns its aiohttp session,
+    unless that is borrowed. `aclose` ends it.
     """
 
     def __init__(self, options: ClientOptions, keys: KeySource) -> None:
-        """Make it; nothing is opened before the first request.
+        """Make the session; nothing is opened before the first request.
 
         Args:
-            options: How to talk.
-            keys: Knows the API key.
+            options: The options of the client.
+            keys: Has the API key.
         """
         self._options = options
         self._keys = keys
@@ -74,11 +75,11 @@ class Session:
         self.is_closed: bool = False
         """Whether `aclose` was called."""
 
-    # --- Its life -------------------------------------------------------------------------------
+    # --- Open and close -------------------------------------------------------------------------
 
     @property
     def is_open(self) -> bool:
-        """Whether it holds an aiohttp session of its own."""
+        """Whether the session has made an aiohttp session, and has not closed it."""
         return not self.is_closed and self._owns_session and self._session is not None
 
     @property
@@ -86,13 +87,13 @@ class Session:
         return self._options.session is None
 
     async def aclose(self, wake: Callable[[], None]) -> None:
-        """Close the session if it is its own, and end all that waits for something of it.
+        """Close an aiohttp session that is not borrowed, and end all tasks that wait.
 
         Args:
-            wake: Ends what waits elsewhere; called before anything is waited for.
+            wake: Ends the waits of other rooms; called before anything is awaited here.
 
         Raises:
-            ClientStateError: It belongs to another event loop.
+            ClientStateError: The session belongs to another event loop.
         """
         if self.is_closed:
             return
@@ -111,7 +112,7 @@ class Session:
             await self._session.close()
 
     def abandon(self) -> None:
-        """Let go of a session that was never closed, so that the only warning of it is our own."""
+        """Detach an aiohttp session that was never closed, so that aiohttp does not warn too."""
         if self._session is not None and self._owns_session:
             self._session.detach()
 
@@ -136,10 +137,10 @@ class Session:
             raise _closed()
 
     def ready(self) -> aiohttp.ClientSession:
-        """Return the aiohttp session, made at its first use since that needs a running loop.
+        """Return the aiohttp session. It is made here at its first use: that needs a running loop.
 
         Raises:
-            ClientStateError: It is closed, or belongs to another loop.
+            ClientStateError: The session is closed, or belongs to another loop.
         """
         self._check_open()
         if self._loop is None:
@@ -159,20 +160,20 @@ class Session:
     # --- Requests -------------------------------------------------------------------------------
 
     async def fetch(self, request: Request, url: str, *, headers: Mapping[str, str]) -> Answer:
-        """Send a call of the API as soon as its turn comes, and read the whole answer.
+        """Send a request to the API when its turn comes, and read the whole answer.
 
         Args:
-            request: What to send; it is named in the text of an error.
-            url: Where to, sent as it is.
-            headers: To send, besides the key.
+            request: The request, which is named in the text of an error.
+            url: The URL, sent unchanged.
+            headers: Headers to send, besides the key.
 
         Returns:
-            The answer, whatever its status.
+            The answer, with any status.
 
         Raises:
-            TransportError: There was no usable answer, or it is too large.
-            RequestTimeoutError: There was none within ``request_timeout``.
-            ClientStateError: The client was closed, before or meanwhile.
+            TransportError: There was no usable answer, or the answer is too large.
+            RequestTimeoutError: There was no whole answer within ``request_timeout``.
+            ClientStateError: The client was closed, before or during the request.
         """
         session = self.ready()
         await self._take_turn()
@@ -215,22 +216,23 @@ class Session:
         body: Body | None,
         at_api: bool,
     ) -> AsyncIterator[Stream]:
-        """Send one request, and yield the answer, its body still to be read.
+        """Send one request, and yield the answer before its body is read.
 
         Args:
-            what: Names the request in the text of an error.
+            what: The name of the request, for the text of an error.
             method: The HTTP method.
-            url: Sent as it is. A URL of yarl's would show its query among a traceback's locals.
-            headers: To send.
-            body: What to send.
-            at_api: Whether the request goes to the API, and so carries the key and waits for the
+            url: The URL, sent unchanged. It is not a yarl URL, whose query a traceback with local
+                variables would show.
+            headers: Headers to send.
+            body: The body to send; None for no body.
+            at_api: Whether the request goes to the API. It then has the key, and waits for the
                 gate.
 
         Raises:
             TransportError: There was no answer.
-            RequestTimeoutError: Nothing moved for ``transfer_timeout`` seconds.
+            RequestTimeoutError: Nothing was sent or received for ``transfer_timeout`` seconds.
             ClientStateError: The client is closed, or belongs to another loop.
-            Exception: What the body raised while it was read, as it is.
+            Exception: An error of the body's own iterator, unchanged.
         """
         session = self.ready()
         await (self._take_turn() if at_api else self._acquire(self._places))
@@ -249,7 +251,7 @@ class Session:
                 bounded = partial(self._limited, what, "transfer_timeout")
                 yield Stream(response, bounded, at_api=at_api)
             finally:
-                # Nothing is awaited here; a connection whose body was not read is closed.
+                # Nothing is awaited here. If the body was not read, the connection is closed.
                 response.release()
         finally:
             self._places.release()
@@ -263,7 +265,7 @@ class Session:
         try:
             return await self._limited(what, "transfer_timeout", begin, body)
         except TransportError:
-            # The connection failed because the data did.
+            # The connection failed because the iterator of the body failed.
             if body is None or body.error is None:
                 raise
             error = body.error
@@ -279,7 +281,7 @@ class Session:
         *,
         proxy: str | None,
     ) -> Any:
-        """Begin a request, redirects not followed; await it, or enter it, for the answer."""
+        """Begin a request without following redirects; await or enter the result for the answer."""
         # Both may have been closed while the request waited for its turn or for the key.
         self._check_open()
         _check_usable(session)
@@ -295,11 +297,11 @@ class Session:
             timeout=self._timeout,
         )
 
-    # --- Whose turn it is -----------------------------------------------------------------------
+    # --- Turns of requests ----------------------------------------------------------------------
 
     async def _take_turn(self) -> None:
-        """Take one of ``max_connections``, at a moment at which the gate lets a request pass."""
-        # One at a time: a task that leaves the line, cancelled, leaves no gap in it.
+        """Take one of ``max_connections`` places when the gate lets a request pass."""
+        # One task at a time waits for the gate, so that a cancelled task leaves no gap in the line.
         await self._acquire(self._line)
         try:
             loop = asyncio.get_running_loop()
@@ -313,10 +315,10 @@ class Session:
             self._line.release()
 
     async def _acquire(self, semaphore: asyncio.Semaphore) -> None:
-        """Wait for the line, or for one of ``max_connections``; closing wakes all at once.
+        """Wait for the line, or for one of ``max_connections`` places.
 
         Raises:
-            ClientStateError: The client was closed meanwhile.
+            ClientStateError: The client was closed during the wait.
         """
         self._waiting[semaphore] += 1
         try:
@@ -331,7 +333,7 @@ class Session:
         """Wait for a moment on the loop's clock, with one timer and no task.
 
         Raises:
-            ClientStateError: The client was closed, before or meanwhile.
+            ClientStateError: The client was closed, before or during the sleep.
         """
         self._check_open()
         loop = asyncio.get_running_loop()
@@ -346,7 +348,7 @@ class Session:
             timer.cancel()
             self._sleepers.discard(sleeper)
 
-    # --- Limits of time -------------------------------------------------------------------------
+    # --- Time limits ----------------------------------------------------------------------------
 
     async def _limited(
         self,
@@ -355,18 +357,18 @@ class Session:
         step: Callable[[], Awaitable[_T]],
         body: Body | None = None,
     ) -> _T:
-        """Take a step that a limit of time ends, or the closing of the client.
+        """Await a step, which ends at a time limit, or when the client is closed.
 
         Args:
-            what: Names the request in the text of an error.
+            what: The name of the request, for the text of an error.
             limit_name: The option that has the limit, in seconds.
-            step: Begins what is waited for.
-            body: What it sends, if the limit begins anew with each piece that went out.
+            step: Returns what to await.
+            body: The body that the step sends, if the limit begins again after each piece.
 
         Raises:
             TransportError: There was no usable answer.
-            RequestTimeoutError: There was none in time.
-            ClientStateError: The client was closed, before or meanwhile.
+            RequestTimeoutError: There was no answer within the limit.
+            ClientStateError: The client was closed, before or during the step.
         """
         self._check_open()
         seconds: float = getattr(self._options, limit_name)
@@ -383,14 +385,14 @@ class Session:
             error = self._late(what, "connect_timeout")
         except TimeoutError:
             error = self._late(what, limit_name)
-        # A name of a host that IDNA cannot spell is a UnicodeError.
+        # A host name that IDNA cannot encode raises UnicodeError.
         except (aiohttp.ClientError, OSError, EOFError, UnicodeError) as exc:
             error = TransportError(self._keys.scrub(f"{what}: {type(exc).__name__}: {_text(exc)}"))
         self._check_open()
         raise error
 
     def _prolong(self, limit: asyncio.Timeout, seconds: float) -> None:
-        # An answer may come, and end the step, before the body is out.
+        # The answer may come, and end the step, before the whole body is sent.
         if limit in self._limits and not (limit.expired() or self.is_closed):
             limit.reschedule(asyncio.get_running_loop().time() + seconds)
 
@@ -400,8 +402,8 @@ class Session:
 
 
 def _check_lent(session: aiohttp.ClientSession | None) -> None:
-    """Refuse a borrowed session of another loop, whose timers and sockets would never wake."""
-    # aiohttp deprecated the public attribute, and gives no other.
+    """Refuse a borrowed session of another loop: its timers and sockets would never wake up."""
+    # aiohttp deprecated the public attribute, and has no replacement.
     lent: Any = getattr(session, "_loop", None)
     if lent not in {None, asyncio.get_running_loop()}:
         raise ClientStateError(
@@ -416,7 +418,7 @@ def _check_usable(session: aiohttp.ClientSession) -> None:
 
 
 def _text(exc: Exception) -> str:
-    """Return an error's text on one line, without what is secret in a URL: user and query."""
+    """Return an error's text on one line, without the secret parts of URLs."""
     text = _USER(r"\1", " ".join(str(exc).split()))
     return _QUERY(r"\1?…", text)
 
@@ -431,11 +433,11 @@ def _wake(sleeper: "asyncio.Future[None]") -> None:
 
 
 class _SentOnce(str):
-    """A method that aiohttp does not find among those that it repeats by itself.
+    """An HTTP method that aiohttp does not repeat by itself.
 
-    It repeats once what it takes for idempotent, when the connection breaks. For a GET that is
-    welcome, but the 404 of a DELETE means another thing if an earlier one was sent, and of the data
-    of an upload there may be nothing left to send; and there is no option for it.
+    aiohttp repeats an idempotent request once if the connection breaks, and has no option against
+    this. For a GET the repeat is welcome. The 404 of a DELETE has another meaning if an earlier
+    DELETE was sent. The data of an upload may be used up before a repeat.
     """
 
     __slots__ = ()

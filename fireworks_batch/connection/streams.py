@@ -1,4 +1,4 @@
-"""A transfer: a body too large for memory, sent or read piece by piece."""
+"""Transfers: bodies that are too large for memory, sent or read piece by piece."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -14,38 +14,38 @@ _CHUNK: Final = 256 * 1024
 
 
 class Body(aiohttp.Payload):
-    """What a transfer sends: it tells of each piece that went out."""
+    """The body that a transfer sends; it reports each piece that was sent."""
 
     def __init__(self, data: Any) -> None:
-        """Wrap what is to be sent.
+        """Wrap the data to send.
 
         Args:
-            data: Bytes, an async iterator of bytes, or any payload or form of aiohttp's.
+            data: Bytes, an async iterator of bytes, or a payload or form of aiohttp.
         """
         is_whole = isinstance(data, bytes | bytearray | memoryview)
         self._pieces = _Bytes(data) if is_whole else _payload(data)
         super().__init__(data, headers=self._pieces.headers)
         self.on_piece: Callable[[], None] = _nothing
-        """Called whenever a piece has gone out."""
+        """Called after each piece that was sent."""
         self.error: Exception | None = None
-        """What the data itself raised while it was read."""
+        """The error of the data's own iterator; None without an error."""
 
     @property
     def size(self) -> int | None:
-        """The number of bytes; None if it is not known, and the body is sent in chunks."""
+        """The number of bytes. None if unknown; the body is then sent in chunks."""
         return self._pieces.size
 
     @property
     def autoclose(self) -> bool:
-        """Whether nothing of it has to be closed."""
+        """Whether the body needs no closing; always True."""
         return True
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002
-        """Refuse: a transfer is never whole in memory."""
+        """Raise TypeError, since a transfer is never whole in memory."""
         raise TypeError("the body of a transfer cannot be decoded")
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        """Send it, for aiohttp."""
+        """Send the body; aiohttp calls this."""
         told = _Writer(writer, self)
         try:
             await self._pieces.write(told)
@@ -56,7 +56,7 @@ class Body(aiohttp.Payload):
 
 
 class _Bytes(aiohttp.Payload):
-    """Bytes of any length, about which aiohttp's own payload warns."""
+    """Bytes of any length. The payload of aiohttp would warn of large ones."""
 
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
         super().__init__(data)
@@ -75,7 +75,7 @@ def _payload(data: Any) -> aiohttp.Payload:
 
 
 class _Writer(AbstractStreamWriter):
-    """Sends in pieces of a bounded size, and tells the body of each."""
+    """Sends in pieces of limited size, and reports each piece to the body."""
 
     def __init__(self, writer: AbstractStreamWriter, body: Body) -> None:
         self._writer = writer
@@ -117,7 +117,7 @@ def _nothing() -> None:
 
 
 class Stream:
-    """The answer to a transfer: its body is read piece by piece."""
+    """The answer to a transfer, whose body is read piece by piece."""
 
     def __init__(
         self,
@@ -126,22 +126,25 @@ class Stream:
         *,
         at_api: bool,
     ) -> None:
-        """Wrap an answer; made by `Session.stream`."""
+        """Wrap an answer; called by `Session.stream`."""
         self._response = response
         self._bounded = bounded
         self.at_api: bool = at_api
-        """Whether the API answered, and not storage."""
+        """Whether the API answered; False for the storage."""
         self.status: int = response.status
         """The HTTP status."""
         self.headers: Mapping[str, str] = response.headers
-        """Case-insensitive."""
+        """The headers; their names are case-insensitive."""
 
     async def read(self, size: int = _CHUNK) -> bytes:
-        """Return the next piece of the body, at most so many bytes; empty at its end.
+        """Return the next piece of the body; empty at the end of the body.
+
+        Args:
+            size: Most bytes of the piece.
 
         Raises:
             TransportError: The body broke off, or nothing came for ``transfer_timeout`` seconds.
-            ClientStateError: The client was closed, before or meanwhile.
+            ClientStateError: The client was closed, before or during the reading.
         """
         piece: bytes = await self._bounded(partial(self._response.content.read, size))
         return piece

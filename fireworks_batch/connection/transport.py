@@ -1,4 +1,4 @@
-"""What is sent, to the API and to storage: calls with their repeats, transfers piece by piece."""
+"""Sends requests to the API and the storage: calls with repeats, and transfers in pieces."""
 
 import asyncio
 import logging
@@ -27,12 +27,12 @@ _log = logging.getLogger("fireworks_batch.http")
 
 _LONGEST_REFUSAL: Final = 64 * 1024
 
-# Control characters and spaces, of which aiohttp says a ValueError.
+# Control characters and spaces, for which aiohttp raises ValueError.
 _NOT_IN_URL: Final = re.compile(r"[\x00-\x20\x7f]").search
 
 
 class Transport:
-    """Sends calls of the API, and opens transfers, over a session that it does not own."""
+    """Sends requests to the API, and opens transfers, over a session that it does not own."""
 
     def __init__(
         self,
@@ -44,13 +44,13 @@ class Transport:
         draw: Callable[[], float],
         wall: Callable[[], datetime],
     ) -> None:
-        """Make it; nothing is opened before the first request.
+        """Make a transport; nothing is opened before the first request.
 
         Args:
-            session: What it sends with.
-            options: How to talk.
-            keys: Knows the API key.
-            user_agent: Who asks.
+            session: The session that sends.
+            options: The options of the client.
+            keys: Has the API key.
+            user_agent: The value of the header User-Agent.
             draw: Returns a random number from 0 up to 1, for jitter.
             wall: Returns the time of day, aware, for a Retry-After that is a date.
         """
@@ -68,18 +68,18 @@ class Transport:
     # --- Calls ----------------------------------------------------------------------------------
 
     async def send(self, request: Request) -> Answer:
-        """Send a call, and repeat it as the retry policy says.
+        """Send a request, with repeats by the retry policy.
 
         Args:
-            request: What to send; one that is not repeatable is repeated after a 429 only.
+            request: The request. If it is not repeatable, it is repeated only after a 429.
 
         Returns:
             The 2xx answer.
 
         Raises:
-            APIStatusError: The server says no, or said so at the last attempt.
-            RateLimitError: The server asks to wait longer than the policy does.
-            TransportError: There was no usable answer at the last attempt.
+            APIStatusError: The server refuses, or refused the last repeat.
+            RateLimitError: The server asks for a longer wait than the policy allows.
+            TransportError: There was no usable answer to the last repeat.
             ClientStateError: The client is closed, or belongs to another loop.
         """
         repeats = self.repeats(request)
@@ -88,19 +88,21 @@ class Transport:
     async def send_once(
         self, request: Request, *, pause: float | None = None, repeats: CallRepeats | None = None
     ) -> Answer:
-        """Send a call once, as soon as the gate is open and a connection is free.
+        """Send a request once, as soon as the gate is open and a connection is free.
 
         Args:
-            request: What to send.
-            pause: Seconds for which a 429 without a Retry-After closes the gate; None: not at all.
-            repeats: What pays for the time at the gate, if this is one attempt of several.
+            request: The request.
+            pause: Seconds for which a 429 without a Retry-After closes the gate. None means that
+                such a 429 does not close the gate.
+            repeats: The repeats that this request is part of, whose budget is charged for the wait
+                at the gate; None for a single request.
 
         Returns:
             The 2xx answer.
 
         Raises:
-            APIStatusError: The server says no.
-            RateLimitError: The gate stays closed for longer than *repeats* can pay for.
+            APIStatusError: The server refuses.
+            RateLimitError: The gate stays closed for longer than the budget of *repeats*.
             TransportError: There was no usable answer.
             ClientStateError: The client is closed, or belongs to another loop.
         """
@@ -128,10 +130,10 @@ class Transport:
     # --- Repeats --------------------------------------------------------------------------------
 
     def repeats(self, request: Request) -> CallRepeats:
-        """Return what one call, or one transfer, may cost in repeats.
+        """Return the repeats of one call or one transfer.
 
         Args:
-            request: What is repeated, to be named; and whether it may be.
+            request: The request, which is named in errors, and says whether it is repeatable.
         """
         return CallRepeats(
             request,
@@ -154,67 +156,66 @@ class Transport:
         data: Any = None,
         is_signed: bool = False,
     ) -> AsyncIterator[Stream]:
-        """Open a transfer, once: its body is sent, or read, piece by piece.
+        """Open a transfer once; its body is sent or read piece by piece.
 
-        It has no limit of time but one on standing still, ``transfer_timeout``, which begins anew
-        with each piece that goes out or comes in; a piece that the iterator in ``data`` is slow to
-        give counts too. It holds one of ``max_connections`` to the end of the block, and nothing
-        after that. It is never repeated, not even by aiohttp: the caller can say whether ``data``
-        can be had again.
+        The whole transfer has no time limit. ``transfer_timeout`` limits the time in which nothing
+        is sent or received, also if the iterator in ``data`` is slow. A transfer holds one of
+        ``max_connections`` places until the end of the block. It is never repeated, not even by
+        aiohttp, because only the caller knows whether ``data`` can be read again.
 
-        To the API's own origin go the API key and the client's headers, and such a request passes
-        the gate, as a call does: it waits there for as long as the server asked, and a 429 closes
-        it. To any other origin, and to a signed URL, go ``headers`` and a User-Agent, and there is
-        no gate.
+        A request to the API's own origin has the API key and the client's headers, and passes the
+        gate: it waits for as long as the server asked, and a 429 closes the gate. A request to any
+        other origin, or to a signed URL, has only ``headers`` and a User-Agent, and does not pass
+        the gate.
 
         Args:
             method: The HTTP method.
 
-            url: An absolute URL, sent as it is: a signature stays good. It is https, unless the
-                API is on this machine or ``allow_insecure_http`` is set, and has no credentials.
+            url: An absolute URL, sent unchanged, so that a signature stays valid. The URL is https,
+                unless the API is on this machine or ``allow_insecure_http`` is set. The URL has no
+                credentials.
 
-            headers: To send; they come before ours. aiohttp adds an Accept-Encoding unless there
-                is one (``identity`` for what is to be continued by its bytes), and a
-                Content-Length or chunks.
+            headers: Headers to send, which replace the client's own. aiohttp adds an
+                Accept-Encoding if there is none; give ``identity`` for a file that may be resumed.
+                aiohttp also adds a Content-Length or chunks.
 
-            data: Bytes, an async iterator of bytes, or any payload or form of aiohttp's. It is not
-                closed here. An iterator is sent in chunks unless ``headers`` has its
-                Content-Length.
+            data: Bytes, an async iterator of bytes, or a payload or form of aiohttp. It is not
+                closed here. An iterator is sent in chunks, unless ``headers`` has a Content-Length.
 
-            is_signed: Whether the URL has its signature, and so gets no key, whatever its origin:
-                a gateway may hand out URLs of its own for the storage's.
+            is_signed: Whether the URL has a signature. A request to a signed URL never has the key,
+                whatever the origin: a gateway may hand out URLs of its own for the storage.
 
         Yields:
-            The answer, whatever its status, its body still to be read; it may come before all was
-            sent. A redirect is no answer.
+            The answer, with any status but a redirect, before its body is read. The answer may come
+            before the whole body is sent.
 
         Raises:
-            TransportError: There was no answer, or a redirect, or it broke off, or the URL cannot
-                be used.
-            RequestTimeoutError: Nothing moved for ``transfer_timeout`` seconds.
+            TransportError: There was no answer, or a redirect; or the answer broke off; or the URL
+                cannot be used.
+            RequestTimeoutError: Nothing was sent or received for ``transfer_timeout`` seconds.
             ClientStateError: The client is closed, or belongs to another loop.
-            Exception: What ``data`` raised while it was read, as it is.
+            Exception: An error of the iterator in ``data``, unchanged.
         """
         url = Secret(url)  # before anything can raise
         place, problem = _place_of(url, allows_http=self._options.allows_http)
         if problem:
             raise TransportError(f"{method}: the URL of the transfer{problem}")
         what = f"{method} {place}"
-        is_ours = not is_signed and place.origin() == self._base.origin()
-        ours = self._fixed_headers if is_ours else {"User-Agent": self._user_agent}
+        at_api = not is_signed and place.origin() == self._base.origin()
+        fixed = self._fixed_headers if at_api else {"User-Agent": self._user_agent}
         async with self._session.stream(
             what,
             method,
             url,
-            headers=_overlaid(ours, headers or {}),
+            headers=_overlaid(fixed, headers or {}),
             body=None if data is None else Body(data),
-            at_api=is_ours,
+            at_api=at_api,
         ) as stream:
             self._heed(what, stream)
             yield stream
 
     def _heed(self, what: str, stream: Stream) -> None:
-        """Close the gate after a 429 of the API's, and refuse a redirect."""
+        """Close the gate after a 429 of the API, and refuse a redirect."""
         if stream.at_api and stream.status == 429:
             asked = retry_after(stream.headers, now=self._wall())
             hold = self._options.retry.first_rate_limit_delay if asked is None else asked
@@ -226,11 +227,11 @@ class Transport:
             raise TransportError(f"{what}: {stream.status}: {reason}")
 
     async def refusal(self, request: Request, stream: Stream) -> APIStatusError | None:
-        """Read what a transfer's answer says no with; None if it says yes.
+        """Read the error in a transfer's answer; return None if the answer is a success.
 
         Args:
-            request: What was asked, to be named.
-            stream: The answer; its body is used up.
+            request: The request, which is named in the error.
+            stream: The answer, whose body is read here.
 
         Raises:
             TransportError: The answer broke off.
@@ -250,23 +251,23 @@ def _now() -> float:
 
 
 def _overlaid(headers: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
-    """Return headers and others, which win, however their names are spelt."""
+    """Return headers, replaced by others of the same name; case does not matter."""
     named = {name.lower() for name in others}
     kept = {name: value for name, value in headers.items() if name.lower() not in named}
     return {**kept, **others}
 
 
 def _place_of(url: str, *, allows_http: bool) -> tuple[URL, str]:
-    """Return the URL of a transfer without its query, which is a signature; and what is wrong.
+    """Return a transfer's URL without its query, which may be a signature, and what is wrong.
 
-    Nothing is raised here: the query would stand among the locals of the traceback.
+    Nothing is raised here, because a traceback with local variables would show the query.
     """
     nowhere = URL(), " is no absolute http(s) URL"
     try:
         target = URL(url, encoded=True)
         place = target.origin().with_path(target.raw_path, encoded=True)
         is_usable = place.scheme in {"http", "https"} and place.port is not None
-    except ValueError:  # also by the port, which yarl reads when it is asked for
+    except ValueError:  # yarl checks the port only when it is read
         return nowhere
     if not is_usable or _NOT_IN_URL(url):
         return nowhere

@@ -120,7 +120,7 @@ class Datasets:
             ConfigurationError: An argument is malformed.
             APIStatusError: While iterating, like the following errors: the server refuses.
             TransportError: There was no usable answer, after the repeats of the retry policy.
-            ResponseDecodeError: A page cannot be read, or the same page comes again and again.
+            ResponseDecodeError: A page cannot be read, or the listing does not end.
             ClientStateError: The client is closed, or belongs to another loop.
         """
         # https://docs.fireworks.ai/api-reference/list-datasets

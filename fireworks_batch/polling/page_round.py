@@ -201,7 +201,7 @@ class PageRound:
             return Verdict.AGAIN
         return verdict
 
-    # --- The jobs of a page -----------------------------------------------------------------------
+    # --- The jobs of a page ---------------------------------------------------------------------
 
     def _take(self, read: _Read, number: int, *, is_masked: bool) -> bool:
         """Tell the followers of the jobs on a page; return whether each had name and state."""
