@@ -1,1 +1,1 @@
-"""This machine's files, read and written off the event loop."""
+"""Files of this machine, read and written off the event loop."""

@@ -1,4 +1,4 @@
-"""Files of lines, read in blocks of whole lines: requests, and results."""
+"""Files of requests or results, read in blocks of whole lines."""
 
 import gzip
 import io
@@ -19,32 +19,33 @@ __all__ = ["LONGEST_LINE", "Block", "check_path", "open_lines", "read_blocks"]
 _MIB: Final = 1024 * 1024
 
 LONGEST_LINE: Final = 16 * _MIB
-"""Most bytes of a row of requests. A row is parsed whole; no other thread runs for those 25 ms.
+"""Most bytes of a row of requests. While a row is parsed, no other thread runs. A row of this size
+takes about 25 ms (measured).
 
-A request may hold images of 10 MB together, in base64, by the vendor's guide to vision models;
-nothing else comes near.
+A request may have images of 10 MB together, in base64 (documented in the vendor's guide to vision
+models). Other requests are much smaller.
 """
 
 
 @attrs.frozen
 class Block:
-    """Whole lines, as they stand in the file; the last line of the file may lack its line end."""
+    """Whole lines of a file, unchanged. The last line of the file may have no line end."""
 
     data: bytes
     """The lines."""
 
     first_line: int
-    """The number of the first line, from 1 where the reading began."""
+    """The number of the first line, counted from 1 at the start of the reading."""
 
     start: int
-    """Where the lines begin, in bytes from the beginning of the file, after decompression."""
+    """Where the lines begin, in decompressed bytes from the beginning of the file."""
 
     is_too_long: bool = False
-    """Whether the block stands for one line that is too long to be a row; its data is not kept."""
+    """Whether the block stands for one line that is too long to be a row; it then has no data."""
 
     @property
     def end(self) -> int:
-        """Where the lines end, in bytes from the beginning of the file."""
+        """Where the lines end, in decompressed bytes from the beginning of the file."""
         return self.start + len(self.data)
 
 
@@ -52,7 +53,8 @@ def check_path(requests: Path) -> Path:
     """Return the path of a file that may hold requests.
 
     Raises:
-        ConfigurationError: The file's name has another ending, or it is a pipe or a device.
+        ConfigurationError: The file's name does not end in ``.jsonl`` or ``.jsonl.gz``, or the file
+            is a pipe or a device.
         LocalFileError: The file cannot be opened.
     """
     if not requests.name.endswith((".jsonl", ".jsonl.gz")) or "\0" in str(requests):
@@ -72,7 +74,7 @@ def check_path(requests: Path) -> Path:
 
 
 def open_lines(path: Path) -> IO[bytes]:
-    """Open a file of lines; a name that ends in ``.gz`` says that the file is compressed.
+    """Open a file of lines; a file whose name ends in ``.gz`` is decompressed.
 
     Raises:
         LocalFileError: The file cannot be opened.
@@ -90,10 +92,10 @@ def read_blocks(
 
     Args:
         file: The open file, at the start of a line.
-        size: The least bytes of a block; the line at the end of the block is read to its end.
-        longest: Most bytes of a line, about. A longer line comes as a block without data; while
-            it is passed over, further blocks without data let the reader stop. None for any
-            length.
+        size: Least bytes of a block. The last line of a block is read to its end.
+        longest: Most bytes of a line, approximately; None for no limit. A longer line is yielded as
+            a block without data. While the line is skipped, further blocks without data are
+            yielded, so that the reader can stop.
 
     Raises:
         InputRowsError: The compressed data is damaged.
@@ -110,9 +112,9 @@ def read_blocks(
 def _blocks(file: IO[bytes], size: int, longest: int | None) -> Iterator[Block]:
     line, start = 1, file.tell()
     while data := file.read(size):
-        rest = b"" if data.endswith(b"\n") else file.readline(-1 if longest is None else longest)
-        is_too_long = len(rest) == longest and not rest.endswith(b"\n")
-        data += rest
+        tail = b"" if data.endswith(b"\n") else file.readline(-1 if longest is None else longest)
+        is_too_long = len(tail) == longest and not tail.endswith(b"\n")
+        data += tail
         if not start and data.startswith(BOM_UTF8):
             start, data = len(BOM_UTF8), data[len(BOM_UTF8) :]
         end = data.rfind(b"\n") + 1 if is_too_long else len(data)

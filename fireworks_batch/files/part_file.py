@@ -1,4 +1,4 @@
-"""Files that are written: they appear under their names when they are whole, and not before."""
+"""Files that are written, and get their names only when they are complete."""
 
 import asyncio
 import errno
@@ -28,7 +28,7 @@ __all__ = [
 
 
 def path(value: Any) -> Any:
-    """Convert what names a file or directory to a `Path`, and leave the rest to a validator."""
+    """Convert a path to a `Path`, and leave any other value to a validator."""
     found = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if isinstance(found, str) and found and "\0" not in found:
         return Path(found)
@@ -36,9 +36,9 @@ def path(value: Any) -> Any:
 
 
 is_path: Final = instance_of(Path, "a path")
-"""Take paths that `path` has converted."""
+"""Accept paths that `path` has converted."""
 
-_COLLECTED: Final = 4 * 1024 * 1024  # bytes written in one step: fewer hand-overs to threads
+_COLLECTED: Final = 4 * 1024 * 1024  # bytes written in one step, so that few threads are used
 
 _PRIVATE: Final = 0o600  # the permissions of a file that is being written
 
@@ -58,11 +58,12 @@ async def make_directory(directory: Path) -> None:
 
 
 class PartFile:
-    """A file under a temporary name beside its own: `finish` renames it, else it is removed.
+    """A file with a temporary name, in its final directory. `finish` gives it the final name.
 
-    The file is written in large pieces, in threads: a piece is written while the next one is
-    collected. Only its owner can read it until it has its name. It then has the permissions of the
-    file that it replaces, or those of any new file.
+    Without `finish` the file is removed at the end of ``async with``. The file is written in large
+    pieces, in threads: a piece is written while the next piece is collected. Only the file's owner
+    can read it before `finish`. Then the file gets the permissions of the file that it replaces, or
+    the permissions of a new file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -98,19 +99,19 @@ class PartFile:
 
     @property
     def size(self) -> int:
-        """Bytes that were given to `write` since the file was last empty."""
+        """Number of bytes that were given to `write` since the file was last empty."""
         return self._size
 
     @property
     def md5(self) -> bytes | None:
-        """The MD5 of the bytes written so far; None if `empty` was not asked for it."""
+        """The MD5 of the bytes written so far; None without ``empty(hashed=True)``."""
         return self._hash.digest() if self._hash else None
 
     async def empty(self, *, hashed: bool) -> None:
         """Drop the content.
 
         Args:
-            hashed: Whether the MD5 of the bytes to come is wanted.
+            hashed: Whether to compute the MD5 of the bytes that follow.
 
         Raises:
             LocalFileError: The file cannot be written.
@@ -125,7 +126,7 @@ class PartFile:
         """Append a piece; several pieces are collected before they are written.
 
         Raises:
-            LocalFileError: The file cannot be written: the disk is full, say.
+            LocalFileError: The file cannot be written; the disk may be full.
         """
         self._pieces.append(piece)
         self._collected += len(piece)
@@ -134,7 +135,7 @@ class PartFile:
             await self._hand_over()
 
     async def flush(self) -> None:
-        """Write what was collected, and wait until it is written.
+        """Write the collected pieces, and wait until they are written.
 
         Raises:
             LocalFileError: The file cannot be written.
@@ -154,7 +155,7 @@ class PartFile:
             await ended(step)
 
     async def finish(self) -> None:
-        """Give the file its name, in place of a file that has the name already.
+        """Give the file its final name, and replace an existing file of this name.
 
         Raises:
             LocalFileError: The file cannot be written or renamed.
@@ -164,8 +165,8 @@ class PartFile:
 
     def _make(self) -> None:
         with reported("write", str(self._path)):
-            # The process's umask cannot be read without changing it for other threads: an empty
-            # file shows which permissions a new file gets here.
+            # The process's umask cannot be read without changing it for other threads. So an empty
+            # file is made, which shows the permissions of a new file.
             self._file = self._part.open("xb")
             self._permissions = _permissions_of(os.fstat(self._file.fileno()))
             self._file.close()
@@ -186,12 +187,12 @@ class PartFile:
 
     def _rename(self) -> None:
         with reported("write", str(self._path)):
-            # After a power failure the name must not stand for a file without its content.
+            # After a power failure, the final name must not name a file without content.
             os.fsync(self._file.fileno())
             self._file.close()
-            with suppress(OSError):  # no file is replaced
+            with suppress(OSError):  # there is no file to replace
                 self._permissions = _permissions_of(self._path.stat())
-            with suppress(OSError):  # this file system has no permissions
+            with suppress(OSError):  # the file system has no permissions
                 self._part.chmod(self._permissions)
             self._part.replace(self._path)
         with suppress(OSError):  # not every system can open a directory, and write it to disk
@@ -206,12 +207,12 @@ class PartFile:
 
 
 def _open_private(path: str, flags: int) -> int:
-    """Open a new file that only its owner can read, as `open` asks an opener."""
+    """Open a new file that only its owner can read; an opener for `open`."""
     return os.open(path, flags, _PRIVATE)
 
 
 def _permissions_of(found: os.stat_result) -> int:
-    """Return the permissions of a file, without the bits that lend a user or group."""
+    """Return the permissions of a file, without the set-user-ID and set-group-ID bits."""
     return found.st_mode & 0o777
 
 
@@ -228,7 +229,7 @@ def check_targets(targets: Sequence[Path | None], requests: object) -> None:
 
     Args:
         targets: The files; None for a file that is not wanted.
-        requests: The requests, as the caller gave them.
+        requests: The requests in the form that the caller gave.
 
     Raises:
         ConfigurationError: Two of the files are the same.
@@ -248,7 +249,7 @@ def check_targets(targets: Sequence[Path | None], requests: object) -> None:
 
 
 def check_names(places: Iterable[Path]) -> None:
-    """Refuse names that no file can have: they are too long, or belong to directories.
+    """Refuse names that no file can have: names that are too long, and names of directories.
 
     Raises:
         LocalFileError: A file cannot have its name.
@@ -262,14 +263,14 @@ def _check_target(target: Path) -> None:
     place = written_to(target)
     found = _mode_of_file(place)
     if found is not None and not stat.S_ISREG(found):
-        # The finished file would replace the device: /dev/null would be gone.
+        # The file would replace a device such as /dev/null.
         raise OSError(errno.EINVAL, "it is there and no regular file")
     with tempfile.TemporaryFile(dir=place.parent):
         pass
 
 
 def written_to(target: Path) -> Path:
-    """Return the file to write for a target: a symbolic link stays, and its file is written.
+    """Return the file to write for a target; of a symbolic link, this is the file that it names.
 
     Raises:
         OSError: The links form a circle, or the name is malformed.
@@ -284,7 +285,7 @@ def _mode_of_file(place: Path) -> int | None:
     """Return the mode of the file at a place; None if no file is there.
 
     Raises:
-        OSError: It is a directory, or the name is too long.
+        OSError: There is a directory, or the name is too long.
     """
     found = _mode(place)
     if found is not None and stat.S_ISDIR(found):
@@ -302,7 +303,7 @@ def _mode(place: Path) -> int | None:
 
 def _is_same(one: Path, other: Path) -> bool:
     try:
-        # Files may not exist yet; and one file may have two names, in upper and lower case.
+        # Files may not exist yet. One file may have two names, in upper and lower case.
         return os.path.realpath(one) == os.path.realpath(other) or one.samefile(other)
     except (OSError, ValueError):  # `_check_target` refuses a name that no file can have
         return False

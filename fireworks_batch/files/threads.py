@@ -1,4 +1,4 @@
-"""Work that blocks, done in threads; and errors that name the file that could not be used."""
+"""Blocking work, done in threads, and errors that name the file."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Iterator
@@ -21,29 +21,30 @@ async def off_loop(
     stop: Callable[[], None] | None = None,
     undo: Callable[[_T], object] | None = None,
 ) -> _T:
-    """Run a short piece of work in a thread, to its end.
+    """Run a short piece of blocking work in a thread, and return its result.
 
-    A thread cannot be cancelled. So a cancellation is raised when the work has ended, and clean-up
-    code never meets a thread that still works. The work should therefore be short.
+    A thread cannot be cancelled. So a cancellation of the task is raised only when the work has
+    ended, and clean-up code never runs at the same time as the work. Therefore the work should be
+    short.
 
     Args:
         work: The function that blocks.
         args: The arguments of the function.
         stop: Called when the task is cancelled, to end the work sooner.
-        undo: Called with the result when the task was cancelled: closes what was opened.
+        undo: Called with the result if the task was cancelled, for example to close a file.
     """
     return await ended(begin(work, *args), stop=stop, undo=undo)
 
 
 def begin(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> asyncio.Future[_T]:
-    """Begin work in a thread; `ended` waits for it."""
+    """Begin work in a thread; `ended` waits for the end."""
     step = asyncio.get_running_loop().run_in_executor(None, partial(work, *args, **kwargs))
     step.add_done_callback(_retrieve)
     return step
 
 
 def _retrieve(step: asyncio.Future[_T]) -> None:
-    """Read the error of work that may never be waited for, so that asyncio does not log it."""
+    """Read the error of the work, so that asyncio does not log an error that was never read."""
     if not step.cancelled():
         step.exception()
 
@@ -54,14 +55,14 @@ async def ended(
     stop: Callable[[], None] | None = None,
     undo: Callable[[_T], object] | None = None,
 ) -> _T:
-    """Return the result of work that was begun, when the work has ended.
+    """Wait for work that `begin` has begun, and return its result.
 
-    A cancellation, too, is raised when the work has ended.
+    A cancellation of the task is raised only when the work has ended.
 
     Args:
         step: The work.
         stop: Called when the task is cancelled, to end the work sooner.
-        undo: Called with the result when the task was cancelled: closes what was opened.
+        undo: Called with the result if the task was cancelled, for example to close a file.
     """
     cancellation: asyncio.CancelledError | None = None
     while not step.done():
@@ -80,7 +81,7 @@ async def ended(
 
 @contextmanager
 def reported(verb: str, path: str) -> Iterator[None]:
-    """Raise an error that names the file, and the reason, in place of the system's error.
+    """Replace an error of the system by an error that names the file and the reason.
 
     Args:
         verb: What is done with the file: ``"read"``.
@@ -101,7 +102,7 @@ def reported(verb: str, path: str) -> Iterator[None]:
 
 
 def write_all(file: Any, data: bytes | bytearray) -> None:
-    """Write to an unbuffered file, which may take less than it is given; blocks."""
+    """Write all data to an unbuffered file, whose `write` may write only a part; blocks."""
     with memoryview(data) as view:
         done = 0
         while done < len(view):
@@ -109,7 +110,7 @@ def write_all(file: Any, data: bytes | bytearray) -> None:
 
 
 async def all_of(works: Iterable[Callable[[], Coroutine[Any, Any, _T]]]) -> list[_T]:
-    """Run coroutine functions at the same time; the first failure ends the others, and is raised.
+    """Run coroutine functions at once; the first failure cancels the others, and is raised.
 
     Returns:
         The results, in the order of the functions.

@@ -1,4 +1,4 @@
-"""Temporary directories: locked by the process that made them, swept when that process is gone."""
+"""Temporary directories, locked by their process, and removed later if the process was killed."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ _PREFIX: Final = "fireworks-batch-"
 
 _LOCK: Final = "lock"
 
-# Seconds after which a directory without a lock was left by a process that is gone.
+# A directory without a lock that is older than this many seconds was left by a killed process.
 _OLD: Final = 3600.0
 
 
@@ -39,20 +39,20 @@ class Workspace:
     _lock: IO[bytes]
 
     def remove(self) -> None:
-        """Remove the directory with all that is in it."""
+        """Remove the directory with its content."""
         self._lock.close()
         shutil.rmtree(self.path, ignore_errors=True)
 
 
 @asynccontextmanager
 async def workspace(*, keep: bool = False) -> AsyncIterator[Workspace]:
-    """Make a directory for the time of the block.
+    """Make a temporary directory, and remove it at the end of the block.
 
     Args:
-        keep: Whether the directory is to stay when the block succeeds.
+        keep: Whether to keep the directory if the block succeeds.
 
     Raises:
-        LocalFileError: It cannot be made.
+        LocalFileError: The directory cannot be made.
     """
     made = await off_loop(_make, undo=Workspace.remove)
     is_kept = False
@@ -69,12 +69,12 @@ def _make() -> Workspace:
         sweep(Path(tempfile.gettempdir()))
         path = Path(tempfile.mkdtemp(prefix=_PREFIX))
         try:
-            # Another process must not meet the file before it is locked.
+            # Another process must not find the lock file before it is locked.
             new = path / "new"
             lock = new.open("wb")
             with suppress(OSError):
                 _hold(lock)
-            with suppress(OSError):  # where an open file cannot be renamed
+            with suppress(OSError):  # the system may not rename an open file
                 new.rename(path / _LOCK)
         except BaseException:
             shutil.rmtree(path, ignore_errors=True)
@@ -86,7 +86,7 @@ def sweep(parent: Path) -> None:
     """Remove the directories of processes that were killed.
 
     Args:
-        parent: Where temporary directories are.
+        parent: The directory of temporary directories.
     """
     for path in parent.glob(f"{_PREFIX}*"):
         with suppress(OSError):
@@ -95,12 +95,12 @@ def sweep(parent: Path) -> None:
 
 
 def _is_left(path: Path) -> bool:
-    """Whether the process that made a directory is gone."""
+    """Whether the process that made a directory has ended."""
     lock = path / _LOCK
     if not lock.exists():
         return (path / "new").exists() and time.time() - path.stat().st_mtime > _OLD
     with lock.open("r+b") as file:
-        _hold(file)  # raises an error while the process lives
+        _hold(file)  # raises an error while the process runs
     return True
 
 
@@ -108,7 +108,7 @@ def _hold(file: IO[bytes]) -> None:
     """Lock a file until it is closed.
 
     Raises:
-        OSError: It is locked already.
+        OSError: The file is locked already.
     """
     if sys.platform == "win32":
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
