@@ -126,8 +126,8 @@ class BatchClient:
             base_url: The URL of the API. None means FIREWORKS_BASE_URL, then
                 ``https://api.fireworks.ai``. A path prefix is kept; ``/v1`` at the end is dropped.
 
-            session: An aiohttp session to borrow. The client never closes it, and it must not have
-                credentials of its own. None means that the client makes a session.
+            session: An aiohttp session to borrow. The client never closes it. The session must not
+                have credentials of its own. None means that the client makes a session.
 
             poll: When waits poll, and when they give up. None means ``PollPolicy()``.
 
@@ -294,7 +294,7 @@ class BatchClient:
 
         Returns:
             A context manager and async iterator over `ResultRow` values, for one use. Nothing is
-            sent before the block is entered. Memory stays bounded, whatever the number of rows.
+            sent before the block is entered. Memory stays bounded with any number of rows.
 
         Raises:
             ConfigurationError: An argument is malformed. ``job`` and ``expected`` are checked when
@@ -769,7 +769,7 @@ class BatchClient:
 
 
 def _wall() -> datetime:
-    return datetime.now(UTC)  # noqa: TID251 - here the clock is what is passed in
+    return datetime.now(UTC)  # noqa: TID251 - this is the clock that is passed in
 
 
 def _clock() -> float:

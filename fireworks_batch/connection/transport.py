@@ -183,7 +183,8 @@ class Transport:
                 closed here. An iterator is sent in chunks, unless ``headers`` has a Content-Length.
 
             is_signed: Whether the URL has a signature. A request to a signed URL never has the key,
-                whatever the origin: a gateway may hand out URLs of its own for the storage.
+                not even at the API's origin: a gateway may hand out URLs of its own for the
+                storage.
 
         Yields:
             The answer, with any status but a redirect, before its body is read. The answer may come

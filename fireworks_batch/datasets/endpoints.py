@@ -250,7 +250,7 @@ class Datasets:
         """Upload rows as a dataset, and wait until it is READY.
 
         The source is read twice, off the event loop and in bounded memory. The first reading counts
-        the rows, because the server needs their number beforehand. The second reading sends the
+        the rows, because the server needs their number first. The second reading sends the
         content. Content of up to ``limits.max_upload_bytes`` is sent through the API. Larger
         content is sent to the storage, with a signed URL.
 
@@ -287,7 +287,7 @@ class Datasets:
             InputRowsError: The source has no rows, or more rows or bytes than the limits allow. Or
                 the server refuses the content.
             DatasetConflictError: The given id has a dataset that is READY, that was created for
-                another number of rows, or that another client uploaded meanwhile.
+                another number of rows, or that another client uploaded during the call.
             WaitTimeoutError: The content is uploaded, but the dataset was not READY in an hour.
             PollFailureError: The content is uploaded, but polls of the dataset failed for longer
                 than the ``failure_budget`` of the client's policy.

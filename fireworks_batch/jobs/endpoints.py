@@ -203,7 +203,8 @@ class Jobs:
             precision: The precision to serve the model with; None lets the server choose.
 
             continued_from: A job that has ended, in any form of reference. The new job runs the
-                unfinished and failed rows of that job. None makes a job of its own.
+                unfinished and failed rows of that job. None for a job that
+                continues no other job.
 
             max_job_duration: The job time limit in seconds, above 0. The server bounds it to 12 to
                 72 hours; None means 24 hours (documented).

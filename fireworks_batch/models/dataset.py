@@ -58,7 +58,7 @@ class Dataset:
     """When the dataset was created, aware, in UTC."""
 
     update_time: datetime | None = None
-    """When the record last changed, for whatever reason."""
+    """When the record last changed, for any reason."""
 
     created_by: str = ""
     """The e-mail address of the creator."""

@@ -45,7 +45,7 @@ __all__ = [
 
 
 Seconds: TypeAlias = Annotated[float, "google.protobuf.Duration"]
-"""A duration in seconds, which the wire spells ``"86400s"``."""
+"""A duration in seconds; on the wire it is a string such as ``"86400s"``."""
 
 
 def _extra_body(value: str | Mapping[str, Any] | None) -> str | None:
@@ -164,7 +164,7 @@ class Placement:
     """A group of regions."""
 
     region: str = ""
-    """One region, as the server spells it."""
+    """One region, by the server's name."""
 
     regions: tuple[str, ...] = attrs.field(default=(), converter=_regions)
     """Several regions."""
@@ -187,7 +187,7 @@ class BatchInferenceJob:
     """When the job was created, aware, in UTC."""
 
     update_time: datetime | None = None
-    """When the record last changed, for whatever reason."""
+    """When the record last changed, for any reason."""
 
     expire_time: datetime | None = None
     """When the job expires, about ``max_job_duration`` after its creation."""

@@ -27,14 +27,14 @@ class OpenEnum(enum.StrEnum):
 
     A value that is not published becomes a pseudo-member. A pseudo-member keeps its raw string,
     compares equal to that string, survives pickle and copy, is not listed, and has ``is_known``
-    False. Compare members with ``==``, not with ``is``. A comparison with a name as the server
-    spells it (``"JOB_STATE_COMPLETED"``) is False, and warns.
+    False. Compare members with ``==``, not with ``is``. A comparison with a wire name
+    (``"JOB_STATE_COMPLETED"``) is False, and warns.
     """
 
     __wire_prefix__: ClassVar[str] = ""
 
     wire: str
-    """The value as the server spells it."""
+    """The value in the server's form."""
 
     def __new__(cls, value: str, wire: str | None = None) -> Self:
         """Make a published member from its bare name, and its wire name if that is irregular."""

@@ -158,7 +158,7 @@ class JobSource:
         return page, self._moment(answer)
 
     def read(self, value: Any) -> tuple[BatchInferenceJob, tuple[str, ...]]:
-        """Read a job of which at least name and state are readable.
+        """Read a job whose name and state are readable; other members may be unreadable.
 
         Args:
             value: The job's JSON value.

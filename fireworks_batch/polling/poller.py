@@ -27,12 +27,12 @@ from fireworks_batch.polling.machine import Failure, FailureKind
 from fireworks_batch.polling.observation import JobSource, Moment, failure_of
 from fireworks_batch.polling.page_round import PageRound, concerns_all, failure_for
 from fireworks_batch.polling.schedule import (
+    gap,
+    gap_ends,
     group,
     is_for_gets,
     lanes,
     pages_to_read,
-    rest,
-    rest_ends,
     turn,
 )
 
@@ -64,7 +64,7 @@ class Poller:
         self._for_get: deque[Subject] = deque()
         self._is_paging = False
         self._round: PageRound | None = None
-        self._rests_until = -math.inf
+        self._gap_until = -math.inf
         self._reached = -math.inf
 
     # --- Followers ------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ class Poller:
         for task in self._tasks:
             task.cancel()
 
-    # --- What is to be done, and when -----------------------------------------------------------
+    # --- The work, and its timer -----------------------------------------------------------------
 
     def _waken(self) -> None:
         if self._wakening is None:
@@ -171,7 +171,7 @@ class Poller:
         if not self._begin_gets(now) or self._is_paging:
             return math.inf
         while polls := group(free := self._free(), now):
-            if self._rests_until > now and (start := rest_ends(free, self._rests_until)) > now:
+            if self._gap_until > now and (start := gap_ends(free, self._gap_until)) > now:
                 return start
             pages = self._pages_to_read(polls)
             moments = [poll.due for poll in polls]
@@ -199,10 +199,10 @@ class Poller:
             return 0
         return pages_to_read([subject.page for subject in subjects_of(polls)])
 
-    def _rest_after(self, polls: Sequence[PendingPoll], now: float) -> None:
+    def _begin_gap(self, polls: Sequence[PendingPoll], now: float) -> None:
         """Let the next polls wait for each other, so that the same pages show their jobs."""
         longest = min(poll.follower.machine.policy.max_interval for poll in polls)
-        self._rests_until = now + rest(longest)
+        self._gap_until = now + gap(longest)
 
     def _spawn(
         self, work: Coroutine[Any, Any, None], when_done: Callable[[], None]
@@ -224,7 +224,7 @@ class Poller:
 
     def _begin_round(self, polls: Sequence[PendingPoll], pages: int, now: float) -> None:
         self._is_paging = True
-        self._rest_after(polls, now)
+        self._begin_gap(polls, now)
         self._spawn(self._page(subjects_of(polls), pages, now), self._paged)
 
     def _paged(self) -> None:
@@ -287,12 +287,12 @@ class Poller:
     # --- GETs -----------------------------------------------------------------------------------
 
     def _get_one_by_one(self, polls: Sequence[PendingPoll], now: float) -> None:
-        """Queue due polls for GETs, and rest if a page could have shown the jobs."""
+        """Queue due polls for GETs; begin a gap if a page could have shown the jobs."""
         subjects = subjects_of(sorted(polls, key=lambda poll: poll.due))
         self._leave_to_gets(subjects)
         pages = self._pages_to_read(self._followers.polls())
         if pages and any(job.page is None or job.page < pages for job in subjects):
-            self._rest_after(polls, now)
+            self._begin_gap(polls, now)
 
     def _begin_gets(self, now: float) -> bool:
         """Begin the GETs of the queued jobs; return whether all have begun."""

@@ -14,6 +14,8 @@ __all__ = [
     "PATIENCE",
     "UNLISTED",
     "Pending",
+    "gap",
+    "gap_ends",
     "group",
     "is_for_gets",
     "is_sought_again",
@@ -21,8 +23,6 @@ __all__ = [
     "latest",
     "pages_to_read",
     "reads_on",
-    "rest",
-    "rest_ends",
     "turn",
 ]
 
@@ -118,12 +118,12 @@ def latest(
     return min(due + patience * interval, due + (deadline - due) * ANSWER_SHARE)
 
 
-def rest(longest: float) -> float:
-    """Return for how long to rest after a round, so that the next round answers more polls.
+def gap(longest: float) -> float:
+    """Return the seconds between two rounds, so that each round answers many polls.
 
     Args:
         longest: The longest interval between two polls of a job. If this is less than a minute, the
-            rest is shorter in proportion.
+            gap is shorter in proportion.
     """
     return min(longest, MINUTE) / ROUNDS
 
@@ -217,15 +217,15 @@ def group(polls: Sequence[_Poll], now: float) -> list[_Poll]:
     return [poll for poll in polls if poll.due <= until]
 
 
-def rest_ends(polls: Sequence[Pending], until: float) -> float:
-    """Return when the rest after a round ends; this is earlier if a poll cannot wait so long.
+def gap_ends(polls: Sequence[Pending], until: float) -> float:
+    """Return when the gap after a round ends; this is earlier if a poll cannot wait so long.
 
-    A poll waits for the end of the rest at most twice as long as for other polls. A poll that is
-    cut before it is due does not end the rest.
+    A poll waits for the end of the gap at most twice as long as for other polls. A poll that is
+    cut before it is due does not end the gap.
 
     Args:
         polls: All polls, in any order.
-        until: When the rest ends if no poll ends it earlier.
+        until: When the gap ends if no poll ends it earlier.
     """
     held = (
         max(

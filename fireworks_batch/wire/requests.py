@@ -152,7 +152,7 @@ def create_dataset(
         dataset_id: The dataset's id.
         example_count: The number of its rows, 1 or more.
         display_name: A name for people; None or empty for none.
-        format: The format of the rows as the wire spells it; None or empty for none.
+        format: The wire name of the rows' format; None or empty for none.
     """
     dataset = {"userUploaded": {}, "exampleCount": str(example_count)}
     dataset |= {"displayName": display_name} if display_name else {}

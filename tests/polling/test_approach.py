@@ -267,7 +267,7 @@ def test_the_print_differs_with_each_member_of_the_mask(key):
     assert print_of(without) == print_of({**without, key: None})
 
 
-def test_the_print_does_not_see_the_rest():
+def test_the_print_does_not_see_other_members():
     """A masked answer and a whole one have the same."""
     masked = {name: WHOLE[name] for name in MASK.split(",") if name in WHOLE}
     assert print_of(masked) == print_of(WHOLE)

@@ -831,7 +831,7 @@ def test_jobs_that_are_out_of_step_cost_eight_rounds_a_minute(in_virtual_time):
     assert in_virtual_time(scenario) < 90  # eighty, and the ends of the ten minutes
 
 
-def test_a_first_poll_is_made_at_once_while_others_rest(in_virtual_time):
+def test_a_first_poll_is_made_at_once_in_a_gap(in_virtual_time):
     """Though a round over many jobs has just been made."""
 
     async def scenario(emulator, client):
@@ -875,7 +875,7 @@ def test_a_few_jobs_are_each_looked_at_when_they_are_due(in_virtual_time):
     assert in_virtual_time(scenario) == [(15, "job-0"), (17, "job-1"), (19, "job-2")]
 
 
-def test_jobs_that_no_page_shows_do_not_rest(in_virtual_time):
+def test_jobs_that_no_page_shows_have_no_gap(in_virtual_time):
     """Their GETs cannot be made together, so that there is nothing to wait for between them."""
 
     async def scenario(emulator, client):

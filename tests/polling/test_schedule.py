@@ -12,14 +12,14 @@ from fireworks_batch.polling.schedule import (
     FEW,
     PAGE_WORTH,
     UNLISTED,
+    gap,
+    gap_ends,
     group,
     is_for_gets,
     is_sought_again,
     latest,
     pages_to_read,
     reads_on,
-    rest,
-    rest_ends,
 )
 
 
@@ -80,14 +80,14 @@ def test_no_poll_of_a_group_waits_longer_than_it_may(moments):
         ([(1.0, 16.0), (2.0, 2.0)], 2.0),
     ],
 )
-def test_a_rest_ends_when_a_poll_cannot_wait_any_more(moments, end):
+def test_a_gap_ends_when_a_poll_cannot_wait_any_more(moments, end):
     """It would have ended at 8."""
-    assert rest_ends(polls(*moments), 8.0) == end
+    assert gap_ends(polls(*moments), 8.0) == end
 
 
-def test_a_poll_beyond_its_deadline_ends_no_rest():
+def test_a_poll_beyond_its_deadline_ends_no_gap():
     """It is cut before it is due."""
-    assert rest_ends([Poll(due=5.0, latest=3.0, deadline=1.0)], 8.0) == 8.0
+    assert gap_ends([Poll(due=5.0, latest=3.0, deadline=1.0)], 8.0) == 8.0
 
 
 def test_no_polls_are_no_group():
@@ -113,7 +113,7 @@ def test_a_group_leaves_out_nothing_that_fits(moments, now):
     assert [poll.due for poll in group(polls(*moments), now)] == [poll.due for poll in expected]
 
 
-# --- Patience, rest, GETs or pages -------------------------------------------------------------
+# --- Patience, gaps, GETs or pages -------------------------------------------------------------
 
 
 # --- Patience --------------------------------------------------------------------------------
@@ -146,33 +146,33 @@ def test_a_poll_before_a_deadline_does_not_wait_for_it():
 
 def test_rounds_at_the_default_interval_are_eight_a_minute():
     """Two of the ten requests that the poorest accounts are allowed are left for other calls."""
-    assert rest(60.0) == 7.5
+    assert gap(60.0) == 7.5
 
 
 def test_no_rest_is_longer_than_that():
     """A policy that polls once an hour in the end may begin with polls that are much closer."""
-    assert rest(3600.0) == 7.5
+    assert gap(3600.0) == 7.5
 
 
-def test_short_intervals_have_short_rests():
-    """Rounds rest in proportion, so that policies of milliseconds are as they are in seconds."""
-    assert rest(0.8) == 0.1
+def test_short_intervals_have_short_gaps():
+    """Gaps are in proportion, so that policies of milliseconds act as policies of seconds do."""
+    assert gap(0.8) == 0.1
 
 
 @pytest.mark.parametrize(
     ("due", "patience", "deadline", "end"),
     [
-        (101.0, 15.0, math.inf, 116.0),  # it waits for others longer than the rest lasts anyway
-        (101.0, 4.0, math.inf, 107.5),  # until the rest ends
+        (101.0, 15.0, math.inf, 116.0),  # it waits for others for longer than the gap lasts
+        (101.0, 4.0, math.inf, 107.5),  # until the gap ends
         (101.0, 3.0, math.inf, 107.0),  # twice as long as otherwise, and no longer
         (101.0, 3.0, 109.0, 105.0),  # half of the time to its deadline is left for the answer
-        (101.0, 0.0, math.inf, 101.0),  # what waits for nobody does not rest
+        (101.0, 0.0, math.inf, 101.0),  # a poll that waits for no other has no gap
     ],
 )
 def test_a_poll_rests_for_no_longer_than_twice_its_patience(due, patience, deadline, end):
-    """A round was made 1 s before the first poll is due, and the rest ends at 107.5."""
+    """A round was made 1 s before the first poll is due, and the gap ends at 107.5."""
     poll = SimpleNamespace(due=due, latest=due + patience, deadline=deadline)
-    assert rest_ends([poll], 107.5) == min(end, 107.5)
+    assert gap_ends([poll], 107.5) == min(end, 107.5)
 
 
 # --- GETs or pages --------------------------------------------------------------------------
