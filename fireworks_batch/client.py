@@ -129,9 +129,11 @@ class BatchClient:
             session: An aiohttp session to borrow. The client never closes it. The session must not
                 have credentials of its own. None means that the client makes a session.
 
-            poll: When waits poll, and when they give up. None means ``PollPolicy()``.
+            poll: When waits poll, and when they give up. None means ``PollPolicy()``, with all
+                durations multiplied by FIREWORKS_BATCH_TIME_SCALE.
 
-            retry: How often calls repeat a request. None means ``RetryPolicy()``.
+            retry: How often calls repeat a request. None means ``RetryPolicy()``, with all
+                durations multiplied by FIREWORKS_BATCH_TIME_SCALE.
 
             request_timeout: Seconds for one request, from its start to the end of the answer; above
                 0.
@@ -288,8 +290,8 @@ class BatchClient:
                 the line. None leaves the response a mapping.
 
             lineage: Whether to read the rows of the whole continuation chain. The files of results
-                come first, the newest job's before older ones; the files of errors follow in the
-                same order. An error is left out if an earlier file has a row of the same id,
+                come first, the given job's before those of older jobs. The files of errors follow,
+                in the same order. An error is left out if an earlier file has a row of the same id,
                 because a later job ran this row again.
 
         Returns:

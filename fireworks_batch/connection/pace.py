@@ -21,7 +21,7 @@ FEWEST: Final = 6
 WIDEST: Final = 2.0
 # A spacing is kept for this long after the 429 that began it.
 MEMORY: Final = 60 * MINUTE
-# A timer may fire this many seconds before its moment. The request is let pass all the same.
+# A timer may fire this many seconds before its moment. A request this early may pass.
 EARLY: Final = 1e-6
 
 

@@ -213,7 +213,7 @@ class StepRepeats(Repeats):
 
 def _expo(first: float, most: float) -> Iterator[float]:
     if not first:
-        return endlessly(0.0)  # backoff would double for ever, and overflow a float
+        return endlessly(0.0)  # backoff would double a number until a float overflows
     import backoff  # noqa: PLC0415 - slow to import, and few calls are ever repeated
 
     delays = backoff.expo(factor=first, max_value=most)

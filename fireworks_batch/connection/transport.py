@@ -191,7 +191,7 @@ class Transport:
             before the whole body is sent.
 
         Raises:
-            TransportError: There was no answer, or a redirect; or the answer broke off; or the URL
+            TransportError: There was no answer, the answer was a redirect or broke off, or the URL
                 cannot be used.
             RequestTimeoutError: Nothing was sent or received for ``transfer_timeout`` seconds.
             ClientStateError: The client is closed, or belongs to another loop.

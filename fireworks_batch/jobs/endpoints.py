@@ -393,8 +393,8 @@ class Jobs:
 
         There are two ways to use the result. ``async for`` yields snapshots of all jobs, as polls
         show them. ``await`` returns the outcomes by job id. If many jobs are to be polled, pages of
-        the account's listing are requested instead of each job. The outcome of one job is never
-        raised, nor is the error of the wait for one job: both are in the job's `JobOutcome`.
+        the account's listing are requested instead of each job. Neither the outcome of one job nor
+        the error of the wait for one job is raised: both are in the job's `JobOutcome`.
 
         Args:
             jobs: The jobs. Each one is given as an id, a resource name, a `JobRef`, or a job

@@ -96,7 +96,7 @@ class JobFleet(Driven[dict[str, JobOutcome]], AsyncIterator[JobSnapshot]):
         self._watch.close()
 
     def __del__(self) -> None:
-        if "_watch" in vars(self):  # a copy that failed has none
+        if "_watch" in vars(self):  # a failed copy has no watch
             self._watch.pause()
 
 
@@ -131,5 +131,5 @@ class JobOutcomes(AsyncIterator[JobOutcome]):
         self._watch.close()
 
     def __del__(self) -> None:
-        if "_watch" in vars(self):  # a copy that failed has none
+        if "_watch" in vars(self):  # a failed copy has no watch
             self._watch.pause()

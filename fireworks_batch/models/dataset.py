@@ -76,7 +76,7 @@ class Dataset:
     """The server's estimate of the turns of a row."""
 
     format: DatasetFormat = DatasetFormat.UNSPECIFIED
-    """What the rows are."""
+    """The format of the rows, CHAT or COMPLETION, for example."""
 
     external_url: str = ""
     """The URL (``gs://...``) of files that the vendor does not store; empty for other datasets."""

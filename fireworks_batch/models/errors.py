@@ -230,8 +230,8 @@ class ResponseDecodeError(FireworksBatchError):
         self.problems: tuple[str, ...] = tuple(map(fit, problems))
         """One text for each member that cannot be read, with its path in the answer."""
         self.partial: Any = partial
-        """The model, with the default for each member that cannot be read. None if the answer is no
-        object, or if a required member cannot be read."""
+        """The model, with the default for each member that cannot be read. None if the answer is
+        not an object, or if a required member cannot be read."""
 
 
 # --- The wait ended before the job --------------------------------------------------------------

@@ -213,7 +213,7 @@ class DatasetState(OpenEnum):
 
 
 class DatasetFormat(OpenEnum):
-    """What the rows of a dataset are."""
+    """The format of the rows of a dataset."""
 
     UNSPECIFIED = "UNSPECIFIED", "FORMAT_UNSPECIFIED"
     CHAT = "CHAT"

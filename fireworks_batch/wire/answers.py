@@ -357,7 +357,7 @@ def read_signed_urls(value: Any) -> dict[str, str]:
     Raises:
         ResponseDecodeError: The answer has no object of URLs.
     """
-    # Without this, a traceback with local variables would show the signatures.
+    # The value is dropped: a traceback with local variables would show its signatures.
     urls, value = _signed_urls(value), None
     if urls is not None:
         return urls
