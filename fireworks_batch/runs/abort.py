@@ -1,4 +1,4 @@
-"""What is done about jobs under way when a run is given up: they are left, or deleted."""
+"""What happens to jobs under way when a run is given up: they run on, or they are deleted."""
 
 import asyncio
 import contextlib
@@ -16,21 +16,21 @@ __all__ = ["Abort"]
 _log = logging.getLogger("fireworks_batch.run")
 
 
-# Seconds that giving up may take.
+# Most seconds that the deletion of the jobs may take.
 _LONGEST: Final = 20.0
 
 
 class Abort:
-    """Knows the jobs under way, and says or does something about them if the block fails."""
+    """Knows the jobs under way. If the run fails, names these jobs or deletes them."""
 
     def __init__(
         self, delete: Callable[[str], Awaitable[object]] | None, *, longest: float = _LONGEST
     ) -> None:
-        """Begin.
+        """Begin without jobs.
 
         Args:
-            delete: Deletes a job by its id; None to leave jobs alone.
-            longest: Seconds that giving up may take.
+            delete: Deletes a job by its id. None lets the jobs run on.
+            longest: Most seconds that the deletion of the jobs may take.
         """
         self._delete = delete
         self._longest = longest
@@ -39,7 +39,7 @@ class Abort:
         self._asked_for: dict[str, None] = {}
 
     def ask(self, job_id: str) -> None:
-        """Take note that the creation of a job is about to be sent."""
+        """Take note that the request to create a job is about to be sent."""
         self._asked_for[job_id] = None
 
     def begin(self, job_id: str, *, is_made: bool) -> None:
@@ -47,8 +47,8 @@ class Abort:
 
         Args:
             job_id: The id of the job.
-            is_made: Whether the server has answered this run that it created the job. A job that
-                was found may be that of another caller, and is never deleted.
+            is_made: Whether the server has told this run that it created the job. A job that was
+                found may belong to another caller, and is never deleted.
         """
         (self._made if is_made else self._found)[job_id] = None
 
@@ -63,7 +63,7 @@ class Abort:
 
     @asynccontextmanager
     async def guard(self) -> AsyncIterator[None]:
-        """Add to an exception that ends the block what became of the jobs."""
+        """Tell what became of the jobs, in a note on the exception that ends the block."""
         try:
             yield
         except BaseException as exc:
@@ -110,7 +110,10 @@ class Abort:
 
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """Await work that has a time limit of its own, also if this task is cancelled meanwhile."""
+    """Await work to its end, even if this task is cancelled meanwhile.
+
+    The work has its own time limit.
+    """
     task = asyncio.create_task(work)
     while not task.done():
         try:

@@ -1,8 +1,8 @@
 """What happens next to the attempts of a shard: wait, collect, create another attempt, or stop.
 
-The jobs that run the rows of one shard are its attempts, numbered from 0. All facts about them come
-in as values, and one table of rules decides: the first rule that applies gives the next step.
-Performs no I/O.
+The jobs that run the rows of one shard are its attempts, numbered from 0. All facts about the
+attempts come in as values. One table of rules decides: the first rule that applies gives the next
+step. Performs no I/O.
 """
 
 import enum
@@ -36,33 +36,33 @@ __all__ = [
 
 
 MOST_ATTEMPTS: Final = 20
-"""Most attempts of a shard."""
+"""The most attempts that a shard may have."""
 
 
 class OnPrevious(enum.StrEnum):
     """What is done about a job that ended badly before this call."""
 
     ADOPT = "adopt"
-    """Its outcome is reported."""
+    """The outcome of the job is reported."""
 
     NEW = "new"
-    """Its rows without a response are run again, once in a call."""
+    """The rows without a response run again, once in each call."""
 
 
 class Output(enum.Enum):
     """What is known of the output dataset of an attempt that has ended."""
 
     UNREAD = enum.auto()
-    """It was not asked for yet."""
+    """The dataset was not asked for yet."""
 
     READ = enum.auto()
-    """It is READY, and its files were read to the end."""
+    """The dataset is READY, and its files were read to the end."""
 
     GONE = enum.auto()
-    """It answers 404, also after the grace."""
+    """The dataset still answers 404 after the grace."""
 
     LATE = enum.auto()
-    """It is not READY, or was refused, also after the grace."""
+    """The dataset is still not READY, or still refused, after the grace."""
 
 
 class Rows(enum.Enum):
@@ -86,25 +86,25 @@ class Why(enum.Enum):
 
 @attrs.frozen(kw_only=True)
 class Attempt:
-    """One job of a shard, as it was seen last, and what was read of its output."""
+    """One job of a shard, as the newest poll showed the job, and what was read of its output."""
 
     number: int
-    """Its place in the chain, from 0."""
+    """The number of the attempt: its place in the chain, from 0."""
 
     job: BatchInferenceJob
     """The job."""
 
     rows: int
-    """Rows of its input, or of the shard where its input was not asked for."""
+    """Rows of the job's input. Where the input was not asked for: rows of the shard."""
 
     is_previous: bool = False
-    """Whether it had ended when this call saw it first."""
+    """Whether the job had ended when this call saw the job first."""
 
     has_vanished: bool = False
-    """Whether it was deleted while this call waited for it."""
+    """Whether the job was deleted while this call waited for it."""
 
     output: Output = Output.UNREAD
-    """What is known of its output."""
+    """What is known of the job's output."""
 
     has_results_file: bool = False
     """Whether the output has a file of results."""
@@ -113,25 +113,25 @@ class Attempt:
     """Whether the output has a file of errors."""
 
     answered: int = 0
-    """Different rows with a response, in its output."""
+    """Different rows of the output that have a response."""
 
     resulted: int = 0
-    """Different rows with a response or an error, in its output."""
+    """Different rows of the output that have a response or an error."""
 
     unreadable: int = 0
-    """Lines of its output that are no rows."""
+    """Lines of the output that are no rows."""
 
     problem: str = ""
     """Why the output is not read, in the words of the server."""
 
     @property
     def progress(self) -> JobProgress | None:
-        """Its counters."""
+        """The job's counters."""
         return self.job.job_progress
 
     @property
     def has_all_rows(self) -> bool:
-        """Whether everything that it counts has come: rule (a) of the evidence."""
+        """Whether the output that was read has every row that the job counts."""
         if self.output is not Output.READ:
             return False
         if self.resulted >= self.rows:
@@ -139,7 +139,7 @@ class Attempt:
         counted = self.progress
         succeeded = counted.successfully_processed_requests if counted else None
         failed = counted.failed_requests if counted else None
-        # A COMPLETED job that counts nothing has counters that lag behind.
+        # The counters of a COMPLETED job lag behind if they count nothing.
         lags = self.job.is_success and not succeeded and not failed
         lacks_results = not self.has_results_file and (succeeded != 0 or lags)
         lacks_errors = not self.has_errors_file and (failed != 0 or lags)
@@ -155,7 +155,7 @@ class Attempt:
 
     @property
     def has_never_run(self) -> bool:
-        """Whether no row of it was ever run: rule (b) of the evidence."""
+        """Whether it is certain that the job has never run a row."""
         lifecycle, counted = self.job.lifecycle, self.progress
         return (
             self.output is Output.GONE
@@ -169,12 +169,12 @@ class Attempt:
 
     @property
     def has_evidence(self) -> bool:
-        """Whether it is known what became of each of its rows."""
+        """Whether it is known what became of each row of the attempt."""
         return self.has_all_rows or self.has_never_run
 
     @property
     def counted(self) -> int:
-        """Rows with a response, by its counters."""
+        """Rows with a response, as the job's counters say."""
         return self.progress.successfully_processed_requests if self.progress else 0
 
 
@@ -186,29 +186,35 @@ class Chain:
     """The attempts by number."""
 
     highest: int = -1
-    """The highest number that cannot be used: of an attempt, of a deleted job, or refused."""
+    """The highest attempt number that cannot be used.
+
+    An attempt has the number, or a deleted job had it, or the server refused it.
+    """
 
     on_previous: OnPrevious = OnPrevious.ADOPT
     """What is done about a job that ended badly before this call."""
 
     retry_rows: int = 0
-    """The highest number of an attempt that runs rows again which failed, or are missing."""
+    """The highest number of an attempt that runs failed and missing rows again."""
 
     may_create: bool = True
     """Whether this call may create jobs."""
 
     @property
     def newest(self) -> Attempt | None:
-        """The attempt of the highest number."""
+        """The attempt with the highest number."""
         return self.attempts[max(self.attempts)] if self.attempts else None
 
     @property
     def next_number(self) -> int:
-        """The number of the next attempt: a gap is never filled."""
+        """The number of the next attempt. A gap in the chain is never filled."""
         return max((self.highest, *self.attempts)) + 1
 
     def gives_up(self, attempt: Attempt) -> bool:
-        """Whether an attempt counts as settled although its rows are lost: rule (c)."""
+        """Whether an attempt counts as settled although its rows are lost.
+
+        This is so only with ``on_previous="new"``, if the output of the attempt is gone.
+        """
         return (
             self.on_previous is OnPrevious.NEW
             and attempt.output is Output.GONE
@@ -216,22 +222,22 @@ class Chain:
         )
 
     def is_settled(self, attempt: Attempt) -> bool:
-        """Whether rows may be run again as far as this attempt is concerned."""
+        """Whether this attempt allows that rows run again."""
         return attempt.has_evidence or self.gives_up(attempt)
 
     @property
     def unsettled(self) -> list[Attempt]:
-        """The attempts of which it is not known whether all rows have come."""
+        """The attempts of which some rows may still come."""
         return [each for each in self.attempts.values() if not self.is_settled(each)]
 
     @property
     def has_news(self) -> bool:
-        """Whether an attempt was made, or was still running, in the time of this call."""
+        """Whether an attempt was made, or still ran, during this call."""
         return any(not each.is_previous for each in self.attempts.values())
 
 
 def is_withdrawn(job: BatchInferenceJob) -> bool:
-    """Whether a job is being deleted: it counts as never made."""
+    """Whether a job is being deleted. Such a job counts as never made."""
     return job.state.phase is JobPhase.LEAVING
 
 
@@ -261,13 +267,13 @@ class Collect:
 
 @attrs.frozen
 class Create:
-    """Create an attempt of some rows, if there are any."""
+    """Create an attempt for some rows of the shard, if there are such rows."""
 
     number: int
     """The number of the attempt."""
 
     rows: Rows
-    """Which rows it runs."""
+    """Which rows the attempt runs."""
 
 
 @attrs.frozen
@@ -275,7 +281,7 @@ class Stop:
     """Do nothing more."""
 
     why: Why
-    """Why."""
+    """Why nothing more is done."""
 
 
 Step: TypeAlias = Wait | Collect | Create | Stop
@@ -286,7 +292,7 @@ Step: TypeAlias = Wait | Collect | Create | Stop
 
 @attrs.frozen
 class Rule:
-    """One line of the table: what is found, and what happens."""
+    """One line of the table of rules."""
 
     found: str
     """What is found, in the words of the documentation."""
@@ -295,10 +301,10 @@ class Rule:
     """What happens, in the words of the documentation."""
 
     decide: Callable[[Chain], Step | None]
-    """Returns the step; None if the rule does not apply."""
+    """Returns the next step, or None if the rule does not apply."""
 
 
-# Ends of a job that has no fault: rows that are left can be run as they are.
+# Outcomes without a fault of the job: its remaining rows can run again as they are.
 _ORDERLY: Final = frozenset({JobState.COMPLETED, JobState.EXPIRED, JobState.EARLY_STOPPED})
 
 
@@ -368,8 +374,8 @@ RULES: Final = (
     ),
     Rule(
         "a job that has ended, whatever its state",
-        "its output is read; an output that is late, half there or refused is asked for again for "
-        "`PollPolicy.not_found_grace`",
+        "its output is read; if the output is late, incomplete or refused, it is asked for again "
+        "for `PollPolicy.not_found_grace` seconds",
         _collect,
     ),
     Rule(
@@ -384,13 +390,13 @@ RULES: Final = (
     ),
     Rule(
         "a job counts rows that are not in its output",
-        'the report says so; nothing is created. Only with `on_previous="new"`, and if the '
-        "output dataset is gone (404), its rows are given up, with a warning; it is asked for once "
-        "more right before they run again",
+        "the report says so; nothing is created. There is one exception: with "
+        '`on_previous="new"`, if the output dataset is gone (404), the rows of the job are given '
+        "up, with a warning, and run again; right before that, the dataset is asked for once more",
         _unsettled,
     ),
     Rule(
-        "no job; or only jobs that a person has deleted",
+        "no job, or only jobs that a person has deleted",
         "a job of all rows without a response is created",
         _first,
     ),
@@ -400,22 +406,22 @@ RULES: Final = (
         _new,
     ),
     Rule(
-        "the newest job is COMPLETED, EXPIRED or EARLY_STOPPED, and `retry_rows=n` allows the "
-        "next attempt, of number n or lower",
-        "a job of the rows that failed retryably or are missing is created, if there are any",
+        "the newest job is COMPLETED, EXPIRED or EARLY_STOPPED, and the number of the next attempt "
+        "is at most n (`retry_rows=n`)",
+        "a job is created of the rows that are missing or failed retryably, if there are such rows",
         _retry,
     ),
     Rule(
-        "anything else: all is done, or the newest job FAILED, was CANCELLED, DELETED or ARCHIVED",
-        "the answers are put together, and the report says what is missing",
+        "anything else: all is done, or the newest job is FAILED, CANCELLED, DELETED or ARCHIVED",
+        "the answers are put together, and the report says which rows are missing",
         _done,
     ),
 )
-"""The rules in their order: the first one that applies decides."""
+"""The rules, in order. The first rule that applies decides."""
 
 
 def next_step(chain: Chain) -> Step:
-    """Return what is to be done next.
+    """Return the next step.
 
     Args:
         chain: The attempts found so far, and what the caller wants.

@@ -1,4 +1,4 @@
-"""How the results of a run come together: outputs are read, indexed and counted, rows selected."""
+"""How the results of a run come together: read outputs, index and count their rows, select rows."""
 
 import asyncio
 import hashlib
@@ -36,8 +36,8 @@ __all__ = ["Collector"]
 _log = logging.getLogger("fireworks_batch.run")
 
 
-# The numbers of jobs in the index grow with the number of the attempt first, so that among results
-# of a row the older ones come first; no run has so many shards.
+# The number of a job in the index is the attempt number times this, plus the number of the shard.
+# So the results of older attempts of a row come first. No run has so many shards.
 _LEVEL: Final = 1_000_000
 
 
@@ -49,16 +49,16 @@ class Patience:
     """How long an output is waited for."""
 
     clock: Callable[[], float]
-    """Returns the monotonic time."""
+    """Returns the monotonic time in seconds."""
 
     sleep_until: Callable[[float], Awaitable[object]]
-    """Sleeps until a moment of that clock."""
+    """Sleeps until a moment of the monotonic clock."""
 
     grace: float
-    """Seconds after which an output that is not there is late."""
+    """Seconds for which an output is asked for until it counts as late or gone."""
 
     interval: float
-    """Seconds between two requests for it."""
+    """Seconds between two requests for the output."""
 
 
 class Collector:
@@ -74,14 +74,15 @@ class Collector:
         persist: Persist,
         patience: Patience,
     ) -> None:
-        """Take what it needs.
+        """Begin without results.
 
         Args:
             jobs: The account's jobs.
             datasets: The account's datasets.
-            index: An index, with the ids of the rows if they are known.
-            directory: Where results are put; it is there, and stays as long as they are read.
-            persist: Repeats a step that fails for a while.
+            index: An index, with the ids of the rows if the ids are known.
+            directory: An existing directory for the results. It must stay as long as results are
+                read.
+            persist: Repeats a step that fails, for a limited time.
             patience: How long an output is waited for.
         """
         self.index = index
@@ -97,7 +98,7 @@ class Collector:
     # --- Outputs ----------------------------------------------------------------------------------
 
     async def read(self, shard: Shard, attempt: Attempt) -> Attempt:
-        """Read the output of an attempt that has ended; what is late is waited for.
+        """Read the output of an attempt that has ended; wait for an output that is late.
 
         Args:
             shard: The shard.
@@ -111,7 +112,7 @@ class Collector:
         while True:
             what = f"fetching the results of job {attempt.job.id!r}"
             asked_at = patience.clock()
-            seen = await self._persist(what, partial(self._look, shard, attempt))
+            seen = await self._persist(what, partial(self._fetch, shard, attempt))
             if seen.output is Output.READ or attempt.output is not Output.READ:
                 attempt = seen
             if attempt.has_all_rows or asked_at >= deadline:
@@ -122,27 +123,28 @@ class Collector:
             )
 
     async def _again(self, attempt: Attempt) -> Attempt:
-        """Fetch a job that has ended once more: its counters may lag behind, or be null so far."""
+        """Fetch a job once more after its end: its counters may lag behind, or be null so far."""
         job = await get_job(self._jobs, attempt.job.id)
         if job is None or job.state != attempt.job.state:
             return attempt
         return attrs.evolve(attempt, job=job)
 
     async def read_gap(self, shard: Shard, number: int) -> None:
-        """Read what a job has left that is not there any more.
+        """Read the output of a job that is gone, if the output is still there.
 
         Args:
             shard: The shard.
-            number: The number of the job.
+            number: The number of the attempt.
         """
-        look = partial(self._paths, output_id(shard.base, number))
-        paths, _, problem = await self._persist("looking for an output", look)
+        fetch = partial(self._paths, output_id(shard.base, number))
+        paths, _, problem = await self._persist("looking for an output", fetch)
         shard.gaps.add(number)
         if paths is not None:
             await self._add(_key(shard, number), paths)
         _log.info("job %s-%d is gone; its output: %s", shard.base, number, problem or "read")
 
-    async def _look(self, shard: Shard, attempt: Attempt) -> Attempt:
+    async def _fetch(self, shard: Shard, attempt: Attempt) -> Attempt:
+        """Download and index the output of an attempt once, and return what is known of it."""
         name = attempt.job.output_dataset_id or output_id(shard.base, attempt.number)
         paths, output, problem = await self._paths(name)
         if paths is None:
@@ -159,12 +161,16 @@ class Collector:
             unreadable=unreadable,
         )
         if attempt.number and not seen.has_all_rows:
-            # Its counters may include the rows of jobs before it.
+            # The counters of this job may include the rows of earlier jobs.
             return attrs.evolve(seen, rows=await self._input_rows(shard, attempt))
         return seen
 
     async def _paths(self, name: str) -> tuple[Sequence[Path] | None, Output, str]:
-        """Download the files of an output: the files, what is known of it, and what is wrong."""
+        """Download the files of an output.
+
+        Returns:
+            The files (None if they cannot be had), what is known of the output, and the problem.
+        """
         self._downloads += 1
         directory = self._directory / f"output-{self._downloads}"
         try:
@@ -181,7 +187,7 @@ class Collector:
         return paths, Output.READ, ""
 
     async def _input_rows(self, shard: Shard, attempt: Attempt) -> int:
-        """Return how many rows an attempt was given, or at most was given."""
+        """Return the number of rows in the input of an attempt, or an upper bound of it."""
         if attempt.rows < shard.submitted.rows:
             return attempt.rows
         dataset = await if_there(self._datasets.get(attempt.job.input_dataset_id))
@@ -192,7 +198,7 @@ class Collector:
     # --- The index --------------------------------------------------------------------------------
 
     async def _add(self, key: int, paths: Sequence[Path]) -> tuple[int, int, int]:
-        """Add files to the index, in place of those of the same job; count as `rows_of` does."""
+        """Replace the files of a job in the index, and return its counts as `rows_of` does."""
         async with self._lock:
             steps = self.index.add_job(key, paths, _read)
             done = object()
@@ -207,16 +213,16 @@ class Collector:
     # --- Rows to be run again ---------------------------------------------------------------------
 
     async def select(self, shard: Shard, number: int, rows: Rows) -> ShardFile | None:
-        """Return a file of the rows that an attempt is to run; None if there are none.
+        """Return a file of the rows that an attempt is to run; None if there are no such rows.
 
         Args:
             shard: The shard, with its rows.
             number: The number of the attempt.
-            rows: Which rows.
+            rows: Which rows of the shard.
 
         Raises:
-            ConfigurationError: The rows have changed, and the server has none of them either.
-            LocalFileError: The rows cannot be read or written.
+            ConfigurationError: The local file has changed, and the server has no copy of it.
+            LocalFileError: A file cannot be read or written.
         """
         file = shard.file
         if file is None:
@@ -241,10 +247,10 @@ class Collector:
         return await self._copy(file, [each - shard.first for each in positions], target)
 
     async def _sent(self, shard: Shard, error: ConfigurationError) -> ShardFile:
-        """Return the rows of a shard as they were uploaded, in place of a file that has changed.
+        """Return the rows that were uploaded for a shard, since the local file has changed.
 
         Raises:
-            ConfigurationError: They are not there any more.
+            ConfigurationError: The server does not have these rows any more.
         """
         name = input_id(shard.base, 0, shard.submitted.sha256)
         directory = self._directory / f"input-{shard.number}"
@@ -261,7 +267,13 @@ class Collector:
 
     @staticmethod
     async def _copy(file: ShardFile, numbers: Sequence[int], target: Path) -> ShardFile:
-        """Copy some rows of a file, by their numbers from 0, in that order."""
+        """Copy some rows of a file.
+
+        Args:
+            file: The file.
+            numbers: The numbers of the rows, from 0, in ascending order.
+            target: The new file.
+        """
         copy = _Copy(file, target)
         opened = await off_loop(copy.open, undo=IO.close)
         try:
@@ -277,7 +289,7 @@ class Collector:
 
 @attrs.define
 class _Copy:
-    """A copy of some rows, hashed and counted on the way."""
+    """A copy of some rows of a file; the rows are hashed and counted while they are copied."""
 
     file: ShardFile
     target: Path
@@ -341,7 +353,7 @@ def _digest(path: Path) -> str:
 
 
 def _read(line: bytes) -> tuple[str, Kind] | None:
-    """Read a line of results; most are plain successes, which need no closer look."""
+    """Return the id and the kind of a line of results. Most lines take the short way here."""
     try:
         value = orjson.loads(line)
         custom_id = value["custom_id"]
@@ -359,5 +371,5 @@ def _read(line: bytes) -> tuple[str, Kind] | None:
 
 
 def _can_be_written(custom_id: str) -> bool:
-    """Whether an id is good UTF-8; one that is not was never sent."""
+    """Whether an id can be written in UTF-8. Other ids were never sent."""
     return custom_id.isascii() or not any("\ud800" <= char <= "\udfff" for char in custom_id)

@@ -29,17 +29,17 @@ def run_report(
     not_retried: Sequence[str] = (),
     not_cleaned: Sequence[str] = (),
 ) -> RunReport:
-    """Put the numbers together, and say what does not add up.
+    """Put the numbers together, and name the numbers that do not add up.
 
     Args:
-        tally: What was found.
+        tally: The rows and results of each kind.
         shards: The shards, with their attempts.
         rows: Rows that were sent.
-        adopted: Jobs that had ended before.
+        adopted: Jobs that had ended before the call.
         skipped: Bad rows that were left out.
         retried: Rows that were sent again.
         not_retried: Why rows could not be sent again.
-        not_cleaned: Datasets that could not be deleted.
+        not_cleaned: Ids of datasets that could not be deleted.
     """
     missing = max(0, rows - tally.succeeded - tally.failed)
     foreign = tally.foreign + max(0, tally.succeeded + tally.failed - rows)
@@ -68,14 +68,14 @@ def run_report(
 
 
 def _attempts(shard: Shard) -> Sequence[Attempt]:
-    """Return the attempts of a shard; the first one stands for them if all were deleted."""
+    """Return the attempts of a shard. If all were deleted, return attempt 0 as DELETED."""
     name = job_name("-", attempt_id(shard.base, 0))
     gone = BatchInferenceJob(name=name, state=JobState.DELETED)
     return shard.attempts or [Attempt(number=0, job=gone, rows=shard.submitted.rows)]
 
 
 def _job_report(shard: Shard, attempt: Attempt) -> JobReport:
-    """Say how a job ended, and which lines of the requests it is about if it ended badly."""
+    """Return the outcome of a job; after a bad one, with the lines of the requests it ran."""
     job = attempt.job
     reason = ""
     if not job.is_success:
@@ -88,7 +88,7 @@ def _job_report(shard: Shard, attempt: Attempt) -> JobReport:
 
 
 def _lines(said: str, shard: Shard, attempt: Attempt) -> str:
-    """Say where in the requests a job's rows stand, and the one that the server names, if any."""
+    """Return the lines of the requests that a job ran, and the line that the server names."""
     submitted = shard.submitted
     first, last = submitted.first_line, submitted.last_line
     where = f"lines {first} to {last} of the requests"
@@ -96,10 +96,10 @@ def _lines(said: str, shard: Shard, attempt: Attempt) -> str:
     named = None if attempt.number else re.search(r"\.jsonl:(\d+)", said)
     if named is None or not 1 <= int(named[1]) <= submitted.rows:
         return where
-    # Lines without a row were left out; where there are none, lines can be counted on.
+    # Lines without a row were left out. The line is exact only if there are no such lines.
     is_whole = last - first + 1 == submitted.rows
     about = "line" if is_whole else "at or after line"
-    # The server's number was off by some lines (seen live).
+    # The line number of the server was wrong by some lines (seen live).
     return f"{where}; it names {about} {first + int(named[1]) - 1}, or one near it"
 
 

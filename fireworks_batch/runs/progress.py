@@ -1,4 +1,4 @@
-"""How far a run is: the newest snapshots of its jobs, put into one."""
+"""The progress of a run: one snapshot, made of the newest snapshots of its jobs."""
 
 import enum
 from collections.abc import Callable
@@ -23,7 +23,7 @@ __all__ = [
 
 
 MOST_NAMED: Final = 10
-"""Bad rows that the text of an error names."""
+"""The most bad rows that the text of an error names."""
 
 
 # --- Before -------------------------------------------------------------------------------------
@@ -31,56 +31,56 @@ MOST_NAMED: Final = 10
 
 @attrs.frozen(kw_only=True)
 class JobPlan:
-    """A job that a run would make."""
+    """A job that a run would create."""
 
     rows: int
-    """Its rows."""
+    """The number of rows of the job."""
 
     bytes: int
-    """The length of its input."""
+    """The size of the job's input in bytes."""
 
     first_line: int
-    """Where its first row stands in the requests, from 1."""
+    """The line of the requests that has the first row of the job. Lines are counted from 1."""
 
     last_line: int
-    """Where its last row stands there."""
+    """The line of the requests that has the last row of the job."""
 
 
 @attrs.frozen(kw_only=True, repr=False)
 class CheckReport:
-    """What `BatchClient.check` found in requests; nothing was sent."""
+    """What `BatchClient.check` found in the requests. Nothing was sent."""
 
     rows: int
-    """Good rows."""
+    """The number of good rows."""
 
     bytes: int
-    """Their length as they would be uploaded."""
+    """The size in bytes of the good rows, as they would be uploaded."""
 
     jobs: tuple[JobPlan, ...]
-    """The jobs that the good rows would make."""
+    """The jobs that a run would create for the good rows, in the order of the rows."""
 
     problems: tuple[RowProblem, ...] = ()
-    """The first bad rows, each with its line, its id and what is wrong."""
+    """The first bad rows, each with its line, its id and the reason."""
 
     problem_count: int = 0
-    """How many bad rows there are, also if not all of them are named."""
+    """The number of all bad rows. ``problems`` may name fewer."""
 
     blank_lines: int = 0
-    """Lines without a row, which would be left out."""
+    """The number of lines without a row. A run leaves these lines out."""
 
     remarks: tuple[str, ...] = ()
-    """What may cost more than it has to; no row is bad by it."""
+    """Sentences about rows that are good, but may cost more than necessary."""
 
     @property
     def is_good(self) -> bool:
-        """Whether there are rows, and none of them is bad."""
+        """Whether there is at least one row, and no row is bad."""
         return self.rows > 0 and not self.problem_count
 
     def raise_for_problems(self) -> Self:
-        """Return the report itself if it is good.
+        """Return the report itself, or raise an error if rows are bad.
 
         Raises:
-            InputRowsError: There are bad rows, or no rows at all.
+            InputRowsError: There are bad rows, or there are no rows at all.
         """
         if self.is_good:
             return self
@@ -94,7 +94,7 @@ class CheckReport:
 
 
 def input_error(problems: tuple[RowProblem, ...], count: int) -> InputRowsError:
-    """Return the error for bad rows, or for none at all."""
+    """Return the error for bad rows, or for requests without rows if the count is 0."""
     if not count:
         return InputRowsError("there are no rows in the requests: nothing was sent")
     shown = [f"  {problem}" for problem in problems[:MOST_NAMED]]
@@ -116,20 +116,19 @@ class RunStage(enum.StrEnum):
     """What a run is doing."""
 
     CHECKING = "checking"
-    """The requests are checked; nothing was sent."""
+    """The requests are checked. Nothing was sent so far."""
 
     QUEUED = "queued"
-    """Jobs are being submitted, or wait in the server's queue: none of those that have not ended
-    runs rows yet."""
+    """Jobs are being submitted, or wait in the server's queue. No job under way runs rows yet."""
 
     RUNNING = "running"
-    """Jobs run rows, and the results of those that ended are fetched."""
+    """At least one job runs rows. The results of jobs that have ended are fetched."""
 
     RETRYING = "retrying"
     """The first job of each shard has ended, and rows that failed or are missing run again."""
 
     COLLECTING = "collecting"
-    """All jobs have ended; their rows are put together."""
+    """All jobs have ended. Their rows are put together."""
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -137,53 +136,60 @@ class RunProgress:
     """One snapshot of a whole run."""
 
     stage: RunStage
-    """What it is doing."""
+    """What the run is doing."""
 
     rows: int
-    """Rows of all jobs; 0 while they are counted."""
+    """The number of rows of all jobs. It is 0 until the requests have been checked."""
 
     rows_done: int
-    """Rows done, well or badly, as the server counts them."""
+    """The number of rows done, with a response or an error, as the server counts them."""
 
     rows_failed: int
-    """Rows done badly."""
+    """The number of rows done with an error, as the server counts them."""
 
     jobs: int
-    """Jobs of the run."""
+    """The number of jobs of the run that are known or planned so far."""
 
     jobs_submitted: int
-    """Jobs that the server has."""
+    """The number of jobs that were created or found on the server."""
 
     jobs_ended: int
-    """Jobs that have ended."""
+    """The number of jobs in a terminal state."""
 
     rate: float | None = attrs.field(default=None, eq=False)
-    """Rows done a second since the first were seen to be done; None while that is not known."""
+    """Rows done per second, since the first done rows were seen. None while it is not known."""
 
     eta: float | None = attrs.field(default=None, eq=False)
-    """Seconds until all rows are done, if that rate lasts; None while it is not known."""
+    """Seconds until all rows are done, if ``rate`` lasts. None while it is not known."""
 
     under_way: tuple[str, ...] = ()
-    """Ids of the jobs that may be running, the oldest first: a job is among them from just before
-    it is created until it is seen to have ended. What to wait for, or to delete, if the run is
-    given up."""
+    """Ids of the jobs that may be running, the oldest first.
+
+    A job is here from just before its creation until a poll shows a terminal state. If the run is
+    given up, these are the jobs to wait for, or to delete.
+    """
 
     created: tuple[str, ...] = ()
-    """Ids of the jobs under way that this call has created, by the server's answer: the jobs that
-    ``on_abort="delete"`` deletes. The others were found, or their creation is not answered."""
+    """Ids of the jobs under way that the server has created for this call.
+
+    These are the jobs that ``on_abort="delete"`` deletes. The other jobs under way were found on
+    the server, or the answer to their creation is missing.
+    """
 
     snapshots: tuple[JobSnapshot, ...] = attrs.field(
         default=(), eq=lambda each: tuple(snapshot.job for snapshot in each)
     )
-    """The newest snapshot of each job that was waited for, those that have ended too, in the order
-    of the first snapshot."""
+    """The newest snapshot of each job that this call has waited for, also of jobs that have ended.
+
+    The snapshots are in the order in which the first snapshots of the jobs came.
+    """
 
     failed_polls: tuple[tuple[str, int], ...] = ()
-    """Ids of the jobs whose newest polls failed, each with how many in a row."""
+    """The jobs whose newest poll failed: pairs of the job id and its failed polls in a row."""
 
     @property
     def percent(self) -> float | None:
-        """Rows done of all rows, 0 to 100; None while they are counted."""
+        """The share of rows done, from 0 to 100. None until the requests have been checked."""
         return min(100.0, 100.0 * self.rows_done / self.rows) if self.rows else None
 
     def __repr__(self) -> str:
@@ -194,15 +200,15 @@ class RunProgress:
 
 
 class ProgressBoard:
-    """Is told what happens, and tells the caller of a run."""
+    """Gathers what happens in a run, and tells the caller of the run."""
 
     def __init__(
         self, tell: Callable[[RunProgress], object] | None, clock: Callable[[], float]
     ) -> None:
-        """Begin.
+        """Begin without rows and jobs.
 
         Args:
-            tell: Called with a snapshot after each change; what it raises ends the run.
+            tell: Called with a snapshot after each change. An exception of it ends the run.
             clock: Returns the monotonic time in seconds.
         """
         self._tell = tell
@@ -223,9 +229,9 @@ class ProgressBoard:
         """Begin a stage.
 
         Args:
-            stage: The stage: RUNNING for all that follows, until COLLECTING.
-            rows: Rows that it adds to the whole.
-            jobs: First jobs of shards that it adds.
+            stage: The stage. RUNNING covers all stages from QUEUED to RETRYING.
+            rows: Rows to add to the rows of the run.
+            jobs: Shards to add, with one first job each.
         """
         self._stage = stage
         self._rows += rows
@@ -239,7 +245,7 @@ class ProgressBoard:
         self._say()
 
     def add(self, jobs: int) -> None:
-        """Take note of jobs that run rows again and were found."""
+        """Take note of jobs that were found and run rows again."""
         self._retries += jobs
 
     def begin(self, job_id: str, *, is_made: bool = False) -> None:
@@ -247,13 +253,13 @@ class ProgressBoard:
 
         Args:
             job_id: The id of the job.
-            is_made: Whether the server has answered this run that it created the job.
+            is_made: Whether the server has told this run that it created the job.
         """
         self._under_way[job_id] = is_made or self._under_way.get(job_id, False)
         self._say()
 
     def forget(self, job_id: str) -> None:
-        """Take note that a job was not created after all, or is gone."""
+        """Take note that a job was not created, or is gone."""
         self._under_way.pop(job_id, None)
         self._say()
 
@@ -261,14 +267,14 @@ class ProgressBoard:
         """Take note that the first job of a shard has ended."""
         self._first_ended += 1
 
-    def look(self, snapshot: JobSnapshot) -> None:
+    def add_snapshot(self, snapshot: JobSnapshot) -> None:
         """Take a snapshot of a job that is waited for."""
         self._snapshots[snapshot.job.id] = snapshot
         self._failed.pop(snapshot.job.id, None)
         self.see(snapshot.job)
 
-    def lose(self, job_id: str, polls: int) -> None:
-        """Take how many polls of a job failed in a row."""
+    def add_failed_polls(self, job_id: str, polls: int) -> None:
+        """Take the number of failed polls of a job in a row."""
         self._failed[job_id] = polls
         self._say()
 
@@ -313,7 +319,7 @@ class ProgressBoard:
         )
 
     def _now(self) -> RunStage:
-        """Return the stage, as the jobs that have not ended show it."""
+        """Return the stage that the jobs under way show."""
         if self._stage is not RunStage.RUNNING:
             return self._stage
         if self._retries and self._first_ended >= self._shards:

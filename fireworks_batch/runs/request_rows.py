@@ -1,9 +1,10 @@
-"""What a line of input must be, so that the server takes it: checked before anything is sent.
+"""The rules for a line of requests. All lines are checked before anything is sent.
 
 A row is a JSON object with a ``custom_id`` and a ``body`` that has ``messages`` or
-``prompt_token_ids``. A row that needs no change is passed on byte for byte; ``method`` and ``url``
-(the OpenAI batch format), a ``model`` equal to the job's and a ``stream`` that is false are taken
-out. Blank lines and a byte order mark at the very beginning are left out. Performs no I/O.
+``prompt_token_ids``. A row that needs no change is passed on byte for byte. Some members are taken
+out of a row: ``method`` and ``url`` (the OpenAI batch format), a ``model`` equal to the job's, and
+a ``stream`` that is false. Blank lines are left out, and so is a byte order mark at the beginning
+of the file. Performs no I/O.
 """
 
 import json
@@ -22,11 +23,11 @@ __all__ = ["Row", "RowRules", "check_row", "plain_ids"]
 _ROLES: Final = frozenset({"system", "user", "assistant", "tool"})
 
 
-# What a body may have that the slow path has to look at.
+# Members of a body that only the slow path can judge.
 _SUSPECT: Final = frozenset({"extra_body", "stream", "model", "prompt_token_ids"})
 
 
-# From here on orjson reads whole numbers as floats, and would not give them back as they were.
+# orjson reads whole numbers from here on as floats, and would write them in another way.
 _INEXACT: Final = 2.0**63
 
 
@@ -35,13 +36,13 @@ _SPACE: Final = b" \t\r\n"
 
 @attrs.frozen(kw_only=True)
 class RowRules:
-    """What the job says that rows must not contradict."""
+    """The settings of the job that rows must not contradict."""
 
     model: str | None = None
-    """The job's model, a resource name; None if it is not known yet."""
+    """The resource name of the job's model. None if any model will do."""
 
     has_system_prompt: bool = False
-    """Whether the job has a system prompt, which rows of token ids cannot take."""
+    """Whether the job has a system prompt. Rows of token ids cannot take a system prompt."""
 
 
 @attrs.frozen
@@ -49,28 +50,28 @@ class Row:
     """A good row, as it is sent."""
 
     custom_id: str
-    """Its id."""
+    """The id of the row."""
 
     line: bytes
-    """Its JSON, without a line end."""
+    """The JSON of the row, without a line end."""
 
     lacks_cache_key: bool = False
-    """Whether it has token ids, and neither ``user`` nor ``prompt_cache_key``."""
+    """Whether the row has token ids, but neither ``user`` nor ``prompt_cache_key``."""
 
 
 # --- The fast path ------------------------------------------------------------------------------
 
 
 def plain_ids(lines: Sequence[bytes]) -> list[str | None]:
-    """Return the id of each line that can be passed on as it is; None for a line to `check_row`.
+    """Return the id of each line that can be passed on as it is.
 
-    This runs for each of many millions of rows, so there is no object and no call for one.
+    This runs for each of many millions of rows. So it makes no object and no call for a row.
 
     Args:
-        lines: Without their line ends.
+        lines: Lines without their line ends.
 
     Returns:
-        As many as there are lines, in their order.
+        One item for each line, in their order: the id, or None if `check_row` must check the line.
     """
     ids: list[str | None] = []
     append, loads, roles, is_harmless = ids.append, orjson.loads, _ROLES, _SUSPECT.isdisjoint
@@ -94,7 +95,7 @@ def plain_ids(lines: Sequence[bytes]) -> list[str | None]:
                 else:
                     found = custom_id
         except (KeyError, TypeError, ValueError):
-            pass  # the slow path finds out what it is
+            pass  # the slow path finds the reason
         append(found)
     return ids
 
@@ -106,12 +107,12 @@ def check_row(line: bytes, number: int, rules: RowRules) -> Row | RowProblem | N
     """Check one line with all rules.
 
     Args:
-        line: Without a byte order mark.
-        number: Where it stands, from 1.
-        rules: What the job says.
+        line: The line, without a byte order mark.
+        number: The number of the line in the requests, from 1.
+        rules: The settings of the job.
 
     Returns:
-        The row as it is to be sent, what is wrong with it, or None for a blank line.
+        The row as it is to be sent; or the problem of a bad row; or None for a blank line.
     """
     line = line.rstrip(b"\n")
     if not line.strip(_SPACE):
@@ -119,7 +120,7 @@ def check_row(line: bytes, number: int, rules: RowRules) -> Row | RowProblem | N
     try:
         row = orjson.loads(line)
     except orjson.JSONDecodeError as exc:
-        # Its own text counts lines, too: it would be "line 1" in the midst of a file.
+        # The error's own text would say "line 1" for each line of the file.
         return RowProblem(number, None, f"not JSON: {exc.msg}, at column {exc.colno}")
     custom_id = row.get("custom_id") if isinstance(row, dict) else None
     reason = _problem(row, rules)
@@ -190,28 +191,28 @@ def _problem_of_messages(messages: Any) -> str | None:
 
 
 def _is_same_model(wanted: Any, model: str | None) -> bool:
-    """Whether a row's model does not contradict the job's: it may be just its last segment."""
+    """Whether a row's model is the job's model. The row may name just its last segment."""
     if wanted is None or model is None:
         return True
     return isinstance(wanted, str) and wanted in {model, model.rpartition("/")[2]}
 
 
 def _without_what_the_job_says(row: dict[str, Any], line: bytes) -> bytes:
-    """Return the line itself, unless it has members to be taken out."""
+    """Return the line without the members that the job or the endpoint says already."""
     body = row["body"]
     if not ("method" in row or "url" in row or "model" in body or "stream" in body):
         return line
     has_large = _has_large_number(row)
     row = json.loads(line) if has_large else row
-    rest = {key: value for key, value in row.items() if key not in {"method", "url"}}
-    rest["body"] = {
+    sent = {key: value for key, value in row.items() if key not in {"method", "url"}}
+    sent["body"] = {
         key: value for key, value in row["body"].items() if key not in {"model", "stream"}
     }
-    return _dumps(rest) if has_large else orjson.dumps(rest)
+    return _dumps(sent) if has_large else orjson.dumps(sent)
 
 
 def _has_large_number(row: dict[str, Any]) -> bool:
-    """Whether there is one that orjson has read inexactly, however deep."""
+    """Whether a row has, at any depth, a number that orjson has read inexactly."""
     left: list[Any] = [row]
     while left:
         value = left.pop()
@@ -225,5 +226,5 @@ def _has_large_number(row: dict[str, Any]) -> bool:
 
 
 def _dumps(row: Any) -> bytes:
-    """Write a row with its numbers as they are, however large."""
+    """Write a row with all its numbers as they are, also very large ones."""
     return json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode()

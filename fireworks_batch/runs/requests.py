@@ -1,7 +1,7 @@
-"""From requests in any form to files of jobs: checked, counted and split, without holding the loop.
+"""From requests in any form to the files of jobs: check, count and split, without holding the loop.
 
-All work on files is done in threads, a slice at a time; what the caller iterates over is asked on
-the loop, a few milliseconds at a time.
+All work on files is done in threads, a slice at a time. An iterable of the caller is read on the
+event loop, a few milliseconds at a time.
 """
 
 import asyncio
@@ -41,8 +41,8 @@ __all__ = [
     "Requests",
     "Spooled",
     "check_requests",
-    "look_at",
     "prepare",
+    "prepare_requests",
     "spool",
 ]
 
@@ -50,24 +50,24 @@ __all__ = [
 Requests: TypeAlias = (
     str | os.PathLike[str] | Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
 )
-"""A path (``.jsonl``, ``.jsonl.gz``), or mappings: any iterable of them, sync or async."""
+"""The path of a file (``.jsonl``, ``.jsonl.gz``), or an iterable of mappings, sync or async."""
 
 
-# Blocks of a slice in a thread: some 30 ms of work, so that giving up is never slow.
+# Blocks that a thread reads in one step: some 30 ms of work, so that a cancellation is never slow.
 _SLICE: Final = 16
 
 
-# Seconds for which an iterable may be asked before others have their turn.
+# Seconds for which an iterable is read before other tasks of the loop have their turn.
 _TURN: Final = 0.005
 
 
-# Mappings in memory at a time: one may hold a picture of a megabyte.
+# Mappings in memory at a time. One mapping may hold a picture of a megabyte.
 _CHUNK: Final = 100
 
 
 @attrs.frozen(kw_only=True)
 class Prepared:
-    """Requests that were looked at, ready to be sent."""
+    """Requests that were checked, ready to be sent."""
 
     shards: tuple[ShardFile, ...]
     """The input of each job."""
@@ -76,37 +76,37 @@ class Prepared:
     """The first bad rows, in the order of the input."""
 
     problem_count: int
-    """How many bad rows there are."""
+    """The number of all bad rows."""
 
     blank_lines: int
-    """Lines without a row, which were left out."""
+    """The number of lines without a row. They were left out."""
 
     rows_without_cache_key: int = 0
-    """Good rows that lack a cache key."""
+    """The number of good rows that lack a cache key."""
 
     @property
     def rows(self) -> int:
-        """Good rows."""
+        """The number of good rows."""
         return sum(shard.rows for shard in self.shards)
 
 
 async def prepare(terms: ScanTerms, index: ResultIndex | None = None) -> Prepared:
-    """Look at a file of requests, and write the files of its shards where that is needed.
+    """Check a file of requests, and write the files of its shards where they are needed.
 
     Args:
-        terms: How to read it.
-        index: Is told the ids of the good rows; None if they are not needed.
+        terms: How to read the file.
+        index: Gets the ids of the good rows; None if the ids are not needed.
 
     Raises:
         ConfigurationError: The file cannot be read.
-        InputRowsError: It is damaged. Bad rows are not raised here.
+        InputRowsError: The file is damaged. Bad rows are no error here.
     """
     if index is not None:
         terms = attrs.evolve(terms, on_ids=index.expect)
     scan = await _pass(terms)
     suspects = await off_loop(scan.ids.duplicates)
     if len(suspects):
-        # Hashes cannot tell twins from strangers: another pass looks at the ids themselves.
+        # Equal hashes do not prove that two ids are equal: another pass compares the ids.
         del scan
         if index is not None:
             await off_loop(index.expect_none)
@@ -143,26 +143,26 @@ class Spooled:
     """Requests as a file."""
 
     path: Path
-    """The caller's own, or one that mappings were written to."""
+    """The caller's own file, or the file that the mappings were written to."""
 
     problems: tuple[RowProblem, ...] = ()
-    """The first mappings that cannot be written as JSON; a blank line stands in their places."""
+    """The first mappings that cannot be written as JSON. The file has blank lines instead."""
 
     problem_count: int = 0
-    """How many there are."""
+    """The number of all mappings that cannot be written."""
 
 
 async def spool(requests: Requests, path: Path, *, most_problems: int = 100) -> Spooled:
-    """Return requests as a file: the caller's own, or one that they are written to.
+    """Return requests as a file. Mappings are written to a new file.
 
     Args:
-        requests: A path or mappings.
-        path: Where mappings are written to, one a line.
-        most_problems: Mappings to remember that cannot be written; the rest is only counted.
+        requests: The path of the caller's file, or an iterable of mappings.
+        path: The new file for mappings, one on each line.
+        most_problems: The most mappings to name that cannot be written. All of them are counted.
 
     Raises:
-        ConfigurationError: They are neither, or there is no such file.
-        LocalFileError: They cannot be written.
+        ConfigurationError: The requests are neither a path nor mappings, or there is no such file.
+        LocalFileError: The new file cannot be written.
     """
     if isinstance(requests, str | os.PathLike):
         return Spooled(await off_loop(check_path, Path(requests)))
@@ -198,7 +198,7 @@ def _items(requests: Any) -> AsyncGenerator[Any, None]:
 
 
 async def _asked(requests: AsyncIterable[Any]) -> AsyncGenerator[Any, None]:
-    """Ask an iterable, and close it if it is a generator: nobody else could go on with it."""
+    """Yield the items of an async iterable. Close a generator: no other code can go on with it."""
     try:
         async for item in requests:
             yield item
@@ -208,7 +208,7 @@ async def _asked(requests: AsyncIterable[Any]) -> AsyncGenerator[Any, None]:
 
 
 async def _in_turns(requests: Iterable[Any]) -> AsyncGenerator[Any, None]:
-    """Do the same with one that is not async, and let others have their turn now and then."""
+    """Yield the items of a plain iterable, and let other tasks have their turn now and then."""
     since = time.perf_counter()
     try:
         for item in requests:
@@ -251,14 +251,14 @@ def _write(file: IO[bytes], chunk: list[Any], first: int) -> list[RowProblem]:
 
 def _line(item: object) -> bytes:
     line = orjson.dumps(item, default=_as_dict)
-    # orjson writes null for what is no number: nobody would learn that it was sent.
+    # orjson writes null for NaN and Infinity: the caller would not learn that null was sent.
     if b"null" in line:
         _check_numbers(item)
     return line
 
 
 def _check_numbers(value: object) -> None:
-    """Refuse numbers that JSON does not have, however deep: as deep as orjson goes."""
+    """Refuse numbers that JSON does not have, at any depth that orjson writes."""
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{value} is no JSON number")
     members: Iterable[object] = ()
@@ -279,9 +279,9 @@ def _as_dict(value: object) -> dict[Any, Any]:
 
 
 async def check_requests(requests: Requests, rules: RowRules, options: RunOptions) -> CheckReport:
-    """Look at requests, and send nothing: see `BatchClient.check`."""
+    """Check requests, and send nothing; see `BatchClient.check`."""
     async with workspace() as space:
-        prepared = await look_at(requests, rules, options, space.path, write=False)
+        prepared = await prepare_requests(requests, rules, options, space.path, write=False)
     plans = [
         JobPlan(
             rows=shard.rows,
@@ -311,7 +311,7 @@ def _remarks(prepared: Prepared) -> Iterator[str]:
         )
 
 
-async def look_at(
+async def prepare_requests(
     requests: Requests,
     rules: RowRules,
     options: RunOptions,
@@ -320,7 +320,24 @@ async def look_at(
     index: ResultIndex | None = None,
     write: bool = True,
 ) -> Prepared:
-    """Look at requests of any form, with bad mappings among the bad rows."""
+    """Check requests of any form, and write the files of their shards where they are needed.
+
+    Args:
+        requests: The path of a file, or an iterable of mappings.
+        rules: The settings of the jobs that rows must not contradict.
+        options: The limits of a job, and what to do about bad rows.
+        directory: An existing directory for the files.
+        index: Gets the ids of the good rows; None if the ids are not needed.
+        write: Whether the files are needed; otherwise only their sizes are.
+
+    Returns:
+        The shards, and the bad rows. A mapping that cannot be written as JSON is a bad row.
+
+    Raises:
+        ConfigurationError: The requests are neither a path nor mappings, or there is no such file.
+        InputRowsError: The file is damaged. Bad rows are no error here.
+        LocalFileError: A file cannot be written.
+    """
     most_problems = options.max_problems
     spooled = await spool(requests, directory / "requests.jsonl", most_problems=most_problems)
     prepared = await prepare(

@@ -1,4 +1,4 @@
-"""The results of a run: rows on disk, in the order of the input or by id, and the report."""
+"""The results of a run: the report, and the rows on disk, in the order of the input or by id."""
 
 import asyncio
 import logging
@@ -30,24 +30,26 @@ _T = TypeVar("_T")
 
 
 Row: TypeAlias = ResultRow[dict[str, Any]]
-"""A row whose response is a chat completion, as a mapping."""
+"""A row with its response as a mapping."""
 
 
 _PAGE: Final = 500
 
 
 class BatchResult:
-    """What came of a run: ``async for row in result``, ``await result.get("id")``, ``report``.
+    """The results of a run: its rows, and the report on them.
 
-    Rows are read from disk when they are asked for, from a temporary directory that goes with the
-    result: at `aclose`, at the end of ``async with``, or when nobody holds the result any more.
+    ``async for row in result`` reads the rows, and ``await result.get("id")`` reads one of them.
+    Rows are read from disk when they are asked for, 500 at a time and 8 MiB at most (or one longer
+    row). They lie in a temporary directory. `aclose` and the end of ``async with`` remove it; it is
+    also removed when there is no reference to the result any more.
     """
 
     submission: Submission
-    """What was submitted."""
+    """What was submitted. `BatchClient.collect` takes it."""
 
     report: RunReport
-    """What became of each row, in numbers."""
+    """The numbers of rows of each kind, and the outcome of each job."""
 
     _index: ResultIndex
     _lock: asyncio.Lock
@@ -57,7 +59,7 @@ class BatchResult:
     def _made(
         cls, index: ResultIndex, space: Workspace, submission: Submission, report: RunReport
     ) -> Self:
-        """Return a result, which owns the index and the directory."""
+        """Return a result that owns the index and the directory."""
         self = cls()
         self.submission = submission
         self.report = report
@@ -67,41 +69,64 @@ class BatchResult:
         return self
 
     def __aiter__(self) -> AsyncIterator[Row]:
-        """Iterate over all rows that have a result, in the order of the input.
+        """Iterate over all rows that have a response or an error, in the order of the requests.
 
-        Where the input was not at hand (`BatchClient.collect` without ``requests``), the order is
-        that of the ids.
+        The result of `BatchClient.collect` without ``requests`` has its rows in the order of their
+        ids. ``break`` leaves nothing open. Each ``async for`` begins with the first row.
+
+        Raises:
+            ClientStateError: The result is closed.
+            LocalFileError: The rows cannot be read from disk.
         """
         return _Pages(partial(self._rows, (Kind.OK, Kind.FAILED, Kind.RETRYABLE)))
 
     def failures(self) -> AsyncIterator[Row]:
-        """Iterate over the rows that have an error for a result, in the same order."""
+        """Iterate over the rows that have an error instead of a response.
+
+        Returns:
+            The rows, in the order of the requests; without ``requests`` in the order of their ids.
+
+        Raises:
+            ClientStateError: The result is closed.
+            LocalFileError: The rows cannot be read from disk.
+        """
         return _Pages(partial(self._rows, (Kind.FAILED, Kind.RETRYABLE)))
 
     def missing_ids(self) -> AsyncIterator[str]:
-        """Iterate over the ids of rows without a result, in the order of the input.
+        """Iterate over the ids of rows that have neither a response nor an error.
 
-        There are none to tell where the input was not at hand; ``report.missing`` counts them.
+        Returns:
+            The ids, in the order of the requests. The result of `BatchClient.collect` without
+            ``requests`` knows no such ids: there, ``report.missing`` only counts the rows.
+
+        Raises:
+            ClientStateError: The result is closed.
+            LocalFileError: The ids cannot be read from disk.
         """
         return _Pages(self._missing)
 
     async def get(self, custom_id: str) -> Row | None:
-        """Return the result of one row; None if it has none.
+        """Return one row, with its response or its error.
 
         Args:
-            custom_id: The row's id.
+            custom_id: The id of the row.
+
+        Returns:
+            The row; None if the row is missing, or if the requests have no such id.
 
         Raises:
             ClientStateError: The result is closed.
+            LocalFileError: The row cannot be read from disk.
         """
         line = await self._read(partial(self._index.find, custom_id))
         return None if line is None else read_row(line)
 
     def raise_for_failures(self) -> Self:
-        """Return the result itself if each row that was sent has a response.
+        """Return the result itself, or raise an error if a row that was sent has no response.
 
         Raises:
-            ResultRowsError: Some have not; the text says how many, and which jobs ended badly.
+            ResultRowsError: A row failed or is missing. The text has the numbers, and names the
+                jobs that ended badly.
         """
         if self.report.is_complete:
             return self
@@ -110,7 +135,10 @@ class BatchResult:
         raise ResultRowsError(str(self.report), *more, report=self.report)
 
     async def aclose(self) -> None:
-        """Remove the rows from this machine; files that were asked for stay."""
+        """Remove the rows from this machine. The files ``output=`` and ``errors=`` stay.
+
+        A second call does nothing.
+        """
         async with self._lock:
             await off_loop(self._finalizer)
 
@@ -150,7 +178,7 @@ class BatchResult:
 
 
 class _Pages(AsyncIterator[_T], Generic[_T]):
-    """Items page by page; between two pages nothing is held, so that stopping leaves nothing."""
+    """Items, read page by page. Nothing is open between two pages, so a loop can stop anywhere."""
 
     def __init__(self, read: Callable[[int], Awaitable[tuple[list[_T], int]]]) -> None:
         self._read_page = read
@@ -180,14 +208,14 @@ def _clear(index: ResultIndex, space: Workspace) -> None:
 
 
 async def keep_answers(index: ResultIndex, path: Path) -> None:
-    """Rename a file of responses that has some which are not among the chosen results.
+    """Rename a file of responses, if some of its responses are not among the chosen results.
 
     Args:
-        index: Where the chosen results are.
+        index: The index with the chosen results.
         path: The file, which is about to be replaced.
 
     Raises:
-        LocalFileError: It cannot be read or renamed.
+        LocalFileError: The file cannot be read or renamed.
     """
     kept = await off_loop(_keep_answers, index, path, stop=index.interrupt)
     if kept is not None:
@@ -225,12 +253,12 @@ async def write_lines(index: ResultIndex, path: Path, *kinds: Kind) -> None:
     """Write the chosen results of some kinds into a file that appears when it is whole.
 
     Args:
-        index: Where they are.
-        path: The file; one that is there is replaced, and if it is a link, the one that it names.
-        kinds: Which.
+        index: The index with the chosen results.
+        path: The file. An existing file is replaced; of a symbolic link, the file that it names.
+        kinds: The kinds of results to write.
 
     Raises:
-        LocalFileError: It cannot be written.
+        LocalFileError: The file cannot be written.
     """
 
     def read() -> tuple[bytes, int]:

@@ -1,7 +1,7 @@
 """From requests to results: check, search, submit, wait, collect, put together.
 
-Each step finds what an earlier call left on the server, so that all of it can be repeated after a
-crash at any moment, and by two processes at once. `chain` decides what happens to each shard.
+Each step finds what an earlier call left on the server. So a run can be repeated after a crash at
+any moment, and two processes can do it at once. `chain` decides what happens to each shard.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ from fireworks_batch.runs.chain import (
 from fireworks_batch.runs.collect import Collector, Patience
 from fireworks_batch.runs.outcome import run_report
 from fireworks_batch.runs.progress import ProgressBoard, RunStage, input_error
-from fireworks_batch.runs.requests import Prepared, Requests, look_at
+from fireworks_batch.runs.requests import Prepared, Requests, prepare_requests
 from fireworks_batch.runs.result import BatchResult, keep_answers, write_lines
 from fireworks_batch.runs.search import Search
 from fireworks_batch.runs.shards import Shard, ShardFile, check_same_rows
@@ -73,10 +73,17 @@ _ANY_NUMBER: Final = 1_000_000
 
 
 class Run:
-    """A run, or one of its halves; for one use."""
+    """A run, or its submission or collection alone. An object is good for one use."""
 
     def __init__(self, api: Api, jobs: Jobs, datasets: Datasets, options: RunOptions) -> None:
-        """Take what it works with, and what was asked for."""
+        """Begin.
+
+        Args:
+            api: The connection to the API.
+            jobs: The account's jobs.
+            datasets: The account's datasets.
+            options: What the caller asked for.
+        """
         self._api = api
         self._jobs = jobs
         self._datasets = datasets
@@ -94,7 +101,7 @@ class Run:
     # --- The three ways to use it -----------------------------------------------------------------
 
     async def submit(self, requests: Requests, template: JobTemplate) -> Submission:
-        """Make sure that the server has a job for all rows: see `BatchClient.submit`."""
+        """Make sure that the server has jobs for all rows; see `BatchClient.submit`."""
         async with self._abort.guard(), workspace() as space, self._collector(space) as collector:
             prepared = await self._prepare(requests, template, space.path, collector.index)
             shards = await self._shards(prepared, template)
@@ -107,7 +114,7 @@ class Run:
         return self._submission(template, shards, skipped=prepared.problem_count)
 
     async def collect(self, submission: Submission, requests: Requests | None) -> BatchResult:
-        """Wait for the jobs of a submission, and put results together: `BatchClient.collect`."""
+        """Wait for the jobs of a submission, and collect results; see `BatchClient.collect`."""
         await self._check_targets(requests)
         self._check_refs(submission)
         await self._account_id()
@@ -120,14 +127,14 @@ class Run:
             self._board.enter(RunStage.RUNNING, rows=submission.rows, jobs=len(shards))
             await self._search(shards, "", asks_each=True)
             if not any(shard.chain.attempts for shard in shards):
-                # Nothing can be collected, or the jobs are looked for in the wrong place.
+                # The jobs are gone, or this is the wrong account: the server's 404 says so.
                 await self._jobs.get(attempt_id(shards[0].base, 0))
             await all_of(partial(self._follow, collector, None, shard) for shard in shards)
             self._check_not_all_gone(shards)
             return await self._finish(collector, space, submission, shards)
 
     async def run(self, requests: Requests, template: JobTemplate) -> BatchResult:
-        """Do all of it: see `BatchClient.run`."""
+        """Submit, wait and collect; see `BatchClient.run`."""
         self._reports_refusals = True
         await self._check_targets(requests)
         async with (
@@ -146,7 +153,7 @@ class Run:
             return await self._finish(collector, space, submission, shards)
 
     def _check_refs(self, submission: Submission) -> None:
-        """Refuse jobs of another host, or account; that may not be known yet."""
+        """Refuse jobs of another host or account. The account may not be known yet."""
         for ref in submission.refs:
             self._jobs.ref(ref)
 
@@ -154,7 +161,7 @@ class Run:
         return await self._persist("looking up the account", self._api.account_id)
 
     async def _persist(self, what: str, step: Callable[[], Awaitable[_T]]) -> _T:
-        """Do a step until it succeeds, is refused, or has failed for the budget's time."""
+        """Repeat a step until it succeeds, is refused, or has failed for ``failure_budget``."""
         repeats = StepRepeats(
             what,
             self._policy,
@@ -165,7 +172,7 @@ class Run:
         return await repeats.run(step)
 
     async def _grace(self) -> None:
-        """Sleep for the time after which a job that is not found is not there."""
+        """Sleep for ``not_found_grace`` seconds: a job that still answers 404 does not exist."""
         await self._api.session.sleep_until(self._api.clock() + self._policy.not_found_grace)
 
     async def _check_targets(self, requests: Requests | None) -> None:
@@ -214,7 +221,9 @@ class Run:
         self, requests: Requests, template: JobTemplate, directory: Path, index: ResultIndex
     ) -> Prepared:
         self._board.enter(RunStage.CHECKING)
-        prepared = await look_at(requests, template.rules, self._options, directory, index=index)
+        prepared = await prepare_requests(
+            requests, template.rules, self._options, directory, index=index
+        )
         count = prepared.problem_count
         if not prepared.rows or (count and not self._options.skips_bad_rows):
             raise input_error(prepared.problems, count)
@@ -245,10 +254,12 @@ class Run:
     async def _same_rows(
         self, requests: Requests, submission: Submission, directory: Path, index: ResultIndex
     ) -> Sequence[ShardFile]:
-        """Return files of the rows that were submitted, from the requests they were made of."""
-        # By what they were checked and split by then, the same rows make the same shards.
+        """Return files of the rows that were submitted, made anew from the requests."""
+        # The same requests make the same shards if they are checked and split as before.
         options = attrs.evolve(self._options, on_bad_row="skip", limits=submission.limits)
-        prepared = await look_at(requests, submission.rules, options, directory, index=index)
+        prepared = await prepare_requests(
+            requests, submission.rules, options, directory, index=index
+        )
         check_same_rows(prepared.shards, submission)
         return prepared.shards
 
@@ -271,7 +282,7 @@ class Run:
         )
 
     async def _search(self, shards: Sequence[Shard], name: str, *, asks_each: bool = False) -> None:
-        """Find the jobs of all shards, and say which of them had ended."""
+        """Find the jobs of all shards, and warn of jobs that had ended before this call."""
         await Search(self._jobs, self._persist, name=name).run(shards, asks_each=asks_each)
         for shard in shards:
             self._board.add(max(0, len(shard.attempts) - 1))
@@ -300,7 +311,7 @@ class Run:
     # --- One shard --------------------------------------------------------------------------------
 
     async def _submit_shard(self, collector: Collector, submitter: Submitter, shard: Shard) -> None:
-        """Bring a shard to the moment at which its newest attempt exists."""
+        """Take steps until the newest attempt of a shard exists."""
         may_follow = self._options.on_previous == OnPrevious.NEW or self._options.retry_rows
         async with self._in_flight:
             while (newest := shard.chain.newest) is None or (may_follow and newest.job.is_terminal):
@@ -310,7 +321,7 @@ class Run:
     async def _follow(
         self, collector: Collector, submitter: Submitter | None, shard: Shard
     ) -> None:
-        """Bring a shard to the moment at which nothing more is to be done."""
+        """Take steps until nothing more is to be done about a shard."""
         async with self._in_flight:
             has_ended = False
             while await self._step(collector, submitter, shard):
@@ -320,7 +331,7 @@ class Run:
                     self._board.end_first()
 
     async def _step(self, collector: Collector, submitter: Submitter | None, shard: Shard) -> bool:
-        """Do the next step, and return whether there may be another."""
+        """Do the next step, and return whether another step may follow."""
         for number in shard.open_gaps():
             await collector.read_gap(shard, number)
         match next_step(shard.chain):
@@ -350,7 +361,10 @@ class Run:
     async def _create(
         self, collector: Collector, submitter: Submitter, shard: Shard, step: Create
     ) -> bool:
-        """Create an attempt; that the server takes no more is no reason to lose what came."""
+        """Create an attempt, and return whether another step may follow.
+
+        If the server refuses a later attempt, the run goes on with the results that came.
+        """
         is_again = bool(shard.chain.attempts)
         if is_again and self._refused:
             return False
@@ -373,7 +387,7 @@ class Run:
         return True
 
     def _refuse(self, error: FireworksBatchError) -> None:
-        """Take note that rows are not sent again after all; those that came are not lost by it."""
+        """Take note that the remaining rows are not sent again. The report has the reason."""
         if str(error) not in self._refused:
             self._refused.append(str(error))
         _log.warning("rows are not sent again: %s", error)
@@ -382,7 +396,7 @@ class Run:
         """Wait for the end of an attempt."""
         job = attempt.job
         ref = JobRef(await self._account_id(), job.id, self._api.base_url)
-        options, on_failed_poll = self._options, partial(self._board.lose, job.id)
+        options, on_failed_poll = self._options, partial(self._board.add_failed_polls, job.id)
         self._board.begin(job.id)
         wait = self._jobs._wait(  # noqa: SLF001 - our own
             ref, options.timeout, options.poll, on_failed_poll=on_failed_poll
@@ -390,7 +404,7 @@ class Run:
         is_gone = False
         try:
             async for snapshot in wait:
-                self._board.look(snapshot)
+                self._board.add_snapshot(snapshot)
                 job = snapshot.job
         except (JobGoneError, NotFoundError) as error:
             is_gone = True
@@ -409,7 +423,7 @@ class Run:
         shard.put(attrs.evolve(attempt, job=job, has_vanished=vanished))
 
     def _check_not_all_gone(self, shards: Sequence[Shard]) -> None:
-        """Raise if there is no job left: they may have been looked for in the wrong place."""
+        """Raise if all jobs are gone: this may be the wrong account."""
         if self._gone and len(self._gone) >= len(shards):
             raise self._gone[0]
 
@@ -422,7 +436,7 @@ class Run:
         submission: Submission,
         shards: Sequence[Shard],
     ) -> BatchResult:
-        """Put it all together."""
+        """Choose the result of each row, and write the report and the files."""
         self._board.enter(RunStage.COLLECTING)
         tally = await collector.choose()
         report = run_report(
@@ -445,10 +459,10 @@ class Run:
         return BatchResult._made(collector.index, space, submission, report)
 
     async def _clean_up(self, shards: Sequence[Shard]) -> list[str]:
-        """Delete inputs, and return the ids of those that could not be.
+        """Delete input datasets, and return the ids of those that could not be deleted.
 
-        A shard that no job has completed keeps its inputs: a further job may run already, which
-        another process has created.
+        A shard whose newest job is not COMPLETED keeps its inputs. Another process may have created
+        a further job of these rows.
         """
         datasets: set[str] = set()
         for shard in shards:
@@ -457,17 +471,17 @@ class Run:
                 datasets |= {input_id(shard.base, 0, ""), *shard.uploaded}
                 inputs = [each.job.input_dataset_id.rpartition("/")[2] for each in shard.attempts]
                 datasets |= {each for each in inputs if each.startswith(f"{shard.base}-")}
-        left: list[str] = []
+        failed: list[str] = []
 
         async def delete(dataset_id: str) -> None:
             try:
                 await if_there(self._datasets.delete(dataset_id))
             except FireworksBatchError as error:
                 _log.warning("dataset %r could not be deleted: %s", dataset_id, error)
-                left.append(dataset_id)
+                failed.append(dataset_id)
 
         await all_of(partial(delete, dataset_id) for dataset_id in sorted(datasets))
-        return left
+        return failed
 
 
 def _chained(

@@ -1,8 +1,8 @@
 """One pass over a file of requests, before anything is sent: check, count, hash and split.
 
-A file that needs no change and no split is used where it is; else the rows of each job are
-written into a file of its own. Synchronous, in steps of a block: `requests` drives it off the
-loop.
+A file that needs no change and no split is used where it is. Otherwise the rows of each job are
+written into a file of their own. The pass is synchronous, in steps of a block: `requests` runs it
+in threads.
 """
 
 import hashlib
@@ -26,19 +26,24 @@ __all__ = ["Room", "Scan", "ScanTerms", "cuts"]
 
 @attrs.define
 class Room:
-    """What still fits into the job that is being filled."""
+    """How full the job is that is being filled with rows."""
 
     limits: Limits
-    """What one job takes."""
+    """Most rows and bytes of one job."""
 
     rows: int = 0
-    """Rows in it."""
+    """Rows in the job."""
 
     bytes: int = 0
-    """Bytes in it, line ends included."""
+    """Bytes in the job, line ends included."""
 
     def fits(self, rows: int, size: int) -> bool:
-        """Whether so many more rows, of so many bytes together, fit."""
+        """Whether more rows fit into the job.
+
+        Args:
+            rows: The number of rows.
+            size: The bytes of all these rows, line ends included.
+        """
         most = self.limits.max_rows
         return (
             most is None or self.rows + rows <= most
@@ -58,8 +63,8 @@ def cuts(room: Room, sizes: Iterable[int]) -> Iterator[int]:
     """Fill jobs with rows, and yield the index of each row that begins a new job.
 
     Args:
-        room: What the job that is being filled already holds; it is kept up to date.
-        sizes: Bytes of each row, line end included; none is above ``max_bytes``.
+        room: How full the first job is. It is kept up to date.
+        sizes: Bytes of each row, line end included. Each is at most ``max_bytes``.
     """
     for index, size in enumerate(sizes):
         if not room.fits(1, size):
@@ -68,10 +73,11 @@ def cuts(room: Room, sizes: Iterable[int]) -> Iterator[int]:
         room.add(1, size)
 
 
+# Bytes that are copied at a time.
 _COPIED: Final = 8 * 1024 * 1024
 
 
-# Ids that a second pass tells apart when it only has to name some of them.
+# Most ids that a second pass remembers if bad rows end the call: it only has to name some of them.
 _TRACKED: Final = 10_000
 
 
@@ -80,48 +86,49 @@ class ScanTerms:
     """How a file of requests is to be read."""
 
     path: Path
-    """The file."""
+    """The file of requests."""
 
     rules: RowRules
-    """What the job says."""
+    """The settings of the job that rows must not contradict."""
 
     limits: Limits
-    """What one job takes."""
+    """Most rows and bytes of one job."""
 
     directory: Path
-    """Where files of jobs are written to, if any are."""
+    """An existing directory for the files of jobs."""
 
     skip_bad: bool = False
-    """Whether bad rows are left out instead of ending it."""
+    """Whether bad rows are left out. Otherwise no file is made if there is a bad row."""
 
     write: bool = True
-    """Whether files are wanted at all, or only what they would be."""
+    """Whether files are written. Otherwise only their sizes are found."""
 
     most_problems: int = 100
-    """Bad rows to remember; the rest is only counted."""
+    """The most bad rows to name. All of them are counted."""
 
     on_ids: Callable[[Sequence[str]], object] | None = None
     """Called with the ids of good rows, in their order, a block at a time."""
 
 
 class Scan:
-    """One pass: call `advance` until it returns False, then read the rest of the members."""
+    """One pass: call `advance` until it returns False, then read the other members."""
 
     def __init__(self, terms: ScanTerms, suspects: Suspects | None = None) -> None:
         """Begin a pass.
 
         Args:
-            terms: How to read.
-            suspects: Ids that may be there twice, from a pass before; those are told apart.
+            terms: How to read the file.
+            suspects: Ids that may occur twice, as an earlier pass has found. This pass compares
+                them exactly.
         """
         self.problems: list[RowProblem] = []
         """The first bad rows."""
         self.problem_count: int = 0
-        """How many there are."""
+        """The number of all bad rows."""
         self.blank_lines: int = 0
-        """Lines without a row."""
+        """The number of lines without a row."""
         self.rows_without_cache_key: int = 0
-        """Good rows that lack a cache key."""
+        """The number of good rows that lack a cache key."""
         self.ids: IdSet = IdSet()
         """The ids of all good rows."""
         self._terms = terms
@@ -139,16 +146,16 @@ class Scan:
         return tuple(self._shards.done)
 
     def stop(self) -> None:
-        """End a step that is under way in another thread, as soon as it can."""
+        """End the step that runs in another thread as soon as possible."""
         self._stop.set()
 
     def close(self) -> None:
-        """Close all files; those that were written stay."""
+        """Close all files. Written files stay on disk."""
         self._shards.close()
         self._file.close()
 
     def advance(self) -> bool:
-        """Read one block, and return whether there may be more."""
+        """Read one block, and return whether there may be more blocks."""
         block = next(self._blocks, None)
         if block is None:
             if self._wants_shards:
@@ -188,11 +195,14 @@ class Scan:
 
     @property
     def _wants_shards(self) -> bool:
-        """Whether anything can come of this pass: bad rows may have made it vain."""
+        """Whether files of jobs are still of use: a bad row may have ended the call."""
         return self._terms.skip_bad or not self.problem_count
 
     def _take_rows(self, block: Block, lines: list[bytes], ids: list[str | None]) -> None:
-        """Take a block row by row: some of it needs a closer look, or a new job begins in it."""
+        """Take a block row by row.
+
+        This is for a block in which a new job begins, or a row needs all checks.
+        """
         kept = list(self._good_rows(block, lines, ids))
         self._add_ids([row.custom_id for row, _ in kept])
         if not self._wants_shards:
@@ -254,20 +264,20 @@ class Scan:
 
 
 class _Shards:
-    """The files of the jobs; as long as the caller's own file will do, nothing is written."""
+    """The files of the jobs. Nothing is written while the caller's own file can be used."""
 
     def __init__(self, terms: ScanTerms, stop: threading.Event) -> None:
-        """Begin the first one.
+        """Begin the first file.
 
         Args:
-            terms: How to read.
-            stop: Set when all of it is given up.
+            terms: How to read the file of requests.
+            stop: Set when the pass is given up.
         """
         self.done: list[ShardFile] = []
         self._terms = terms
         self._stop = stop
         self._file: IO[bytes] | None = None
-        # Whether the rows of the first job so far are the very beginning of the caller's file.
+        # Whether the caller's file begins with the rows of the first job so far, byte for byte.
         self._is_own = not terms.path.name.endswith(".gz")
         self._stamp = file_stamp(terms.path)
         self._begin()
@@ -281,10 +291,10 @@ class _Shards:
 
         Args:
             data: The rows, each with its line end.
-            start: Where these bytes stand in the caller's file; None if they do not.
-            rows: How many there are.
-            first: The line of the first one.
-            last: The line of the last one.
+            start: The position of these bytes in the caller's file; None if the bytes differ.
+            rows: The number of rows.
+            first: The line of the first row.
+            last: The line of the last row.
         """
         if self._is_own and start != self._bytes:
             self._write_own()
@@ -311,7 +321,7 @@ class _Shards:
             if size == self._bytes:
                 self._end(self._terms.path)
                 return
-            # Nobody says whether the server takes a last line without an end.
+            # It is not documented whether the server takes a last line without a line end.
             self._write_own(lacks_end=size == self._bytes - 1)
         self._end(self._path)
 
@@ -345,16 +355,16 @@ class _Shards:
         self._begin()
 
     def _write_own(self, *, lacks_end: bool = False) -> None:
-        """Write what the caller's file had so far: from here on it will not do."""
+        """Copy the rows so far into a file: the caller's file cannot be used any longer."""
         self._is_own = False
         if not self._terms.write:
             return
-        left = self._bytes - lacks_end
+        remaining = self._bytes - lacks_end
         with self._terms.path.open("rb") as source:
-            while left and not self._stop.is_set():
-                data = source.read(min(left, _COPIED))
+            while remaining and not self._stop.is_set():
+                data = source.read(min(remaining, _COPIED))
                 write_all(self._open(), data)
-                left -= len(data)
+                remaining -= len(data)
                 if not data:
                     raise ConfigurationError(
                         f"{str(self._terms.path)!r} was changed while it was read"

@@ -1,7 +1,7 @@
 """Which jobs of a run are on the server: one listing for all shards, else a GET of each id.
 
-Nothing is remembered on this machine. The ids of jobs say which rows they run, so that the same
-call after a crash, or at the same time in another process, finds them.
+Nothing is remembered on this machine. The id of a job says which rows the job runs. So the same
+call finds the jobs after a crash, and in another process at the same time.
 """
 
 import logging
@@ -35,20 +35,21 @@ _T = TypeVar("_T")
 _PAGE: Final = 200
 
 
-# Jobs that are read: 25 pages of them.
+# Most jobs that a search reads: 25 pages.
 _MOST_JOBS: Final = 25 * _PAGE
 
 
-# Numbers without a job after which no higher one is asked for: people delete jobs.
+# After so many attempt numbers in a row without a job, no higher number is asked for. One is not
+# enough, since people delete jobs.
 _MOST_FREE: Final = 4
 
 
-# Ids that a warning names.
+# Most ids that a warning names.
 _NAMED: Final = 5
 
 
 class Persist(Protocol):
-    """Does a step until it succeeds, is refused, or has failed for the budget's time."""
+    """Repeats a step until it succeeds, is refused, or has failed for ``failure_budget``."""
 
     async def __call__(self, what: str, step: Callable[[], Awaitable[_T]], /) -> _T:
         """Return what the step returns."""
@@ -63,8 +64,8 @@ class Search:
 
         Args:
             jobs: The account's jobs.
-            persist: Repeats a step that fails for a while.
-            name: The name of the run; empty if it has none.
+            persist: Repeats a step that fails, for a limited time.
+            name: The name of the run; empty if the run has no name.
         """
         self._jobs = jobs
         self._persist = persist
@@ -73,12 +74,12 @@ class Search:
         self._is_ordered = False
 
     async def run(self, shards: Sequence[Shard], *, asks_each: bool = False) -> None:
-        """Give the jobs that are found to their shards.
+        """Find jobs, and add them to their shards.
 
         Args:
             shards: The shards.
-            asks_each: Whether a shard of which the listing shows nothing is asked for by GETs,
-                also if the listing came to its end.
+            asks_each: Whether ids are asked for one by one if the whole listing has no job of
+                their shard.
         """
         by_base = {shard.base: shard for shard in shards}
         is_whole = await self._list(by_base)
@@ -92,7 +93,7 @@ class Search:
         await all_of(works)
 
     async def _list(self, shards: dict[str, Shard]) -> bool:
-        """Read the listing, newest jobs first, and return whether it came to its end."""
+        """Read the listing, newest jobs first. Return whether all jobs of the account were read."""
         for order in ("create_time desc", None):
             self._is_ordered = order is not None
             try:
@@ -125,13 +126,17 @@ class Search:
 
     @staticmethod
     def _take(shard: Shard, number: int, job: BatchInferenceJob) -> None:
-        """Take a job; where the server has chosen ids itself, there may be two of one number."""
+        """Add a job to its shard.
+
+        A server that chooses ids itself may have two jobs of one attempt number. The job with the
+        id that was asked for is preferred.
+        """
         there = shard.chain.attempts.get(number)
         if there is None or job.id in {there.job.id, attempt_id(shard.base, number)}:
             shard.take(number, job)
 
     def _warn(self, shards: Iterable[Shard]) -> None:
-        """Warn of jobs of the same name that run something else, before more are created."""
+        """Warn of other jobs under the same name, before more jobs are created."""
         if self._of_name and any(not shard.chain.attempts for shard in shards):
             more = len(self._of_name) - _NAMED
             _log.warning(
@@ -146,7 +151,7 @@ class Search:
         return not (self._is_ordered and shard.chain.attempts) or bool(shard.open_gaps())
 
     async def _ask(self, shard: Shard) -> None:
-        """Ask for the ids of a shard, one by one, until several in a row are free."""
+        """Ask for the ids of a shard, one by one, until several in a row have no job."""
         number = free = 0
         known = {*shard.chain.attempts}
         only_gaps = self._is_ordered and bool(known)
@@ -161,11 +166,14 @@ class Search:
 
 
 async def get_job(jobs: Jobs, job_id: str) -> BatchInferenceJob | None:
-    """Fetch a job, of which name and state are enough; None if there is none.
+    """Fetch a job. The name and the state are enough: other members may be unreadable.
 
     Args:
         jobs: The account's jobs.
         job_id: The id of the job.
+
+    Returns:
+        The job; None if there is no such job.
     """
     try:
         return await if_there(jobs.get(job_id))

@@ -1,4 +1,4 @@
-"""The rows of one job of a run: their file, and the attempts to run them."""
+"""Shards: the rows of one job of a run, their file, and the attempts to run them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,31 +23,31 @@ class ShardFile:
     """The input of one job, on disk, ready to be uploaded."""
 
     path: Path
-    """Where it is."""
+    """The path of the file."""
 
     rows: int
-    """Its rows."""
+    """The number of rows of the file."""
 
     bytes: int
-    """Its length; its last line has its end."""
+    """The size of the file in bytes. Its last line has a line end."""
 
     sha256: str
-    """The digest of that."""
+    """The SHA-256 digest of the file, in hexadecimal."""
 
     first_line: int
-    """Where its first row stands in the caller's input, from 1."""
+    """The line of the caller's requests that has the first row. Lines are counted from 1."""
 
     last_line: int
-    """Where its last row stands there."""
+    """The line of the caller's requests that has the last row."""
 
     stamp: tuple[int, int]
-    """Size and time of change of the file as it was read."""
+    """The size and the time of change of the file, when it was read."""
 
     def check_unchanged(self) -> None:
-        """Refuse the file if it is not what was read.
+        """Refuse the file if it was changed after it was read.
 
         Raises:
-            ConfigurationError: It was changed or removed since.
+            ConfigurationError: The file was changed or removed.
         """
         if file_stamp(self.path) != self.stamp:
             raise ConfigurationError(
@@ -57,7 +57,7 @@ class ShardFile:
 
 
 def file_stamp(path: Path) -> tuple[int, int]:
-    """Return the size and the time of change of a file; zeros if there is none."""
+    """Return the size and the time of change of a file; zeros if there is no such file."""
     try:
         found = path.stat()
     except OSError:
@@ -73,39 +73,39 @@ class Shard:
     """The place of the shard in the run, from 0."""
 
     submitted: SubmittedShard
-    """Its id, its rows, and their lines in the requests."""
+    """The id of the shard, its rows, and their lines in the requests."""
 
     first: int
-    """The position of its first row among all rows of the requests, from 1."""
+    """The position of the first row of the shard among all rows of the requests, from 1."""
 
     chain: Chain
-    """Its attempts."""
+    """The attempts of the shard."""
 
     file: ShardFile | None = None
-    """Its rows; None if the requests are not at hand."""
+    """The rows of the shard; None if the requests are not at hand."""
 
     gaps: set[int] = attrs.field(factory=set)
-    """The numbers below the newest whose jobs are not there, and whose outputs were asked for."""
+    """The attempt numbers below the newest without a job, whose outputs were asked for."""
 
     leaving: set[int] = attrs.field(factory=set)
-    """The numbers of jobs that are being deleted."""
+    """The attempt numbers of jobs that are being deleted."""
 
     uploaded: set[str] = attrs.field(factory=set)
     """The ids of the input datasets that this call has uploaded, or found."""
 
     @property
     def base(self) -> str:
-        """The id that all its jobs begin with."""
+        """The id of the shard. The ids of all its jobs begin with it."""
         return self.submitted.base_id
 
     @property
     def last(self) -> int:
-        """The position of its last row."""
+        """The position of the last row of the shard among all rows of the requests."""
         return self.first + self.submitted.rows - 1
 
     @property
     def attempts(self) -> Sequence[Attempt]:
-        """Its attempts, the oldest first."""
+        """The attempts of the shard, the oldest first."""
         return [each for _, each in sorted(self.chain.attempts.items())]
 
     def take(
@@ -121,8 +121,9 @@ class Shard:
         Args:
             number: The number of the attempt.
             job: The job, as it is now.
-            is_old: Whether the job was there before this call, as far as is known.
-            rows: Rows of its input; None if that is not known: at most those of the shard.
+            is_old: Whether the job existed before this call, as far as this call knows.
+            rows: Rows of the job's input; None if the number is not known. Then the rows of the
+                shard are an upper bound.
         """
         self.block(number)
         if is_withdrawn(job):
@@ -146,22 +147,22 @@ class Shard:
         self.chain = attrs.evolve(self.chain, attempts=attempts)
 
     def withdraw(self, number: int) -> None:
-        """Take note that the job of an attempt is gone: it counts as never made."""
+        """Take note that the job of an attempt is gone. The attempt counts as never made."""
         attempts = {at: each for at, each in self.chain.attempts.items() if at != number}
         self.chain = attrs.evolve(self.chain, attempts=attempts)
 
     def free(self, number: int) -> None:
-        """Take note that a job is gone that was being deleted: its number can be used again."""
+        """Take note that the deletion of a job is done. Its attempt number can be used again."""
         self.leaving.discard(number)
         self.gaps.discard(number)
         self.chain = attrs.evolve(self.chain, highest=number - 1)
 
     def block(self, number: int) -> None:
-        """Take note that a number cannot be used, nor any below it."""
+        """Take note that an attempt number and all lower numbers cannot be used."""
         self.chain = attrs.evolve(self.chain, highest=max(self.chain.highest, number))
 
     def open_gaps(self) -> list[int]:
-        """Return the numbers without a job whose outputs were not asked for yet."""
+        """Return the attempt numbers without a job whose outputs were not asked for yet."""
         numbers = range(self.chain.next_number)
         return [
             each for each in numbers if each not in self.chain.attempts and each not in self.gaps
@@ -169,14 +170,14 @@ class Shard:
 
 
 def check_same_rows(files: Sequence[ShardFile], submission: Submission) -> None:
-    """Refuse rows that are not those of a submission, byte for byte.
+    """Refuse rows that differ from the rows of a submission, byte for byte.
 
     Args:
-        files: The rows of each shard, checked and split as those of the submission were.
+        files: The rows of each shard, checked and split by the rules of the submission.
         submission: What was submitted.
 
     Raises:
-        ConfigurationError: They are others.
+        ConfigurationError: A row differs.
     """
     rows = sum(file.rows for file in files)
     if rows != submission.rows:
@@ -184,7 +185,7 @@ def check_same_rows(files: Sequence[ShardFile], submission: Submission) -> None:
             f"the requests have {rows} good rows, and the submission has {submission.rows}: "
             "they are not those that were submitted"
         )
-    # With as many rows in all, another number of shards shows in a shard before the last.
+    # The number of rows is the same. So another number of shards shows in an earlier digest.
     for file, shard in zip(files, submission.shards, strict=False):
         if file.sha256 != shard.sha256:
             raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""What all jobs of a run are like, and the key that their ids are made of."""
+"""The settings that all jobs of a run share, and the key that their ids derive from."""
 
 import base64
 import hashlib
@@ -43,13 +43,13 @@ __all__ = [
 
 @attrs.frozen(kw_only=True)
 class RunOptions:
-    """How a run is made, besides what its jobs are like."""
+    """How a run is made: all options but the settings of its jobs."""
 
     limits: Limits = attrs.field(factory=Limits, validator=instance_of(Limits))
-    """What one job takes."""
+    """Most rows and bytes of one job."""
 
     on_bad_row: str = attrs.field(default="raise", validator=one_of("raise", "skip"))
-    """Whether a bad row ends it or is left out."""
+    """Whether a bad row ends the call or is left out."""
 
     on_previous: str = attrs.field(
         default=OnPrevious.ADOPT.value, validator=one_of(*(each.value for each in OnPrevious))
@@ -59,34 +59,34 @@ class RunOptions:
     output: Path | None = attrs.field(
         default=None, converter=path, validator=attrs.validators.optional(is_path)
     )
-    """Where the rows that succeeded are written."""
+    """The file for the rows with a response."""
 
     errors: Path | None = attrs.field(
         default=None, converter=path, validator=attrs.validators.optional(is_path)
     )
-    """Where the rows that failed are written."""
+    """The file for the rows with an error."""
 
     max_in_flight: int | None = attrs.field(
         default=None, validator=attrs.validators.optional(whole_number())
     )
-    """Jobs that run at a time; None: all of them."""
+    """Most jobs that run at a time. None is no limit."""
 
     on_progress: Callable[[RunProgress], object] | None = attrs.field(
         default=None, validator=attrs.validators.optional(plain_function)
     )
-    """Is told how far the whole is."""
+    """Called with a snapshot of the run after each change."""
 
     retry_rows: int = attrs.field(default=0, validator=whole_number(least=0))
-    """The highest number of an attempt that runs rows again which failed, or are missing."""
+    """The highest number of an attempt that runs failed and missing rows again."""
 
     on_abort: str = attrs.field(default="leave", validator=one_of("leave", "delete"))
-    """What is done about the jobs that the call has created, when it is given up."""
+    """What is done about the jobs that the call has created, if the call is given up."""
 
     cleanup: str = attrs.field(default="keep", validator=one_of("keep", "datasets"))
-    """Whether input datasets are deleted when all results are here."""
+    """Whether input datasets are deleted when all results are on this machine."""
 
     timeout: float | JobTimeLimit | None = attrs.field(default=JOB_TIME_LIMIT, validator=is_timeout)
-    """Seconds for which each job is waited for."""
+    """Most seconds to wait for each job."""
 
     poll: PollPolicy | None = attrs.field(
         default=None, validator=attrs.validators.optional(instance_of(PollPolicy))
@@ -94,7 +94,7 @@ class RunOptions:
     """When jobs are polled."""
 
     max_problems: int = attrs.field(default=100, validator=whole_number())
-    """Bad rows to name; all are counted."""
+    """The most bad rows to name. All of them are counted."""
 
     @property
     def skips_bad_rows(self) -> bool:
@@ -102,21 +102,23 @@ class RunOptions:
         return self.on_bad_row == "skip"
 
 
-# The server's rule; at most 63 characters in all.
+# Most characters of an id: the server's rule.
 _LONGEST: Final = 63
 
 
+# Characters of the digest in the id of a shard.
 _DIGEST: Final = 20
 
 
+# Characters of the digest in the id of the input dataset of a later attempt.
 _CONTENT: Final = 8
 
 
-# The longest end of an id: that of the input of a later attempt.
-_END: Final = len("-99-") + _CONTENT
+# Most characters that follow the id of a shard: in the input dataset of a later attempt.
+_LONGEST_SUFFIX: Final = len("-99-") + _CONTENT
 
 
-_LONGEST_PREFIX: Final = _LONGEST - _DIGEST - 1 - _END
+_LONGEST_PREFIX: Final = _LONGEST - _DIGEST - 1 - _LONGEST_SUFFIX
 
 
 _DEFAULT_PREFIX: Final = "batch"
@@ -125,13 +127,13 @@ _DEFAULT_PREFIX: Final = "batch"
 _LONGEST_NAME: Final = 500
 
 
-# Changed whenever the ids of a run mean something else.
+# Must change whenever the ids of a run get another meaning.
 _SCHEME: Final = "fireworks-batch run 2"
 
 
 @attrs.frozen(kw_only=True)
 class RunKey:
-    """All that distinguishes the jobs of a run from others, but the rows."""
+    """All that the ids of a run's jobs derive from, but the rows."""
 
     account_id: str
     """The account's id."""
@@ -140,16 +142,16 @@ class RunKey:
     """The model's resource name."""
 
     parameters: Mapping[str, Any]
-    """The rest of what is sent to create the job, as the wire spells it."""
+    """All other settings that are sent to create the job, as the wire spells them."""
 
     name: str = ""
-    """The run's key, chosen by the caller: the same input under another name is another job."""
+    """The run's name, chosen by the caller. The same input under another name is another job."""
 
     def base(self, content: str) -> str:
-        """Return the id of a shard: those of its jobs and datasets begin with it.
+        """Return the id of a shard. The ids of its jobs and datasets begin with it.
 
         Args:
-            content: The digest of the rows of the shard.
+            content: The SHA-256 digest of the rows of the shard, in hexadecimal.
         """
         ingredients = [
             _SCHEME,
@@ -175,10 +177,13 @@ def attempt_id(base: str, number: int) -> str:
 
 
 def attempt_of(job_id: str) -> tuple[str, int] | None:
-    """Return what `attempt_id` was given to make an id; None if it has not made the id.
+    """Return the id of the shard and the attempt number that a job id is made of.
 
     Args:
-        job_id: The id.
+        job_id: The id of the job.
+
+    Returns:
+        The two parts, as `attempt_id` takes them; None if `attempt_id` cannot have made the id.
     """
     base, _, number = job_id.rpartition("-")
     is_number = number.isascii() and number.isdecimal() and (number[0] != "0" or number == "0")
@@ -191,8 +196,9 @@ def input_id(base: str, number: int, content: str) -> str:
     Args:
         base: The id of the shard.
         number: The number of the attempt; attempt 0 runs all rows of the shard.
-        content: The digest of the rows. Two callers may see other rows without a response, and
-            upload both: the job's id decides which of them run.
+        content: The SHA-256 digest of the rows, in hexadecimal. Two callers may choose different
+            rows for one attempt, and both upload their rows. The one job of the attempt runs the
+            rows of one caller.
     """
     return f"{base}-{number}-{content[:_CONTENT]}" if number else attempt_id(base, 0)
 
@@ -208,7 +214,7 @@ def output_id(base: str, number: int) -> str:
 
 
 def is_of_name(name: str, base: str) -> bool:
-    """Return whether the id of a shard can be that of a run of a name, by what can be read of it.
+    """Return whether a shard can be of a run with a name, as the readable part of its id says.
 
     Args:
         name: The name of the run.
@@ -218,10 +224,11 @@ def is_of_name(name: str, base: str) -> bool:
 
 
 def check_run_name(name: object) -> str:
-    """Return the name of a run; an empty one if there is none.
+    """Return the name of a run; an empty name for None.
 
     Raises:
-        ConfigurationError: It is no string, too long, or cannot be written in UTF-8.
+        ConfigurationError: The name is no string, is blank or too long, or cannot be written in
+            UTF-8.
     """
     if name is None:
         return ""
@@ -236,7 +243,7 @@ def check_run_name(name: object) -> str:
 
 
 def _prefix(name: str) -> str:
-    """Return what can be read of a name in an id: a letter first, no hyphen last."""
+    """Return the readable part of an id: the name, with a letter first and no hyphen last."""
     words = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     if words and not words[0].isalpha():
         words = f"{_DEFAULT_PREFIX}-{words}"
@@ -244,12 +251,12 @@ def _prefix(name: str) -> str:
 
 
 def _canonical(value: Any) -> str:
-    """Return JSON that is the same for equal values, whatever made them and in which order."""
+    """Return JSON that is the same for equal values, whatever the order of their members."""
     return json.dumps(_plain(value), ensure_ascii=True, sort_keys=True, separators=(",", ":"))
 
 
 def _plain(value: Any, key: str = "") -> Any:
-    """Read the JSON inside the JSON: ``extraBody`` is a string of it."""
+    """Return a value with ``extraBody``, a string of JSON, parsed."""
     if isinstance(value, Mapping):
         return {name: _plain(member, name) for name, member in value.items()}
     if isinstance(value, list | tuple):
@@ -268,7 +275,8 @@ def _read(text: str) -> Any:
         return text
 
 
-# Stand-ins for what is not known before the input is read, and does not belong to the key.
+# Stand-ins for the account and the ids, which do not belong to the key. The account and the ids are
+# not known before the input is read.
 _ANY_ACCOUNT: Final = "any"
 
 
@@ -277,25 +285,25 @@ _ANY_ID: Final = "any"
 
 @attrs.frozen(kw_only=True)
 class JobTemplate:
-    """What is known of all jobs of a run before their input is read."""
+    """The settings of all jobs of a run. They are known before the requests are read."""
 
     name: str
-    """The run's name; empty if it has none."""
+    """The run's name; empty if the run has no name."""
 
     model: str
     """The model's resource name."""
 
     arguments: Mapping[str, Any]
-    """What `Jobs.create` is given, besides ids and input."""
+    """The arguments of `Jobs.create`, without ids and input."""
 
     parameters: Mapping[str, Any]
-    """The same as the wire spells it, the model left out."""
+    """The same settings as the wire spells them, without the model."""
 
     def key(self, account_id: str) -> RunKey:
-        """Return what the ids of its jobs are made of.
+        """Return the key that the ids of the run's jobs derive from.
 
         Args:
-            account_id: Whose jobs they are.
+            account_id: The id of the account that has the jobs.
         """
         return RunKey(
             account_id=account_id, model=self.model, parameters=self.parameters, name=self.name
@@ -303,17 +311,17 @@ class JobTemplate:
 
     @property
     def rules(self) -> RowRules:
-        """What rows must not contradict."""
+        """The settings that rows must not contradict."""
         return RowRules(model=self.model, has_system_prompt="systemPrompt" in self.parameters)
 
 
 def job_template(codec: Codec, *, name: object, arguments: Mapping[str, Any]) -> JobTemplate:
-    """Check what jobs are to be like, before anything is read or sent.
+    """Check the settings of jobs, before anything is read or sent.
 
     Args:
-        codec: Writes what is sent.
+        codec: Writes the body of a request.
         name: The run's name, or None.
-        arguments: Those of `Jobs.create`; None where nothing was said.
+        arguments: The arguments of `Jobs.create`. None means that an argument is not given.
 
     Raises:
         ConfigurationError: A value is malformed.
@@ -328,6 +336,6 @@ def job_template(codec: Codec, *, name: object, arguments: Mapping[str, Any]) ->
     draft = draft_job(_ANY_ACCOUNT, _ANY_ID, input_dataset=_ANY_ID, **said)
     body = body_of(draft, codec)
     own = {"model", "inputDatasetId"}
-    # An empty message says what none says: both are the same job.
+    # An empty message means the same as no message: both must give the same ids.
     parameters = {key: value for key, value in body.items() if key not in own and value != {}}
     return JobTemplate(name=checked, model=draft.model, arguments=said, parameters=parameters)

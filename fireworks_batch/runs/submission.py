@@ -1,4 +1,4 @@
-"""What was submitted, in a form that another process can collect.
+"""Submissions: what was submitted, in a form that another process can collect.
 
 Performs no I/O.
 """
@@ -27,51 +27,51 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII).fullmatch
 
 @attrs.frozen(kw_only=True)
 class SubmittedShard:
-    """The rows of one job of a run, and the id that all jobs of these rows begin with."""
+    """One shard of a submission: the rows of one job, and the id that its attempts share."""
 
     base_id: str
-    """The id of the shard. Its jobs are ``{base_id}-0``, ``{base_id}-1``, …"""
+    """The id of the shard. The ids of its attempts are ``{base_id}-0``, ``{base_id}-1``, …"""
 
     newest: int = 0
-    """The number of the newest of these jobs when the requests were submitted."""
+    """The number of the newest attempt when the requests were submitted, from 0."""
 
     rows: int
-    """Rows of the shard."""
+    """The number of rows of the shard."""
 
     sha256: str
-    """The digest of the rows, each with a line end, in hexadecimal."""
+    """The SHA-256 digest of the rows, each with a line end, in hexadecimal."""
 
     first_line: int
-    """The line of the requests with the first row, from 1."""
+    """The line of the requests that has the first row of the shard. Lines are counted from 1."""
 
     last_line: int
-    """The line of the requests with the last row."""
+    """The line of the requests that has the last row of the shard."""
 
 
 @attrs.frozen(kw_only=True, repr=False)
 class Submission:
-    """What was submitted, and all that is needed to collect it, in another process too.
+    """What was submitted. Another process can collect the results with it.
 
-    Holds no secret and no rows: a few hundred bytes for each shard.
+    A submission holds no secret and no rows. It takes a few hundred bytes for each shard.
     """
 
     account_id: str
     """The account's id."""
 
     base_url: str
-    """The API that the jobs live on, without ``/v1``."""
+    """The base URL of the API that has the jobs, without ``/v1``."""
 
     name: str
-    """The run's name; empty if it has none."""
+    """The run's name; empty if the run has no name."""
 
     model: str
-    """The model's resource name, which rows were checked not to contradict."""
+    """The model's resource name. No row names another model."""
 
     has_system_prompt: bool = False
-    """Whether the jobs have a system prompt, which rows of token ids cannot take."""
+    """Whether the jobs have a system prompt. Rows of token ids cannot take a system prompt."""
 
     limits: Limits = Limits()  # noqa: RUF009 - frozen
-    """What one job takes: by them the rows were split, and those too large left out."""
+    """Most rows and bytes of one job. The rows were split by these limits."""
 
     shards: tuple[SubmittedShard, ...]
     """The shards, in the order of their rows."""
@@ -80,40 +80,46 @@ class Submission:
     """Jobs of the shards that had ended before the call of `BatchClient.submit`."""
 
     skipped: int = 0
-    """Bad rows that were left out."""
+    """The number of bad rows that were left out."""
 
     @property
     def rows(self) -> int:
-        """Rows of all shards."""
+        """The number of rows of all shards."""
         return sum(shard.rows for shard in self.shards)
 
     @property
     def rules(self) -> RowRules:
-        """What rows had not to contradict."""
+        """The settings of the jobs that rows were checked against."""
         return RowRules(model=self.model, has_system_prompt=self.has_system_prompt)
 
     @property
     def refs(self) -> tuple[JobRef, ...]:
-        """References to the job of each shard that was the newest, in the order of the rows."""
+        """References to the newest attempt of each shard, in the order of the rows.
+
+        An attempt is the newest as of the call of `BatchClient.submit`.
+        """
         return tuple(
             JobRef(self.account_id, attempt_id(shard.base_id, shard.newest), self.base_url)
             for shard in self.shards
         )
 
     def to_json(self) -> str:
-        """Return the submission as a JSON object on one line, with its version."""
+        """Return the submission as a JSON object on one line.
+
+        The object has a ``version``. `from_json` reads it, in another process too.
+        """
         return write_stored(attrs.asdict(self), version=_VERSION)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Read what `to_json` wrote.
+        """Read a submission that `to_json` wrote.
 
         Args:
-            text: The JSON object.
+            text: The JSON object, as text or as bytes in UTF-8.
 
         Raises:
-            ConfigurationError: It is no such object, or was stored by a release that stores
-                another version.
+            ConfigurationError: The text is no such object, or a release wrote it that uses another
+                version. Then call `BatchClient.submit` again: it finds the jobs.
         """
         try:
             members = read_stored(text, "submission", version=_VERSION)

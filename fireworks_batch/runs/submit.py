@@ -1,4 +1,4 @@
-"""How an attempt comes to be on the server, once: its rows are uploaded, its job is created.
+"""How an attempt is made exactly once: upload its rows, then create its job.
 
 A job that another caller has created in the meantime is adopted.
 """
@@ -49,7 +49,7 @@ class Submitter:
     """Creates the attempts of a run."""
 
     api: Api
-    """Where uploads go."""
+    """The connection to the API, for uploads."""
 
     jobs: Jobs
     """The account's jobs."""
@@ -58,13 +58,13 @@ class Submitter:
     """The account's datasets."""
 
     limits: Limits
-    """From which size on a file goes to storage."""
+    """The limits of a job. A file above ``max_upload_bytes`` is uploaded to a signed URL."""
 
     arguments: Mapping[str, Any]
-    """What `Jobs.create` is given, besides ids and datasets."""
+    """The arguments of `Jobs.create`, without ids and datasets."""
 
     grace: Callable[[], Awaitable[object]]
-    """Sleeps for the time after which a job that is not found is not there."""
+    """Sleeps for ``not_found_grace`` seconds: a job that still answers 404 does not exist."""
 
     abort: Abort
     """Is told which jobs are created."""
@@ -75,11 +75,11 @@ class Submitter:
     _uploads: asyncio.Semaphore = attrs.field(factory=lambda: asyncio.Semaphore(_UPLOADS))
 
     async def create(self, shard: Shard, number: int, file: ShardFile) -> bool:
-        """Create an attempt, or adopt it, and give it to its shard.
+        """Create an attempt, or adopt its job, and add it to its shard.
 
-        The shard has no such attempt afterwards if the number cannot be used: a deleted job has
-        it, or has left its output. Nor has it if something else has changed meanwhile, which
-        decides anew what is to be done.
+        There are two cases in which the shard has no such attempt afterwards. The number cannot be
+        used if a deleted job had the number, or if its output still exists. And no job is created
+        if an earlier attempt has changed meanwhile: then the rules must decide anew.
 
         Args:
             shard: The shard.
@@ -103,7 +103,7 @@ class Submitter:
         try:
             await self._upload(file, dataset_id)
         except NotFoundError as error:
-            # Another caller may have run the rows to their end, and deleted their input.
+            # Another caller may have finished the job, and deleted its input.
             job = await self._there(error, shard, number)
         else:
             shard.uploaded.add(dataset_id)
@@ -129,7 +129,7 @@ class Submitter:
         return creation.is_made
 
     async def _is_outdated(self, shard: Shard, before: int) -> bool:
-        """Whether a job that was being deleted is gone: another caller may use its number."""
+        """Whether a job that was being deleted is gone, or back: then the rules decide anew."""
         if before not in shard.leaving:
             return False
         job = await get_job(self.jobs, attempt_id(shard.base, before))
@@ -137,13 +137,13 @@ class Submitter:
             shard.free(before)
             return True
         if is_deleted(job):
-            # Seen on its way out, it counts as never made, also where it stays as a tombstone.
+            # This call saw the job being deleted: it counts as never made, also as a tombstone.
             return False
         shard.take(before, job, is_old=False)
         return True
 
     async def _has_come(self, shard: Shard) -> bool:
-        """Whether an output that was given up is there after all: the upload took its time."""
+        """Whether an output that was given up is there now: the upload took some time."""
         for attempt in shard.attempts:
             name = attempt.job.output_dataset_id or output_id(shard.base, attempt.number)
             if not shard.chain.gives_up(attempt):
@@ -156,7 +156,7 @@ class Submitter:
     async def _send(
         self, creation: JobCreation, shard: Shard, number: int
     ) -> BatchInferenceJob | None:
-        """Create the job, or return the one that is there; None if the number cannot be used."""
+        """Create the job, or return the job that has its id; None if the number cannot be used."""
         job_id = creation.ref.job_id
         self.abort.ask(job_id)
         self.board.begin(job_id)
@@ -182,9 +182,9 @@ class Submitter:
     def _adopted(
         creation: JobCreation, error: JobConflictError, *, is_first: bool
     ) -> BatchInferenceJob | None:
-        """Return the job that has the id, or that the server created under another id.
+        """Return the existing job with the id; or the job that the server made under another id.
 
-        Another caller may have seen other rows without a response, and run those.
+        The input of a later attempt may differ: another caller may have chosen other rows.
         """
         job = error.job
         if job is None:
@@ -196,7 +196,7 @@ class Submitter:
             _log.info("job %r is %s: the next number is used", job.id, job.state)
             return None
         if job.state in TOMBSTONES:
-            return job  # a bad end, as if the search had shown it
+            return job  # it has ended badly; the search would have shown it in the same way
         own = {"output_dataset_id", "display_name"} | (set() if is_first else {"input_dataset_id"})
         if any(text.partition(" ")[0] not in own for text in differences(creation.draft, job)):
             raise error
@@ -205,14 +205,14 @@ class Submitter:
     async def _there(
         self, error: APIStatusError, shard: Shard, number: int
     ) -> BatchInferenceJob | None:
-        """Return the job that a refusal hides; None if the number cannot be used.
+        """Return the job that made the server refuse; None if the number cannot be used.
 
         Raises:
-            APIStatusError: The refusal, if it is about anything else.
+            APIStatusError: The refusal, if it has another reason.
         """
         job_id = attempt_id(shard.base, number)
         if isinstance(error, ConflictError):
-            # An id that is taken, by a job that is not shown: it may be very young.
+            # The id is taken, but a young job may not be visible yet.
             await self.grace()
         job = await get_job(self.jobs, job_id)
         if job is not None:
@@ -228,8 +228,8 @@ class Submitter:
     async def _upload(self, file: ShardFile, dataset_id: str) -> None:
         async with self._uploads:
             await off_loop(file.check_unchanged)
-            # The id says what the content is, so nothing else may become READY under it, not even
-            # if this process is killed in the middle.
+            # The id derives from the content. So no other content may become READY under the id,
+            # not even if this process is killed during the upload.
             options = UploadOptions(
                 dataset_id=dataset_id,
                 reuse=True,
