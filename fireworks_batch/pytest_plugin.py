@@ -1,12 +1,12 @@
-"""Fixtures for tests of code that uses this library: an emulator, and a client of it.
+"""Fixtures for tests of code that uses this library: an emulator, and a client of the emulator.
 
-Opt in, in the ``conftest.py`` at the root of your tests::
+Switch the fixtures on in the ``conftest.py`` at the root of your tests::
 
     pytest_plugins = ["fireworks_batch.pytest_plugin"]
 
-A test that asks for ``fireworks_emulator`` can run unchanged code: key, account, base URL and time
-scale stand in the environment, where `BatchClient` finds them. The emulator runs in a thread of its
-own, so the test may be synchronous, or of any async plugin.
+A test that asks for ``fireworks_emulator`` can run your code unchanged. The API key, the account,
+the base URL and the time scale are set in the environment, where `BatchClient` finds them. The
+emulator runs in a thread of its own. So the test may be synchronous, or a test of any async plugin.
 """
 
 import asyncio
@@ -34,19 +34,24 @@ _P = ParamSpec("_P")
 _pytest_asyncio = sys.modules.get("pytest_asyncio")
 
 
-# pytest-asyncio's strict mode takes no other fixture for an async one; AnyIO takes pytest's.
+# The strict mode of pytest-asyncio needs its own decorator for an async fixture. AnyIO takes the
+# decorator of pytest.
 _async_fixture: Callable[[Callable[..., Any]], Callable[..., Any]] = (
     _pytest_asyncio.fixture if _pytest_asyncio else pytest.fixture
 )
 
 
-# Fast enough for jobs of an hour in tests, slow enough for a machine that has more to do.
+# A job of an hour takes six seconds of a test, and a slow machine still keeps up.
 _SPEED = 600.0
 
 
 @pytest.fixture(scope="session")
 def fireworks_emulator_options() -> Mapping[str, Any]:
-    """Arguments of the `Emulator`; override this fixture to change them."""
+    """Return the arguments of the `Emulator`: ``{"speed": 600.0}``.
+
+    Define a fixture of the same name in your ``conftest.py`` to change them, for instance
+    ``return {"speed": 1200.0, "assume": {"retry_after": "seconds"}}``. The scope is the session.
+    """
     return {"speed": _SPEED}
 
 
@@ -56,9 +61,12 @@ def fireworks_emulator(
     fireworks_emulator_options: Mapping[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Emulator:
-    """Give the running emulator, without anything in it, and name it in the environment.
+    """Return the running emulator, without jobs and datasets, and set the environment to it.
 
-    Its methods may be called from the test's thread, and those that are coroutines awaited there.
+    ``FIREWORKS_API_KEY``, ``FIREWORKS_ACCOUNT_ID`` and ``FIREWORKS_BASE_URL`` name the emulator.
+    ``FIREWORKS_BATCH_TIME_SCALE`` is 1 divided by its speed. All four are reset after the test.
+    One emulator serves the whole session: each test finds it empty. The test may call its methods
+    from any thread, and await its coroutines in the test's own event loop.
     """
     emulator = _fireworks_emulator_server
     _result(_begin_anew(emulator), emulator.home)
@@ -72,7 +80,10 @@ def fireworks_emulator(
 
 @_async_fixture
 async def fireworks_client(fireworks_emulator: Emulator) -> AsyncIterator[BatchClient]:
-    """Give a client of the emulator, closed after the test; needs pytest-asyncio."""
+    """Yield a `BatchClient` of the emulator, and close the client after the test.
+
+    The fixture is asynchronous. It needs pytest-asyncio or AnyIO.
+    """
     client = BatchClient(base_url=fireworks_emulator.base_url)
     try:
         yield client
@@ -84,7 +95,7 @@ async def fireworks_client(fireworks_emulator: Emulator) -> AsyncIterator[BatchC
 def _fireworks_emulator_server(
     fireworks_emulator_options: Mapping[str, Any],
 ) -> Iterator["_EmulatorElsewhere"]:
-    """One server for all tests: a new one for each would cost more than the tests."""
+    """Yield one server for all tests. A new server for each test would take too long."""
     with _loop_in_a_thread() as loop:
         emulator = _EmulatorElsewhere(loop, **fireworks_emulator_options)
         _result(emulator.__aenter__(), loop)
@@ -95,7 +106,7 @@ def _fireworks_emulator_server(
 
 
 class _EmulatorElsewhere(Emulator):
-    """An emulator whose public methods are carried out in the thread of its loop."""
+    """An emulator whose public methods run in the thread of its event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(**options)
@@ -110,7 +121,7 @@ class _EmulatorElsewhere(Emulator):
 
 
 async def _begin_anew(emulator: Emulator) -> None:
-    """Forget everything; what a client sent just before it left arrives no more."""
+    """Forget everything. The restart drops requests that the last test has sent late."""
     await emulator.stop()
     await emulator.start()
     emulator.reset()

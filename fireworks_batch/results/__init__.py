@@ -1,1 +1,1 @@
-"""A job's rows and reports, and the index of a run's rows; `client.results`."""
+"""The rows of a job and its report (`client.results`), and the index of the rows of a run."""

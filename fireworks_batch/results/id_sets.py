@@ -1,13 +1,13 @@
-"""Ids of any number in bounded memory: which occur twice, and which are in one set only.
+"""Sets of ids of any number in bounded memory: which ids occur twice, or in one set only.
 
-Ids are kept as 64-bit hashes, some ten bytes an id. Equal hashes make suspects; a second pass
-over the ids, restricted to the suspects, names the ids exactly. The hash is Python's own: it is
+Ids are kept as 64-bit hashes, some ten bytes an id. Ids with equal hashes are suspects. A second
+pass over the ids, restricted to the suspects, finds the exact ids. The hash is Python's own: it is
 fast, and seeded for each process, so that an attacker cannot make ids that collide. Hashes are
 never stored or sent.
 
-Among ten million ids, two different ids share a hash with a chance of one in 300,000. `duplicates`
-is exact all the same, after the second pass; `difference` would in that case miss a pair of ids,
-one in each set. Performs no I/O.
+Among ten million ids, the chance that two different ids share a hash is one in 300,000. The result
+of `duplicates` is still exact, after the second pass. `difference` would miss such an id if the two
+ids are in different sets. Performs no I/O.
 """
 
 from array import array
@@ -26,18 +26,19 @@ HashId: TypeAlias = Callable[[str], int]
 _BUCKETS: Final = 256  # Python keeps as many integers ready
 _MASK: Final = _BUCKETS - 1
 
-# Ids tracked by a second pass; a report names fewer.
+# Most ids that a second pass tracks. A report names fewer.
 _TRACKED: Final = 10_000
 
 
 class IdSet:
-    """A multiset of ids, which are added in batches."""
+    """A multiset of ids. Ids are added in batches."""
 
     def __init__(self, *, hash_id: HashId = hash) -> None:
         """Make an empty set.
 
         Args:
-            hash_id: Returns a signed 64-bit number for an id. Sets that are compared share it.
+            hash_id: Returns a signed 64-bit number for an id. Two sets that are compared need the
+                same function.
         """
         self._hash_id = hash_id
         self._buckets = tuple(array("q") for _ in range(_BUCKETS))
@@ -54,15 +55,15 @@ class IdSet:
         return sum(map(len, self._buckets))
 
     def suspects(self) -> "Suspects":
-        """Return the suspects of being in this set."""
+        """Return hashes that find all ids of this set."""
         return Suspects(map(_distinct, self._buckets), hash_id=self._hash_id)
 
     def duplicates(self) -> "Suspects":
-        """Return the suspects of having been added more than once."""
+        """Return hashes that find all ids that were added more than once."""
         return Suspects(map(_repeated, self._buckets), hash_id=self._hash_id)
 
     def difference(self, other: "IdSet") -> "Suspects":
-        """Return the suspects of being in this set and not in the other."""
+        """Return hashes that find the ids of this set that the other set does not have."""
         pairs = zip(self._buckets, other._buckets, strict=True)  # noqa: SLF001 - of our own class
         return Suspects((_only_first(*pair) for pair in pairs), hash_id=self._hash_id)
 
@@ -71,7 +72,7 @@ class Suspects:
     """Hashes of ids: ``id in suspects`` tells whether the second pass must count an id."""
 
     def __init__(self, buckets: Iterable[Sequence[int]], *, hash_id: HashId) -> None:
-        """Take sorted hashes, bucket by bucket; made by `IdSet`."""
+        """Take hashes from an `IdSet`, bucket by bucket, sorted within each bucket."""
         self._hash_id = hash_id
         self._buckets = tuple(array("q", bucket) for bucket in buckets)
 
@@ -94,22 +95,23 @@ class Found:
     """The ids, in the order of their first occurrence; at most 10,000."""
 
     count: int
-    """The number of all such ids, also if not all of them are named."""
+    """The number of all such ids. ``ids`` may have fewer."""
 
 
 def find_all(
     ids: Iterable[str], suspects: Suspects, *, least: int = 1, tracked: int = _TRACKED
 ) -> Found:
-    """Name the suspects among ids: the second pass after `IdSet.difference` or `duplicates`.
+    """Return the ids that are suspects: the second pass after `IdSet.difference` or `duplicates`.
 
     Args:
         ids: All ids of the set, again.
         suspects: The result of the first pass.
-        least: How often an id must occur: twice after `IdSet.duplicates`.
-        tracked: Most ids to keep in memory, and to name.
+        least: How often an id must occur, 1 or more; 2 after `IdSet.duplicates`.
+        tracked: Most ids to keep in memory, and to return.
 
     Returns:
-        Each id once. The count is exact if all ids are named, else the number of hashes.
+        Each id once. The count is exact if all ids are returned. Otherwise it is the number of
+        hashes.
     """
     counts: dict[str, int] = {}
     is_whole = True

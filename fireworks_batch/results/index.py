@@ -1,7 +1,8 @@
-"""An index of results on disk, in SQLite: of any size in bounded memory.
+"""An index of results on disk, in SQLite. It may have any size, and memory stays bounded.
 
-Each job's files of results are added, in any order; of several results of one row the best one is
-chosen: the first success, else the newest failure. Synchronous, for use in a thread.
+The result files of each job are added, in any order. A row may have several results: then the best
+one is chosen, which is the first success, else the newest failure. The index is synchronous: use it
+in a thread.
 """
 
 import enum
@@ -31,8 +32,11 @@ class Kind(enum.IntEnum):
 
 
 UNANSWERED: Final = (Kind.MISSING, Kind.RETRYABLE, Kind.FAILED)
-"""Kinds of rows without a response. The server runs these rows when it continues a job: "only
-unfinished/failed requests"."""
+"""The kinds of rows without a response.
+
+The server runs these rows when it continues a job, as the vendor's documentation says: "only
+unfinished/failed requests".
+"""
 
 
 _SCHEMA: Final = """
@@ -70,8 +74,8 @@ ORDER BY position
 """
 
 
-# The best result of each row, in the order of the ids, if the expected rows are not known. With
-# min(), SQLite takes the other columns from the row that has the minimum (documented).
+# The best result of each row, in the order of the ids, for unknown expected rows. With min(),
+# SQLite takes the other columns from the row that has the minimum (documented).
 _CHOOSE_ALL: Final = """
 INSERT INTO chosen (custom_id, kind, file, start, length)
 SELECT custom_id, kind, file, start, length FROM (
@@ -89,33 +93,33 @@ ORDER BY position LIMIT ?
 """
 
 
-# A rank that every failure has, so that any success comes before it.
+# The rank of a failure is this number minus the number of its job: any success comes before it.
 _FAILED: Final = 10**15
 
 
-# Bytes of the lines of one page: rows with pictures or log probabilities may have megabytes each.
+# Most bytes of the lines of one page. Rows with log probabilities may have megabytes each.
 _MOST_BYTES: Final = 8 * 1024 * 1024
 
 
-# Files kept open: rows come job by job, and there may be more jobs than a process may open files.
+# Most files kept open. There may be more jobs than a process may open files.
 _OPEN: Final = 32
 
 
 ReadRow = Callable[[bytes], "tuple[str, Kind] | None"]
-"""Reads a line of results: returns the row's id and its kind; None if the line is no row."""
+"""A function that returns the id and the kind of a line of results; None if it is no row."""
 
 
 class Chosen(NamedTuple):
     """The result that counts for a row."""
 
     position: int
-    """The number of the row in the input, from 1."""
+    """The number of the row in the input, from 1. Without an input, its number by id."""
 
     custom_id: str
     """The row's id."""
 
     file: int
-    """The number of the file of the line, in the order in which files were added."""
+    """The number of the file that has the line, in the order in which files were added, from 0."""
 
     start: int
     """The byte at which the line begins."""
@@ -135,7 +139,7 @@ class Tally:
     """Rows with an error instead."""
 
     missing: int
-    """Expected rows with neither."""
+    """Expected rows with neither a response nor an error."""
 
     duplicate: int
     """Results of a row beyond the first one from the same job."""
@@ -151,7 +155,7 @@ class Tally:
 
 
 class ResultIndex:
-    """The index: add expected rows, add results, `choose`, and look up."""
+    """An index: add expected rows, add results, call `choose`, and read the chosen results."""
 
     def __init__(self, path: Path) -> None:
         """Make an empty index.
@@ -176,7 +180,7 @@ class ResultIndex:
         self._has_expected = False
 
     def interrupt(self) -> None:
-        """End a step that is under way in another thread."""
+        """End the step that runs in another thread."""
         self._connection.interrupt()
 
     def close(self) -> None:
@@ -194,13 +198,13 @@ class ResultIndex:
         self._many("INSERT INTO expected (custom_id) VALUES (?)", zip(ids))
 
     def expect_none(self) -> None:
-        """Remove the ids of expected rows: they will be added anew."""
+        """Remove the ids of expected rows. The caller adds them anew."""
         self._run("DELETE FROM expected")
 
     def add_job(self, job: int, paths: Iterable[Path], read: ReadRow) -> Iterator[None]:
-        """Add the files of results of a job, in place of those added before; yield in between.
+        """Add the result files of a job, in place of its files that were added before.
 
-        Nothing else may be added until the last part is done.
+        The generator yields after each block. No other job may be added before its end.
 
         Args:
             job: The number of the job; later jobs have higher numbers.
@@ -223,9 +227,11 @@ class ResultIndex:
         self._count(job)
 
     def rows_of(self, job: int) -> tuple[int, int, int]:
-        """Return how many rows of a job have a response, how many a result, and the bad lines.
+        """Return the counts of a job's results.
 
-        A row that came several times counts once.
+        Returns:
+            The number of rows with a response, the number of rows with a response or an error, and
+            the number of lines that are no rows. A row that came several times counts once.
         """
         return *self._distinct[job], self._unreadable[job]
 
@@ -242,18 +248,18 @@ class ResultIndex:
     def positions(
         self, kinds: Sequence[Kind], *, jobs: Iterable[int], first: int, last: int
     ) -> list[int]:
-        """Return which expected rows have a best result of some kinds, by their positions.
+        """Return the positions of the expected rows whose best result is of some kinds.
 
         Args:
             kinds: The kinds.
-            jobs: The numbers of the jobs that count.
-            first: The first position.
-            last: The last position.
+            jobs: The numbers of the jobs whose results count.
+            first: The first position to return, from 1.
+            last: The last position to return.
         """
         self._run("DROP TABLE IF EXISTS best")
         self._run("CREATE TABLE best (custom_id TEXT PRIMARY KEY, rank INTEGER, kind INTEGER)")
         for job in jobs:
-            # Of two results of a row, that of the lower rank stays.
+            # Of two results of a row, the result with the lower rank stays.
             query = """
                 INSERT INTO best SELECT custom_id, rank, kind FROM found
                 WHERE rowid BETWEEN ? AND ?
@@ -282,7 +288,10 @@ class ResultIndex:
             start += len(line) + 1
 
     def choose(self) -> Tally:
-        """Choose the best result of each row, and count; more may be added and chosen later."""
+        """Choose the best result of each row, and count the results.
+
+        More results may be added later, before another call.
+        """
         self._run("CREATE INDEX IF NOT EXISTS found_by_id ON found (custom_id, rank)")
         self._run("DROP TABLE IF EXISTS chosen")
         self._run(_CHOSEN)
@@ -301,17 +310,17 @@ class ResultIndex:
             has_expected=self._has_expected,
         )
 
-    # --- Looking up -------------------------------------------------------------------------------
+    # --- Reading ----------------------------------------------------------------------------------
 
     def page(self, kinds: Sequence[Kind], *, after: int = 0, size: int = 1000) -> list["Chosen"]:
         """Return the next chosen results of some kinds, in the order of the input.
 
-        A page has at most some megabytes of lines, but at least one result if there is one.
+        A page has at most 8 MiB of lines, but at least one result if there is one.
 
         Args:
             kinds: The kinds.
             after: The position of the last result of the page before; 0 for the first page.
-            size: Most results.
+            size: Most results of the page.
         """
         wanted = [kind in kinds for kind in Kind]
         rows = self._run(_PAGE, (after, *wanted, size)).fetchall()
@@ -320,9 +329,9 @@ class ResultIndex:
         return page[: max(1, sum(size <= _MOST_BYTES for size in sizes))]
 
     def lacks(self, ids: Iterable[str]) -> bool:
-        """Return whether one of some ids is that of a row without a response.
+        """Return whether a row with one of some ids has no response among the chosen results.
 
-        Ids that are not expected do not count, where the expected ids are known.
+        Where the expected ids are known, other ids do not count.
         """
         self._prepare_for_ids()
         query = "SELECT kind FROM chosen WHERE custom_id = ?"
@@ -339,15 +348,15 @@ class ResultIndex:
         try:
             row = self._run(query, (custom_id,)).fetchone()
         except UnicodeEncodeError:
-            return None  # half a surrogate pair: no row that was sent has such an id
+            return None  # a lone surrogate: no row that was sent has such an id
         return None if row is None or not row[2] else self._line(*row)
 
     def _prepare_for_ids(self) -> None:
-        """Make chosen results quick to find by their ids: not each run needs that."""
+        """Make an index on the ids of chosen results. Not each run needs one."""
         self._run("CREATE INDEX IF NOT EXISTS chosen_by_id ON chosen (custom_id)")
 
     def lines(self, page: Iterable[Chosen]) -> list[bytes]:
-        """Return the lines of chosen results, in their order; none for rows that are missing."""
+        """Return the lines of chosen results, in their order. A missing row has no line."""
         return [self._line(file, start, length) for *_, file, start, length in page if length]
 
     def _line(self, file: int, start: int, length: int) -> bytes:
@@ -370,7 +379,7 @@ class ResultIndex:
 
     @contextmanager
     def _reported(self) -> Iterator[None]:
-        """Name the file in errors of SQLite; the disk may be full."""
+        """Raise errors of SQLite, such as a full disk, as errors that name the file."""
         try:
             yield
         except sqlite3.OperationalError as exc:

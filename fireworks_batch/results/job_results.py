@@ -27,7 +27,7 @@ __all__ = ["Expected", "JobResults", "check_expected", "read_decode"]
 _T = TypeVar("_T")
 
 Expected: TypeAlias = Iterable[str] | os.PathLike[str]
-"""Ids that should have rows, or the path of the input file that has them."""
+"""The ids that should have rows, or the path of the input file that has these ids."""
 
 _SLICE: Final = 4096  # ids of an iterable that are stored in one step
 
@@ -44,16 +44,17 @@ class _Phase(enum.Enum):
 class JobResults(Generic[_T]):
     """The rows of a job that has ended: a context manager, and inside it an async iterator.
 
-    Entering the context downloads the files into a temporary directory, and leaving it removes
-    them. Rows come one by one, in the order of the files, the results first and then the errors;
-    they are joined to the input by ``custom_id`` and nothing else. Memory stays bounded whatever
-    the number of rows: a block of lines, and some ten bytes an id. No file is open between two
-    rows, so that a loop may be left with ``break``; another loop goes on with the next row.
+    The object is made by `BatchClient.results`, which documents the errors of entering it. Entering
+    the context downloads the files into a temporary directory. Leaving the context removes them.
 
-    Lines may be of any length. Each line is parsed in one piece, which no other task or thread can
-    interrupt: 10 MB of text take some 13 ms, 10 MB of log probabilities up to half a second.
+    Rows come one by one, in the order of the files: first the result files, then the error files.
+    Join them to the input by ``custom_id``: they are not in the order of the input. No file is open
+    between two rows, so a loop may end with ``break``. Another loop goes on with the next row.
 
-    Made by ``client.results()``, which documents the errors.
+    Memory stays bounded: one block of lines (2 MiB, or one longer line), and some ten bytes for
+    each id. Lines may be of any length. Each line is parsed in one piece, which no other task or
+    thread can interrupt: 10 MB of text take some 13 ms, 10 MB of log probabilities up to half a
+    second.
     """
 
     _asked: JobLike
@@ -80,15 +81,15 @@ class JobResults(Generic[_T]):
         decode: Callable[[Any], _T] | None,
         lineage: bool,
     ) -> Self:
-        """Return the results of a job; nothing happens before they are entered.
+        """Return the results of a job. Nothing happens before they are entered.
 
         Args:
-            job: Id, resource name, reference, or a job fetched before.
+            job: The job: its id, resource name, reference, or a job fetched before.
             jobs: Fetches the job.
             datasets: Downloads the files.
             expected: The ids that should have rows, or the path of the input file.
-            decode: Makes of a response what the caller wants; None to leave responses as they are.
-            lineage: Whether the rows of the whole continuation chain are read.
+            decode: Converts a response; None leaves responses as they are.
+            lineage: Whether the rows of all jobs of a continuation chain are read.
         """
         self = cls()
         self._asked = job
@@ -101,7 +102,7 @@ class JobResults(Generic[_T]):
 
     @property
     def job(self) -> BatchInferenceJob:
-        """The job whose rows these are, in its terminal state.
+        """The job that has the rows, in its terminal state.
 
         Raises:
             ClientStateError: The results are not entered yet.
@@ -112,7 +113,7 @@ class JobResults(Generic[_T]):
 
     @property
     def report(self) -> ResultsReport:
-        """The numbers of rows of each kind, and the ids of rows that are missing or odd.
+        """The report: the numbers of rows by kind, and the ids of duplicate and missing rows.
 
         Raises:
             ClientStateError: Not all rows have been read.
@@ -174,7 +175,7 @@ class JobResults(Generic[_T]):
             self._datasets.download(job.output_dataset_id, directory, lineage=self._lineage)
         )
         if paths is None:
-            return ()  # a job that failed validation names a dataset that is never made (seen live)
+            return ()  # a job that failed validation names a dataset that never exists (seen live)
         return order_files(paths, job.output_dataset_id.rpartition("/")[2])
 
     async def _expect(self, expected: Expected | None, copy: Path) -> ExpectedIds | None:
@@ -205,9 +206,9 @@ class JobResults(Generic[_T]):
     async def _read(self, paths: tuple[Path, ...]) -> AsyncGenerator[ResultRow[Any], None]:
         """Yield all rows, then make the report.
 
-        This is a generator, since a coroutine for each row would add a tenth to the time; for the
-        same reason its loop reads the members of a row without the properties. No file is open
-        at its yields, and leaving the results closes it.
+        This is a generator, since a coroutine for each row would add a tenth to the time. For the
+        same reason, the loop reads the members of a row without the properties. No file is open
+        when it yields. Leaving the results closes the generator.
         """
         self._phase = _Phase.READING
         reading = Reading(paths, self._decode, lineage=self._lineage)
@@ -235,14 +236,14 @@ class JobResults(Generic[_T]):
     async def ordered(self, ids: Iterable[str]) -> list[ResultRow[_T]]:
         """Read all rows into memory, and return the rows of some ids, in the order of the ids.
 
-        This is meant for small jobs. If an id has both an error and a response, the row with the
-        response is returned. Rows of other ids are left out.
+        This is meant for small jobs: memory grows with the rows. If an id has both an error and a
+        response, the row with the response is returned. Rows with other ids are left out.
 
         Args:
-            ids: The ids of the input in the order wanted, each once.
+            ids: The ids of rows, in the order of the returned rows. Each id is given once.
 
         Returns:
-            One row for each id; a row that failed has its ``error`` set.
+            One row for each id. A row that failed has its ``error`` set.
 
         Raises:
             ConfigurationError: An id is no string, or is given twice.
@@ -308,10 +309,10 @@ _WAYS_OUT: Final = {
 
 
 def read_decode(decode: Any) -> Callable[[Any], Any] | None:
-    """Return the function that decodes responses; for a type, a function that makes the type.
+    """Return the function that converts responses. For a type, the function makes that type.
 
     Raises:
-        ConfigurationError: The argument is neither a type that cattrs can make nor a function.
+        ConfigurationError: The argument is neither a function nor a type that cattrs can make.
     """
     if decode is None:
         return None
@@ -324,7 +325,7 @@ def read_decode(decode: Any) -> Callable[[Any], Any] | None:
 
 
 def check_expected(expected: Any) -> Expected | None:
-    """Return the argument ``expected=`` if it may be one.
+    """Return the argument ``expected=`` if it is an iterable or a path.
 
     Raises:
         ConfigurationError: The argument is neither iterable nor a path.

@@ -1,4 +1,4 @@
-"""How result files are read: block by block in a thread, row by row as rows are asked for."""
+"""How result files are read: blocks are read in a thread, rows when they are asked for."""
 
 import io
 import json
@@ -18,32 +18,32 @@ from fireworks_batch.results.rows import UNDECODABLE, ResultRow, decode_row, rea
 
 __all__ = ["ExpectedIds", "Reading", "find_suspects", "is_error_file", "order_files"]
 
-# Bytes of a block: as many as make the start of a thread worth its time.
+# Bytes of a block. To read it takes longer than to start a thread.
 _BLOCK: Final = 1 << 21
 
-# The event loop has its turn between two blocks, and decoding takes ten times as long as reading.
+# Other tasks have their turn between two blocks, and decoding takes ten times as long as reading.
 _BLOCK_TO_DECODE: Final = _BLOCK // 8
 
 
 class ExpectedIds:
-    """Ids that should have rows, of any number: their hashes, and the file that has the ids.
+    """The ids that should have rows: their hashes in memory, and the file that has the ids.
 
-    The file is the caller's input file, or a file of the same form that `add` writes. The ids are
-    read again from it when the hashes tell that some of them are missing.
+    The file is the caller's input file, or a file of the same form that `add` writes. If the hashes
+    show that ids are missing, the ids are read from the file again.
     """
 
     def __init__(self, path: Path) -> None:
         """Begin without ids.
 
         Args:
-            path: The file of the ids. `add` makes the file; `read` needs the file.
+            path: The file of the ids. `add` creates it. `read` expects it to exist.
         """
         self.hashes: IdSet = IdSet()
         """The hashes of the ids."""
         self._path = path
 
     def add(self, ids: Sequence[str]) -> None:
-        """Append ids to the file; blocks.
+        """Append ids to the file. Blocks the thread.
 
         Raises:
             LocalFileError: The file cannot be written.
@@ -53,7 +53,7 @@ class ExpectedIds:
             file.writelines(json.dumps({"custom_id": each}).encode() + b"\n" for each in ids)
 
     def read(self) -> None:
-        """Take the ids that the file has; blocks.
+        """Take the ids that the file has. Blocks the thread.
 
         Raises:
             ConfigurationError: A row has no ``custom_id``.
@@ -72,16 +72,18 @@ class ExpectedIds:
 
 
 def is_error_file(path: Path) -> bool:
-    """Tell a file of errors (``error-data``, without an ending) from a file of results."""
+    """Return whether a file has errors (``error-data``), and not results."""
     return "error" in path.name.lower()
 
 
 def order_files(paths: Iterable[Path], dataset_id: str) -> tuple[Path, ...]:
-    """Return files in the order of reading: results before errors, the job's own before others'.
+    """Return files in the order in which they are read.
+
+    Result files come before error files. Files of the job itself come before files of other jobs.
 
     Args:
-        paths: The downloaded files; with their lineage, each dataset in a folder named after its
-            id.
+        paths: The downloaded files. With ``lineage=True``, the files of each dataset are in a
+            folder named after the dataset's id.
         dataset_id: The id of the job's own output dataset.
     """
 
@@ -98,13 +100,13 @@ def find_suspects(
     *,
     is_over: Callable[[], bool],
 ) -> Findings:
-    """Compare hashes of ids, and read the files again for the ids that the hashes suspect.
+    """Compare hashes of ids, and read the files again to find the ids exactly.
 
     Args:
         seen: The ids of the rows.
-        expected: The ids that should have rows; None if there are no such ids.
+        expected: The ids that should have rows; None if they are not known.
         paths: The files of the rows.
-        is_over: Returns whether the caller has given up; then the findings are cut short.
+        is_over: Returns whether the caller was cancelled. Then the findings are incomplete.
     """
     again = partial(_ids_in, paths, is_over)
     repeated = find_all(again(), seen.duplicates(), least=2)
@@ -129,18 +131,18 @@ def _rows_in(path: Path, is_over: Callable[[], bool]) -> Iterator[ResultRow[dict
 
 
 def _block_at(path: Path, start: int, size: int) -> Block | None:
-    """Return the block at a place of a file; None at the file's end."""
+    """Return the block that begins at a byte of a file; None at the end of the file."""
     with reported("read", str(path)), path.open("rb") as file:
         file.seek(start)
         return next(read_blocks(file, size=size), None)
 
 
 class Reading:
-    """One reading of some files, which remembers what the report needs.
+    """One reading of some files. It counts what the report needs.
 
-    The reader takes rows from ``rows`` until there are none, puts the ids of rows without an error
-    into ``ids``, asks `takes` about the other rows, and then calls `advance`. No file is open
-    between two blocks.
+    The caller takes all rows from ``rows``. It adds the ids of rows without an error to ``ids``,
+    and gives the other rows to `takes`. Then it calls `advance`. No file is open between two
+    blocks.
     """
 
     def __init__(
@@ -150,8 +152,8 @@ class Reading:
 
         Args:
             paths: The files, in the order of reading.
-            decode: Makes of a response what the caller wants; None to leave responses as they are.
-            lineage: Whether an error is left out if an earlier file has its row.
+            decode: Converts a response; None leaves responses as they are.
+            lineage: Whether an error is left out if an earlier file has a row of the same id.
         """
         self._paths = paths
         self._decode = decode
@@ -162,13 +164,13 @@ class Reading:
         self.counts: ResultCounts = ResultCounts()
         """The rows counted so far."""
         self.ids: list[Any] = []
-        """Ids of rows of the present block."""
+        """The ids of the rows of this block that were handed out."""
         self.rows: Iterator[ResultRow[Any]] = iter(())
-        """The rows of the present block that are not read yet."""
+        """The rows of this block that were not taken yet."""
 
     @property
     def with_ids(self) -> int:
-        """The number of rows with an id that were handed out before the last `advance`."""
+        """The number of rows with an id that were handed out before the newest `advance`."""
         return len(self._seen)
 
     def takes(self, row: ResultRow[Any]) -> bool:
@@ -207,12 +209,12 @@ class Reading:
         return rows if self._decode is None else map(partial(decode_row, decode=self._decode), rows)
 
     async def _settle(self) -> None:
-        """Remember the rows read so far, before a file of errors of a lineage."""
+        """Remember the ids of rows so far, before an error file of a continuation chain."""
         if self._lineage and any(map(is_error_file, self._paths[self._file : self._file + 1])):
             self._settled = await off_loop(self._seen.suspects)
 
     async def find(self, expected: ExpectedIds | None) -> Findings:
-        """Find the ids that the report names; a cancellation ends the work in the thread."""
+        """Find the ids that the report names. A cancellation ends the work in the thread."""
         over = threading.Event()
         find = partial(find_suspects, self._seen, expected, self._paths, is_over=over.is_set)
         return await off_loop(find, stop=over.set)

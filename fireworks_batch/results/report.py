@@ -24,7 +24,7 @@ __all__ = [
 
 @attrs.frozen(kw_only=True)
 class AdoptedJob:
-    """A job that had ended before the call that adopted it: its results may be old."""
+    """A job that had ended before the call that adopted it. Its results may be old."""
 
     job_id: str
     """The id of the job."""
@@ -33,8 +33,10 @@ class AdoptedJob:
     """The terminal state of the job."""
 
     age: float | None
-    """Seconds from the end of the job to the call, by this machine's clock; None if the server
-    does not say when the job ended."""
+    """Seconds from the end of the job to the call, by this machine's clock.
+
+    None if the server does not say when the job ended.
+    """
 
 
 @attrs.frozen(kw_only=True)
@@ -48,10 +50,13 @@ class JobReport:
     """The last state of the job."""
 
     rows: int
-    """Rows of the job's input."""
+    """The number of rows of the job's input."""
 
     reason: str = ""
-    """The server's message about the job, and the lines of its requests; empty if all is well."""
+    """What went wrong with the job, and which lines of the requests it ran; else empty.
+
+    The text has the server's message, if there is one.
+    """
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -59,62 +64,77 @@ class RunReport:
     """What became of the rows of a run, in numbers."""
 
     rows: int
-    """Rows that were sent."""
+    """The number of rows that were sent."""
 
     succeeded: int
-    """Rows with a response."""
+    """The number of rows with a response."""
 
     failed: int
-    """Rows with an error instead."""
+    """The number of rows with an error instead of a response."""
 
     missing: int
-    """Rows with neither; one less for each foreign row if the requests are not at hand."""
+    """The number of rows with neither a response nor an error.
+
+    If the requests are not at hand, each foreign row makes this number smaller by one.
+    """
 
     duplicate: int = 0
-    """Results of a row beyond the first result from the same job; the best result counts."""
+    """The number of results of a row beyond the first result from the same job.
+
+    Only the best result of a row counts as succeeded or failed.
+    """
 
     foreign: int = 0
-    """Rows of results that are not in the requests, and were left out. If the requests are not at
-    hand: how many more rows came than were sent; all of them count as succeeded or failed."""
+    """The number of rows of results that are not in the requests. They are left out.
+
+    If the requests are not at hand, foreign rows cannot be told from others. Then this is the
+    number of rows that came beyond the rows that were sent, and all of them count as succeeded or
+    failed.
+    """
 
     unreadable: int = 0
-    """Lines of results that are no rows."""
+    """The number of lines of results that are no rows."""
 
     skipped: int = 0
-    """Bad rows of the requests, which were not sent."""
+    """The number of bad rows of the requests. They were not sent."""
 
     retried: int = 0
-    """Rows that were sent again."""
+    """The number of rows that this call has sent again."""
 
     input_tokens: int = 0
-    """Tokens read by all jobs, as the server counts them."""
+    """The number of tokens that all jobs have read, as the server counts them."""
 
     output_tokens: int = 0
-    """Tokens generated."""
+    """The number of tokens that all jobs have generated, as the server counts them."""
 
     cached_tokens: int = 0
-    """Tokens read from the prompt cache."""
+    """The number of tokens that all jobs have read from the prompt cache, as the server counts."""
 
     jobs: tuple[JobReport, ...] = ()
-    """The outcome of each job; jobs of retries come last."""
+    """The outcome of each job, ordered by attempt number and then by the rows of the job."""
 
     adopted: tuple[AdoptedJob, ...] = ()
-    """Jobs that had ended before this call."""
+    """The jobs that had ended before this call."""
 
     not_retried: tuple[str, ...] = ()
-    """Why rows were not sent again although ``retry_rows`` allows it: the server's message, or
-    that the file of the requests has changed."""
+    """Why rows were not sent again, although ``retry_rows`` or ``on_previous`` allows it.
+
+    Each text is the server's message, or says that the file of the requests has changed.
+    """
 
     not_cleaned: tuple[str, ...] = ()
-    """Ids of datasets that could not be deleted."""
+    """Ids of the datasets that could not be deleted."""
 
     remarks: tuple[str, ...] = ()
-    """Numbers that do not add up: duplicate, foreign and unreadable rows, and counters of the
-    server that differ."""
+    """Sentences about numbers that do not add up.
+
+    They are about duplicate, foreign and unreadable rows, and about counters of the server that
+    differ from its output.
+    """
 
     @property
     def adds_up(self) -> bool:
-        """Whether each row that was sent is accounted for, and no other rows came."""
+        """Whether each row that was sent is accounted for, and there are no remarks."""
         return self.rows == self.succeeded + self.failed + self.missing and not self.remarks
 
     @property
@@ -138,7 +158,7 @@ class RunReport:
 
 
 class ResultRowsError(FireworksBatchError):
-    """Raised for rows of results that failed, are missing, are there twice, or cannot be read."""
+    """Raised for result rows that failed, are missing, have two responses, or cannot be read."""
 
     def __init__(
         self,
@@ -150,64 +170,77 @@ class ResultRowsError(FireworksBatchError):
     ) -> None:
         super().__init__(message, *lines)
         self.missing_ids: tuple[str, ...] = tuple(missing_ids)
-        """Ids that have no row."""
+        """The ids that have no row."""
         self.duplicate_ids: tuple[str, ...] = tuple(duplicate_ids)
-        """Ids that have several different responses."""
+        """The ids that have several different responses."""
         self.report: RunReport | None = report
-        """The report of a run; None for the rows of one job."""
+        """The report of a run; None if the error is about the rows of one job."""
 
 
 _NAMED_IDS: Final = 1000
-"""Most ids that a report names of each kind."""
+"""The most ids of each kind that a report names."""
 
 
 @attrs.frozen(kw_only=True, repr=False)
 class ResultsReport:
-    """The numbers of rows of a job by kind, and ids, when all rows have been read.
+    """The report on the rows of one job: the numbers of rows by kind, and ids.
 
-    Each row that was handed out is counted in one of ``succeeded``, ``failed``, ``unreadable`` and
-    ``undecodable``. Counts are of all rows or ids; of each kind, the first 1,000 ids are named.
+    The report is made when all rows have been read. Each row that was handed out is counted in one
+    of ``succeeded``, ``failed``, ``unreadable`` and ``undecodable``. All rows and ids are counted,
+    but at most 1,000 ids of each kind are named.
     """
 
     succeeded: int = 0
-    """Rows with a response."""
+    """The number of rows with a response."""
 
     failed: int = 0
-    """Rows for which the server has an error."""
+    """The number of rows with an error of the server."""
 
     unreadable: int = 0
-    """Lines that are no rows, or have no ``custom_id``."""
+    """The number of lines that are no rows, or have no ``custom_id``."""
 
     undecodable: int = 0
-    """Rows with a response that ``decode=`` refused."""
+    """The number of rows with a response that ``decode=`` refused."""
 
     superseded: int = 0
-    """With ``lineage=True``: errors left out, since a later job of the chain ran the row again."""
+    """The number of errors that were left out, since a later job of the chain ran the row again.
+
+    It is 0 without ``lineage=True``.
+    """
 
     duplicate_ids: tuple[str, ...] = ()
-    """Ids of more than one row, in all files."""
+    """The first ids that have more than one row in all files, at most 1,000."""
 
     duplicate_count: int = 0
-    """The number of ids of more than one row."""
+    """The number of ids that have more than one row."""
 
     missing_ids: tuple[str, ...] = ()
-    """Ids of ``expected=`` without a row; empty without ``expected=``."""
+    """The first ids of ``expected=`` without a row, at most 1,000; empty without ``expected=``."""
 
     missing_count: int | None = None
     """The number of ids of ``expected=`` without a row; None without ``expected=``."""
 
     foreign_ids: tuple[str, ...] = ()
-    """Ids of rows that ``expected=`` does not have; empty without ``expected=``."""
+    """The first ids of rows that are not in ``expected=``, at most 1,000.
+
+    Empty without ``expected=``.
+    """
 
     foreign_count: int | None = None
-    """The number of ids that ``expected=`` does not have; None without ``expected=``."""
+    """The number of ids of rows that are not in ``expected=``; None without ``expected=``."""
 
     counts_agree: bool | None = None
-    """Whether as many rows succeeded and failed as the job's ``job_progress`` says; None if the
-    job has no ``job_progress``, or with ``lineage=True``, since it is about one job of several."""
+    """Whether ``job_progress`` of the job counts as many succeeded and failed rows as were read.
+
+    None if the job has no ``job_progress``. None also with ``lineage=True``, since the counters of
+    one job say nothing about the rows of several.
+    """
 
     no_output: bool = False
-    """Whether there was no output dataset, or no file in it: the job failed early, say."""
+    """Whether the job has no output dataset, or its dataset has no file.
+
+    A job that fails early has no output.
+    """
 
     def __repr__(self) -> str:
         parts = [f"{self.succeeded} succeeded", f"{self.failed} failed"]
@@ -230,30 +263,30 @@ class Findings:
     """The ids that have several rows, no row, or a row that is not expected."""
 
     repeated: Found
-    """Ids of several rows."""
+    """The ids that have several rows."""
 
     missing: Found | None = None
-    """Expected ids without a row; None without expected ids."""
+    """The expected ids without a row; None without expected ids."""
 
     foreign: Found | None = None
-    """Ids with a row that are not expected; None without expected ids."""
+    """The ids of rows that are not expected; None without expected ids."""
 
 
 @attrs.define
 class ResultCounts:
-    """Rows that are counted while they are read."""
+    """The numbers of rows of each kind, counted while the rows are read."""
 
     failed: int = 0
     """Rows with an error of the server."""
 
     unreadable: int = 0
-    """Rows without an id."""
+    """Lines without an id."""
 
     undecodable: int = 0
-    """Rows whose response the decoder refused."""
+    """Rows with a response that the decoder refused."""
 
     superseded: int = 0
-    """Rows left out."""
+    """Errors that were left out, since a later job ran the row again."""
 
 
 def make_report(
@@ -267,10 +300,10 @@ def make_report(
     """Make the report of a reading.
 
     Args:
-        counts: The rows counted while they were read.
+        counts: The numbers of rows by kind.
         findings: The ids to name.
         with_ids: The number of rows that were handed out and have an id.
-        progress: The job's own counters, if they are about these rows.
+        progress: The job's own counters; None if they are not about these rows.
         no_output: Whether there was no file to read.
     """
     repeated, missing, foreign = findings.repeated, findings.missing, findings.foreign

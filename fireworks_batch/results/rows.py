@@ -1,9 +1,9 @@
-"""Rows of results: each line of a result file becomes a row, whatever it holds.
+"""Rows of results: each line of a result file becomes a row.
 
-A row that succeeded is ``{"custom_id", "response": {a chat completion}}``; a ``response`` wrapped
+A row that succeeded is ``{"custom_id", "response": {a chat completion}}``. A ``response`` wrapped
 in ``{"status_code", "body"}`` is unwrapped. The form of a row that failed is not documented:
-``error`` may be a mapping or a plain string, its code a number or a word. A line that cannot be
-read becomes a row with an error, never an exception. Performs no I/O.
+``error`` may be a mapping or a plain string, and its code may be a number or a word. A line that
+cannot be read becomes a row with an error. It never raises an exception. Performs no I/O.
 """
 
 import json
@@ -24,12 +24,12 @@ _UNREADABLE: Final = "unreadable"
 UNDECODABLE: Final = "undecodable"
 _NO_RESPONSE: Final = "no_response"
 
-# The members that may hold the code and the text of an error, the likeliest first.
+# The members that may hold the code and the text of an error, the most likely member first.
 _CODES: Final = ("code", "status_code", "status", "type")
 _MESSAGES: Final = ("message", "detail", "error_message")
 
-# Codes with which the same row may well succeed in another job: HTTP statuses, the numbers and
-# names of gRPC, and the words that inference servers use. All other codes are not retryable.
+# Codes of rows that may well succeed in another job: HTTP statuses, the numbers and names of gRPC,
+# and the words that inference servers use. All other codes are not retryable.
 _RETRYABLE: Final = frozenset(
     {
         *("408", "409", "425", "429", "499", "500", "502", "503", "504"),
@@ -50,18 +50,19 @@ class RowError:
     """Why a row has no usable response."""
 
     code: str
-    """The server's code: an HTTP status, a number or a word, as a string; empty without a code.
+    """The server's code as a string, such as ``"429"`` or ``"RESOURCE_EXHAUSTED"``.
 
-    The codes of this library are ``"unreadable"`` (the line is no row with a ``custom_id``),
-    ``"no_response"`` (the row has neither response nor error) and ``"undecodable"`` (``decode=``
-    refused the response).
+    The code is an HTTP status, a number or a word. It is empty if the server gives no code. The
+    library adds three codes of its own: ``"unreadable"`` (the line is no row, or has no
+    ``custom_id``), ``"no_response"`` (the row has neither a response nor an error) and
+    ``"undecodable"`` (``decode=`` refused the response).
     """
 
     message: str
-    """The text of the server, or what is wrong with the line."""
+    """The server's message. For codes of the library, what is wrong with the line."""
 
     raw: Any = attrs.field(default=None, eq=False, repr=False)
-    """The error as the server wrote it: a mapping, a string; None for codes of this library."""
+    """The error as the server wrote it, a mapping or a string. None for a code of the library."""
 
 
 def _without_end(line: bytes) -> bytes:
@@ -69,12 +70,13 @@ def _without_end(line: bytes) -> bytes:
 
 
 # Not `attrs.frozen`: a frozen class sets each attribute through `object.__setattr__`, which would
-# make reading rows slower by a tenth. The properties are as good a lock.
+# make reading rows slower by a tenth. The properties make a row read-only just as well.
 @attrs.define(repr=False, unsafe_hash=True, weakref_slot=False)
 class ResultRow(Generic[_T]):
-    """What became of one row of the input; joined to it by ``custom_id`` and nothing else.
+    """The result of one row of the input: a response or an error.
 
-    Read-only. Two rows are equal if their ids, errors and lines are.
+    Join a result to its input by ``custom_id``. A row is read-only. Two rows are equal if their
+    ids, errors and lines are equal.
     """
 
     _custom_id: str | None = attrs.field(alias="custom_id")
@@ -84,34 +86,38 @@ class ResultRow(Generic[_T]):
 
     @property
     def custom_id(self) -> str | None:
-        """The input row's id; None if the line has none that can be read."""
+        """The id of the row of the input; None if the line has no readable id."""
         return self._custom_id
 
     @property
     def response(self) -> _T | None:
-        """The chat completion, as a mapping, or what ``decode=`` makes of it; None without one."""
+        """The response; None if the row has no response.
+
+        It is the chat completion as a mapping, or the value that ``decode=`` makes of the mapping.
+        """
         return self._response
 
     @property
     def error(self) -> RowError | None:
-        """Why the row failed; None if it did not."""
+        """Why the row failed; None if the row succeeded."""
         return self._error
 
     @property
     def ok(self) -> bool:
-        """Whether there is a response, and no error."""
+        """Whether the row has a response, and no error."""
         return self.error is None
 
     @property
     def raw(self) -> bytes:
-        """The line as it stood in the file, without its end."""
+        """The line of the file, byte for byte, without its line end."""
         return _without_end(self._line)
 
     @property
     def text(self) -> str | None:
-        """The content of the first choice's message, whatever ``decode=`` made of the response.
+        """The text of the response: the content of the message of the first choice.
 
-        None if there is no such content: the row failed, or the model called a tool.
+        It does not depend on ``decode=``. None if there is no such content: the row failed, or the
+        model called a tool.
         """
         body: object = self.response
         if not isinstance(body, dict):
@@ -124,10 +130,10 @@ class ResultRow(Generic[_T]):
 
     @property
     def is_retryable(self) -> bool:
-        """Whether the row failed with a code with which the same row may succeed in another job.
+        """Whether the row failed, and the same row may succeed in another job.
 
-        True for rate limits, timeouts, overload and faults of the server; False for all other
-        codes, and for rows that succeeded.
+        True for the codes of rate limits, timeouts, overload and faults of the server. False for
+        all other codes, and for rows that succeeded.
         """
         return self.error is not None and _normal(self.error.code) in _RETRYABLE
 
@@ -137,11 +143,11 @@ class ResultRow(Generic[_T]):
 
 
 def read_rows(lines: Iterable[bytes]) -> Iterator[ResultRow[dict[str, Any]]]:
-    r"""Yield the row of each line, which is read when its row is asked for.
+    r"""Yield the row of each line. A line is read when its row is asked for.
 
     Args:
-        lines: Lines that end at ``\n`` only, as those of a binary file do; blank lines are passed
-            over.
+        lines: Lines that end at ``\n`` only, like the lines of a binary file. Blank lines are left
+            out.
     """
     loads = orjson.loads
     for line in lines:
@@ -152,7 +158,7 @@ def read_rows(lines: Iterable[bytes]) -> Iterator[ResultRow[dict[str, Any]]]:
             if not line.isspace():
                 yield read_row(line)
             continue
-        # Nearly all rows are like this one.
+        # Nearly all rows take this way.
         if (
             type(custom_id) is str
             and type(response) is dict
@@ -165,9 +171,10 @@ def read_rows(lines: Iterable[bytes]) -> Iterator[ResultRow[dict[str, Any]]]:
 
 
 def read_row(line: bytes) -> ResultRow[dict[str, Any]]:
-    """Read one line; the json module reads what orjson refuses, since the row was paid for.
+    """Read one line.
 
-    These are a lone surrogate, NaN and Infinity.
+    The json module reads lines that orjson refuses, since their rows were paid for. Such lines have
+    a lone surrogate, NaN or Infinity.
     """
     try:
         return _row(orjson.loads(line), line)
@@ -182,9 +189,9 @@ def read_row(line: bytes) -> ResultRow[dict[str, Any]]:
 def decode_row(
     row: ResultRow[dict[str, Any]], decode: Callable[[Any], _Decoded]
 ) -> ResultRow[_Decoded]:
-    """Return the row with its response decoded.
+    """Return a row with its response decoded.
 
-    An exception of the decoder becomes the row's error, with the code ``"undecodable"``.
+    An exception of the decoder becomes the error of the row, with the code ``"undecodable"``.
     """
     error = row.error
     decoded: _Decoded | None = None
@@ -193,7 +200,7 @@ def decode_row(
             decoded = decode(row.response)
         except ResponseDecodeError as exc:
             error = RowError(UNDECODABLE, str(exc))
-        except Exception as exc:  # noqa: BLE001 - of the user's code; its text is kept
+        except Exception as exc:  # noqa: BLE001 - of the user's code; the row keeps its text
             error = RowError(UNDECODABLE, f"{type(exc).__name__}: {exc}")
     return ResultRow(row.custom_id, decoded, error, row._line)  # noqa: SLF001 - our own
 
@@ -219,7 +226,7 @@ def _custom_id(value: Any) -> str | None:
 
 
 def _outcome(response: Any, error: Any) -> tuple[dict[str, Any] | None, RowError | None]:
-    """Tell response and error apart; an empty error beside a response is no error."""
+    """Return the response and the error of a row. An empty error beside a response is no error."""
     if type(response) is dict and "body" in response and "choices" not in response:
         response, said = _unwrapped(response)
         error = error or said
@@ -234,7 +241,7 @@ def _outcome(response: Any, error: Any) -> tuple[dict[str, Any] | None, RowError
 
 
 def _unwrapped(response: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Return the body of a wrapped response, or an error if its status is one."""
+    """Return the body of a wrapped response, or an error if its status is 400 or more."""
     status, body = _code(response.get("status_code")), response["body"]
     if not (status.isascii() and status.isdigit() and int(status[:9]) >= 400):
         return body, None
@@ -269,7 +276,7 @@ def _normal(code: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    """Show a JSON value in a text, at most a line of it."""
+    """Return the text of a JSON value, cut to 200 characters."""
     try:
         text = json.dumps(value, ensure_ascii=False)
     except RecursionError:
