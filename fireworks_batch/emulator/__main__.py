@@ -1,4 +1,4 @@
-"""Run the emulator from the command line."""
+"""The emulator as a command, ``python -m fireworks_batch.emulator``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Answer the calls about accounts and keys."""
+"""The answers to calls about accounts and API keys."""
 
 from typing import Final
 
@@ -26,7 +26,7 @@ ACCOUNT: Final = Message(
 
 
 class AccountEndpoints:
-    """The calls of one noun, the account."""
+    """The calls about accounts."""
 
     def __init__(self, setting: Setting) -> None:
         self._setting = setting
@@ -37,12 +37,12 @@ class AccountEndpoints:
         router.add("GET", "/verifyApiKey", self.verify_key)
 
     async def verify_key(self, _: Call) -> Answer:
-        """Tell, in a header, whose key it is: known from one client's source."""
+        """Answer the check of a key: a header names its account (from one client's source)."""
         account_id = self._setting.account_id
         return answer_json({}, headers={"x-fireworks-account-id": account_id})
 
     async def list_accounts(self, call: Call) -> Answer:
-        """Answer ListAccounts: the accounts that the key opens."""
+        """Answer ListAccounts with the accounts that the key opens."""
         listing = Listing(self._setting, call, ACCOUNT, collection="accounts")
         return answer_json(listing.answer(map(self._account, self._setting.accounts)))
 

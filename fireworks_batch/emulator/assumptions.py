@@ -257,17 +257,17 @@ class Assumptions:
     """
 
     some_rows_failed: Literal["COMPLETED", "FAILED"] = "COMPLETED"
-    """The outcome of a job some of whose rows failed."""
+    """The outcome of a job if some of its rows failed."""
 
     all_rows_failed: Literal["COMPLETED", "FAILED"] = "COMPLETED"
-    """The outcome of a job all of whose rows failed."""
+    """The outcome of a job if all of its rows failed."""
 
     error_shape: Literal["int_code", "string_code", "no_code", "text"] = "int_code"
     """The form of ``error`` in a row that failed.
 
-    ``"int_code"`` is an object with a number as its code, such as 500. ``"string_code"`` is an
-    object with a gRPC code, such as ``"INTERNAL"``. ``"no_code"`` is an object with a message only.
-    ``"text"`` is just the message. No such row was ever seen.
+    ``"int_code"`` is an object with a number as its code, such as 503. ``"string_code"`` is an
+    object with the name of a gRPC code, such as ``"UNAVAILABLE"``. ``"no_code"`` is an object with
+    a message only. ``"text"`` is just the message. No such row was ever seen.
     """
 
     error_file: Literal["always", "when_needed"] = "always"

@@ -1,4 +1,4 @@
-"""The command that runs the emulator: the base URL is its first line on stdout."""
+"""The command that runs the emulator. The base URL is its first line on stdout."""
 
 import argparse
 import asyncio
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None, *, program: str = _PROGRAM) -> int:
     """Run until SIGINT or SIGTERM.
 
     Args:
-        argv: The arguments; those of the process if None.
+        argv: The arguments. If None, the arguments of the process.
         program: The name of the command in its help and messages.
 
     Returns:
@@ -55,48 +55,55 @@ def _parser(program: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument(
-        "--port", type=int, default=0, help="port to listen on; by default a free one"
+        "--port", type=int, default=0, help="port of the API; by default a free port"
     )
     parser.add_argument(
-        "--storage-port", type=int, default=0, help="port of the storage; by default a free one"
-    )
-    parser.add_argument("--api-key", default="fw_emulator", help="the only key (%(default)s)")
-    parser.add_argument("--account", default="acme", help="the key's account (%(default)s)")
-    parser.add_argument(
-        "--speed", type=float, default=1.0, help="emulated seconds in a second (%(default)s)"
+        "--storage-port", type=int, default=0, help="port of the storage; by default a free port"
     )
     parser.add_argument(
-        "--tick", type=float, default=60.0, help="the controller's period, emulated (%(default)s)"
+        "--api-key", default="fw_emulator", help="the only API key that is accepted (%(default)s)"
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="determines what is random (%(default)s)"
+        "--account", default="acme", help="id of the account of the key (%(default)s)"
+    )
+    parser.add_argument(
+        "--speed", type=float, default=1.0, help="emulated seconds in a real second (%(default)s)"
+    )
+    parser.add_argument(
+        "--tick",
+        type=float,
+        default=60.0,
+        help="emulated seconds between two changes of a job (%(default)s)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of everything that is random (%(default)s)"
     )
     parser.add_argument(
         "--assume",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="position of a switch for an unknown of the service; a wrong name lists all switches; "
-        "may be repeated",
+        help="set a switch for an unknown of the server, as in deleted_job=tombstone; a wrong name "
+        "lists all switches; may be repeated",
     )
     parser.add_argument(
         "--fail-rows",
         action="append",
         default=[],
         metavar="JSON",
-        help="rows that fail, as POST /_emulator/rows has them: "
+        help="make rows fail, with the body of POST /_emulator/rows: "
         """'{"row": "r7*", "times": 2, "code": 503}'; may be repeated""",
     )
     parser.add_argument(
         "--requests-per-minute",
         type=int,
-        help="limit of the account in an emulated minute; by default there is none",
+        help="most requests of the account in an emulated minute; by default there is no limit",
     )
     parser.add_argument(
         "--url-grace",
         type=float,
         default=30.0,
-        help="real seconds for which a signed URL is good at least (%(default)s)",
+        help="least real seconds for which a signed URL is valid (%(default)s)",
     )
     parser.add_argument(
         "--allow-remote", action="store_true", help="let other machines use the emulator"
@@ -121,7 +128,7 @@ def _emulator(options: argparse.Namespace) -> Emulator:
 
 
 def _read_failure(text: str) -> Mapping[str, Any]:
-    """Read the value of `--fail-rows`: the arguments of `Emulator.fail_rows`.
+    """Return the arguments of `Emulator.fail_rows` that a value of ``--fail-rows`` has.
 
     Raises:
         ControlError: The text is not JSON, or a member of the object cannot be used.

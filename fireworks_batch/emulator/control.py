@@ -1,15 +1,18 @@
-"""Answer the control protocol, by which a test in another process has the powers of `Emulator`.
+"""The control protocol: a test in another process can do what the methods of `Emulator` do.
 
-- `POST /_emulator/faults`: a fault or a list of them; `DELETE` takes all down
-- `POST /_emulator/jobs/{job}`: make a job by a script, or let one go on by it
-- `POST /_emulator/scripts`: a script for jobs that are created later: `{"job": glob, ...}`
-- `POST /_emulator/rows`: a failure of rows that are processed later: `{"row": glob, ...}`
-- `POST /_emulator/datasets/{dataset}`: `{"files": {name: text}, "fields": {...}}`, ready at once
-- `PUT /_emulator/datasets/{dataset}/{file}`: the body is the file's new content
-- `GET /_emulator/requests?since=n`: the request log
-- `POST /_emulator/reset`: forget everything but the time
+- ``POST /_emulator/faults`` adds a fault or a list of faults. ``DELETE`` removes all faults.
+- ``POST /_emulator/jobs/{job}`` creates a job with a script, or gives a script to a job.
+- ``POST /_emulator/scripts`` gives a script to jobs that are created later:
+  ``{"job": glob, "times": 1, ...}``.
+- ``POST /_emulator/rows`` makes rows fail that are processed later: ``{"row": glob, ...}``.
+- ``POST /_emulator/datasets/{dataset}`` adds a dataset that is READY at once:
+  ``{"files": {name: text}, "fields": {...}}``.
+- ``PUT /_emulator/datasets/{dataset}/{file}`` replaces a file; the body is its new content.
+- ``GET /_emulator/requests?since=n`` returns the request log.
+- ``POST /_emulator/reset`` forgets everything but the time.
 
-It needs no key, so `Host` and `Origin` must be the emulator's own: no page of another site has it.
+The members of a body are the arguments of the method of `Emulator`. These requests need no API key.
+So ``Host`` and ``Origin`` must be the emulator's own: no page of another site can send them.
 """
 
 from typing import Final
@@ -26,11 +29,11 @@ from fireworks_batch.emulator.members import ControlError, read_count
 from fireworks_batch.emulator.world import World
 
 _DIGITS: Final = 15
-"""Of the longest number of a request."""
+"""The most digits of ``since``."""
 
 
 class ControlEndpoints:
-    """The calls under `/_emulator/`: no key, no faults, not in the request log."""
+    """The calls under ``/_emulator/``. They need no key, meet no fault, and are not logged."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -48,7 +51,7 @@ class ControlEndpoints:
         router.add("POST", "/_emulator/reset", self.reset)
 
     async def add_faults(self, call: Call) -> Answer:
-        """Set up one fault or a list of them: all, or none if one cannot be used."""
+        """Add a fault or a list of faults. If one of them cannot be used, none is added."""
         value = _read_json(call.body)
         faults = _read_faults(value) if isinstance(value, list) else [read_fault(value)]
         for fault in faults:
@@ -56,38 +59,38 @@ class ControlEndpoints:
         return answer_json({"added": len(faults)})
 
     async def clear_faults(self, _: Call) -> Answer:
-        """Take all faults down."""
+        """Remove all faults."""
         self._world.faults.clear()
         return answer_json({})
 
     async def script_job(self, call: Call) -> Answer:
-        """Make a job by a script, or let one go on by it; answers with the resource."""
+        """Create a job with a script, or give a script to a job. The answer is the resource."""
         job = self._world.jobs.script(call.places["job"], _read_json(call.body or b"{}"))
         return answer_json(job.show(await self._world.workshop.catch_up([job])))
 
     async def script_jobs(self, call: Call) -> Answer:
-        """Let the next created jobs whose ids match `job`, a glob, go by a script."""
+        """Give a script to jobs that are created later, with ids that match the glob ``job``."""
         self._world.jobs.scripts.add(read_standing_script(_read_json(call.body)))
         return answer_json({})
 
     async def fail_rows(self, call: Call) -> Answer:
-        """Let the next processed rows whose ids match `row`, a glob, fail."""
+        """Make rows fail that are processed later, with ids that match the glob ``row``."""
         self._world.jobs.rows.add(read_row_script(_read_json(call.body)))
         return answer_json({})
 
     async def add_dataset(self, call: Call) -> Answer:
-        """Put a dataset there: `{"files": {name: text}, "fields": {...}}`; gives the resource."""
+        """Add a dataset, ``{"files": {name: text}, "fields": {...}}``; answer with the resource."""
         dataset = self._world.datasets.add_described(call.places["dataset"], _read_json(call.body))
         return answer_json(dataset.show(self._world.clock.now()))
 
     async def replace_file(self, call: Call) -> Answer:
-        """Change a stored file: the body is its content."""
+        """Replace a file of a dataset. The body is its new content."""
         value = {"content": call.body, "account_id": call.query.get("account_id")}
         self._world.datasets.replace_file(call.places["dataset"], call.places["file"], value)
         return answer_json({})
 
     async def list_requests(self, call: Call) -> Answer:
-        """Give the requests after number `since`."""
+        """Answer with the requests after the number ``since``."""
         text = call.query.get("since", "0")
         is_number = text.isdecimal() and len(text) <= _DIGITS
         since = read_count("since", int(text) if is_number else text, most=10**_DIGITS - 1)

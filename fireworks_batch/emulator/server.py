@@ -1,4 +1,4 @@
-"""Run the emulator: a real HTTP server, with the control protocol as methods."""
+"""The emulator: a real HTTP server, with the control protocol as methods."""
 
 import asyncio
 import math
@@ -31,56 +31,71 @@ def _check_port(name: str, number: int) -> None:
 class Emulator:
     """A Fireworks control plane on this machine, for tests of code that waits.
 
-    The emulator owns two listening sockets, one for the API and one for the storage, from
-    `start` (or `async with`) to `stop`. A `stop` is an outage: jobs and datasets are still there
-    after the next `start`. The end of the `async with` removes the datasets. Their files lie in
-    a temporary directory, which is removed with the datasets, or when the process ends.
+    Use it as ``async with Emulator(speed=600) as emulator``, or call `start` and `stop`. From
+    `start` to `stop` the emulator listens on two ports, one for the API and one for the storage. A
+    `stop` is an outage: after the next `start`, jobs and datasets still exist. The end of the
+    ``async with`` removes the datasets. Their files are in a temporary directory, which is removed
+    with the datasets, or when the process ends.
+
+    All durations of the emulated server are in emulated time, which runs ``speed`` times as fast as
+    real time. Set the environment variable ``FIREWORKS_BATCH_TIME_SCALE`` to ``1 / speed``, so that
+    the default policies of a client poll in emulated time, too.
+
+    Call the methods in the thread of the emulator's event loop. To use the emulator from a
+    synchronous test, take the fixture ``fireworks_emulator`` of ``fireworks_batch.pytest_plugin``.
 
     Args:
-        host: The address to listen on.
+        host: The address to listen on, such as ``"127.0.0.1"`` or ``"0.0.0.0"``.
 
-        port: The port of the API, 0 to 65535; 0 takes a free port.
+        port: The port of the API, 0 to 65535. 0 takes a free port.
 
-        storage_port: The port of the storage, to which signed URLs lead, 0 to 65535; 0 takes a
-            free port.
+        storage_port: The port of the storage, 0 to 65535. Signed URLs lead to it. 0 takes a free
+            port.
 
-        api_key: The only key that the emulator accepts.
+        api_key: The only API key that the emulator accepts.
 
-        account_id: The account that the key belongs to.
+        account_id: The id of the account that the key belongs to.
 
-        speed: Emulated seconds in one second of *clock*; above 0.
+        speed: The emulated seconds in one second of *clock*, above 0. With 600, an hour of a job
+            takes six seconds.
 
-        tick: The time between two actions of the controller on a job, in emulated seconds,
-            counted from the job's creation; 0 or more. With 0 the controller acts at every
-            moment. Seen live by one source: 60.
+        tick: The time between two actions of the emulated server on a job, in emulated seconds, 0
+            or more. A job changes its state and its counters only at a tick. Ticks are counted from
+            the job's creation. With 0, a job changes at any moment. One source saw ticks of 60
+            seconds live.
 
-        seed: Determines everything that is random.
+        seed: Determines everything that is random, such as the order of result rows and the
+            ids that the emulator makes up.
 
-        clock: Gives seconds that never go back; the running loop's time if None.
+        clock: Returns the time in seconds; it must never go back. If None, the time of the running
+            event loop is used.
 
-        epoch: The emulated time at the first start, aware; the real time if None.
+        epoch: The emulated time at the first `start`, as an aware datetime. If None, emulated time
+            begins with the real time.
 
-        assume: The positions of those switches of `Assumptions` that are not at their defaults.
+        assume: The switches of `Assumptions` that are not at their defaults, as an instance or as a
+            mapping: ``{"deleted_job": "tombstone"}``.
 
-        requests_per_minute: How many requests the account may make in an emulated minute, 1 or
-            more; None is no limit.
+        requests_per_minute: The most requests that the account may send in an emulated minute, 1 or
+            more. Further requests are answered by 429. None is no limit.
 
-        accounts: The accounts that the key opens and `GET /v1/accounts` lists; only
-            *account_id* if None.
+        accounts: The ids of the accounts that the key opens, and that ``GET /v1/accounts`` lists.
+            If None, only *account_id*.
 
-        responder: Answers the rows of jobs whose input dataset was uploaded. It runs on the
-            emulator's loop, and may be async. It gets `custom_id` and the request's body with
-            the job's parameters, and returns the assistant's text or the whole response. A
-            `RowFailureError`, raised or returned, fails the row; any other exception fails the
-            row with code 500. A poll of the job waits until the rows that are due by then are
-            answered. By default a row is answered with the text of its last message.
+        responder: A function, plain or async, that answers the rows of jobs whose input dataset was
+            uploaded. It gets the ``custom_id`` and the row's ``body``, with the parameters of the
+            job in it. It returns the text of the assistant, or the whole response as a mapping. A
+            `RowFailureError`, raised or returned, makes the row fail. Any other exception makes the
+            row fail with code 500. The function runs in the emulator's event loop. A poll of the
+            job is answered when all rows are answered that are due at that moment. By default, a
+            row is answered with the text of its last message.
 
-        url_grace: Seconds of *clock*, 0 or more, for which a signed URL is good at least. Where
-            emulated time runs fast, the ten minutes of a signed URL would be over before a
-            client could use the URL.
+        url_grace: The least time for which a signed URL is valid, in seconds of *clock*, 0 or more.
+            A signed URL is valid for ten emulated minutes (for an hour, if it is for an upload).
+            At a high speed, this time would be over before a client can use the URL.
 
     Raises:
-        ValueError: An argument is out of its range, or there is no such assumption.
+        ValueError: An argument is out of its range, or there is no such switch or position.
     """
 
     _watches: ClassVar[list[Watch]] = []
@@ -154,14 +169,14 @@ class Emulator:
     @classmethod
     @contextmanager
     def watched(cls, watch: Watch) -> Iterator[None]:
-        """Let *watch* see every exchange of the emulators that are made within the `with`.
+        """Call a function with every request and its answer, for emulators made in the ``with``.
 
-        This is for a test suite that checks every answer. *watch* is called on the emulator's
-        loop, once for each request, at the end of the request. An exception of *watch* breaks
-        the answer: let *watch* collect the exchanges, and check them afterwards.
+        This is for a test suite that checks every answer.
 
         Args:
-            watch: Takes an `Exchange`.
+            watch: Called with an `Exchange` at the end of each request, in the emulator's event
+                loop. If it raises, the request gets no proper answer. So let it collect the
+                exchanges, and check them afterwards.
         """
         cls._watches.append(watch)
         try:
@@ -184,15 +199,16 @@ class Emulator:
             self._known_world.clear_datasets()
 
     async def start(self) -> None:
-        """Listen.
+        """Listen on the two ports.
 
-        After a `stop`, the emulator goes on with the same jobs at the same ports.
+        After a `stop`, the emulator goes on with the same jobs and datasets at the same ports.
+        Emulated time went on meanwhile.
 
         Raises:
-            RuntimeError: The emulator is listening already.
+            RuntimeError: The emulator listens already.
 
-            OSError: The address or a port cannot be had; the text names it. If this was the first
-                `start`, there is no `base_url`: another server has the port.
+            OSError: The emulator cannot listen on the address or a port. The text names the port.
+                After a failed first `start`, `base_url` raises.
         """
         if self._ports:
             raise RuntimeError("the emulator is started already")
@@ -218,7 +234,10 @@ class Emulator:
             raise OSError(error.errno, f"{text}: {error.strerror or error}") from error
 
     async def stop(self) -> None:
-        """Close every connection and stop listening; jobs and datasets are kept."""
+        """Close every connection, and stop listening. Jobs and datasets are kept.
+
+        A stopped emulator is an outage for its clients. A second call does nothing.
+        """
         ports, self._ports = self._ports, ()
         for port in ports:
             await port.stop()
@@ -227,7 +246,7 @@ class Emulator:
 
     @property
     def base_url(self) -> str:
-        """The address to give a client, without a path.
+        """The base URL of the API, such as ``"http://127.0.0.1:8123"``. Give it to a client.
 
         Raises:
             RuntimeError: The emulator was never started.
@@ -237,7 +256,7 @@ class Emulator:
 
     @property
     def storage_url(self) -> str:
-        """The origin of signed URLs, without a path.
+        """The base URL of the storage, such as ``"http://127.0.0.1:8124"``. Signed URLs have it.
 
         Raises:
             RuntimeError: The emulator was never started.
@@ -246,16 +265,16 @@ class Emulator:
 
     @property
     def api_key(self) -> str:
-        """The key that the emulator accepts."""
+        """The API key that the emulator accepts."""
         return self._api_key
 
     @property
     def account_id(self) -> str:
-        """The account that the key belongs to."""
+        """The id of the account that the API key belongs to."""
         return self._account_id
 
     def now(self) -> datetime:
-        """Give the emulated time, aware, in UTC.
+        """Return the emulated time, as an aware datetime in UTC.
 
         Raises:
             RuntimeError: The emulator was never started.
@@ -276,46 +295,63 @@ class Emulator:
         fields: Mapping[str, object] | None = None,
         account_id: str | None = None,
     ) -> str:
-        """Make a job that goes through *phases*, or let an existing job do so from now on.
+        """Create a job that follows a script, or give a script to an existing job.
 
-        An argument that is None leaves the existing job as it is, and gives a new job the
-        default. The first phase of an existing job shows at once; the others wait for the job's
-        ticks. The row counters grow through RUNNING; a job whose outcome is not COMPLETED
-        processes half of its rows.
+        An existing job follows the script from now on: its first phase shows at once, and the next
+        phases wait for the job's ticks. An argument that is None leaves an existing job as it is,
+        and gives a new job the default. The counters of rows grow in state RUNNING. A job whose
+        outcome is not COMPLETED processes half of its rows.
+
+        ::
+
+            emulator.script_job(
+                "nightly-eval",
+                phases=["VALIDATING", {"state": "RUNNING", "seconds": 600}, "FAILED"],
+                rows=1000,
+                status={"code": "INTERNAL", "message": "out of memory"},
+            )
 
         Args:
-            job_id: The last segment of its resource name.
+            job_id: The id of the job: the last segment of its resource name.
 
-            phases: States' names (60 s each), mappings with `state`, `seconds` and
-                `waiting_on_capacity`, or `Phase` objects; the last one stays.
+            phases: The states that the job goes through, in order. Each is the name of a state
+                (for 60 emulated seconds), a `Phase`, or a mapping with the members of a `Phase`:
+                ``{"state": "RUNNING", "seconds": 600, "waiting_on_capacity": True}``. The job stays
+                in the last phase. The default is VALIDATING, PENDING and CREATING for 60 seconds
+                each, RUNNING for 300 seconds, then COMPLETED.
 
-            rows: How many rows its input has, 0 or more; 100 for a new job.
+            rows: The number of rows of the job's input, 0 to 2147483647; 100 for a new job. It has
+                no effect on a job that really processes uploaded rows.
 
-            failed_rows: How many of *rows* fail, 0 to *rows*; 0 for a new job.
-                They are spread evenly over the rows in the order of processing. Real rows fail
-                with code 500.
+            failed_rows: The number of rows that fail, 0 to *rows*; 0 for a new job. They are spread
+                evenly over the rows, in the order of processing. Uploaded rows fail with code 500.
 
-            output: How late the output dataset of real rows can be seen: a mapping with
-                `not_found_seconds`, for which it answers 404 after the job's end,
-                `uploading_seconds`, for which it is UPLOADING after that, and `late_files`, for
-                how many seconds a file is not listed after that, by the file's name
-                (`BIJOutputSet.jsonl`, `error-data`). All are emulated seconds, from 0 to 366
-                days, 0 if not given. Of no effect once the job has ended.
+            output: The delays of the output dataset, for a job that processes uploaded rows, as in
+                ``{"not_found_seconds": 60, "late_files": {"error-data": 120}}``. All values are
+                emulated seconds, from 0 to 366 days, and 0 by default. They have no effect on a job
+                that has ended. The members are:
 
-            status: The `code` and `message` of a job whose outcome is not COMPLETED.
+                - ``not_found_seconds``: for this time after the job's end, the dataset answers 404.
+                - ``uploading_seconds``: for this time after that, the dataset is UPLOADING.
+                - ``late_files``: for this time after that, a file is not listed. It is a mapping
+                  from the file's name (``"BIJOutputSet.jsonl"`` or ``"error-data"``) to seconds.
 
-            time_limit_seconds: The job's time limit: when it expires, in emulated seconds after
-                its creation, from 0.001 to 366 days; a day for a new job.
+            status: The ``status`` of the job in state FAILED, CANCELLED, EXPIRED, EARLY_STOPPED or
+                PAUSED, as a mapping of ``code`` (``"INTERNAL"`` by default) and ``message``.
 
-            fields: Members of the wire to lay over the resource, known or unknown.
+            time_limit_seconds: The job time limit in emulated seconds, from 0.001 to 366 days; a
+                day for a new job. The job expires so long after its creation.
 
-            account_id: The account of the job; the emulator's own account if None.
+            fields: Members of the wire to put into the resource, known or unknown ones, as in
+                ``{"createdBy": "me", "newMember": 1}``. They replace what the emulator would show.
+
+            account_id: The id of the account that has the job. If None, the emulator's own account.
 
         Returns:
-            The job's resource name.
+            The resource name of the job, ``accounts/{account}/batchInferenceJobs/{job}``.
 
         Raises:
-            ValueError: A value cannot be used; the text names it.
+            ValueError: A value cannot be used. The text names the value.
 
             RuntimeError: The emulator was never started.
         """
@@ -344,40 +380,53 @@ class Emulator:
         time_limit_seconds: float | None = None,
         fields: Mapping[str, object] | None = None,
     ) -> None:
-        """Give a script to jobs that a client creates later; the first script that matches counts.
+        """Give a script to jobs that a client creates later.
+
+        If several scripts match a new job, the job follows the script that was given first.
+
+        ::
+
+            emulator.script_jobs("nightly-*", phases=["RUNNING", "FAILED"], times=2)
 
         Args:
-            job: A glob over the job's id.
+            job: A glob that the job's id must match, such as ``"nightly-*"``. It is case-sensitive.
 
-            phases: States' names (60 s each), mappings with `state`, `seconds` and
-                `waiting_on_capacity`, or `Phase` objects; the last one stays. None is the
-                default course to COMPLETED.
+            phases: The states that the job goes through, in order. Each is the name of a state
+                (for 60 emulated seconds), a `Phase`, or a mapping with the members of a `Phase`:
+                ``{"state": "RUNNING", "seconds": 600, "waiting_on_capacity": True}``. The job stays
+                in the last phase. The default is VALIDATING, PENDING and CREATING for 60 seconds
+                each, RUNNING for 300 seconds, then COMPLETED.
 
-            times: How many jobs get the script, 1 or more; None is all of them.
+            times: The number of jobs that get the script, 1 or more. None is every job.
 
-            rows: How many rows the job's input has, 0 or more; if None, the count of the input
-                dataset, or 100. Of no effect where real rows are processed.
+            rows: The number of rows of the job's input, 0 to 2147483647. If None, the
+                ``exampleCount`` of the input dataset is used, or 100. It has no effect on a job
+                that really processes uploaded rows.
 
-            failed_rows: How many of the rows fail, 0 or more; 0 if None. They are spread evenly
-                over the rows in the order of processing. Real rows fail with code 500.
+            failed_rows: The number of rows that fail, 0 or more; 0 if None. They are spread evenly
+                over the rows, in the order of processing. Uploaded rows fail with code 500.
 
-            output: How late the output dataset of real rows can be seen: a mapping with
-                `not_found_seconds`, for which it answers 404 after the job's end,
-                `uploading_seconds`, for which it is UPLOADING after that, and `late_files`, for
-                how many seconds a file is not listed after that, by the file's name
-                (`BIJOutputSet.jsonl`, `error-data`). All are emulated seconds, from 0 to 366
-                days, 0 if not given.
+            output: The delays of the output dataset, for a job that processes uploaded rows, as in
+                ``{"not_found_seconds": 60, "late_files": {"error-data": 120}}``. All values are
+                emulated seconds, from 0 to 366 days, and 0 by default. The members are:
 
-            status: The `code` and `message` of a job whose outcome is not COMPLETED.
+                - ``not_found_seconds``: for this time after the job's end, the dataset answers 404.
+                - ``uploading_seconds``: for this time after that, the dataset is UPLOADING.
+                - ``late_files``: for this time after that, a file is not listed. It is a mapping
+                  from the file's name (``"BIJOutputSet.jsonl"`` or ``"error-data"``) to seconds.
 
-            time_limit_seconds: The job's time limit in emulated seconds after its creation, from
-                0.001 to 366 days; it overrules the client's `maxJobDuration`. If None, the
-                client's counts.
+            status: The ``status`` of the job in state FAILED, CANCELLED, EXPIRED, EARLY_STOPPED or
+                PAUSED, as a mapping of ``code`` (``"INTERNAL"`` by default) and ``message``.
 
-            fields: Members of the wire to lay over the resource, known or unknown.
+            time_limit_seconds: The job time limit in emulated seconds, from 0.001 to 366 days. The
+                job expires so long after its creation, whatever ``maxJobDuration`` the client
+                asked for. If None, the client's ``maxJobDuration`` counts.
+
+            fields: Members of the wire to put into the resource, known or unknown ones, as in
+                ``{"createdBy": "me", "newMember": 1}``. They replace what the emulator would show.
 
         Raises:
-            ValueError: A value cannot be used; the text names it.
+            ValueError: A value cannot be used. The text names the value.
 
             RuntimeError: The emulator was never started.
         """
@@ -402,20 +451,28 @@ class Emulator:
         code: int = 500,
         message: str | None = None,
     ) -> None:
-        """Let real rows fail that are processed later; the first script that strikes a row counts.
+        """Make uploaded rows fail when they are processed later.
+
+        If several scripts match a row, the script that was given first and still applies counts.
+
+        ::
+
+            emulator.fail_rows("r7*", times=2, code=503)
 
         Args:
-            row: A glob over the row's `custom_id`.
+            row: A glob that the row's ``custom_id`` must match, such as ``"r7*"``. It is
+                case-sensitive.
 
-            times: How often each of the rows fails, 1 or more, counted over all jobs: a row that
-                fails once succeeds when a second job processes it. None is each time.
+            times: How often each matching row fails, 1 or more, counted over all jobs. With 1, a
+                row fails in its first job, and succeeds in a second job. None is every time.
 
-            code: The code of the error, an HTTP status from 100 to 599.
+            code: The code of the error, an HTTP status from 100 to 599, such as 503 (retryable) or
+                400 (not retryable).
 
-            message: The message of the error; if None, the message names the script.
+            message: The message of the error. If None, it says that the row fails by a script.
 
         Raises:
-            ValueError: A value cannot be used; the text names it.
+            ValueError: A value cannot be used. The text names the value.
 
             RuntimeError: The emulator was never started.
         """
@@ -430,23 +487,27 @@ class Emulator:
         fields: Mapping[str, object] | None = None,
         account_id: str | None = None,
     ) -> str:
-        """Add a dataset with its files, ready at once; it replaces a dataset of the same id.
+        """Add a dataset with its files. It is READY at once.
+
+        A dataset of the same id is replaced.
 
         Args:
-            dataset_id: The last segment of its resource name.
+            dataset_id: The id of the dataset: the last segment of its resource name.
 
-            files: The content of each file, or the path to copy it from, by the file's name.
+            files: A mapping from the name of each file to its content, as bytes or as the path of a
+                file to copy: ``{"rows.jsonl": b"..."}``.
 
-            fields: Members of the wire that a client could set. Without `exampleCount`, the
-                number of lines that are not blank is used.
+            fields: Members of the wire that a client could set, such as ``{"format": "CHAT"}``.
+                Without an ``exampleCount``, the lines that are not blank are counted.
 
-            account_id: The account of the dataset; the emulator's own account if None.
+            account_id: The id of the account that has the dataset. If None, the emulator's own
+                account.
 
         Returns:
-            The dataset's resource name.
+            The resource name of the dataset, ``accounts/{account}/datasets/{dataset}``.
 
         Raises:
-            ValueError: A value cannot be used; the text names it.
+            ValueError: A value cannot be used. The text names the value.
 
             OSError: A file cannot be read.
 
@@ -463,21 +524,22 @@ class Emulator:
         *,
         account_id: str | None = None,
     ) -> None:
-        """Replace the content of a stored file; the file gets another ETag.
+        """Replace the content of a file of a dataset. The file gets another ETag.
 
         A download that is under way goes on with the old content.
 
         Args:
-            dataset_id: The last segment of the dataset's resource name.
+            dataset_id: The id of the dataset: the last segment of its resource name.
 
-            name: The file's base name; a new name adds a file.
+            name: The name of the file, without a folder. A new name adds a file.
 
-            content: The new content, or the path to copy it from.
+            content: The new content, as bytes or as the path of a file to copy.
 
-            account_id: The account of the dataset; the emulator's own account if None.
+            account_id: The id of the account that has the dataset. If None, the emulator's own
+                account.
 
         Raises:
-            ValueError: There is no such dataset; the text names it.
+            ValueError: There is no such dataset. The text names the dataset.
 
             OSError: The file cannot be read.
 
@@ -501,43 +563,65 @@ class Emulator:
         bytes: int | None = None,  # noqa: A002  # the control protocol's name
         seconds: float | None = None,
     ) -> None:
-        """Make something go wrong with matching requests; the first fault that strikes counts.
+        """Make something go wrong with requests that match.
+
+        If several faults match a request, the fault that was added first and strikes counts.
+
+        ::
+
+            emulator.add_fault("status", status=429, headers={"Retry-After": "2"}, times=3)
+            emulator.add_fault("reset", method="GET", path="*/batchInferenceJobs/*", after=2)
 
         Args:
-            action: What goes wrong. `status` answers *status*, *headers* and *body*; `html`
-                answers a front end's page, `garbage` bytes that are not JSON; `reset` resets
-                the connection, `drop_answer` does the work and then resets the connection;
-                `truncate` sends part of the real body and closes; `hang` never answers; `delay`
-                answers late (and does the work also when the client has left).
+            action: What goes wrong with the request:
 
-            method: The method of the requests that match; None is every method.
+                - ``"status"`` answers with *status*, *headers* and *body*. Nothing else is done.
+                - ``"html"`` answers with an HTML page, as a proxy or a front end does. Nothing else
+                  is done.
+                - ``"garbage"`` answers with bytes that are not JSON. Nothing else is done.
+                - ``"reset"`` resets the connection (TCP RST) without an answer. Nothing else is
+                  done.
+                - ``"drop_answer"`` does what the request asks for, and then resets the connection.
+                - ``"truncate"`` does what the request asks for, announces the whole body, sends the
+                  first *bytes* of it, and closes the connection.
+                - ``"hang"`` never answers, and does nothing. *seconds* may end it.
+                - ``"delay"`` waits for *seconds*, and then answers as usual. The emulator does what
+                  the request asks for even if the client has left meanwhile (except for an upload
+                  of a file).
 
-            path: A glob over the path without its query; `*` does not stop at a slash. A file
-                in the storage has the path `/fireworks-{account}/dataset/{dataset}/{file}`.
+            method: The HTTP method of the requests that match, such as ``"GET"``. None is every
+                method.
 
-            times: How often the fault strikes, 1 or more; None is for ever.
+            path: A glob that the path of a request must match, without its query. ``*`` also
+                matches slashes. The path of a file in the storage is
+                ``/fireworks-{account}/dataset/{dataset}/{file}``.
 
-            after: How many matching requests are spared first, 0 or more.
+            times: How often the fault strikes, 1 or more. None is without end.
 
-            probability: The probability that the fault strikes a matching request, in [0, 1]; a
-                request that is spared does not count toward *times*.
+            after: The number of matching requests that are spared first, 0 or more.
 
-            status: The HTTP status of `status`, `html` and `garbage`, 200 to 599; if None, 503
-                for `status`, 502 for `html`, 200 for `garbage`.
+            probability: The probability that the fault strikes a matching request, from 0 to 1.
+                Only a request that is struck counts toward *times*.
 
-            headers: More headers of `status`, `html` and `garbage`.
+            status: The HTTP status of the answer of ``"status"``, ``"html"`` and ``"garbage"``, 200
+                to 599. If None, it is 503, 502 and 200.
 
-            body: A text, or what is sent as JSON; the service's error object if None.
+            headers: Further headers of the answer of ``"status"``, ``"html"`` and ``"garbage"``,
+                such as ``{"Retry-After": "2"}``.
 
-            bytes: For `truncate`, how many bytes of the answer's body are sent, at most all but
-                one; 100 if None. For `reset`, how many bytes of the request's body are read
-                first; 0 if None.
+            body: The body of the answer of ``"status"``, as a text or as a value that is sent as
+                JSON. If None, it is the error object that the server sends for the status.
 
-            seconds: For `delay`, how many real seconds to wait; 0.5 if None. For `hang`, after
-                how many real seconds the connection is closed; never if None.
+            bytes: For ``"truncate"``, how many bytes of the body are sent, 0 or more; 100 if None.
+                At least one byte is missing. For ``"reset"``, how many bytes of the request's body
+                are read first, 0 or more; 0 if None.
+
+            seconds: For ``"delay"``, how long the answer is delayed, in real seconds, 0 or more;
+                0.5 if None. For ``"hang"``, after how many real seconds the connection is reset;
+                never if None.
 
         Raises:
-            ValueError: A value cannot be used; the text names it.
+            ValueError: A value cannot be used. The text names the value.
 
             RuntimeError: The emulator was never started.
         """
@@ -565,11 +649,13 @@ class Emulator:
         self._world().faults.clear()
 
     def requests(self, since: int = 0) -> list[RecordedRequest]:
-        """Return the requests that arrived, oldest first, those under way included.
+        """Return the requests that have arrived, the oldest first.
+
+        Requests that are under way are among them. The newest 100,000 requests are kept.
 
         Args:
-            since: The number of the last request to leave out, 0 or more; requests are numbered
-                from 1, and the newest 100,000 are kept.
+            since: Return only requests with a higher number than this, 0 or more. Requests are
+                numbered from 1.
 
         Raises:
             RuntimeError: The emulator was never started.
@@ -577,9 +663,10 @@ class Emulator:
         return self._world().log.since(since)
 
     def reset(self) -> None:
-        """Forget all jobs, datasets, faults and requests; number requests from 1 again.
+        """Forget all jobs, datasets, scripts, faults and requests.
 
-        Emulated time goes on.
+        Requests are numbered from 1 again. All signed URLs and page tokens become invalid. Emulated
+        time goes on.
 
         Raises:
             RuntimeError: The emulator was never started.
@@ -592,7 +679,7 @@ class Emulator:
         return self._known_world
 
     def _wake_world(self) -> World:
-        """Return the world, with its clock on the running loop's time unless *clock* was given."""
+        """Return the world. Without a *clock*, it goes by the time of the running loop."""
         loop = asyncio.get_running_loop()
         tell = self._clock or loop.time
         world = self._known_world

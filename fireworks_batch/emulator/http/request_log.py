@@ -1,4 +1,4 @@
-"""Remember every request, without its key; performs no I/O."""
+"""The log of requests, without API keys. Performs no I/O."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,42 +11,45 @@ from fireworks_batch.emulator.clock import EmulatedClock, Instant
 from fireworks_batch.emulator.http.answers import Answer
 
 CAPACITY: Final = 100_000
-"""How many requests are remembered: the newest."""
+"""The number of requests that are kept. These are the newest."""
 
 
 @attrs.frozen(kw_only=True)
 class RecordedRequest:
-    """A request that the emulator received, as far as it got."""
+    """A request that the emulator has received. It may still be under way."""
 
     n: int
-    """Its number, from 1."""
+    """The number of the request, from 1."""
 
     time: str
-    """The emulated time of its arrival, RFC 3339."""
+    """The emulated time at which the request arrived, in RFC 3339."""
 
     origin: str
-    """The port that it came to: `api`, or `storage` for a signed URL."""
+    """The port that got the request, ``"api"`` or ``"storage"`` (by a signed URL)."""
 
     method: str
-    """The HTTP method."""
+    """The HTTP method, such as ``"GET"``."""
 
     path: str
     """The path, decoded, without the query."""
 
     query: Mapping[str, str]
-    """The query's parameters; the last one of a name."""
+    """The parameters of the query, decoded. Of several values of a name, one is kept."""
 
     headers: Mapping[str, str]
-    """The request's headers, with `***` in place of the key; any case of a name finds them."""
+    """The headers of the request, with ``***`` in place of a key. Names are found in any case."""
 
     body_bytes: int
-    """The size of its body; if a fault reset the connection, how much of it was read."""
+    """The size of the request's body in bytes.
+
+    If a fault reset the connection, it is the number of bytes that were read.
+    """
 
     status: int | None
-    """The status that was answered; None while there is no answer, or if there was none."""
+    """The HTTP status of the answer. None while there is no answer, or if no answer was sent."""
 
     fault: str | None
-    """The action of the fault that it met."""
+    """The action of the fault that struck the request, such as ``"reset"``. None without a fault."""
 
 
 @attrs.define(slots=True, eq=False)
@@ -64,11 +67,11 @@ class Entry:
     status: int | None = None
     fault: str | None = None
     answer: Answer | None = None
-    """Only while it is under way."""
+    """The answer, while the request is under way."""
 
 
 class HeaderView(Mapping[str, str]):
-    """Headers found by name in any case, with the names as they were sent."""
+    """Headers that are found by name in any case. Their names are kept as they were sent."""
 
     __slots__ = ("_found", "_sent")
 
@@ -90,7 +93,7 @@ class HeaderView(Mapping[str, str]):
 
 
 def mask_credentials(headers: Mapping[str, str]) -> HeaderView:
-    """Put `***` in the place of every key."""
+    """Return headers with ``***`` in place of every key."""
     return HeaderView((name, _masked(name.lower(), value)) for name, value in headers.items())
 
 
@@ -105,7 +108,7 @@ def _masked(name: str, value: str) -> str:
 
 
 class RequestLog:
-    """Owns the newest requests."""
+    """Keeps the newest requests."""
 
     def __init__(self, clock: EmulatedClock, *, capacity: int = CAPACITY) -> None:
         self._clock = clock
@@ -122,7 +125,7 @@ class RequestLog:
         headers: Mapping[str, str],
         body_bytes: int,
     ) -> Entry:
-        """Write a request down on its arrival; the rest is filled in on the entry."""
+        """Add a request on its arrival. The caller completes the entry later."""
         self._count += 1
         now = self._clock.now()
         entry = Entry(self._count, now, origin, method, path, query, headers, body_bytes)
@@ -130,18 +133,18 @@ class RequestLog:
         return entry
 
     def since(self, number: int) -> list[RecordedRequest]:
-        """Give the requests after *number*, oldest first."""
+        """Return the requests after a number, the oldest first."""
         first = self._count - len(self._entries)
         entries: Iterable[Entry] = islice(self._entries, max(0, number - first), None)
         return [self.record(entry) for entry in entries]
 
     def clear(self) -> None:
-        """Forget everything and count from 1 again."""
+        """Forget all requests, and count from 1 again."""
         self._entries.clear()
         self._count = 0
 
     def record(self, entry: Entry) -> RecordedRequest:
-        """Give a request as far as it got."""
+        """Return the record of a request, as the request is now."""
         return RecordedRequest(
             n=entry.n,
             time=self._clock.timestamp(entry.time),
@@ -158,16 +161,19 @@ class RequestLog:
 
 @attrs.frozen(kw_only=True)
 class Exchange:
-    """A request that is done with, and what the emulator answered."""
+    """A request at its end, with the emulator's answer."""
 
     request: RecordedRequest
-    """The request as the log has it."""
+    """The request, as the log has it."""
 
     body: bytes | None
-    """The answer's body; None if there was no answer, or if it was a file."""
+    """The body of the answer. None if no answer was sent, or if the body is a file."""
 
     is_genuine: bool
-    """Whether the answer is the emulator's own: no fault and no script's `fields` changed it."""
+    """Whether the answer is the emulator's own.
+
+    It is not if a fault changed the answer, or if ``fields`` of any script may have changed it.
+    """
 
 
 Watch: TypeAlias = Callable[[Exchange], None]

@@ -1,4 +1,4 @@
-"""Make the answer to a row: by a responder, in the shapes of the output files."""
+"""The answers to rows: a responder makes them, and output files have them in their lines."""
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,14 +12,17 @@ from fireworks_batch.emulator.jobs.rows import RowFailureError
 
 Response: TypeAlias = str | Mapping[str, Any] | RowFailureError
 Responder: TypeAlias = Callable[[str, dict[str, Any]], Response | Awaitable[Response]]
-"""Gets `custom_id` and the request's body. Gives the assistant's text, or the whole response, or a
-`RowFailureError`, which it may also raise; any other exception fails the row with code 500."""
+"""A function, plain or async, that gets the ``custom_id`` and the body of a request.
+
+It returns the text of the assistant, or the whole response. It returns or raises a
+`RowFailureError` to make the row fail. Any other exception makes the row fail with code 500.
+"""
 
 _CODE_NAMES: Final = {status: code for code, status in reversed(STATUSES.items())}
 
 
 def echo(_: str, body: dict[str, Any]) -> str:
-    """Answer with the last message's text."""
+    """Answer with the text of the last message."""
     messages = body.get("messages")
     content = messages[-1].get("content") if messages else body.get("prompt_token_ids")
     return content if isinstance(content, str) else orjson.dumps(content).decode()
@@ -28,7 +31,16 @@ def echo(_: str, body: dict[str, Any]) -> str:
 async def respond(
     responder: Responder, custom_id: str, body: dict[str, Any], created: int
 ) -> Mapping[str, Any]:
-    """Let *responder* answer a row; *created* is the time that a made-up response bears.
+    """Return the response to a row.
+
+    Args:
+        responder: Answers the row.
+
+        custom_id: The id of the row.
+
+        body: The body of the request.
+
+        created: The Unix time in a response that is made of a text.
 
     Raises:
         RowFailureError: The row fails.
@@ -50,7 +62,7 @@ async def respond(
 
 
 def success_line(custom_id: str, response: Mapping[str, Any], rules: Assumptions) -> bytes:
-    """Give a line of the results file.
+    """Return a line of the result file.
 
     Raises:
         RowFailureError: The response cannot be written as JSON.
@@ -65,7 +77,7 @@ def success_line(custom_id: str, response: Mapping[str, Any], rules: Assumptions
 
 
 def failure_line(custom_id: str, failure: RowFailureError, rules: Assumptions) -> bytes:
-    """Give a line of the error file."""
+    """Return a line of the error file."""
     shape = rules.error_shape
     error: object = failure.message
     if shape == "string_code":

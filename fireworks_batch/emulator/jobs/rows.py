@@ -1,4 +1,4 @@
-"""Judge the rows of an input dataset, and put a job's settings into them; performs no I/O."""
+"""The checks of uploaded rows, and the requests made of them. Performs no I/O."""
 
 from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
@@ -21,16 +21,16 @@ _PARAMETERS: Final = {
 
 
 class InvalidRowError(Exception):
-    """A row for which the whole job fails."""
+    """A bad row that makes the whole job fail."""
 
 
 class RowFailureError(Exception):
-    """A row that fails alone; a responder may raise or return it.
+    """The failure of one row. A ``responder=`` of the `Emulator` may raise or return it.
 
     Args:
-        message: What the error row says.
+        message: The message in the error of the row.
 
-        code: Its code, an HTTP status.
+        code: The code in the error of the row, an HTTP status such as 429.
     """
 
     def __init__(self, message: str, code: int = 400) -> None:
@@ -58,10 +58,10 @@ class RowCheck:
         self._ids: set[str] = set()
 
     def is_row(self, line: bytes) -> bool:
-        """Check a line; says whether there is a row on it.
+        """Check a line, and return whether the line has a row.
 
         Raises:
-            InvalidRowError: The job fails for it.
+            InvalidRowError: The line makes the job fail.
         """
         if not line.strip():
             if self._rules.blank_lines == "skip":
@@ -103,7 +103,7 @@ class RowCheck:
 
 
 def read_json(line: bytes, rules: Assumptions) -> Any:
-    """Read a line; a byte order mark is none of it, by assumption."""
+    """Return the JSON of a line, without a byte order mark if the assumptions say so."""
     if rules.byte_order_mark == "skip":
         line = line.removeprefix(BOM_UTF8)
     return orjson.loads(line)
@@ -119,7 +119,7 @@ def _check_messages(messages: object) -> None:
 
 
 class RowReader:
-    """Reads rows as the inference server gets them: with the job's settings in them."""
+    """Reads rows, and puts the settings of the job into their requests."""
 
     def __init__(self, job: Mapping[str, object], rules: Assumptions) -> None:
         self._rules = rules
@@ -128,15 +128,15 @@ class RowReader:
         self._defaults = _defaults(job.get("inferenceParameters"))
 
     def read(self, line: bytes) -> Row:
-        """Read a row that was checked."""
+        """Return a row that was checked."""
         row = read_json(line, self._rules)
         return Row(row["custom_id"], row["body"])
 
     def complete(self, row: Row) -> dict[str, Any]:
-        """Give the row's whole request body.
+        """Return the whole body of the row's request.
 
         Raises:
-            RowFailureError: The inference server would not take it.
+            RowFailureError: The inference server would refuse the request.
         """
         body = row.body
         if "extra_body" in body:

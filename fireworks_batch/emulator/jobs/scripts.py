@@ -1,4 +1,4 @@
-"""Read the scripts that a test gives to jobs and to rows; performs no I/O."""
+"""The scripts that a test gives to jobs and to rows. Performs no I/O."""
 
 import fnmatch
 import re
@@ -33,27 +33,37 @@ _STATE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 def bare_state(name: str) -> str:
-    """Take the wire's prefix off a state's name, if it is there."""
+    """Return the name of a state without the prefix of the wire."""
     return name.removeprefix(PREFIX)
 
 
 @attrs.frozen
 class Phase:
-    """One phase of a job's script."""
+    """One phase of a job's script, such as ``Phase("RUNNING", seconds=600)``."""
 
     state: str = attrs.field(converter=bare_state)
-    """Any state's name, with or without the `JOB_STATE_` prefix; kept without."""
+    """The name of the state, such as ``"RUNNING"`` or ``"JOB_STATE_RUNNING"``.
+
+    Any name can be given, also the name of a state that this release does not know. The attribute
+    has the name without the prefix ``JOB_STATE_``.
+    """
 
     seconds: float | None = None
-    """Emulated seconds, 0 or more; 60 if None. A phase of 0 seconds is skipped. The last phase
-    stays for ever; a last RUNNING phase with None never finishes its rows."""
+    """How long the phase lasts, in emulated seconds, 0 or more. None means 60 seconds.
+
+    A phase of 0 seconds is skipped. The job stays in the last phase for ever, whatever its length.
+    If RUNNING is the last phase and its length is None, the job never finishes its rows.
+    """
 
     waiting_on_capacity: bool = False
-    """The job waits for capacity, and its counters stand still, while it is RUNNING."""
+    """Whether the job waits for capacity in this phase.
+
+    If so, the counters of a RUNNING job stand still.
+    """
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the state is terminal."""
+        """Whether the state of the phase is terminal."""
         return self.state in TERMINAL
 
 
@@ -64,14 +74,14 @@ DEFAULT_PHASES: Final = (
     Phase("RUNNING", 300.0),
     Phase("COMPLETED"),
 )
-"""The flow that one source saw live, at about its pace."""
+"""The states that one source saw live, and about as long."""
 
 
 def read_phases(value: object) -> tuple[Phase, ...]:
-    """Check phases given as state names, mappings or `Phase` objects.
+    """Return phases that are given as names of states, as mappings or as `Phase` objects.
 
     Raises:
-        ControlError: A phase, or one member of it, is not usable.
+        ControlError: A phase, or a member of a phase, cannot be used.
     """
     if isinstance(value, str) or not isinstance(value, Sequence) or not value:
         raise ControlError("phases", value, "a list of at least one phase")
@@ -96,21 +106,21 @@ def _read_phase(field: str, value: object) -> Phase:
 
 @attrs.frozen
 class OutputScript:
-    """How late the output of a job can be seen, counted from the job's end."""
+    """The delays of a job's output dataset, in emulated microseconds."""
 
     not_found: Instant = 0
-    """How long the dataset answers 404."""
+    """How long after the job's end the dataset answers 404."""
 
     uploading: Instant = 0
-    """How long the dataset is UPLOADING after that."""
+    """How long the dataset is UPLOADING after ``not_found``."""
 
     late_files: Mapping[str, Instant] = attrs.field(factory=dict)
-    """How long a file is not listed after that, by the file's name."""
+    """How long after ``uploading`` a file is not listed, by the file's name."""
 
 
 @attrs.frozen
 class JobScript:
-    """What happens to a job: its phases, its rows, its output and its outcome."""
+    """The script of a job, which says what happens to the job."""
 
     phases: tuple[Phase, ...] = DEFAULT_PHASES
     rows: int = 100
@@ -118,7 +128,7 @@ class JobScript:
     output: OutputScript = OutputScript()
     status: Mapping[str, str] | None = None
     time_limit: Instant = _DAY
-    """How long after its creation it expires."""
+    """How long after its creation the job expires, in emulated microseconds."""
 
     fields: Mapping[str, object] = attrs.field(factory=dict)
 
@@ -126,22 +136,22 @@ class JobScript:
 def read_script_members(
     value: object, *, more: Sequence[str] = ("account_id",)
 ) -> dict[str, object]:
-    """Check that *value* is an object with the members of a script; null is not given.
+    """Return the members of a script that are given. A member that is null is not given.
 
     Args:
         value: The script.
 
-        more: Members that it may have beside those of every script.
+        more: Further members that this script may have.
 
     Raises:
-        ControlError: It is not.
+        ControlError: The script is no object, or a member is unknown.
     """
     members = read_members("", value, (*more, *_READERS))
     return {name: item for name, item in members.items() if item is not None}
 
 
 def read_script(members: Mapping[str, object], base: JobScript) -> JobScript:
-    """Check the members of a script and lay them over *base*.
+    """Return *base* with the members of a script in it.
 
     Raises:
         ControlError: A member cannot be used.
@@ -212,21 +222,21 @@ class StandingScript:
     """A script for jobs that are created later."""
 
     job: str
-    """A glob over the job's id."""
+    """A glob that the job's id must match."""
 
     members: Mapping[str, object]
     times: int | None
-    """How many jobs get the script; None is all of them."""
+    """How many further jobs get the script. None is every job."""
 
 
 class ScriptBook:
-    """Owns the scripts for jobs that are created later; the first that matches counts."""
+    """Owns the scripts for jobs that are created later. The first script that matches counts."""
 
     def __init__(self) -> None:
         self._scripts: list[StandingScript] = []
 
     def add(self, script: StandingScript) -> None:
-        """Keep a script, after those that are there."""
+        """Add a script after all others."""
         self._scripts.append(script)
 
     def clear(self) -> None:
@@ -234,7 +244,7 @@ class ScriptBook:
         self._scripts.clear()
 
     def take(self, job_id: str, base: JobScript) -> JobScript:
-        """Give the script of a new job: *base*, with the first matching script laid over it."""
+        """Return the script of a new job: *base*, with the members of the first matching script."""
         for script in self._scripts:
             if fnmatch.fnmatchcase(job_id, script.job):
                 self._use(script)
@@ -250,7 +260,7 @@ class ScriptBook:
 
 
 def read_standing_script(value: object) -> StandingScript:
-    """Check a script for jobs that are created later; null is not given, except for `times`.
+    """Return a script for jobs that are created later. ``times`` may be null.
 
     Raises:
         ControlError: A member is unknown or cannot be used.
@@ -265,13 +275,13 @@ def read_standing_script(value: object) -> StandingScript:
 
 @attrs.define
 class RowScript:
-    """A failure of rows that are really processed."""
+    """A failure of uploaded rows."""
 
     row: str
-    """A glob over the row's `custom_id`."""
+    """A glob that the row's ``custom_id`` must match."""
 
     times: int | None
-    """How often each row fails, counted over all jobs; None is each time."""
+    """How often each row fails, counted over all jobs. None is every time."""
 
     code: int
     message: str
@@ -279,7 +289,7 @@ class RowScript:
     """How often each row has failed so far."""
 
     def strikes(self, custom_id: str) -> bool:
-        """Whether the row fails this time, which is counted."""
+        """Count a matching row, and return whether the row fails this time."""
         if not fnmatch.fnmatchcase(custom_id, self.row):
             return False
         self.failures[custom_id] += 1
@@ -287,13 +297,13 @@ class RowScript:
 
 
 class RowBook:
-    """Owns the scripts for rows; the first that strikes a row counts."""
+    """Owns the scripts for rows. The first script that strikes a row counts."""
 
     def __init__(self) -> None:
         self._scripts: list[RowScript] = []
 
     def add(self, script: RowScript) -> None:
-        """Keep a script, after those that are there."""
+        """Add a script after all others."""
         self._scripts.append(script)
 
     def clear(self) -> None:
@@ -301,7 +311,7 @@ class RowBook:
         self._scripts.clear()
 
     def strike(self, custom_id: str) -> None:
-        """Let a row fail that a script says so of.
+        """Raise an error if a script makes the row fail.
 
         Raises:
             RowFailureError: The row fails.
@@ -312,7 +322,7 @@ class RowBook:
 
 
 def read_row_script(value: object) -> RowScript:
-    """Check a script for rows; null is not given, except for `times`.
+    """Return a script for rows. ``times`` may be null.
 
     Raises:
         ControlError: A member is unknown or cannot be used.
