@@ -1,4 +1,4 @@
-"""Keep contents on disk, written once and read as often as wanted."""
+"""Contents on disk. They are written once, and read as often as wanted."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class StoredFile:
     path: Path
     size: int
     md5: str
-    """Its hash, in base64."""
+    """The MD5 hash of the content, in base64."""
 
     generation: int
-    """Its number among all contents; a changed object has another one."""
+    """The number of the content (``x-goog-generation``). A changed object has another number."""
 
     @property
     def etag(self) -> str:
@@ -36,13 +36,13 @@ class StoredFile:
         return f'"{self.generation:x}-{self.md5}"'
 
     def lines(self) -> Iterator[bytes]:
-        """Give its lines, with their ends."""
+        """Yield the lines of the content, with their line ends."""
         with self.path.open("rb") as file:
             yield from file
 
 
 class FileStore:
-    """Owns a temporary directory, made when it is needed and removed with the store."""
+    """Owns a temporary directory. It is made when it is needed, and removed with the store."""
 
     def __init__(self) -> None:
         self._directory: Path | None = None
@@ -57,7 +57,7 @@ class FileStore:
         return FileWriter(self._directory / str(self._count), self._count)
 
     def store(self, chunks: Iterable[bytes]) -> StoredFile:
-        """Keep a content that is here already."""
+        """Store a content that is in memory or in another file."""
         with self.create() as writer:
             for chunk in chunks:
                 writer.write(chunk)
@@ -71,7 +71,7 @@ class FileStore:
 
 
 class FileWriter:
-    """Writes one content; what was not finished at the end of the `with` is removed."""
+    """Writes one content. An unfinished content is removed at the end of the ``with``."""
 
     def __init__(self, path: Path, generation: int) -> None:
         self._path = path
@@ -95,7 +95,7 @@ class FileWriter:
             remove(self._path)
 
     def write(self, chunk: bytes) -> None:
-        """Add to the content, on the loop: the system takes it into its cache in microseconds."""
+        """Append to the content. This runs on the loop: a write to the cache takes microseconds."""
         if self._file is None:
             self._file = self._path.open("ab")
         self._file.write(chunk)
@@ -103,13 +103,13 @@ class FileWriter:
         self.size += len(chunk)
 
     def pause(self) -> None:
-        """Close the file until more is written."""
+        """Close the file until the next write."""
         if self._file is not None:
             self._file.close()
             self._file = None
 
     def finish(self) -> StoredFile:
-        """Give the whole content."""
+        """Close the file, and return the content."""
         self.pause()
         self._is_finished = True
         md5 = base64.b64encode(self._hash.digest()).decode()
@@ -117,13 +117,13 @@ class FileWriter:
 
 
 def file_chunks(path: Path) -> Iterator[bytes]:
-    """Read a file that is not of the store, in chunks."""
+    """Yield the chunks of a file that does not belong to the store."""
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             yield chunk
 
 
 def remove(path: Path) -> None:
-    """Remove a file; a file being read (on Windows) is removed with its directory."""
+    """Remove a file. On Windows, a file that is being read is removed with its directory later."""
     with contextlib.suppress(OSError):
         path.unlink()

@@ -1,4 +1,4 @@
-"""Check ids, and what the control protocol is given, member by member; performs no I/O."""
+"""The checks of ids, and of the members of control requests. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def is_resource_id(text: str) -> bool:
 
 
 class ControlError(ValueError):
-    """A member of a control request that cannot be used."""
+    """A member of a control request cannot be used."""
 
     def __init__(self, field: str, value: object, wanted: str) -> None:
         super().__init__(field, value, wanted)
@@ -25,7 +25,7 @@ class ControlError(ValueError):
         self.wanted = wanted
 
     def within(self, place: str) -> ControlError:
-        """Give the same error for a member of a larger whole."""
+        """Return the same error for a member of a larger value."""
         return ControlError(f"{place}.{self.field}", self.value, self.wanted)
 
     def __str__(self) -> str:
@@ -33,7 +33,7 @@ class ControlError(ValueError):
 
 
 def read_members(prefix: str, value: object, known: Collection[str]) -> Mapping[str, object]:
-    """Check that *value* is an object with no member but the *known* ones."""
+    """Return *value* if it is an object that has only *known* members."""
     if not isinstance(value, Mapping):
         raise ControlError(prefix or "body", value, "an object")
     for name in value:
@@ -44,13 +44,13 @@ def read_members(prefix: str, value: object, known: Collection[str]) -> Mapping[
 
 
 def read_id(field: str, text: str) -> None:
-    """Check an id of a job or dataset."""
+    """Check the id of a job or dataset."""
     if not is_resource_id(text):
         raise ControlError(field, text, "an id: a-z, 0-9 and -, a letter first")
 
 
 def read_number(field: str, value: object, *, least: float = 0.0, most: float = math.inf) -> float:
-    """Check a finite number in [*least*, *most*]."""
+    """Return a finite number from *least* to *most*."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         number = float(value)
         if math.isfinite(number) and least <= number <= most:
@@ -59,7 +59,7 @@ def read_number(field: str, value: object, *, least: float = 0.0, most: float = 
 
 
 def read_count(field: str, value: object, *, least: int = 0, most: float = math.inf) -> int:
-    """Check a whole number in [*least*, *most*]."""
+    """Return a whole number from *least* to *most*."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         is_whole = isinstance(value, int) or value.is_integer()
         if is_whole and least <= value <= most:
@@ -68,21 +68,21 @@ def read_count(field: str, value: object, *, least: int = 0, most: float = math.
 
 
 def read_text(field: str, value: object) -> str:
-    """Check a text that is not empty."""
+    """Return a text that is not empty."""
     if isinstance(value, str) and value:
         return value
     raise ControlError(field, value, "a text")
 
 
 def read_flag(field: str, value: object) -> bool:
-    """Check a truth value."""
+    """Return a boolean."""
     if isinstance(value, bool):
         return value
     raise ControlError(field, value, "true or false")
 
 
 def read_choice(field: str, value: object, choices: Collection[str]) -> str:
-    """Check one of *choices*."""
+    """Return one of *choices*."""
     if isinstance(value, str) and value in choices:
         return value
     raise ControlError(field, value, f"one of {', '.join(choices)}")

@@ -1,4 +1,4 @@
-"""Hold what all rooms of one emulator share: the time, the rules, the accounts and chance."""
+"""What all parts of one emulator share: time, assumptions, accounts and random numbers."""
 
 import string
 from collections.abc import Mapping
@@ -14,18 +14,18 @@ _LETTERS: Final = string.ascii_lowercase + string.digits
 
 
 class Setting:
-    """The time, the rules, the accounts and the random numbers of one emulator.
+    """The time, the assumptions, the accounts and the random numbers of one emulator.
 
     Args:
         clock: The emulated time.
 
         rules: The positions of the switches.
 
-        api_key: The only key that is accepted.
+        api_key: The only API key that is accepted.
 
-        account_id: The account that the key belongs to.
+        account_id: The id of the account that the key belongs to.
 
-        accounts: The accounts that the key opens.
+        accounts: The ids of the accounts that the key opens.
 
         seed: Determines everything that is random.
     """
@@ -47,7 +47,7 @@ class Setting:
         self.accounts = accounts
         self.seed = seed
         self.has_altered_jobs = False
-        """Whether a script ever laid `fields` over a job."""
+        """Whether any script has put ``fields`` into a job."""
 
         self._random = Random(seed)
         self._resets = 0
@@ -63,15 +63,15 @@ class Setting:
         return f"{self.seed}/{self._resets}".encode()
 
     def random_id(self, prefix: str) -> str:
-        """Make up an id as the service does: *prefix* and eight letters or digits."""
+        """Return a new id in the server's form, *prefix* and eight letters or digits."""
         return prefix + "".join(self._random.choices(_LETTERS, k=8))
 
     def request_id(self) -> str:
-        """Make up the id of a request."""
+        """Return a new id of a request."""
         return str(UUID(int=self._random.getrandbits(128), version=4))
 
     def nanoseconds(self) -> int:
-        """Make up the last three digits of a time that has nine."""
+        """Return the last three of nine fractional digits of a time."""
         return self._random.randrange(1, 1000)
 
     def has_account(self, account_id: str) -> bool:
@@ -79,7 +79,7 @@ class Setting:
         return account_id == self.account_id or account_id in self.accounts
 
     def read_account(self, members: Mapping[str, object]) -> str:
-        """Give the account that a control request is about; the emulator's own if none is named.
+        """Return the account that a control request names, or the emulator's own account.
 
         Raises:
             ControlError: The key does not open this account.

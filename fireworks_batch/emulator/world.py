@@ -1,4 +1,4 @@
-"""Build one emulator out of its rooms, and hold everything that the emulator remembers."""
+"""The parts of one emulator, and everything that the emulator remembers."""
 
 from fireworks_batch.emulator.accounts import AccountEndpoints
 from fireworks_batch.emulator.clock import EmulatedClock
@@ -22,17 +22,18 @@ class World:
     """Owns the jobs, datasets, faults and requests of one emulator.
 
     Args:
-        setting: What all rooms share.
+        setting: What all parts of the emulator share.
 
-        tick: How often the controller acts on a job, in emulated seconds, 0 or more.
+        tick: The time between two changes of a job, in emulated seconds, 0 or more.
 
-        requests_per_minute: The limit of the account, 1 or more; None is no limit.
+        requests_per_minute: The most requests of the account in an emulated minute, 1 or more;
+            None is no limit.
 
         responder: Answers the rows.
 
-        url_grace: Seconds of the real clock for which a signed URL is good in any case.
+        url_grace: The least time for which a signed URL is valid, in real seconds.
 
-        watches: The callables that see every exchange.
+        watches: The functions that get every exchange.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class World:
         self.datasets.clear()
 
     def api_port(self, control: Router) -> Port:
-        """Make the port of the API, which answers the control protocol as well."""
+        """Return the port of the API. It also answers the control protocol."""
         setting = self.setting
         router = Router(wrong_method_status=int(setting.rules.wrong_method_status))
         AccountEndpoints(setting).add_to(router)
@@ -82,6 +83,6 @@ class World:
         return Port(setting, self.log, self.faults, site, watches=self._watches, control=control)
 
     def storage_port(self) -> Port:
-        """Make the port of the storage."""
+        """Return the port of the storage."""
         site = Storage(self.setting, self.datasets)
         return Port(self.setting, self.log, self.faults, site, watches=self._watches)

@@ -1,1 +1,1 @@
-"""The datasets, their files, and the storage behind signed URLs."""
+"""The datasets, their files, and the storage that signed URLs lead to."""

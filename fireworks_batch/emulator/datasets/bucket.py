@@ -1,4 +1,4 @@
-"""Keep the stored objects of all accounts, and sign URLs for them."""
+"""The stored objects of all accounts, and the signed URLs for them."""
 
 import hashlib
 import hmac
@@ -12,10 +12,10 @@ from fireworks_batch.emulator.clock import SECOND, EmulatedClock, Instant, micro
 from fireworks_batch.emulator.files import FileStore, StoredFile, remove
 
 DOWNLOAD_SECONDS: Final = 599
-"""As one source saw it live."""
+"""The lifetime of a URL for a download, in emulated seconds. Seen live by one source."""
 
 UPLOAD_SECONDS: Final = 3599
-"""The vendor's client says an hour; 3599 as with downloads."""
+"""The lifetime of a URL for an upload, in emulated seconds. The vendor's client says an hour."""
 
 CONTENT_TYPE: Final = "application/octet-stream"
 LENGTH_RANGE: Final = "x-goog-content-length-range"
@@ -25,23 +25,23 @@ _TIME_FORMAT: Final = "%Y%m%dT%H%M%SZ"
 
 @attrs.frozen
 class StoredObject:
-    """A content under a path, since an instant."""
+    """The content of a path, and the instant at which it was written."""
 
     file: StoredFile
     written: Instant
 
 
 class Bucket:
-    """Owns the objects, by their path: `/bucket/dataset/{dataset}/{file}`."""
+    """Owns the objects, by their paths of the form ``/bucket/dataset/{dataset}/{file}``."""
 
     def __init__(self, files: FileStore) -> None:
         self.files = files
         self._objects: dict[str, StoredObject] = {}
 
     def put(self, path: str, file: StoredFile, now: Instant) -> None:
-        """Keep a content under *path*, in place of what is there.
+        """Put a content under *path*, in place of an earlier one.
 
-        If the same content is there already, its file stays, so that a job can go on reading it.
+        If the earlier content is the same, its file stays, so that a job can go on reading it.
         """
         there = self._objects.get(path)
         if there is not None and (there.file.size, there.file.md5) == (file.size, file.md5):
@@ -52,7 +52,7 @@ class Bucket:
         self._objects[path] = StoredObject(file, now)
 
     def find(self, path: str) -> StoredObject | None:
-        """Give the object under *path*."""
+        """Return the object under *path*."""
         return self._objects.get(path)
 
     def delete(self, path: str) -> None:
@@ -68,7 +68,7 @@ class Bucket:
 
 
 class SignatureError(Exception):
-    """A signed URL that does not open what was asked for."""
+    """A request by a signed URL is refused."""
 
     def __init__(self, status: int, code: str, message: str, details: str = "") -> None:
         super().__init__(message)
@@ -79,7 +79,7 @@ class SignatureError(Exception):
 
 
 class Signer:
-    """Signs URLs for one method, some headers and some time; checks those that come back."""
+    """Signs URLs for one method, some headers and a lifetime, and checks requests by such URLs."""
 
     def __init__(self, secret: bytes, clock: EmulatedClock, *, grace: float) -> None:
         self._secret = secret
@@ -95,18 +95,19 @@ class Signer:
         seconds: int,
         headers: Mapping[str, str],
     ) -> str:
-        """Give a URL that opens *path* for *seconds* of emulated time.
+        """Return a URL that opens *path* for *seconds* of emulated time.
 
         Args:
-            method: The only method that it is for.
+            method: The only method that the URL may be used with.
 
-            base_url: The storage's address.
+            base_url: The base URL of the storage.
 
             path: The object's path, not encoded.
 
-            seconds: How long it is good for.
+            seconds: The lifetime of the URL, in emulated seconds.
 
-            headers: What the request must carry, by name in lower case; the host is added.
+            headers: The headers that the request must have, by name in lower case. The host is
+                added to them.
         """
         host = base_url.partition("://")[2]
         signed = {**headers, "host": host}
@@ -124,10 +125,11 @@ class Signer:
     def check(
         self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str]
     ) -> None:
-        """Check a request that came by a signed URL.
+        """Check a request by a signed URL.
 
         Raises:
-            SignatureError: It is not signed so, too late, or without a signed header.
+            SignatureError: The signature is of another request, the URL has expired, or a signed
+                header is missing.
         """
         found = query.get(_SIGNATURE, "")
         if not found.isascii():
@@ -136,9 +138,9 @@ class Signer:
             )
         signed = query.get("X-Goog-SignedHeaders", "").split(";")
         given = {name: headers.get(name, "") for name in signed}
-        rest = {name: value for name, value in query.items() if name != _SIGNATURE}
+        others = {name: value for name, value in query.items() if name != _SIGNATURE}
         self._require(name for name in signed if name and name not in headers)
-        wanted = self._signature(method, path, rest, given)
+        wanted = self._signature(method, path, others, given)
         if not hmac.compare_digest(wanted, found):
             raise SignatureError(
                 403,
@@ -169,7 +171,7 @@ class Signer:
     def _signature(
         self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str]
     ) -> str:
-        # Bytes of a header that are no UTF-8 are lone surrogates here.
+        # aiohttp gives bytes of a header that are no UTF-8 as lone surrogates.
         given = urlencode(sorted(headers.items()), errors="surrogateescape")
         text = "\n".join([method, path, urlencode(sorted(query.items())), given])
         return hashlib.blake2b(text.encode(), key=self._secret, digest_size=32).hexdigest()

@@ -1,4 +1,4 @@
-"""Keep one dataset and show it as the service would at any instant; performs no I/O."""
+"""A dataset, and the resource that the server would show at any instant. Performs no I/O."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -7,7 +7,7 @@ from fireworks_batch.emulator.clock import SECOND, EmulatedClock, Instant
 from fireworks_batch.emulator.http.messages import Field, Message
 
 READY_AFTER: Final = SECOND
-"""Emulated time from the end of an upload; live, about a second for small files."""
+"""The emulated time from the end of an upload to READY. Seen live for small files, about 1 s."""
 
 _OK: Final = {"code": "OK", "message": ""}
 FORMATS: Final = frozenset({"FORMAT_UNSPECIFIED", "CHAT", "COMPLETION", "RL"})
@@ -30,7 +30,7 @@ SOURCES: Final = (
     _source("splitted", Field("sourceDatasetId")),
     _source("evalProtocol"),
 )
-"""Of these one at most is set."""
+"""The sources of a dataset. At most one of these members is set."""
 
 DATASET: Final = Message(
     Field("name", is_output_only=True),
@@ -67,7 +67,7 @@ SPLIT: Final = Message(Field("chunkSize", kind="int32", zero=0), Field("parent")
 
 
 class Dataset:
-    """A dataset: what it was given, its files, and when it is ready."""
+    """A dataset with its members, its files, and the instant at which it is READY."""
 
     def __init__(
         self,
@@ -82,19 +82,19 @@ class Dataset:
         self.account_id = account_id
         self.dataset_id = dataset_id
         self.registered: dict[str, int] = {}
-        """The files that are to come by signed URLs, with their sizes."""
+        """The files that are to be uploaded to signed URLs, with their sizes in bytes."""
 
         self.files: dict[str, int] = {}
-        """The files that are there, with their sizes."""
+        """The files of the dataset, with their sizes in bytes."""
 
         self.visible: Instant | None = None
-        """Since when it can be seen; None is from its creation on."""
+        """The instant from which the dataset can be seen; None means from its creation."""
 
         self.late_files: Mapping[str, Instant] = {}
-        """Since when the files are listed that are not listed at once, by name."""
+        """The instant from which a late file is listed, by the file's name."""
 
         self.parent: str | None = None
-        """The output dataset of the job that the job of this one continues."""
+        """The output dataset of the job that was continued, if this is the output of a job."""
 
         self._members = dict(members)
         self._clock = clock
@@ -104,56 +104,56 @@ class Dataset:
 
     @property
     def name(self) -> str:
-        """Its resource name."""
+        """The resource name of the dataset."""
         return f"accounts/{self.account_id}/datasets/{self.dataset_id}"
 
     @property
     def is_uploaded(self) -> bool:
-        """Whether it has its files, ready or not quite."""
+        """Whether the dataset has its files. It may not be READY yet."""
         return self._ready is not None
 
     @property
     def example_count(self) -> int:
-        """How many rows the dataset has by its `exampleCount`, which is never checked."""
+        """The ``exampleCount`` of the dataset. It is never checked."""
         return int(str(self._members.get("exampleCount", "0")))
 
     def key(self, file_name: str) -> str:
-        """Give the name of a file as download answers have it."""
+        """Return the name that a file has in the answer to a download."""
         return f"dataset/{self.dataset_id}/{file_name}"
 
     def path(self, file_name: str) -> str:
-        """Give the path of a file in the storage."""
+        """Return the path of a file in the storage."""
         return f"/fireworks-{self.account_id}/{self.key(file_name)}"
 
     def is_ready(self, now: Instant) -> bool:
-        """Whether it can be used."""
+        """Whether the dataset is READY at *now*."""
         return self._ready is not None and now >= self._ready
 
     def is_visible(self, now: Instant) -> bool:
-        """Whether it can be seen."""
+        """Whether the dataset can be seen at *now*."""
         return self.visible is None or now >= self.visible
 
     def listed_files(self, now: Instant) -> list[str]:
-        """Give the names of the files that a download answer lists."""
+        """Return the names of the files that the answer to a download lists."""
         return [name for name in self.files if now >= self.late_files.get(name, now)]
 
     def take_file(self, name: str, size: int, *, ready: Instant) -> None:
-        """Take one more file; a dataset that has files is ready no later for it."""
+        """Add a file. It does not change when the dataset is READY, except for the first file."""
         self.files[name] = size
         self._ready = ready if self._ready is None else self._ready
 
     def finish(self, files: Mapping[str, int], *, ready: Instant) -> None:
-        """Take these files, by name and size, as all there are."""
+        """Replace all files, given by name and size in bytes."""
         self.files = dict(files)
         self._ready = ready
 
     def update(self, members: Mapping[str, object], now: Instant) -> None:
-        """Take other members."""
+        """Change members."""
         self._members |= members
         self._updated = now
 
     def show(self, now: Instant) -> dict[str, object]:
-        """Give the resource as a read at *now* shows it."""
+        """Return the resource that a GET at *now* shows."""
         members, updated = self._members, self._updated
         is_ready = self.is_ready(now)
         if is_ready and self._ready is not None:
@@ -178,11 +178,11 @@ class Dataset:
 
     @property
     def created(self) -> Instant:
-        """When it was made."""
+        """The instant at which the dataset was created."""
         return self._created
 
     def show_created(self) -> dict[str, object]:
-        """Give the resource as the create answer shows it: times with nine digits."""
+        """Return the resource that the answer to the creation shows. Its times have nine digits."""
         shown = self.show(self._created)
         for name in ("createTime", "updateTime"):
             shown[name] = f"{str(shown[name])[:-1]}{self._nanoseconds:03d}Z"

@@ -1,4 +1,4 @@
-"""Answer the calls about datasets, but for their files."""
+"""The answers to calls about datasets, without the calls about their files."""
 
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -30,14 +30,14 @@ _BY_NAME: Final = (OrderTerm(("name",)),)
 
 
 _LEAST_CHUNK: Final = 200
-"""Documented."""
+"""The least rows of a part in a split. Documented."""
 
 
 class Jobs(Protocol):
-    """What the datasets need to know of the jobs, which read and write them."""
+    """What the calls about datasets need of the jobs."""
 
     async def catch_up_account(self, account_id: str) -> object:
-        """Bring the work of an account's jobs, and its output, to the present."""
+        """Do the work of an account's jobs that is due now, and write its output."""
         ...
 
     def is_using(self, dataset: Dataset) -> bool:
@@ -46,14 +46,14 @@ class Jobs(Protocol):
 
 
 class DatasetEndpoints:
-    """The calls of one noun, the dataset.
+    """The calls about datasets.
 
     Args:
-        setting: What all rooms of the emulator share.
+        setting: What all parts of the emulator share.
 
         datasets: The datasets.
 
-        jobs: What reads and writes them.
+        jobs: The jobs, which read and write datasets.
     """
 
     def __init__(self, setting: Setting, datasets: DatasetStore, jobs: Jobs) -> None:
@@ -79,7 +79,7 @@ class DatasetEndpoints:
         return answer_json(view.show(dataset.show(self._clock.now())))
 
     async def list_datasets(self, call: Call) -> Answer:
-        """Answer ListDatasets; by name unless asked otherwise, as documented."""
+        """Answer ListDatasets. Without ``orderBy`` the order is by name, as documented."""
         account_id = call.places["account"]
         await self._jobs.catch_up_account(account_id)
         listing = Listing(
@@ -90,7 +90,7 @@ class DatasetEndpoints:
         return answer_json(listing.answer(dataset.show(now) for dataset in datasets))
 
     async def create_dataset(self, call: Call) -> Answer:
-        """Answer CreateDataset: an empty one that waits for its files, or a copy."""
+        """Answer CreateDataset with an empty dataset, or with a copy of a dataset."""
         account_id = call.places["account"]
         await self._jobs.catch_up_account(account_id)
         asked = read_message(CREATE, call.body)
@@ -115,7 +115,7 @@ class DatasetEndpoints:
         return answer_json(dataset.show_created())
 
     async def update_dataset(self, call: Call) -> Answer:
-        """Answer UpdateDataset; members that are not sent stay."""
+        """Answer UpdateDataset. Members that are not sent stay as they are."""
         dataset = await self.find(call)
         members = self._checked(read_message(DATASET, call.body))
         now = self._clock.now()
@@ -152,10 +152,10 @@ class DatasetEndpoints:
         )
 
     async def find(self, call: Call) -> Dataset:
-        """Give the dataset that a call is about, as the jobs have left it by now.
+        """Return the dataset that a call names, with the output that is due now.
 
         Raises:
-            RefusalError: There is none (404), or there can be none of such an id (400).
+            RefusalError: There is no such dataset (404), or no dataset can have such an id (400).
         """
         account_id, dataset_id = call.places["account"], call.places["dataset"]
         await self._jobs.catch_up_account(account_id)

@@ -1,4 +1,4 @@
-"""Answer signed URLs, as the storage does: another origin, without the API's key."""
+"""The storage that signed URLs lead to. It has an origin of its own, and takes no API key."""
 
 import re
 from collections.abc import Mapping
@@ -20,16 +20,16 @@ _RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)")
 
 
 class UnsatisfiableRangeError(Exception):
-    """A range outside of the object."""
+    """A range has no byte of the object."""
 
 
 def read_range(text: str, size: int) -> tuple[int, int] | None:
-    """Give the first byte and the length that `Range` asks for; None is everything.
+    """Return the first byte and the length that ``Range`` asks for; None for the whole object.
 
-    What is no range of bytes, or several of them, asks for everything.
+    A text that is no range of bytes, or has several ranges, asks for the whole object.
 
     Raises:
-        UnsatisfiableRangeError: No byte of the range is there.
+        UnsatisfiableRangeError: The object has no byte of the range.
     """
     found = _RANGE.fullmatch(text.strip())
     if found is None or not (found[1] or found[2]):
@@ -46,7 +46,7 @@ def read_range(text: str, size: int) -> tuple[int, int] | None:
 
 
 def is_range_meant(headers: Mapping[str, str], etag: str, modified: datetime) -> bool:
-    """Whether `If-Range`, if it is there, names the object as it is now."""
+    """Whether ``Range`` applies: there is no ``If-Range``, or it names the present object."""
     wanted = headers.get("If-Range")
     if wanted is None:
         return True
@@ -59,7 +59,7 @@ def is_range_meant(headers: Mapping[str, str], etag: str, modified: datetime) ->
 
 
 class Storage:
-    """Answers the requests of the storage's port: reads and writes the files of the datasets."""
+    """Answers the requests to the storage's port. It reads and writes the files of datasets."""
 
     origin = "storage"
 
@@ -70,7 +70,7 @@ class Storage:
         self._bucket = datasets.bucket
 
     def streams(self, path: str) -> bool:  # noqa: ARG002  # of a `Site`
-        """Say that any body may be too large to be read before the answer is made."""
+        """Return true: any body may be too large to be read before the answer is made."""
         return True
 
     async def answer(self, request: web.BaseRequest, entry: Entry) -> Answer:

@@ -1,4 +1,4 @@
-"""Keep the datasets of all accounts, with their files, as clients and tests make them."""
+"""The datasets of all accounts, with their files."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -19,18 +19,18 @@ _MONTH: Final = 30 * 86_400 * SECOND
 
 
 class DatasetStore:
-    """Owns the datasets, by account and id, in the order of their creation, and their files.
+    """Owns the datasets and their files, by account and id, in the order of their creation.
 
     Args:
-        setting: What all rooms of the emulator share.
+        setting: What all parts of the emulator share.
 
-        url_grace: Seconds of the real clock for which a signed URL is good in any case.
+        url_grace: The least time for which a signed URL is valid, in real seconds.
     """
 
     def __init__(self, setting: Setting, *, url_grace: float) -> None:
         self.bucket: Bucket = Bucket(FileStore())
         self.port = 0
-        """The number of the storage's port, once it listens."""
+        """The number of the storage's port; 0 until the storage listens."""
 
         self._setting = setting
         self._url_grace = url_grace
@@ -39,12 +39,12 @@ class DatasetStore:
 
     @property
     def signer(self) -> Signer:
-        """Signs URLs; a reset makes all earlier URLs invalid."""
+        """The signer of URLs. A reset makes all earlier URLs invalid."""
         setting = self._setting
         return Signer(setting.secret, setting.clock, grace=self._url_grace)
 
     def storage_url(self, host: str) -> str:
-        """Give the storage's address, on a host as the client calls it."""
+        """Return the base URL of the storage, with the host that the client uses."""
         return http_origin(host, self.port)
 
     def clear(self) -> None:
@@ -53,7 +53,7 @@ class DatasetStore:
         self.bucket.clear()
 
     def make(self, account_id: str, dataset_id: str, members: Mapping[str, object]) -> Dataset:
-        """Make an empty dataset, now."""
+        """Create an empty dataset now, and return it."""
         dataset = Dataset(
             account_id,
             dataset_id,
@@ -65,19 +65,19 @@ class DatasetStore:
         return dataset
 
     def add(self, dataset: Dataset) -> None:
-        """Keep a dataset; one of the same id is removed with its files."""
+        """Add a dataset. A dataset of the same id is removed with its files."""
         known = self.find(dataset.account_id, dataset.dataset_id)
         if known is not None:
             self.delete(known)
         self._datasets.setdefault(dataset.account_id, {})[dataset.dataset_id] = dataset
 
     def add_described(self, dataset_id: str, value: object) -> Dataset:
-        """Make a dataset as a test describes it, with its files, ready.
+        """Create a dataset with its files, as a test describes it. It is READY at once.
 
         Args:
-            dataset_id: The last segment of its resource name.
+            dataset_id: The last segment of the dataset's resource name.
 
-            value: An object with `files`, `fields` and `account_id`.
+            value: An object with ``files``, ``fields`` and ``account_id``.
 
         Raises:
             ControlError: The id or a member cannot be used.
@@ -95,14 +95,14 @@ class DatasetStore:
         return dataset
 
     def replace_file(self, dataset_id: str, name: str, value: object) -> None:
-        """Change one stored file of a dataset.
+        """Replace or add a file of a dataset.
 
         Args:
             dataset_id: The last segment of the dataset's resource name.
 
-            name: The base name of the file.
+            name: The name of the file, without a folder.
 
-            value: An object with `content` and `account_id`.
+            value: An object with ``content`` and ``account_id``.
 
         Raises:
             ControlError: There is no such dataset, or a member cannot be used.
@@ -117,22 +117,22 @@ class DatasetStore:
         dataset.files[name] = file.size
 
     def find(self, account_id: str, dataset_id: str) -> Dataset | None:
-        """Give a dataset, None if there is none."""
+        """Return a dataset; None if there is no such dataset."""
         self._forget_old(account_id)
         return self._datasets.get(account_id, {}).get(dataset_id)
 
     def find_name(self, name: str) -> Dataset | None:
-        """Give a dataset by its resource name, None if there is none."""
+        """Return a dataset by its resource name; None if there is no such dataset."""
         match name.split("/"):
             case ["accounts", account_id, "datasets", dataset_id]:
                 return self.find(account_id, dataset_id)
         return None
 
     def get(self, account_id: str, dataset_id: str) -> Dataset:
-        """Give a dataset.
+        """Return a dataset.
 
         Raises:
-            RefusalError: There is none, or it cannot be seen yet (404).
+            RefusalError: There is no such dataset, or it cannot be seen yet (404).
         """
         dataset = self.find(account_id, dataset_id)
         if dataset is None or not dataset.is_visible(self._setting.clock.now()):
@@ -140,7 +140,7 @@ class DatasetStore:
         return dataset
 
     def all(self, account_id: str) -> list[Dataset]:
-        """Give an account's datasets that can be seen, oldest first."""
+        """Return the datasets of an account that can be seen, the oldest first."""
         self._forget_old(account_id)
         now = self._setting.clock.now()
         return [
@@ -158,7 +158,7 @@ class DatasetStore:
     def fill(
         self, dataset: Dataset, files: Mapping[str, StoredFile], now: Instant, *, ready: Instant
     ) -> None:
-        """Give a dataset its files, all at once."""
+        """Put all files of a dataset in place."""
         for name, file in files.items():
             self.bucket.put(dataset.path(name), file, now)
         dataset.finish({name: file.size for name, file in files.items()}, ready=ready)

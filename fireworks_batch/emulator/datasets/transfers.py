@@ -1,4 +1,4 @@
-"""Answer the calls that bring a dataset's files up and down."""
+"""The answers to calls that upload and download the files of datasets."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,11 +27,11 @@ from fireworks_batch.emulator.setting import Setting
 
 _LIMITS: Final = {"150MB": 150_000_000, "150MiB": 150 * 2**20, "none": math.inf}
 _FORM_BYTES: Final = 16_384
-"""What a form may add to its file."""
+"""The most bytes that a form may add to its file."""
 
 
 class DatasetTransfers:
-    """The calls under one dataset, for its files."""
+    """The calls about the files of a dataset."""
 
     def __init__(
         self, setting: Setting, datasets: DatasetStore, endpoints: DatasetEndpoints
@@ -50,7 +50,7 @@ class DatasetTransfers:
         router.add("GET", DATASET_PATH + ":getDownloadEndpoint", self.get_download_endpoint)
 
     async def upload(self, call: Call) -> Answer:
-        """Answer the upload of one file in a form, which makes the dataset ready."""
+        """Answer the upload of one file in a form. It makes the dataset READY."""
         dataset = await self._find_empty(call)
         upload = call.upload
         if upload is None:
@@ -81,7 +81,7 @@ class DatasetTransfers:
         )
 
     async def get_upload_endpoint(self, call: Call) -> Answer:
-        """Answer GetDatasetUploadEndpoint: from now on, these are the files to come."""
+        """Answer GetDatasetUploadEndpoint, and register the files that are to be uploaded."""
         dataset = await self._find_empty(call)
         sizes = read_message(GET_UPLOAD_ENDPOINT, call.body).get("filenameToSize")
         if not isinstance(sizes, Mapping) or not sizes:
@@ -97,7 +97,7 @@ class DatasetTransfers:
         )
 
     async def validate_upload(self, call: Call) -> Answer:
-        """Answer ValidateDatasetUpload: the registered files must be there, whole."""
+        """Answer ValidateDatasetUpload. All registered files must be there with their sizes."""
         dataset = await self._find_empty(call)
         read_message(NOTHING, call.body)
         if not dataset.registered:
@@ -111,7 +111,7 @@ class DatasetTransfers:
         return answer_json({})
 
     async def get_download_endpoint(self, call: Call) -> Answer:
-        """Answer GetDatasetDownloadEndpoint; the front end refuses a GET with a body."""
+        """Answer GetDatasetDownloadEndpoint. The front end refuses a GET with a body."""
         if call.body:
             return answer_html(400, "400 Bad Request")
         dataset = await self._endpoints.find(call)
@@ -124,7 +124,7 @@ class DatasetTransfers:
         return answer_json({"filenameToSignedUrls": urls})
 
     def _lineage(self, dataset: Dataset) -> Iterator[Dataset]:
-        """Give the datasets of a chain of continued jobs, the last one first."""
+        """Yield the output datasets of a chain of continued jobs, the newest first."""
         found: Dataset | None = dataset
         while found is not None:
             yield found

@@ -1,4 +1,4 @@
-"""Hold an answer before it meets the network."""
+"""Answers, before they are sent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CHUNK = 256 * 1024
 
 @attrs.frozen
 class FileBody:
-    """A body that lies in a file: *size* bytes from *start* on."""
+    """A body that is a part of a file, *size* bytes from *start* on."""
 
     path: Path
     start: int
@@ -26,27 +26,27 @@ class FileBody:
         return self.size
 
     def first(self, size: int) -> FileBody:
-        """Give the first *size* bytes of the body, or all of a shorter one."""
+        """Return the first *size* bytes of the body, or all of a shorter one."""
         return attrs.evolve(self, size=min(size, self.size))
 
     def chunks(self) -> Generator[bytes, None, None]:
-        """Read it bit by bit, on the loop: from a warm cache a chunk takes microseconds."""
+        """Yield the body in chunks. This runs on the loop: a cached chunk takes microseconds."""
         with self.path.open("rb") as file:
             file.seek(self.start)
-            left = self.size
-            while left and (chunk := file.read(min(left, _CHUNK))):
-                left -= len(chunk)
+            remaining = self.size
+            while remaining and (chunk := file.read(min(remaining, _CHUNK))):
+                remaining -= len(chunk)
                 yield chunk
 
 
 @attrs.frozen
 class GzipBody:
-    """The content of a file, compressed; how long it is shows at its end."""
+    """The compressed content of a file. Its length is not known before its end."""
 
     path: Path
 
     def chunks(self) -> Generator[bytes, None, None]:
-        """Compress it bit by bit."""
+        """Yield the compressed body in chunks."""
         packer = zlib.compressobj(wbits=31)
         with self.path.open("rb") as file:
             while chunk := file.read(_CHUNK):
@@ -64,11 +64,11 @@ class BytesBody:
         return len(self.content)
 
     def first(self, size: int) -> BytesBody:
-        """Give the first *size* bytes of the body, or all of a shorter one."""
+        """Return the first *size* bytes of the body, or all of a shorter one."""
         return BytesBody(self.content[:size])
 
     def chunks(self) -> Generator[bytes, None, None]:
-        """Give all of it."""
+        """Yield the whole body."""
         yield self.content
 
 
@@ -77,7 +77,7 @@ Body: TypeAlias = BytesBody | FileBody
 
 @attrs.define(slots=True, eq=False)
 class Answer:
-    """One HTTP answer, whole."""
+    """One whole HTTP answer."""
 
     status: int
     body: bytes | FileBody | GzipBody
@@ -86,7 +86,7 @@ class Answer:
 
     @property
     def source(self) -> Body:
-        """The body, of a length that is known."""
+        """The body in a form that has a length."""
         match self.body:
             case bytes():
                 return BytesBody(self.body)
@@ -99,12 +99,12 @@ class Answer:
 def answer_json(
     value: object, *, status: int = 200, headers: Mapping[str, str] = _NO_HEADERS
 ) -> Answer:
-    """Answer with *value* as JSON."""
+    """Return an answer with *value* as JSON."""
     return Answer(status, orjson.dumps(value), headers=headers)
 
 
 def answer_html(status: int, title: str) -> Answer:
-    """Answer as a front end or proxy does: a page that is not JSON."""
+    """Return an HTML page, as a front end or a proxy answers."""
     page = (
         f"<html>\r\n<head><title>{title}</title></head>\r\n"
         f"<body>\r\n<center><h1>{title}</h1></center>\r\n</body>\r\n</html>\r\n"
@@ -113,7 +113,7 @@ def answer_html(status: int, title: str) -> Answer:
 
 
 def answer_xml(status: int, code: str, message: str, details: str = "") -> Answer:
-    """Answer as the storage does when it refuses."""
+    """Return a refusal of the storage."""
     more = f"<Details>{details}</Details>" if details else ""
     text = (
         "<?xml version='1.0' encoding='UTF-8'?>"

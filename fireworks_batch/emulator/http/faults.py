@@ -1,4 +1,4 @@
-"""Decide which request meets which fault, and what a fault answers; performs no I/O."""
+"""Faults: which request is struck by which fault, and what a fault answers. Performs no I/O."""
 
 import fnmatch
 import re
@@ -40,47 +40,55 @@ _METHOD: Final = re.compile(r"[A-Z]+")
 
 @attrs.frozen(kw_only=True)
 class Fault:
-    """What goes wrong, for which requests, how often."""
+    """What goes wrong, with which requests, and how often. `Emulator.add_fault` explains more."""
 
     action: str
-    """One of `ACTIONS`."""
+    """What goes wrong, one of `ACTIONS`."""
 
     method: str | None = None
-    """The method that it is for; None is every method."""
+    """The HTTP method of the requests that match; None is every method."""
 
     path: str = "*"
-    """A glob over the path without its query; `*` does not stop at a slash."""
+    """A glob that the path of a request must match, without its query. ``*`` matches slashes."""
 
     times: int | None = 1
-    """How often it strikes; None is for ever."""
+    """How often the fault strikes, 1 or more; None is without end."""
 
     after: int = 0
-    """How many requests that it is for get away first."""
+    """The number of matching requests that are spared first."""
 
     probability: float = 1.0
-    """How probable it is, each time, in [0, 1]; a miss is not counted in `times`."""
+    """The probability that the fault strikes a matching request, from 0 to 1.
+
+    Only a request that is struck counts toward ``times``.
+    """
 
     status: int = 503
-    """The HTTP status of `status`, `html` and `garbage`."""
+    """The HTTP status of ``status``, ``html`` and ``garbage``."""
 
     headers: Mapping[str, str] = attrs.field(factory=dict)
-    """More headers of `status`, `html` and `garbage`."""
+    """Further headers of ``status``, ``html`` and ``garbage``."""
 
     body: bytes | None = None
-    """What `status` answers; None is the service's own error object for the status."""
+    """The body of ``status``. None is the error object that the server sends for the status."""
 
     is_json: bool = True
-    """Whether `body` is JSON."""
+    """Whether ``body`` is JSON."""
 
     bytes: int = 100
-    """How much of the answer's body `truncate` lets through, always less than all of it; how
-    much of the request's body `reset` reads first."""
+    """How many bytes of the answer's body ``truncate`` sends. At least one byte is missing.
+
+    For ``reset``, how many bytes of the request's body are read first.
+    """
 
     seconds: float | None = None
-    """Real seconds that `delay` waits, and after which `hang` closes (None: never)."""
+    """Real seconds that ``delay`` waits, and after which ``hang`` resets the connection.
+
+    With None, ``hang`` never ends.
+    """
 
     def answer(self) -> Answer:
-        """Give the answer of a `status`, `html` or `garbage` fault."""
+        """Return the answer of ``status``, ``html`` or ``garbage``."""
         match self.action:
             case "html":
                 answer = answer_html(self.status, _title(self.status))
@@ -96,7 +104,7 @@ class Fault:
 
 
 class _Standing:
-    """A fault that has been set up, and how often it was met."""
+    """A fault that was added, and how often it still strikes."""
 
     __slots__ = ("_left", "_matched", "_pattern", "fault")
 
@@ -123,7 +131,7 @@ class _Standing:
 
 
 class FaultBook:
-    """Owns the faults that are set up; the first that strikes wins."""
+    """Owns the faults that were added. The first fault that strikes counts."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -131,20 +139,20 @@ class FaultBook:
         self._standing: list[_Standing] = []
 
     def reset(self) -> None:
-        """Take all faults down, and begin their random numbers anew."""
+        """Remove all faults, and begin their random numbers anew."""
         self.clear()
         self._random = Random(self._seed)
 
     def add(self, fault: Fault) -> None:
-        """Set up a fault, after those that are there."""
+        """Add a fault after all others."""
         self._standing.append(_Standing(fault))
 
     def clear(self) -> None:
-        """Take all faults down."""
+        """Remove all faults."""
         self._standing.clear()
 
     def strike(self, method: str, path: str) -> Fault | None:
-        """Give the fault that this request meets."""
+        """Return the fault that strikes a request; None if there is none."""
         for standing in self._standing:
             if standing.strikes(method, path, self._random):
                 if standing.is_spent:
@@ -154,7 +162,9 @@ class FaultBook:
 
 
 def read_fault(value: object) -> Fault:
-    """Check a fault given as a mapping; null is not given, except for `times` and `method`.
+    """Return a fault that is given as a mapping.
+
+    A member that is null gets its default. ``times`` may be null.
 
     Raises:
         ControlError: A member is unknown or cannot be used.

@@ -1,4 +1,4 @@
-"""Take a request to the API past key, request limit and account, to its endpoint."""
+"""The gateway of the API: it checks key, request limit and account, and calls the endpoint."""
 
 import math
 from collections import deque
@@ -19,7 +19,7 @@ _MINUTE: Final = 60 * SECOND
 
 
 class RateLimit:
-    """At most so many requests in any emulated minute; refused requests are not counted."""
+    """A limit of requests in any emulated minute. Refused requests do not count."""
 
     def __init__(self, requests_per_minute: int | None) -> None:
         self._most = requests_per_minute
@@ -30,7 +30,7 @@ class RateLimit:
         self._taken.clear()
 
     def take(self, now: Instant) -> Instant:
-        """Let a request through (0), or give the emulated time until the next one may come."""
+        """Return 0 if a request may pass, or the emulated time until the next request may pass."""
         if self._most is None:
             return 0
         while self._taken and self._taken[0] <= now - _MINUTE:
@@ -42,10 +42,10 @@ class RateLimit:
 
 
 class Gateway:
-    """Answers the requests of the API's port.
+    """Answers the requests to the API's port.
 
     Args:
-        setting: What all rooms of the emulator share.
+        setting: What all parts of the emulator share.
 
         limit: The account's request limit.
 
@@ -68,7 +68,7 @@ class Gateway:
         """Answer one request.
 
         Raises:
-            RefusalError: The service would refuse it.
+            RefusalError: The server would refuse the request.
         """
         if not self._has_key(request.headers):
             return edge_refusal(

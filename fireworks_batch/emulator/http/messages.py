@@ -1,4 +1,4 @@
-"""Describe messages and read them from JSON as protobuf does; performs no I/O."""
+"""The members of messages, which are read from JSON as protobuf does it. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _INTEGER: Final = re.compile(r"-?\d+(\.0*)?")
 _INT32: Final = 2**31
 _INT64: Final = 2**63
 _FLOAT_EXPONENT: Final = 1e21
-"""From here on, Go writes a float with an exponent."""
+"""The number from which on Go writes a float with an exponent."""
 
 
 def snake_case(name: str) -> str:
-    """Give the proto name of a JSON member."""
+    """Return the snake_case name of a JSON member."""
     return _CAMEL_HUMP.sub("_", name).lower()
 
 
@@ -30,19 +30,19 @@ class Field:
     """One member of a message."""
 
     name: str
-    """Its JSON name, in lowerCamelCase."""
+    """The JSON name, in lowerCamelCase."""
 
     kind: str = "string"
-    """One of string, bool, int32, int64, float, strings, sizes, enum, duration, message."""
+    """The type: string, bool, int32, int64, float, strings, sizes, enum, duration or message."""
 
     zero: object = ""
-    """What is emitted while it is not populated."""
+    """The value that is shown if the member is not set."""
 
     is_output_only: bool = False
-    """Whether what a client sends is ignored."""
+    """Whether a value that a client sends is ignored."""
 
     is_optional: bool = False
-    """Whether it is left out while unset (proto3 optional)."""
+    """Whether the member is left out if it is not set (proto3 optional)."""
 
     message: Message | None = None
     """The members of a message."""
@@ -52,26 +52,26 @@ class Field:
 
 
 class Message:
-    """The members of a message, found by JSON name or proto name."""
+    """The members of a message. They are found by JSON name and by snake_case name."""
 
     def __init__(self, *fields: Field) -> None:
         self.fields: dict[str, Field] = {field.name: field for field in fields}
         self._found = self.fields | {snake_case(field.name): field for field in fields}
 
     def find(self, name: str) -> Field | None:
-        """Find a member by either of its names."""
+        """Return a member by one of its two names; None if there is no such member."""
         return self._found.get(name)
 
     def zeros(self) -> dict[str, object]:
-        """Give the message with nothing populated."""
+        """Return the message with no member set."""
         return {field.name: field.zero for field in self.fields.values() if not field.is_optional}
 
 
 def read_message(message: Message, body: bytes) -> dict[str, object]:
-    """Read a request's body; an empty one is an empty message.
+    """Return the message in the body of a request. An empty body is an empty message.
 
     Raises:
-        RefusalError: It is not JSON, or a member is unknown or of the wrong type (400).
+        RefusalError: The body is not JSON, or a member is unknown or of the wrong type (400).
     """
     if not body.strip():
         return {}
@@ -83,7 +83,7 @@ def read_message(message: Message, body: bytes) -> dict[str, object]:
 
 
 def read_members_of(message: Message, value: object) -> dict[str, object]:
-    """Read a message from a mapping.
+    """Return the message in a mapping.
 
     Raises:
         RefusalError: A member is unknown or of the wrong type (400).
@@ -191,7 +191,7 @@ _READERS: Final[Mapping[str, Callable[[object], object]]] = {
 
 
 def single_precision(value: float) -> float | int | None:
-    """Give *value* as a 32-bit float is written: its shortest text; None if it is too large."""
+    """Return the shortest number that is the same 32-bit float; None if *value* is too large."""
     try:
         packed = struct.pack("<f", value)
     except OverflowError:

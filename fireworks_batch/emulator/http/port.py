@@ -1,4 +1,4 @@
-"""Listen on one port: log each request, let its fault strike, and send the answer."""
+"""One port: it logs each request, lets a fault strike it, and sends the answer."""
 
 import asyncio
 import contextlib
@@ -22,23 +22,23 @@ from fireworks_batch.emulator.setting import Setting
 
 CONTROL_PREFIX: Final = "/_emulator/"
 _HARMLESS: Final = frozenset({None, "delay", "drop_answer", "truncate"})
-"""Faults that leave the answer as it was meant."""
+"""The faults that do not change the content of an answer."""
 
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 
 
 class Site(Protocol):
-    """What answers the requests of a port."""
+    """The part of the emulator that answers the requests to a port."""
 
     origin: str
-    """What the request log calls the port."""
+    """The name of the port in the request log."""
 
     def streams(self, path: str) -> bool:
         """Whether a body sent to *path* may be too large to be read before the answer is made."""
         ...
 
     async def answer(self, request: web.BaseRequest, entry: Entry) -> Answer:
-        """Answer a request that no fault stops."""
+        """Answer a request."""
         ...
 
 
@@ -46,18 +46,18 @@ class Port:
     """Owns a listening socket, its connections, and the requests that wait, until `stop`.
 
     Args:
-        setting: What all rooms of the emulator share.
+        setting: What all parts of the emulator share.
 
-        log: Where the requests are written down.
+        log: The log of requests.
 
-        faults: What goes wrong with them.
+        faults: The faults that strike requests.
 
         site: Answers the requests.
 
-        watches: See each request and its answer.
+        watches: The functions that get each request and its answer.
 
-        control: The routes of the control protocol, whose requests are not logged and meet no
-            fault; None if this port has none.
+        control: The routes of the control protocol; None if this port has none. Control requests
+            are not logged, and no fault strikes them.
     """
 
     def __init__(
@@ -85,10 +85,10 @@ class Port:
         """Listen.
 
         Returns:
-            The number of the port, which the system chose if *number* is 0.
+            The number of the port. The system chooses it if *number* is 0.
 
         Raises:
-            OSError: The address or port cannot be had.
+            OSError: The port cannot be opened.
         """
         make_request = partial(web.BaseRequest, loop=asyncio.get_running_loop(), client_max_size=0)
         server = web.Server(
@@ -113,8 +113,8 @@ class Port:
         runner, self._runner = self._runner, None
         if runner is None:
             return
-        # A connection just accepted gets its handler in the loop's next turns, and only with a
-        # handler is it closed.
+        # A connection that was just accepted gets its handler in the next turns of the loop. A
+        # connection without a handler would not be closed.
         for _ in range(5):
             await asyncio.sleep(0)
         await self._wake()
@@ -123,7 +123,7 @@ class Port:
         await runner.cleanup()
 
     async def _wake(self) -> None:
-        """Wake the requests that wait, and end the work for clients that have left."""
+        """Wake the requests that wait, and cancel requests whose clients have left."""
         self._stopping.set()
         delayed = list(self._delayed)
         for task in delayed:
@@ -132,7 +132,7 @@ class Port:
             await asyncio.wait(delayed)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Handle one request: what aiohttp's server calls."""
+        """Handle one request of aiohttp's server."""
         if self._control is not None and request.path.startswith(CONTROL_PREFIX):
             answer = await _answer_control(self._control, request, self._host)
             return await self._send(request, answer)
@@ -194,7 +194,7 @@ class Port:
         return _reset_connection(request)
 
     async def _ask_late(self, fault: Fault, request: web.BaseRequest, entry: Entry) -> Answer:
-        """Answer after a while, and do the work also for a client that has left meanwhile."""
+        """Answer after a delay, even if the client has left meanwhile."""
         if self._site.streams(request.path):
             await self._wait(fault.seconds)
             return await self._ask(request, entry)
@@ -210,7 +210,7 @@ class Port:
         return await asyncio.shield(task)
 
     async def _wait(self, seconds: float | None) -> None:
-        """Wait *seconds* of the loop's time, less if the emulator stops."""
+        """Wait for *seconds* of the loop's time, or until the emulator stops."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
@@ -231,7 +231,7 @@ class Port:
     async def _send_part(
         self, request: web.BaseRequest, answer: Answer, size: int
     ) -> web.StreamResponse:
-        """Promise the whole body, send at most *size* bytes of it, and close."""
+        """Announce the whole body, send at most *size* bytes of it, and close the connection."""
         body = answer.source
         response = web.StreamResponse(status=answer.status, headers=self._headers(answer))
         response.content_length = len(body)
@@ -253,7 +253,7 @@ class Port:
 
 
 def http_origin(host: str, port: int) -> str:
-    """Give the address of a port, without a path."""
+    """Return the URL of a port, without a path."""
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
@@ -268,10 +268,10 @@ def is_loopback(host: str) -> bool:
 
 
 def is_own_host(header: str, host: str) -> bool:
-    """Whether a `Host` header names an emulator that listens on *host*.
+    """Whether a ``Host`` header names an emulator that listens on *host*.
 
-    It does so by *host*, by `localhost` or a loopback address; and by any IP address, if other
-    machines reach *host*. Any other name may have been made to lead here ("DNS rebinding").
+    *host*, ``localhost`` and loopback addresses do. If other machines reach *host*, any IP address
+    does. Another name may be a trick of a foreign page ("DNS rebinding").
     """
     try:
         name = urlsplit(f"//{header}").hostname
@@ -286,10 +286,12 @@ def is_own_host(header: str, host: str) -> bool:
 
 
 def _check_caller(request: web.BaseRequest, host: str) -> None:
-    """Refuse a control request of a page of another site: a browser sends it, and it needs no key.
+    """Refuse a control request from a page of another site.
+
+    Control requests need no API key, and a browser sends them for any page.
 
     Raises:
-        RefusalError: The request names another host than the emulator's, or comes from one (403).
+        RefusalError: ``Host`` or ``Origin`` is not the emulator's own (403).
     """
     named = request.headers.getall("Host", [])
     if len(named) != 1 or not is_own_host(named[0], host):
@@ -312,15 +314,15 @@ async def _answer_control(router: Router, request: web.BaseRequest, host: str) -
 
 
 async def _read_part(request: web.BaseRequest, size: int) -> int:
-    """Read *size* bytes of the body; give how many there were, if fewer."""
-    left = size
-    while left > 0 and (chunk := await request.content.read(left)):
-        left -= len(chunk)
-    return size - left
+    """Read at most *size* bytes of the body, and return their number."""
+    remaining = size
+    while remaining > 0 and (chunk := await request.content.read(remaining)):
+        remaining -= len(chunk)
+    return size - remaining
 
 
 def _reset_connection(request: web.BaseRequest) -> web.Response:
-    """Reset the connection; the response is for the server's book-keeping and goes nowhere."""
+    """Reset the connection. The response satisfies aiohttp's server, and is not sent."""
     transport = request.transport
     if transport is not None:
         sock = transport.get_extra_info("socket")

@@ -1,4 +1,4 @@
-"""Refuse requests, in the shapes of the real service."""
+"""Refusals of requests, in the forms of the real server."""
 
 from typing import Final
 
@@ -42,7 +42,7 @@ STATUSES: Final = {
     "DATA_LOSS": 500,
     "UNAUTHENTICATED": 401,
 }
-"""Documented: each code's HTTP status."""
+"""The HTTP status of each gRPC code. Documented."""
 
 _CODE_OF_STATUS: Final = {
     400: "INVALID_ARGUMENT",
@@ -62,7 +62,7 @@ _CODE_OF_STATUS: Final = {
 
 
 class RefusalError(Exception):
-    """A request that the service refuses."""
+    """The server refuses a request."""
 
     def __init__(self, code: str, message: str, *, status: int | None = None) -> None:
         super().__init__(message)
@@ -71,27 +71,27 @@ class RefusalError(Exception):
         self.status: int = STATUSES[code] if status is None else status
 
     def answer(self) -> Answer:
-        """Give the refusal as JSON of the gRPC gateway."""
+        """Return the refusal as the JSON of the gRPC gateway."""
         return answer_json(status_body(self.code, self.message), status=self.status)
 
 
 def invalid(message: str) -> RefusalError:
-    """Refuse an argument (400, code 3)."""
+    """Return the refusal of an argument (400, code 3)."""
     return RefusalError("INVALID_ARGUMENT", message)
 
 
 def status_body(code: str, message: str) -> dict[str, object]:
-    """Build the gRPC gateway's error object, as one source saw it live."""
+    """Return the error object of the gRPC gateway, as one source saw it live."""
     return {"code": CODES[code], "message": message, "details": []}
 
 
 def body_for_status(status: int) -> dict[str, object]:
-    """Build an error object for an HTTP status without a code of its own."""
+    """Return an error object for an HTTP status."""
     code = _CODE_OF_STATUS.get(status, "UNKNOWN")
     return status_body(code, f"emulated {status}")
 
 
 def edge_refusal(status: int, message: str, request_id: str) -> Answer:
-    """Refuse at the edge, in the envelope that one source saw live for a bad key."""
+    """Return a refusal of the front end, in the envelope that one source saw for a bad key."""
     error = {"message": message, "param": None, "code": "UNAUTHORIZED", "type": "error"}
     return answer_json({"error": error, "request_id": request_id}, status=status)

@@ -49,7 +49,7 @@ class RecordedRequest:
     """The HTTP status of the answer. None while there is no answer, or if no answer was sent."""
 
     fault: str | None
-    """The action of the fault that struck the request, such as ``"reset"``. None without a fault."""
+    """The action of the fault that struck the request, such as ``"reset"``; None without one."""
 
 
 @attrs.define(slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""Find the endpoint for a method and a path; performs no I/O."""
+"""The routes from a method and a path to an endpoint. Performs no I/O."""
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -21,16 +21,16 @@ class Call:
     query: Mapping[str, str]
     body: bytes
     places: Mapping[str, str]
-    """The parts of the path that the route left open."""
+    """The variable parts of the path, by their names in the route."""
 
     host: str = ""
-    """The emulator's host, as the client calls it."""
+    """The host in the request."""
 
     upload: Upload | None = None
-    """A body that was not read yet."""
+    """The body, if it was not read yet."""
 
     def parameter(self, name: str) -> str:
-        """Give a query parameter by its JSON name or its proto name; "" if there is none."""
+        """Return a query parameter by its camelCase or snake_case name; "" if it is not given."""
         value = self.query.get(name)
         return self.query.get(snake_case(name), "") if value is None else value
 
@@ -39,7 +39,7 @@ Endpoint: TypeAlias = Callable[[Call], Awaitable[Answer]]
 
 
 class Router:
-    """Owns the routes: path templates such as `/v1/accounts/{account}`, and their methods."""
+    """Owns the routes, which are path templates like ``/v1/accounts/{account}`` with methods."""
 
     def __init__(self, *, wrong_method_status: int) -> None:
         self._wrong_method_status = wrong_method_status
@@ -47,7 +47,7 @@ class Router:
         self._known: dict[str, dict[str, Endpoint]] = {}
 
     def add(self, method: str, template: str, endpoint: Endpoint) -> None:
-        """Add a route; an open part takes what has neither slash nor colon."""
+        """Add a route. A variable part of its path matches any text without slash and colon."""
         if template not in self._known:
             pattern = re.compile(_PARAMETER.sub(r"(?P<\1>[^/:]+)", re.escape(template)))
             self._known[template] = {}
@@ -56,10 +56,10 @@ class Router:
         self._known[template][method] = endpoint
 
     def find(self, method: str, path: str) -> tuple[Endpoint, Mapping[str, str]]:
-        """Find the endpoint, and what the open parts are.
+        """Return the endpoint, and the values of the variable parts.
 
         Raises:
-            RefusalError: No template has this path (404), or none with this method.
+            RefusalError: No route has the path (404), or the path has no such method.
         """
         for pattern, endpoints in self._routes.get(path.count("/"), ()):
             found = pattern.fullmatch(path)

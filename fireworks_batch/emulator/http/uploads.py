@@ -1,4 +1,4 @@
-"""Take a large body in, bit by bit, into a file."""
+"""Large bodies, which are written into a file in chunks."""
 
 from typing import Final
 
@@ -13,7 +13,7 @@ _CHUNK: Final = 256 * 1024
 
 
 class TooLargeError(Exception):
-    """A body with more bytes than are allowed."""
+    """A body has more bytes than are allowed."""
 
 
 @attrs.frozen
@@ -24,10 +24,10 @@ class Upload:
     entry: Entry
 
     async def store(self, files: FileStore, *, most: float) -> StoredFile:
-        """Take the whole body in.
+        """Store the whole body.
 
         Raises:
-            TooLargeError: It has more than *most* bytes.
+            TooLargeError: The body has more than *most* bytes.
         """
         with files.create() as writer:
             while chunk := await self.request.content.readany():
@@ -36,7 +36,7 @@ class Upload:
             return writer.finish()
 
     async def store_part(self, files: FileStore, *, most: float) -> tuple[str, StoredFile]:
-        """Take the part `file` of a form in; gives its file name as well.
+        """Store the part ``file`` of a form, and return its file name and its content.
 
         Raises:
             RefusalError: The body is no form, or has no such part (400).

@@ -38,19 +38,19 @@ class Ticks:
     period: Instant
 
     def next(self, instant: Instant) -> Instant:
-        """Give the first tick at *instant* or after it."""
+        """Return the first tick at *instant* or after it."""
         if not self.period:
             return instant
         return self.origin - (self.origin - instant) // self.period * self.period
 
     def last(self, instant: Instant) -> Instant:
-        """Give the last tick at *instant* or before it."""
+        """Return the last tick at *instant* or before it."""
         if not self.period:
             return instant
         return self.origin + (instant - self.origin) // self.period * self.period
 
     def after(self, instant: Instant) -> Instant:
-        """Give the first tick after *instant*; *instant* itself if ticks are continuous."""
+        """Return the first tick after *instant*; *instant* itself if ticks are continuous."""
         return self.last(instant) + self.period
 
 
@@ -100,15 +100,15 @@ class Course:
     )
 
     def leg(self, now: Instant) -> int:
-        """Give the number of the leg that shows at *now*."""
+        """Return the number of the leg that shows at *now*."""
         return max(0, bisect_right(self._shown, now) - 1)
 
     def until(self, number: int) -> float:
-        """Give the instant at which the leg after *number* shows, infinity if never."""
+        """Return the instant at which the leg after *number* shows, infinity if never."""
         return self._shown[number + 1] if number + 1 < len(self._shown) else math.inf
 
     def processed_share(self, now: Instant) -> float:
-        """Give the share of the rows that is processed at *now*, in [0, 1]."""
+        """Return the share of the rows that is processed at *now*, in [0, 1]."""
         number = self.leg(now)
         if any(leg.state == "COMPLETED" for leg in self.legs[: number + 1]):
             return 1.0
@@ -124,19 +124,19 @@ class Course:
         return max(0, min(leg.work, end - leg.start, now - leg.start))
 
     def validated(self, now: Instant) -> Instant | None:
-        """Give the instant at which the input was found valid."""
+        """Return the instant at which the input was found valid."""
         if self.validated_before is not None:
             return self.validated_before
         return self._first(now, lambda leg: leg.state not in _NOT_VALIDATED)
 
     def run_started(self, now: Instant) -> Instant | None:
-        """Give the instant at which the job first ran."""
+        """Return the instant at which the job first ran."""
         if self.run_started_before is not None:
             return self.run_started_before
         return self._first(now, lambda leg: leg.state == "RUNNING")
 
     def ended(self, now: Instant) -> Instant | None:
-        """Give the instant at which the job came to its end."""
+        """Return the instant at which the job came to its end."""
         leg = self.legs[self.leg(now)]
         return leg.shown_from if leg.state in _ENDED else None
 

@@ -73,7 +73,7 @@ def read_create(body: bytes, account_id: str, rules: Assumptions) -> dict[str, o
 
 
 def read_time_limit(members: Mapping[str, object], rules: Assumptions) -> Instant:
-    """Give the time limit of a new job.
+    """Return the time limit of a new job.
 
     Raises:
         RefusalError: `maxJobDuration` is no duration, or out of range and not clamped (400).

@@ -127,7 +127,7 @@ class JobEndpoints:
         return self._jobs.get(call.places["account"], job_id, self._clock.now())
 
     def _find_input(self, members: Mapping[str, object]) -> Dataset | None:
-        """Give the input of a new job, None if the job has none that was uploaded.
+        """Return the input of a new job, None if the job has none that was uploaded.
 
         Raises:
             RefusalError: The input is not there (404) or not ready (400).

@@ -163,15 +163,15 @@ class Job:
         return self._course.run_started(now) is not None
 
     def state(self, now: Instant) -> str:
-        """Give its state, without the wire's prefix."""
+        """Return its state, without the wire's prefix."""
         return self._leg(now).state
 
     def shown_since(self, now: Instant) -> Instant:
-        """Give the instant since which it shows its state."""
+        """Return the instant since which it shows its state."""
         return self._leg(now).shown_from
 
     def processed_share(self, now: Instant) -> float:
-        """Give the share of its rows that is processed, in [0, 1]."""
+        """Return the share of its rows that is processed, in [0, 1]."""
         return self._course.processed_share(self._ticks.last(now))
 
     @property
@@ -185,13 +185,13 @@ class Job:
         return str(self.origin.members.get("inputDatasetId", "")), self.origin.output_dataset_id
 
     def show(self, now: Instant) -> Mapping[str, object]:
-        """Give the resource as a read at *now* shows it; not to be changed."""
+        """Return the resource as a read at *now* shows it; not to be changed."""
         if now >= self._view_until:
             self._view, self._view_until = self._render(now)
         return self._view
 
     def show_created(self) -> dict[str, object]:
-        """Give the resource as the create answer shows it: nine digits, no sub-messages."""
+        """Return the resource as the create answer shows it: nine digits, no sub-messages."""
         shown = dict(self.show(self.origin.created))
         for name in ("createTime", "updateTime", "expireTime"):
             shown[name] = f"{str(shown[name])[:-1]}{self.origin.nanoseconds:03d}Z"
@@ -315,7 +315,7 @@ class Job:
 def count_progress(
     *, rows: int, failed_rows: int, share: float, is_total_known: bool
 ) -> dict[str, int]:
-    """Give `jobProgress` when *share* of the rows is processed.
+    """Return `jobProgress` when *share* of the rows is processed.
 
     Every counter grows with *share*, and none ever falls.
 
@@ -343,7 +343,7 @@ def count_progress(
 
 
 def falsify(progress: dict[str, int], rule: str) -> dict[str, int] | None:
-    """Give the `jobProgress` of a job that has ended as the switch `ended_counters` has it."""
+    """Return the `jobProgress` of a job that has ended as the switch `ended_counters` has it."""
     factors = {"right": 1.0, "zero": 0.0, "stale": 0.5, "cumulative": 2.0}
     if rule == "null":
         return None
@@ -354,7 +354,7 @@ def falsify(progress: dict[str, int], rule: str) -> dict[str, int] | None:
 
 
 def show_counters(counters: Counters, *, total: int) -> dict[str, int]:
-    """Give `jobProgress`.
+    """Return `jobProgress`.
 
     Args:
         counters: How many rows were processed so far, and their tokens.

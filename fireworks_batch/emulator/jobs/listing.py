@@ -25,7 +25,7 @@ _STATE: Final = ("state",)
 def list_jobs(
     setting: Setting, call: Call, jobs: Sequence[Job], now: Instant
 ) -> Mapping[str, object]:
-    """Give the page of *jobs* (all there are, oldest first) that *call* asks for.
+    """Return the page of *jobs* (all there are, oldest first) that *call* asks for.
 
     In the order of creation a page begins after the last job of the page before it, even if jobs
     were created or deleted meanwhile; in any other order it begins at a position.
@@ -59,7 +59,7 @@ def list_jobs(
 
 
 def _wire_term(term: Term, rules: Assumptions) -> Term:
-    """Give the term with the state's name of the wire.
+    """Return the term with the state's name of the wire.
 
     Raises:
         RefusalError: It names a state without its prefix, and that is refused (400).

@@ -101,7 +101,7 @@ class JobStore:
         return job
 
     def find(self, account_id: str, job_id: str, now: Instant) -> Job | None:
-        """Give a job, None if there is none or it is gone."""
+        """Return a job, None if there is none or it is gone."""
         job = self._jobs.get(account_id, {}).get(job_id)
         if job is None or (job.is_gone(now) and self._rule not in TOMBSTONES):
             return None
@@ -113,7 +113,7 @@ class JobStore:
         return there or (account_id, job_id) in self._reserved
 
     def get(self, account_id: str, job_id: str, now: Instant) -> Job:
-        """Give a job.
+        """Return a job.
 
         Raises:
             RefusalError: There is none (404).
@@ -131,7 +131,7 @@ class JobStore:
             self._reserved.add((job.origin.account_id, job.origin.job_id))
 
     def listed(self, account_id: str, now: Instant) -> Sequence[Job]:
-        """Give an account's jobs that are not gone, oldest first; not to be changed."""
+        """Return an account's jobs that are not gone, oldest first; not to be changed."""
         self._forget_gone(now)
         if account_id not in self._listed:
             jobs = self._jobs.get(account_id, {}).values()

@@ -219,7 +219,7 @@ class Work:
             self._errors.pause()
 
     def finish(self, files: FileStore) -> dict[str, StoredFile]:
-        """Give the output files, of the rows that were processed."""
+        """Return the output files, of the rows that were processed."""
         self.is_finished = True
         results, errors = self._results or files.create(), self._errors or files.create()
         if not errors.size and self._rules.error_file == "when_needed":

@@ -55,7 +55,7 @@ def read_filter(text: str, resolve: Callable[[str], tuple[str, ...]]) -> tuple[T
 
 
 def text_at(resource: Mapping[str, object], path: tuple[str, ...]) -> str:
-    """Give the member at *path* as a filter would write it; "" if there is none."""
+    """Return the member at *path* as a filter would write it; "" if there is none."""
     value: object = resource
     for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None

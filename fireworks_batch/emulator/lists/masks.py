@@ -59,7 +59,7 @@ def _add(mask: dict[str, Mask | None], path: tuple[str, ...]) -> None:
 def apply_mask(
     mask: Mask, resource: Mapping[str, object], message: Message, *, emit_unpopulated: bool
 ) -> dict[str, object]:
-    """Give what *mask* shows of *resource*; the rest empty or, unless asked for, left out."""
+    """Return what *mask* shows of *resource*; the rest empty or, unless asked for, left out."""
     shown = message.zeros() if emit_unpopulated else {}
     for name, inner in mask.items():
         if name not in resource:
@@ -81,7 +81,7 @@ class View:
     emit_unpopulated: bool
 
     def show(self, resource: Mapping[str, object]) -> Mapping[str, object]:
-        """Give what is to be seen of *resource*."""
+        """Return what is to be seen of *resource*."""
         if self.mask is None:
             return resource
         return apply_mask(self.mask, resource, self.message, emit_unpopulated=self.emit_unpopulated)

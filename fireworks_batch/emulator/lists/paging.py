@@ -93,7 +93,7 @@ class Listing:
         """What the items are ordered by."""
 
     def answer(self, items: Iterable[Mapping[str, object]]) -> dict[str, object]:
-        """Give the page of *items* (all there are) as the answer's body.
+        """Return the page of *items* (all there are) as the answer's body.
 
         Raises:
             RefusalError: The page token cannot be used (400).
@@ -109,7 +109,7 @@ class Listing:
         return all(term.is_met_by(item) for term in self.terms)
 
     def cursor(self) -> int:
-        """Give the cursor of the page before this one; 0 for the first page.
+        """Return the cursor of the page before this one; 0 for the first page.
 
         Raises:
             RefusalError: The page token is foreign, expired, or of another question (400).
@@ -121,7 +121,7 @@ class Listing:
     def page(
         self, items: Iterable[Mapping[str, object]], *, total: int, cursor: int
     ) -> dict[str, object]:
-        """Give a page as the answer's body.
+        """Return a page as the answer's body.
 
         Args:
             items: The items of the page.
@@ -169,13 +169,13 @@ class PageTokens:
         self._expire = expire
 
     def write(self, cursor: int, fingerprint: list[str], now: Instant) -> str:
-        """Give the token that goes on after *cursor*."""
+        """Return the token that goes on after *cursor*."""
         body = orjson.dumps([cursor, now])
         token = self._sign(body, fingerprint) + body
         return base64.urlsafe_b64encode(token).decode().rstrip("=")
 
     def read(self, token: str, fingerprint: list[str], now: Instant) -> int:
-        """Give the cursor in *token*.
+        """Return the cursor in *token*.
 
         Raises:
             RefusalError: The token is foreign, expired, or belongs to another question (400).
