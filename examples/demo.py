@@ -1,7 +1,8 @@
 """Five jobs followed at once, on an emulator that runs 240 times as fast as the real server.
 
-One completes, one fails, one expires with paid rows, one is reached through a bad network, and
-one passes through a state that this release does not know. Needs no account and no network.
+One job completes. One fails. One expires, with rows that were paid for. One is polled through a bad
+network. One passes through a state that this release does not know. The demo needs no account and
+no network.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ EXPECTED = {
 
 
 def prepare(emulator: Emulator) -> None:
-    """Script the jobs, and spoil the network of one of them."""
+    """Give each job a script, and add faults to the requests about one job."""
     start = [("VALIDATING", 120), ("PENDING", 120), ("CREATING", 120)]
     script(emulator, "reviews", [*start, ("RUNNING", 1200), ("COMPLETED", 0)], failed_rows=3)
     status = {"code": "INVALID_ARGUMENT", "message": "invalid role pirate in message 0, line 2"}
@@ -40,13 +41,13 @@ def prepare(emulator: Emulator) -> None:
 
 
 def script(emulator: Emulator, job: str, phases: list[tuple[str, int]], **options: Any) -> None:
-    """Script one job of 1,000 rows."""
+    """Create one job of 1,000 rows that follows a script."""
     named = [{"state": state, "seconds": seconds} for state, seconds in phases]
     emulator.script_job(job, phases=named, rows=1000, **options)
 
 
 async def follow(client: BatchClient, job: str) -> BatchInferenceJob:
-    """Print what changes, until nothing can change any more."""
+    """Print each change of a job until it has ended, and return the job."""
     wait = client.jobs.wait_until_terminal(job)
     async for snapshot in wait:
         if snapshot.changed or snapshot.failures:
@@ -55,24 +56,24 @@ async def follow(client: BatchClient, job: str) -> BatchInferenceJob:
 
 
 def client_job(snapshot: JobSnapshot | None) -> BatchInferenceJob:
-    """Return the job of the last snapshot: a wait that ended without an error has one."""
+    """Return the job of the last snapshot. A wait that ended without an error has a snapshot."""
     if snapshot is None:
         raise RuntimeError("the wait ended without a snapshot")
     return snapshot.job
 
 
 def line(job: str, snapshot: JobSnapshot) -> str:
-    """Put a snapshot into one line."""
+    """Return a snapshot as one line."""
     percent = "" if snapshot.percent is None else f"{snapshot.percent:5.1f} %"
     rate = "" if snapshot.rate is None else f"{snapshot.rate:6.0f} rows/s"
     eta = "" if snapshot.eta is None else f"ETA {snapshot.eta:4.1f} s"
-    lost = f"after {snapshot.failures} failed polls" if snapshot.failures else ""
+    polls = f"after {snapshot.failures} failed polls" if snapshot.failures else ""
     state = str(snapshot.job.state)
-    return f"{snapshot.elapsed:5.1f} s  {job:12} {state:12} {percent:8} {rate:13} {eta:10} {lost}"
+    return f"{snapshot.elapsed:5.1f} s  {job:12} {state:12} {percent:8} {rate:13} {eta:10} {polls}"
 
 
 async def main() -> int:
-    """Follow all five, and say how they ended."""
+    """Follow all five jobs, and print their outcomes."""
     os.environ["FIREWORKS_BATCH_TIME_SCALE"] = str(1 / SPEED)
     async with Emulator(speed=SPEED) as emulator:
         prepare(emulator)
@@ -84,12 +85,12 @@ async def main() -> int:
     print()
     jobs = [task.result() for task in tasks]
     for job in jobs:
-        print(f"{job.id:12} {ending(job)}")
+        print(f"{job.id:12} {outcome(job)}")
     return 0 if {job.id: str(job.state) for job in jobs} == EXPECTED else 1
 
 
-def ending(job: BatchInferenceJob) -> str:
-    """Say what became of a job."""
+def outcome(job: BatchInferenceJob) -> str:
+    """Return the outcome of a job in words."""
     try:
         job.raise_for_outcome()
     except JobOutcomeError as error:

@@ -11,9 +11,9 @@ from fireworks_batch import BatchClient, FireworksBatchError
 
 
 async def main(job_ids: list[str]) -> int:
-    """Print how each job ended; exit with 1 if one did not complete."""
+    """Print the outcome of each job. Return 1 if a job is not COMPLETED, else 0."""
     async with BatchClient() as client, asyncio.TaskGroup() as group:
-        # A wait is a coroutine: whatever takes one, takes it.
+        # A wait is a coroutine, so it can be a task.
         tasks = [group.create_task(client.jobs.wait_until_terminal(job)) for job in job_ids]
     jobs = [task.result() for task in tasks]
     for job in jobs:

@@ -11,7 +11,7 @@ from fireworks_batch import BatchClient, FireworksBatchError
 
 
 async def main(job_id: str) -> None:
-    """Print what changes; raise if the job does not complete."""
+    """Print each change. Raise an error if the outcome is not COMPLETED."""
     async with BatchClient() as client:
         wait = client.jobs.wait_until_terminal(job_id, changes_only=True)
         async for snapshot in wait:

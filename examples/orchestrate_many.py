@@ -1,7 +1,8 @@
 """Run a job for each dataset: python orchestrate_many.py MODEL DATASET DATASET ...
 
-A few are created at a time, all are followed together, and each is reported when it ends; what
-fails stops nothing else. The key and the rest come from FIREWORKS_API_KEY and its like.
+Four jobs are created at a time. All jobs are followed together, and each is reported when it ends.
+A job that fails does not stop the others. The key, the account and the URL come from
+FIREWORKS_API_KEY, FIREWORKS_ACCOUNT_ID and FIREWORKS_BASE_URL.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from fireworks_batch import BatchClient, BatchInferenceJob, FireworksBatchError
 
 
 async def main(model: str, datasets: list[str]) -> int:
-    """Print how each job ended, as they end; exit with 1 if one did not complete."""
+    """Print the outcome of each job when it ends. Return 1 if one is not COMPLETED, else 0."""
     jobs: list[BatchInferenceJob] = []
     gate = asyncio.Semaphore(4)
 

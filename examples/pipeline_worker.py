@@ -1,7 +1,8 @@
 """A worker that may be killed: python pipeline_worker.py STORE SECONDS [JOB]
 
-Keeps a reference to the job in STORE and waits for SECONDS at most. Exits with 0 when it has ended,
-with 75 when it is to be run again, without JOB: an id (in FIREWORKS_ACCOUNT_ID) or resource name.
+JOB is the id of a job in the account FIREWORKS_ACCOUNT_ID, or its resource name. The worker keeps a
+reference to the job in the file STORE, and waits for SECONDS at most. It exits with 0 when the job
+has ended. It exits with 75 when it must be run again. Then leave JOB out.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from fireworks_batch import BatchClient, FireworksBatchError, JobRef, WaitTimeou
 
 
 async def main(store: Path, seconds: float, job_ids: list[str]) -> int:
-    """Wait, and end early without harm: the remote job never notices."""
+    """Wait for the job. If the wait ends early, the job runs on."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     if sys.platform != "win32":
         loop.add_signal_handler(signal.SIGTERM, task.cancel if task else sys.exit)

@@ -1,7 +1,7 @@
-"""The task of any queue, which may run twice: python queue_worker.py MESSAGE
+"""A task for any queue, which may run twice: python queue_worker.py MESSAGE
 
-MESSAGE is a JSON object with requests, model, name and output; and with max_rows, if the requests
-are to be split into jobs of so many rows.
+MESSAGE is a JSON object with requests, model, name and output. It may have max_rows: then the
+requests are split into jobs of at most max_rows rows.
 """
 
 import asyncio
@@ -13,9 +13,10 @@ from fireworks_batch import BatchClient, FireworksBatchError, Limits
 
 
 async def run(message: dict[str, Any]) -> dict[str, Any]:
-    """Bring the requests to results, and return a manifest, which goes through JSON.
+    """Run the requests, and return a manifest that can be sent as JSON.
 
-    All that the ids of the jobs derive from is in the message: no clock and no draw is asked.
+    The ids of the jobs derive from the message alone. So a second run of the same message finds the
+    same jobs.
     """
     async with BatchClient() as client:
         result = await client.run(
@@ -33,7 +34,7 @@ async def run(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def work(message: dict[str, Any]) -> dict[str, Any]:
-    """Do what `run` does, in a worker without an event loop."""
+    """Call `run` in a worker that has no event loop."""
     return asyncio.run(run(message))
 
 

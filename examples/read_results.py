@@ -1,7 +1,8 @@
-"""Write a job's texts by id: python read_results.py JOB INPUT.jsonl > texts.jsonl
+"""Write the text of each row of a job: python read_results.py JOB INPUT.jsonl > texts.jsonl
 
-INPUT.jsonl is what was uploaded: ids without a row are named at the end, with the rows that failed
-and may be run again. The key and the rest come from FIREWORKS_API_KEY and its like.
+INPUT.jsonl is the file that was uploaded. At the end, the program names the ids that may be run
+again: rows that failed retryably, and rows that are missing. The key, the account and the URL come
+from FIREWORKS_API_KEY, FIREWORKS_ACCOUNT_ID and FIREWORKS_BASE_URL.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from fireworks_batch import BatchClient
 
 
 async def main(job_id: str, input_path: Path) -> int:
-    """Print a line for each row that succeeded; exit with 1 if that is not all of them."""
+    """Print a line for each row that succeeded. Return 1 if a row did not succeed, else 0."""
     again = []
     async with (
         BatchClient() as client,

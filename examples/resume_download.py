@@ -1,7 +1,8 @@
-"""Download a dataset over a bad line: python resume_download.py DATASET DIRECTORY
+"""Download a dataset over a bad connection: python resume_download.py DATASET DIRECTORY
 
-A broken connection is resumed where it broke; 20 attempts in a row may bring nothing. The key, the
-account and the URL come from FIREWORKS_API_KEY, FIREWORKS_ACCOUNT_ID and FIREWORKS_BASE_URL.
+After a broken connection, the download goes on at the byte where it broke. It fails after 20 tries
+in a row that bring no byte. The key, the account and the URL come from FIREWORKS_API_KEY,
+FIREWORKS_ACCOUNT_ID and FIREWORKS_BASE_URL.
 """
 
 import asyncio
@@ -11,12 +12,12 @@ from fireworks_batch import BatchClient, FireworksBatchError, RetryPolicy
 
 
 def tell(done: int, total: int) -> None:
-    """Show how far it is."""
+    """Print the progress of the download."""
     print(f"{done:,} of {total:,} bytes", flush=True)
 
 
 async def main(dataset: str, directory: str) -> None:
-    """Print the files, which are whole."""
+    """Download all files of the dataset, and print their paths."""
     async with BatchClient(retry=RetryPolicy(max_attempts=20)) as client:
         for path in await client.datasets.download(dataset, directory, on_progress=tell):
             print(path)

@@ -1,8 +1,8 @@
 """From a file of requests to a file of results: python run_file.py REQUESTS MODEL NAME
 
 Writes REQUESTS.results and REQUESTS.errors. The key, the account and the URL come from
-FIREWORKS_API_KEY, FIREWORKS_ACCOUNT_ID and FIREWORKS_BASE_URL. Whatever happens on the way, call
-it again: the same NAME finds the same jobs.
+FIREWORKS_API_KEY, FIREWORKS_ACCOUNT_ID and FIREWORKS_BASE_URL. After a crash, call it again with
+the same arguments: it finds the same jobs.
 """
 
 import asyncio
@@ -12,12 +12,12 @@ from fireworks_batch import BatchClient, InputRowsError, ResultRowsError, RunPro
 
 
 def show(progress: RunProgress) -> None:
-    """Print one line."""
+    """Print the progress as one line."""
     print(progress.stage, f"{progress.rows_done}/{progress.rows} rows", flush=True)
 
 
 async def main(requests: str, model: str, name: str) -> int:
-    """Exit with 0 if each row has a response, with 1 if not, with 2 if nothing was sent."""
+    """Return 0 if each row has a response, 1 if not, and 2 if a row is bad and nothing was sent."""
     async with BatchClient() as client:
         try:
             result = await client.run(

@@ -1,7 +1,8 @@
 """A worker that may be killed at any moment: python run_in_worker.py REQUESTS MODEL NAME OUTPUT
 
-Exits with 0 when OUTPUT is there, and with 75 when it was asked to stop: then, and after a crash,
-run it again with the same arguments. It keeps nothing between two calls but what the server has.
+Exits with 0 when OUTPUT is complete, and with 75 after a signal to stop. After exit code 75 and
+after a crash, run it again with the same arguments. It stores nothing on this machine meanwhile:
+the jobs are found on the server.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ AGAIN = 75
 
 
 async def main(requests: str, model: str, name: str, output: str) -> int:
-    """Run, and end early without harm: the jobs never notice."""
+    """Run the requests. If this process ends early, the jobs run on."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     if sys.platform != "win32":
         loop.add_signal_handler(signal.SIGTERM, task.cancel if task else sys.exit)

@@ -1,8 +1,8 @@
-"""Temporal runs a batch: python temporal_worker.py ADDRESS [REQUESTS MODEL NAME OUTPUT]
+"""Run a batch in Temporal: python temporal_worker.py ADDRESS [REQUESTS MODEL NAME OUTPUT]
 
-With ADDRESS alone this is a worker, which needs FIREWORKS_API_KEY. With all five it starts a
-workflow, or finds the one of the same NAME that is running, and prints its result. REQUESTS and
-OUTPUT are files that all workers see under the same paths.
+With ADDRESS alone, the program is a worker, which needs FIREWORKS_API_KEY. With all five arguments,
+it starts a workflow, or finds the running workflow of the same NAME. Then it prints the result of
+the workflow. REQUESTS and OUTPUT are files that all workers see under the same paths.
 """
 
 import asyncio
@@ -19,21 +19,22 @@ from temporalio.client import Client
 from temporalio.common import RetryPolicy, WorkflowIDConflictPolicy
 from temporalio.worker import Worker
 
-# Each name is loaded here: the sandbox of the workflow would refuse to load one at its first use.
+# Names are loaded at their first use. The sandbox of the workflow refuses that, so load them here.
 with workflow.unsafe.imports_passed_through():
     import attrs
 
     from fireworks_batch import BatchClient, Submission
 
 QUEUE = "fireworks-batch"
-# The same call would fail again; or a person has deleted a job, which no other is to replace.
+# After these errors the same call would fail again.
 BAD_ORDER = ["ConfigurationError", "InputRowsError", "BadRequestError", "JobConflictError"]
+# After the last two, a person has deleted a job. No other job is to replace it.
 FINAL = [*BAD_ORDER, "JobGoneError", "NotFoundError"]
 
 
 @dataclass
 class Order:
-    """What a workflow is given."""
+    """The input of a workflow."""
 
     requests: str
     model: str
@@ -44,7 +45,7 @@ class Order:
 
 @asynccontextmanager
 async def alive(figures: Callable[[], Any] = lambda: None) -> AsyncIterator[None]:
-    """Heartbeat, also while no poll succeeds: an outage is no sign of a dead worker."""
+    """Send heartbeats, also while all polls fail: an outage does not mean that the worker died."""
     limit = activity.info().heartbeat_timeout or timedelta(minutes=1)
 
     async def beat() -> None:
@@ -61,13 +62,13 @@ async def alive(figures: Callable[[], Any] = lambda: None) -> AsyncIterator[None
 
 @dataclass
 class Activities:
-    """What a worker does. All its activities share one loop, one client and one poller."""
+    """The activities of a worker. They share one event loop, one client and one poller."""
 
     client: BatchClient
 
     @activity.defn
     async def submit(self, order: Order) -> str:
-        """Create the jobs that are missing, and adopt those that exist."""
+        """Create the jobs that do not exist yet, and adopt the others."""
         requests, model, name = order.requests, order.model, order.name
         async with alive():
             submission = await self.client.submit(requests, model=model, name=name, retry_rows=2)
@@ -75,7 +76,7 @@ class Activities:
 
     @activity.defn
     async def wait(self, stored: str) -> None:
-        """Wait for the newest jobs; a heartbeat has the figures of their newest snapshots."""
+        """Wait for the newest jobs. Each heartbeat has the figures of their newest snapshots."""
         fleet = self.client.jobs.watch(Submission.from_json(stored).refs)
         async with alive(lambda: attrs.asdict(fleet.progress)):
             for outcome in (await fleet).values():
@@ -98,9 +99,9 @@ class Batch:
 
     @workflow.run
     async def run(self, order: Order) -> dict[str, Any]:
-        """Submit and wait, until a submit has created nothing more; then collect."""
+        """Submit and wait until a submission creates no new job. Then collect the results."""
         options: workflow.ActivityConfig = {
-            "start_to_close_timeout": timedelta(days=4),  # a job takes three at most
+            "start_to_close_timeout": timedelta(days=4),  # a job takes three days at most
             "heartbeat_timeout": timedelta(seconds=order.dead_after),
             "retry_policy": RetryPolicy(non_retryable_error_types=FINAL),
         }
@@ -115,7 +116,7 @@ class Batch:
 
 
 async def main(address: str, *order: str) -> None:
-    """Run a worker until it is stopped; or, given an order, a workflow until it has ended."""
+    """Run a worker until it is stopped. With an order, run a workflow until it has ended."""
     temporal = await Client.connect(address)
     if order:
         requests, model, name, output = order

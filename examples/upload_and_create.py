@@ -1,8 +1,8 @@
-"""Upload rows and start a job on them: python upload_and_create.py MODEL FILE JOB
+"""Upload rows and create a job for them: python upload_and_create.py MODEL FILE JOB
 
-May be repeated, whatever became of the last time: what is uploaded is not sent again, and the job
-is created once. The key, the account and the URL come from FIREWORKS_API_KEY,
-FIREWORKS_ACCOUNT_ID and FIREWORKS_BASE_URL.
+The program may be run again at any time: an uploaded file is not sent again, and the job is created
+once. The key, the account and the URL come from FIREWORKS_API_KEY, FIREWORKS_ACCOUNT_ID and
+FIREWORKS_BASE_URL.
 """
 
 import asyncio
@@ -12,12 +12,12 @@ from fireworks_batch import BatchClient, FireworksBatchError
 
 
 def tell(done: int, total: int) -> None:
-    """Show how far the upload is."""
+    """Print the progress of the upload."""
     print(f"{done:,} of {total:,} bytes", flush=True)
 
 
 async def main(model: str, path: str, job_id: str) -> None:
-    """Print the dataset, and the job as it begins."""
+    """Upload the file and create the job. Print the dataset and the job."""
     async with BatchClient() as client:
         dataset = await client.datasets.upload(path, on_progress=tell)
         print(dataset.id, dataset.state, dataset.example_count, "rows", flush=True)

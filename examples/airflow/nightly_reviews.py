@@ -1,4 +1,4 @@
-"""A file of requests each night: one task, which takes no worker while its job runs."""
+"""A file of requests each night, in one task that takes no worker while its job runs."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +14,7 @@ with DAG(
     catchup=False,
     params={
         "requests": Param("requests.jsonl", description="a file of requests, local or s3://…"),
-        "results": Param("results.jsonl", description="where the results belong"),
+        "results": Param("results.jsonl", description="the file for the results"),
     },
 ) as dag:
     classify = FireworksBatchOperator(
@@ -30,7 +30,7 @@ with DAG(
 
     @task
     def report(manifest: Any) -> str:
-        """Use the manifest: it is small, and the rows are in the file that it names."""
+        """Use the manifest. It is small: the rows are in the file that it names."""
         return f"{manifest['succeeded']} of {manifest['rows']} rows, in {manifest['output']}"
 
     report(classify.output)

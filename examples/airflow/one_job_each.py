@@ -8,7 +8,7 @@ with DAG("one_job_each", schedule=None, params={"directory": Param("results")}) 
 
     @task
     def questions() -> list[list[dict[str, object]]]:
-        """Return two lists of requests; long ones belong into files."""
+        """Return two lists of requests. Put long lists into files instead."""
         return [
             [
                 {

@@ -1,4 +1,4 @@
-"""What Airflow asks a provider about itself; imports nothing, since every component asks."""
+"""The provider's metadata for Airflow. Every component reads it, so it imports nothing heavy."""
 
 from typing import Any
 
@@ -30,25 +30,26 @@ def get_provider_info() -> dict[str, Any]:
                     "account_id": {
                         "label": "Account id",
                         "schema": {"type": ["string", "null"]},
-                        "description": "The account; if empty, FIREWORKS_ACCOUNT_ID, else the only "
-                        "one that the key sees.",
+                        "description": "The id of the account. If empty, FIREWORKS_ACCOUNT_ID is "
+                        "used, or else the only account of the key.",
                     },
                     "max_requests_per_minute": {
                         "label": "Requests a minute",
                         "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
-                        "description": "Most requests a minute of each process; no limit if empty.",
+                        "description": "Most requests a minute of each process. If empty, there is "
+                        "no limit.",
                     },
                     "proxy": {
                         "label": "Proxy",
                         "schema": {"type": ["string", "null"]},
-                        "description": "The URL of an HTTP proxy; that of the environment if "
-                        "empty.",
+                        "description": "The URL of an HTTP proxy. If empty, the proxy of the "
+                        "environment is used.",
                     },
                     "allow_insecure_http": {
                         "label": "Allow http",
                         "schema": {"type": ["boolean", "null"], "default": False},
-                        "description": "Accept a base URL of http on another machine, which shows "
-                        "the key to everybody on the way.",
+                        "description": "Accept an http:// base URL on another machine. Then the "
+                        "API key can be read on the network.",
                     },
                 },
                 "ui-field-behaviour": {

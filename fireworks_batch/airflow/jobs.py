@@ -1,4 +1,4 @@
-"""What tasks and triggers do with jobs: see which of them run, wait for their end, delete them."""
+"""What tasks and triggers do with jobs: find running jobs, wait for jobs, and delete jobs."""
 
 import asyncio
 from collections.abc import Sequence
@@ -18,10 +18,17 @@ __all__ = ["delete_running", "still_running", "until_ended"]
 
 
 async def still_running(client: BatchClient, refs: Sequence[JobRef]) -> list[JobRef]:
-    """Poll jobs once, and return those that have not ended; a job that is gone has ended.
+    """Poll jobs once, and return the jobs that have not ended. A job that is gone has ended.
+
+    Args:
+        client: The client.
+        refs: The jobs.
+
+    Returns:
+        The references of running jobs, in the order given.
 
     Raises:
-        FireworksBatchError: Whether a job has ended cannot be known.
+        FireworksBatchError: The state of a job cannot be known.
     """
     running: dict[str, bool] = {}
     fleet = client.jobs.watch(refs)
@@ -42,16 +49,17 @@ async def until_ended(
     timeout: float | None,  # noqa: ASYNC109 - of the wait for each job
     poll: PollPolicy | None,
 ) -> None:
-    """Wait until jobs can change no more; a job that is gone has ended.
+    """Wait until all jobs have ended. A job that is gone has ended.
 
     Args:
         client: The client.
         refs: The jobs.
-        timeout: Seconds, above 0; None: until an hour after each job's own expiry.
-        poll: When to poll; the client's policy if None.
+        timeout: Most seconds to wait, above 0. If None, the wait for a job ends an hour after the
+            job's own expiry.
+        poll: When to poll; None is the client's policy.
 
     Raises:
-        FireworksBatchError: The end of a job cannot be known.
+        FireworksBatchError: The outcome of a job cannot be known.
     """
     limit = JOB_TIME_LIMIT if timeout is None else timeout
     outcomes = client.jobs.as_completed(refs, timeout=limit, poll=poll)
@@ -61,10 +69,14 @@ async def until_ended(
 
 
 async def delete_running(client: BatchClient, refs: Sequence[JobRef]) -> None:
-    """Delete those of some jobs that have not ended; a job that is gone is passed over.
+    """Delete the jobs that have not ended. A job that is gone is left out.
+
+    Args:
+        client: The client.
+        refs: The jobs.
 
     Raises:
-        FireworksBatchError: A job cannot be deleted; the others are.
+        FireworksBatchError: A job cannot be deleted. The other jobs are deleted all the same.
     """
     failures: list[FireworksBatchError] = []
 

@@ -1,4 +1,4 @@
-"""The connection of Airflow, and the client that it makes."""
+"""The hook: it makes a client for a connection of Airflow."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from fireworks_batch import BatchClient, ConfigurationError, FireworksBatchError
 __all__ = ["FireworksBatchHook", "client_arguments"]
 
 
-# Members of the connection's extra that are arguments of the client as they are.
+# Members of the connection's extra that are passed to the client unchanged.
 _EXTRA: Final = ("account_id", "max_requests_per_minute", "proxy", "allow_insecure_http")
 
 
@@ -24,14 +24,16 @@ _JSON: Final[Mapping[str, tuple[type, ...]]] = {
 
 
 def client_arguments(connection: Connection) -> dict[str, Any]:
-    """Return what `BatchClient` is given for a connection; an empty field is left out.
+    """Return the arguments of `BatchClient` for a connection. An empty field is left out.
 
     Args:
-        connection: The password is the API key, the host the base URL; the account and the like
-            are members of the extra.
+        connection: The connection. Its password is the API key, and its host is the base URL. Its
+            extra may have ``account_id``, ``max_requests_per_minute``, ``proxy`` and
+            ``allow_insecure_http``.
 
     Raises:
-        ConfigurationError: There is no key, or the extra is no JSON object.
+        ConfigurationError: The connection has no API key, the extra is no JSON object, or a member
+            of the extra has a wrong type.
     """
     if not connection.password:
         raise ConfigurationError(
@@ -54,7 +56,7 @@ def client_arguments(connection: Connection) -> dict[str, Any]:
 
 
 def _read(connection: Connection, name: str, value: Any) -> Any:
-    """Return a number or a flag; a connection that was given as a URI has them as strings."""
+    """Return a number or a boolean. A connection that was given as a URI has them as strings."""
     with contextlib.suppress(ValueError):
         value = json.loads(value) if isinstance(value, str) else value
     if isinstance(value, _JSON[name]):
@@ -66,7 +68,7 @@ def _read(connection: Connection, name: str, value: Any) -> Any:
 
 
 def _base_url(connection: Connection) -> str:
-    """Return the base URL; a connection that was given as a URI has it in parts."""
+    """Return the base URL. A connection that was given as a URI has its parts in several fields."""
     host = connection.host or ""
     if not host or "://" in host:
         return host
@@ -75,10 +77,14 @@ def _base_url(connection: Connection) -> str:
 
 
 class FireworksBatchHook(BaseHook):
-    """Makes clients of the account that an Airflow connection names.
+    """Makes clients for an Airflow connection.
+
+    The connection has the type ``fireworks``. Its password is the API key. Its host is the base
+    URL, and may be empty. Its extra may have ``account_id``, ``max_requests_per_minute``, ``proxy``
+    and ``allow_insecure_http``: these are arguments of `BatchClient`.
 
     Args:
-        fireworks_conn_id: The id of the connection.
+        fireworks_conn_id: The id of the connection, ``fireworks_default`` by default.
     """
 
     conn_name_attr = "fireworks_conn_id"
@@ -91,9 +97,9 @@ class FireworksBatchHook(BaseHook):
         self.fireworks_conn_id = fireworks_conn_id
 
     def get_conn(self) -> BatchClient:
-        """Return a new client, to be used with ``async with``.
+        """Return a new client. Use it with ``async with``.
 
-        Blocks while Airflow looks the connection up: call it outside of an event loop.
+        The call blocks while Airflow reads the connection: call it outside of an event loop.
 
         Raises:
             AirflowNotFoundException: There is no such connection.
@@ -102,7 +108,11 @@ class FireworksBatchHook(BaseHook):
         return BatchClient(**client_arguments(self.get_connection(self.fireworks_conn_id)))
 
     def test_connection(self) -> tuple[bool, str]:
-        """Ask for one job of the account, as the button "Test" does; return how it went."""
+        """Ask the server for one job of the account. The button "Test" of Airflow calls this.
+
+        Returns:
+            Whether the key and the account work, and a text for the user.
+        """
         try:
             account_id = asyncio.run(_ask(self.get_conn()))
         except FireworksBatchError as error:

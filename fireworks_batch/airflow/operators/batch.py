@@ -1,4 +1,4 @@
-"""The operator: requests to results, in one task that takes no worker while it waits."""
+"""The operator: from requests to results, in one task that takes no worker while it waits."""
 
 import asyncio
 import hashlib
@@ -39,7 +39,7 @@ _LONGEST_NAME: Final = 500
 
 
 def run_name(context: Context) -> str:
-    """Return the name of a task instance's run: the same for each of its tries."""
+    """Return the name of the run of a task instance. It is the same for each try of the task."""
     ti = context["ti"]
     parts = [ti.dag_id, ti.run_id, ti.task_id]
     if ti.map_index is not None and ti.map_index >= 0:
@@ -54,11 +54,12 @@ def run_name(context: Context) -> str:
 class FireworksBatchOperator(BaseOperator):
     """Runs requests: submits them once, waits without a worker, and writes the results.
 
-    The run is named after DAG, run, task and map index. So another try of the task finds the jobs
-    of the try before, and waits for them: nothing is submitted or billed twice. The task fails if
-    more rows than ``max_failed_rows`` have no response; what came is in its files all the same.
+    The name of the run derives from DAG, run, task and map index. So another try of the task finds
+    the jobs of the try before, and waits for them: nothing is submitted or billed twice. The task
+    fails if more rows than ``max_failed_rows`` have no response. Its files have the rows that came
+    all the same.
 
-    Requests are read anew when the task goes on after the wait: their file must stay as it is.
+    The task reads the requests again after the wait: do not change their file meanwhile.
 
     Returns:
         A manifest, as XCom: ``account_id``, ``jobs`` (ids), ``rows``, ``succeeded``, ``failed``,
@@ -66,41 +67,49 @@ class FireworksBatchOperator(BaseOperator):
 
     Args:
         requests: The path of a file of JSON lines (``.jsonl``, ``.jsonl.gz``), local or in an
-            object storage (``s3://…``, `ObjectStoragePath`), or the requests as mappings. Each has
-            a ``custom_id`` that no other one has, and a ``body``. A path is templated; mappings are
-            not: braces in a prompt are a prompt.
+            object storage (``s3://…``, `ObjectStoragePath`), or a list of mappings. Each request
+            has a ``custom_id`` that no other request has, and a ``body``. A path is templated. A
+            list is not templated, so that prompts may have braces.
         model: The resource name of the model. Templated.
         output_path: The file for the rows with a response, local or in an object storage.
             Templated.
-        errors_path: The file for the rows with an error instead; None: they are only counted.
-            Templated.
-        name: The key of the run, 1 to 500 characters, in place of that of the task. Tasks with the
-            same key and the same requests share jobs. Templated.
-        inference_parameters: Sampling defaults of all rows. Templated.
+        errors_path: The file for the rows with an error instead of a response. If None, these rows
+            are only counted. Templated.
+        name: The name of the run, 1 to 500 characters. If None, it derives from the task. Tasks
+            with the same name and the same requests share jobs. Templated.
+        inference_parameters: Sampling defaults of all rows: `InferenceParameters`, or a mapping of
+            its members. Templated.
         precision: The precision to serve the model with; None lets the server choose.
         max_job_duration: The job time limit in seconds. The server bounds it to 12 to 72 hours;
             None means 24 hours.
         system_prompt: A system message for rows that do not begin with one. Templated.
-        placement: Where the jobs may run; None lets the server choose.
-        limits: Most rows and bytes of one job: rows beyond them go to further jobs. The limits of
-            the vendor if None.
+        placement: Where the jobs may run: `Placement`, or a mapping of its members; None lets the
+            server choose.
+        limits: Most rows and bytes of one job. Further rows go to further jobs. None is the limits
+            of the vendor.
         on_bad_row: ``"raise"`` fails the task if a row is bad, before anything is sent. ``"skip"``
             leaves bad rows out, with a warning for each.
-        on_previous: What a try of the task does about jobs of the same rows that had ended badly
-            before it: ``"adopt"`` takes their outcome; ``"new"`` runs rows without a response
-            again.
+        on_previous: What the task does about jobs of the same rows that had ended badly before this
+            try. ``"adopt"`` takes their outcome. ``"new"`` runs rows without a response again.
         retry_rows: How often rows that failed retryably, or are missing, are sent again: 0 or more.
-        max_failed_rows: Most rows without a response for which the task succeeds: 0 or more.
-        cleanup: ``"datasets"`` deletes the input datasets of jobs that are COMPLETED.
-        cancel_on_kill: Whether jobs that still run are deleted when a user marks the task as failed
-            or as success while it is deferred. A task that waits in its worker cannot tell a user
-            from a shutdown: its jobs are deleted at each SIGTERM.
-        timeout: Seconds for each wait, above 0; None: until an hour after each job's own expiry.
-        poll: When to poll jobs; the default policy if None.
-        deferrable: Whether the task takes no worker while it waits; the setting
-            ``[operators] default_deferrable`` of Airflow by default.
+        max_failed_rows: The most rows without a response with which the task still succeeds: 0 or
+            more.
+        cleanup: ``"datasets"`` deletes the input datasets of jobs that are COMPLETED. ``"keep"``
+            deletes nothing.
+        cancel_on_kill: Whether running jobs are deleted when a user marks the deferred task as
+            failed or as success. A task that waits in its worker cannot tell a user from a
+            shutdown: its jobs are deleted at each SIGTERM.
+        timeout: Most seconds of each wait, above 0. If None, the wait for a job ends an hour after
+            the job's own expiry.
+        poll: When to poll jobs; None is the default policy.
+        deferrable: Whether the task is deferred while it waits, so that it takes no worker. The
+            default is Airflow's setting ``[operators] default_deferrable``.
         fireworks_conn_id: The id of the connection. Templated.
-        kwargs: What every operator takes.
+        kwargs: The arguments that every operator of Airflow takes, such as ``task_id``.
+
+    Raises:
+        ConfigurationError: ``timeout`` is not above 0. Other arguments are checked when the task
+            runs.
     """
 
     template_fields: Sequence[str] = (
@@ -179,19 +188,38 @@ class FireworksBatchOperator(BaseOperator):
     # --- What Airflow calls -----------------------------------------------------------------------
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Submit the requests, and defer the task while their jobs run."""
+        """Submit the requests, defer the task while their jobs run, and collect the results.
+
+        Args:
+            context: The context of the task, given by Airflow.
+
+        Returns:
+            The manifest.
+
+        Raises:
+            AirflowException: More rows than ``max_failed_rows`` have no response.
+            FireworksBatchError: The requests are bad, or a call fails.
+        """
         return self._go_on(context, None, self.on_previous)
 
     def execute_complete(
         self, context: Context, event: Mapping[str, Any], submission: str | None = None
     ) -> dict[str, Any]:
-        """Collect the results, when the trigger has seen the jobs end.
+        """Collect the results, after the trigger has fired.
 
         Args:
-            context: Airflow's.
+            context: The context of the task, given by Airflow.
             event: The event of the trigger.
-            submission: What was submitted: `Submission.to_json`. ``DAG.test`` loses it: then the
-                requests are submitted again, which finds their jobs.
+            submission: The submission, as the text that `Submission.to_json` returns. ``DAG.test``
+                loses this argument. Then the requests are submitted again, which finds their jobs.
+
+        Returns:
+            The manifest.
+
+        Raises:
+            AirflowException: The outcome of a job cannot be known, or more rows than
+                ``max_failed_rows`` have no response.
+            FireworksBatchError: A call fails.
         """
         if event["status"] == "error":
             raise AirflowException(event["message"])
@@ -199,7 +227,7 @@ class FireworksBatchOperator(BaseOperator):
         return self._go_on(context, stored, "adopt")
 
     def on_kill(self) -> None:
-        """End what runs in this process; with ``cancel_on_kill`` the jobs are deleted, too."""
+        """End the work in this process. With ``cancel_on_kill`` the jobs are deleted, too."""
         self._work.cancel()
 
     # --- The task ---------------------------------------------------------------------------------
@@ -249,10 +277,10 @@ class FireworksBatchOperator(BaseOperator):
         return submission
 
     def _wait(self, client: BatchClient, submission: Submission) -> None:
-        """Return when no job runs; where one does, defer the task if it may be deferred.
+        """Wait until no job runs: defer the task, or wait in this process.
 
-        A job that has ended already must not be deferred: the event would fire before the scheduler
-        has taken note that the task is deferred.
+        If all jobs have ended, the task must not be deferred: the trigger would fire before the
+        scheduler knows that the task is deferred.
         """
         running = self._work.run(self._running(client, submission))
         if running:
@@ -270,7 +298,7 @@ class FireworksBatchOperator(BaseOperator):
             )
 
     async def _running(self, client: BatchClient, submission: Submission) -> list[JobRef]:
-        """Return the jobs that run; none if the task cannot be deferred: it waits for them here."""
+        """Return the running jobs. A task that cannot be deferred waits here, and returns none."""
         try:
             running = await still_running(client, submission.refs)
             if self.deferrable:
@@ -304,13 +332,13 @@ class FireworksBatchOperator(BaseOperator):
         submission: Submission,
         report: RunReport,
     ) -> Submission | None:
-        """Submit rows again that may do better; return None if there is nothing to wait for."""
+        """Submit failed and missing rows again; return None if no new job was created."""
         if not self.retry_rows or report.is_complete:
             return None
         try:
             again = self._submit(client, files, name, retry_rows=self.retry_rows)
         except FireworksBatchError as error:
-            # What came is not lost by it, nor is a job of another shard that was created before it.
+            # The results so far are not lost. A job of another shard may have been created before.
             self.log.warning("rows are not sent again: %s", error)
             again = self._submit(client, files, name)
         return None if again.refs == submission.refs else again

@@ -1,4 +1,4 @@
-"""The files of a task: on this machine as they are, those of an object storage as copies."""
+"""The files of a task. Files in an object storage are copied to this machine and back."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ __all__ = ["PathLike", "TaskFiles", "TaskRequests", "task_files"]
 
 
 PathLike: TypeAlias = str | Path | ObjectStoragePath
-"""A local path, or one of an object storage: ``s3://bucket/key``."""
+"""A local path, or a path in an object storage like ``s3://bucket/key``."""
 
 
 TaskRequests: TypeAlias = PathLike | Sequence[Mapping[str, Any]]
@@ -23,7 +23,7 @@ TaskRequests: TypeAlias = PathLike | Sequence[Mapping[str, Any]]
 
 @attrs.frozen
 class TaskFiles:
-    """What the client is given: requests to read, and local files to write."""
+    """The requests to read, and the local files to write."""
 
     requests: Path | Sequence[Mapping[str, Any]]
     output: Path
@@ -31,7 +31,7 @@ class TaskFiles:
     _uploads: Sequence[tuple[Path, ObjectStoragePath]]
 
     def put(self) -> None:
-        """Copy what was written to the object storage, if it belongs there."""
+        """Copy the written files to the object storage, if they belong there."""
         for path, target in self._uploads:
             target.fs.put_file(str(path), target.path)
 
@@ -40,12 +40,12 @@ class TaskFiles:
 def task_files(
     requests: TaskRequests, output: PathLike, errors: PathLike | None
 ) -> Iterator[TaskFiles]:
-    """Make files local for the time of a block.
+    """Yield local files for a ``with``.
 
     Args:
-        requests: A file of requests, or the requests.
-        output: Where the rows with a response belong.
-        errors: Where the rows with an error belong; None: nowhere.
+        requests: The file of requests, or the requests themselves.
+        output: The file for the rows with a response.
+        errors: The file for the rows with an error; None for no file.
 
     Raises:
         AirflowException: There is no directory for a local file that is to be written.
@@ -75,7 +75,7 @@ def _read(requests: TaskRequests, directory: Path) -> Path | Sequence[Mapping[st
     local, remote = _place(requests)
     if remote is None:
         return local
-    # Whether it is packed shows in its name. An output may have the same name.
+    # The copy keeps its name, since ``.gz`` says that it is packed. An output may have this name.
     copy = directory / "requests" / remote.name
     copy.parent.mkdir()
     remote.fs.get_file(remote.path, str(copy))
@@ -89,7 +89,7 @@ def _check_directory(path: Path) -> None:
 
 
 def _place(path: PathLike) -> tuple[Path, ObjectStoragePath | None]:
-    """Return a path as a local one, and as one of an object storage if it is that."""
+    """Return a local path, and the path in an object storage if it is one."""
     if isinstance(path, ObjectStoragePath):
         return Path(), path
     return Path(path), ObjectStoragePath(path) if "://" in str(path) else None

@@ -1,4 +1,4 @@
-"""Asynchronous work of a synchronous task, which a signal handler can end."""
+"""Asynchronous work in a synchronous task. A signal handler can end it."""
 
 import asyncio
 from collections.abc import Coroutine, Iterator
@@ -18,7 +18,7 @@ _ENDED: Final = "the task was ended by a signal"
 
 
 class Work:
-    """Runs one coroutine after the other, in one event loop with one client."""
+    """Runs one coroutine after another, in one event loop and with one client."""
 
     def __init__(self) -> None:
         """Begin with nothing to do."""
@@ -28,7 +28,7 @@ class Work:
 
     @contextmanager
     def begun(self, client: BatchClient) -> Iterator[None]:
-        """Have an event loop for the time of a block, and close the client at its end."""
+        """Open an event loop for a ``with``, and close the client at its end."""
         with asyncio.Runner() as self._runner:
             try:
                 yield
@@ -40,7 +40,7 @@ class Work:
         """Run a coroutine to its end, and return its result.
 
         Raises:
-            AirflowException: `cancel` was called meanwhile.
+            AirflowException: `cancel` was called.
         """
         runner = self._runner
         if runner is None:
@@ -59,13 +59,13 @@ class Work:
             raise AirflowException(_ENDED) from None
         finally:
             if self._task is not None and not self._task.done():
-                # A signal handler has raised, as that of execution_timeout does.
+                # A signal handler has raised, like the handler of Airflow's execution_timeout.
                 self._task.cancel()
                 runner.run(_until_done(self._task))
             self._task = None
 
     def cancel(self) -> None:
-        """Cancel the coroutine that runs, and any that is to run; for signal handlers."""
+        """Cancel this coroutine and all later ones. Signal handlers call this."""
         self._is_cancelled = True
         if self._task is not None:
             self._task.get_loop().call_soon_threadsafe(self._task.cancel)

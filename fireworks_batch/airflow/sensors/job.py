@@ -1,4 +1,4 @@
-"""The sensor: waits for a job that was made elsewhere."""
+"""The sensor: it waits for a job that was created elsewhere."""
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
@@ -19,18 +19,20 @@ __all__ = ["FireworksBatchJobSensor"]
 
 
 class FireworksBatchJobSensor(BaseSensorOperator):
-    """Waits for a job that was made elsewhere, and succeeds if the job is COMPLETED.
+    """Waits for a job that was created elsewhere, and succeeds if the job is COMPLETED.
 
-    After any other end the task fails, with the server's reason.
+    After any other outcome the task fails, with the server's reason.
 
     Args:
-        job: The id of the job, its resource name, or `JobRef.to_json`. Templated.
-        poll: When the trigger polls the job; the default policy if None. Without a trigger
-            ``poke_interval`` decides.
-        deferrable: Whether the task takes no worker while it waits; the setting
-            ``[operators] default_deferrable`` of Airflow by default.
+        job: The id of the job, its resource name, or the text that `JobRef.to_json` returns.
+            Templated.
+        poll: When the trigger polls the job; None is the default policy. A sensor that is not
+            deferrable polls every ``poke_interval`` seconds instead.
+        deferrable: Whether the task is deferred while it waits, so that it takes no worker. The
+            default is Airflow's setting ``[operators] default_deferrable``.
         fireworks_conn_id: The id of the connection. Templated.
-        kwargs: What every sensor takes.
+        kwargs: The arguments that every sensor of Airflow takes, such as ``task_id``, ``timeout``
+            and ``poke_interval`` (both in seconds).
     """
 
     template_fields: Sequence[str] = ("job", "fireworks_conn_id")
@@ -53,26 +55,40 @@ class FireworksBatchJobSensor(BaseSensorOperator):
         self.fireworks_conn_id = fireworks_conn_id
 
     def poke(self, context: Context) -> bool:
-        """Poll once, and say whether the job is COMPLETED.
+        """Poll the job once, and return whether it is COMPLETED.
+
+        Args:
+            context: The context of the task, given by Airflow.
 
         Raises:
-            AirflowException: The job has ended otherwise.
+            AirflowException: The job has another outcome, or the poll failed.
         """
         return self._poll(context) is None
 
     def execute(self, context: Context) -> None:
-        """Poll once, and defer the task if the job runs; or go on to poll in the worker."""
+        """Poll the job once. If it runs, defer the task, or poll on in the worker.
+
+        Args:
+            context: The context of the task, given by Airflow.
+
+        Raises:
+            AirflowException: The job has another outcome than COMPLETED, or the poll failed.
+        """
         if self.deferrable:
             self._poll_or_defer(context)
         else:
             super().execute(context)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> None:
-        """See how the job ended, when the trigger has seen that it did.
+        """Read the outcome of the job, after the trigger has fired.
 
         Args:
-            context: Airflow's.
+            context: The context of the task, given by Airflow.
             event: The event of the trigger.
+
+        Raises:
+            AirflowException: The job has another outcome than COMPLETED, or the outcome cannot be
+                known.
         """
         if event["status"] == "error":
             raise AirflowException(event["message"])
@@ -92,7 +108,7 @@ class FireworksBatchJobSensor(BaseSensorOperator):
             )
 
     def _poll(self, context: Context) -> JobRef | None:
-        """Poll once: return the job if it runs, None if it is COMPLETED."""
+        """Poll the job once. Return its reference if it runs, None if it is COMPLETED."""
         client = FireworksBatchHook(self.fireworks_conn_id).get_conn()
         try:
             ref, job = asyncio.run(self._get(client))

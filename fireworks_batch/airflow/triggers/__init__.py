@@ -1,1 +1,1 @@
-"""What waits in the triggerer for deferred tasks."""
+"""The trigger that waits for deferred tasks, in the triggerer."""

@@ -1,7 +1,7 @@
-"""The clients of one process of Airflow: all triggers of a connection share one, and its poller.
+"""The clients of one process of Airflow. All triggers of a connection share one of them.
 
-This is the only registry of the library. A triggerer runs its triggers in one event loop, and makes
-each of them anew from what the metadata database has; so they can find a common client only here.
+This is the only registry of the library. A triggerer runs its triggers in one event loop, and
+creates each trigger from the metadata database. So the triggers can find a common client only here.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ _MINUTE: Final = 60.0
 
 @attrs.define(eq=False)
 class _Shared:
-    """A client, and how many use it."""
+    """A client, and the number of its users."""
 
     client: BatchClient
     users: int = 0
@@ -41,16 +41,19 @@ class _Shared:
 
 @attrs.define(eq=False)
 class SharedClients:
-    """The clients of one event loop, one for each connection and its fields, but for the key."""
+    """The clients of one event loop.
 
-    look_up: Callable[[str], Awaitable[Connection]]
-    """Returns the connection of an id."""
+    There is one client for each connection and its fields. The API key may change meanwhile.
+    """
+
+    read_connection: Callable[[str], Awaitable[Connection]]
+    """Returns the connection with an id."""
 
     linger: float = _MINUTE
-    """Seconds from the last use of a client to its closing, and for which a look-up is good."""
+    """Seconds for which an unused client stays open, and a connection is not read again."""
 
     _clients: dict[tuple[str, str], _Shared] = attrs.field(factory=dict, init=False)
-    _look_ups: dict[str, tuple[float, "asyncio.Task[dict[str, Any]]"]] = attrs.field(
+    _reads: dict[str, tuple[float, "asyncio.Task[dict[str, Any]]"]] = attrs.field(
         factory=dict, init=False, repr=False
     )
     _keys: dict[str, str] = attrs.field(factory=dict, init=False, repr=False)
@@ -58,7 +61,7 @@ class SharedClients:
 
     @asynccontextmanager
     async def lease(self, conn_id: str) -> AsyncIterator[BatchClient]:
-        """Return the client of a connection for the time of a block.
+        """Yield the client of a connection for an ``async with``.
 
         Args:
             conn_id: The id of the connection.
@@ -86,7 +89,7 @@ class SharedClients:
                 shared.closing = loop.call_later(self.linger, self._close, key)
 
     async def _api_key(self, conn_id: str) -> str:
-        """Return the key that the connection has now: it may change while triggers wait."""
+        """Return the present API key of the connection. It may change while triggers wait."""
         try:
             self._keys[conn_id] = (await self._arguments(conn_id))["api_key"]
         except (AirflowException, FireworksBatchError) as error:
@@ -94,21 +97,22 @@ class SharedClients:
         return self._keys[conn_id]
 
     async def _arguments(self, conn_id: str) -> dict[str, Any]:
-        """Look a connection up, at most once a minute and once for all who wait for it.
+        """Return the arguments of a connection. Read the connection at most once a minute.
 
-        Many look-ups at once can dead-lock a triggerer (apache/airflow#63913).
+        All triggers share one read: many reads at once can dead-lock a triggerer
+        (apache/airflow#63913).
         """
         loop = asyncio.get_running_loop()
-        since, task = self._look_ups.get(conn_id, (0.0, None))
+        since, task = self._reads.get(conn_id, (0.0, None))
         is_old = loop.time() - since > self.linger
         if task is None or (task.done() and (is_old or task.cancelled() or task.exception())):
-            task = loop.create_task(self._look_up(conn_id))
-            self._look_ups[conn_id] = loop.time(), task
-        # A trigger that is cancelled does not end the look-up for the others.
+            task = loop.create_task(self._read(conn_id))
+            self._reads[conn_id] = loop.time(), task
+        # The cancellation of one trigger must not end the read for the others.
         return await asyncio.shield(task)
 
-    async def _look_up(self, conn_id: str) -> dict[str, Any]:
-        return client_arguments(await self.look_up(conn_id))
+    async def _read(self, conn_id: str) -> dict[str, Any]:
+        return client_arguments(await self.read_connection(conn_id))
 
     def _close(self, key: tuple[str, str]) -> None:
         task = asyncio.get_running_loop().create_task(self._clients.pop(key).client.aclose())
@@ -121,7 +125,7 @@ _OF_LOOPS: WeakKeyDictionary[asyncio.AbstractEventLoop, SharedClients] = WeakKey
 
 @asynccontextmanager
 async def shared_client(conn_id: str) -> AsyncIterator[BatchClient]:
-    """Return the client that all triggers of this loop share, for the time of a block.
+    """Yield the client that all triggers of this event loop share, for an ``async with``.
 
     Args:
         conn_id: The id of the Airflow connection.

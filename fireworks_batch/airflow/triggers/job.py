@@ -1,4 +1,4 @@
-"""The trigger: waits for jobs in the triggerer, while the task takes no worker."""
+"""The trigger: it waits for jobs in the triggerer, while the task takes no worker."""
 
 import asyncio
 import random
@@ -19,32 +19,35 @@ from fireworks_batch.airflow.triggers.clients import shared_client
 __all__ = ["FireworksBatchJobTrigger"]
 
 
-# Seconds. Where a trigger fires before the scheduler has taken note that its task is deferred, the
-# scheduler fails the task: 5 s were too few on a busy machine.
+# Seconds before the first poll. The scheduler fails a task if its trigger fires before the
+# scheduler knows that the task is deferred. 5 s were too few on a busy machine.
 _FIRST_POLL: Final = 15.0
 
 
-# States of a task that goes on no more.
+# States of a task that has ended.
 _ENDED: Final = frozenset({"failed", "success", "removed"})
 
 
 class FireworksBatchJobTrigger(BaseTrigger):
-    """Waits until jobs can change no more, and fires one event.
+    """Waits until all jobs have ended, and fires one event.
 
-    The event is ``{"status": "ended"}``, or ``{"status": "error", "message": ...}`` if the end of a
-    job cannot be known. A job that is gone counts as ended. All triggers of a connection share one
-    client, and so one poller. The metadata database has the arguments: none of them is a secret.
+    The event is ``{"status": "ended"}``. It is ``{"status": "error", "message": ...}`` if the
+    outcome of a job cannot be known. A job that is gone counts as ended. All triggers of a
+    connection share one client, and so one poller. Airflow stores the arguments in its metadata
+    database. None of them is a secret.
 
     Args:
-        refs: References to the jobs: `JobRef.to_json`.
+        refs: References to the jobs, as texts that `JobRef.to_json` returns.
         fireworks_conn_id: The id of the connection.
-        poll: The members of a `PollPolicy`, as ``attrs.asdict`` gives them; None for the default.
-        end_time: When the wait ends at the latest, in POSIX seconds; None: an hour after each job's
-            own expiry.
-        cancel_on_kill: Whether jobs that still run are deleted when a user marks the deferred task
-            as failed or as success.
-        first_poll: Seconds until the first poll, at most, and two thirds of it at least: the task
-            has just polled, and after a restart of the triggerer not all triggers begin at once.
+        poll: The members of a `PollPolicy`, as ``attrs.asdict`` returns them; None is the default
+            policy.
+        end_time: The latest end of the wait, in POSIX seconds. If None, the wait for a job ends an
+            hour after the job's own expiry.
+        cancel_on_kill: Whether running jobs are deleted when a user marks the deferred task as
+            failed or as success.
+        first_poll: Most seconds before the first poll, 0 or more. The wait before it is random,
+            from two thirds of this time on: the task has just polled, and after a restart of the
+            triggerer not all triggers poll at once.
     """
 
     def __init__(
@@ -66,7 +69,7 @@ class FireworksBatchJobTrigger(BaseTrigger):
         self.first_poll = first_poll
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the path of the class, and the arguments to make the trigger anew."""
+        """Return the path of the class, and the arguments that create the trigger again."""
         return f"{type(self).__module__}.{type(self).__qualname__}", {
             "refs": self.refs,
             "fireworks_conn_id": self.fireworks_conn_id,
@@ -77,7 +80,7 @@ class FireworksBatchJobTrigger(BaseTrigger):
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, and yield the event."""
+        """Wait for the jobs, and yield one event."""
         try:
             event = await self._wait()
         except (FireworksBatchError, AirflowException) as error:
@@ -96,10 +99,10 @@ class FireworksBatchJobTrigger(BaseTrigger):
         return [JobRef.from_json(ref) for ref in self.refs]
 
     async def on_kill(self) -> None:
-        """Delete the jobs that still run, if that was asked for and a user has ended the task.
+        """Delete running jobs, if ``cancel_on_kill`` is set and a user has ended the task.
 
-        Airflow calls this whenever the trigger is not wanted here any more. A task that was cleared
-        finds its job again; a trigger that was given to another triggerer is waited for there.
+        Airflow calls this for other reasons too. Then no job is deleted: a task that was cleared
+        finds its jobs again, and another triggerer may continue this wait.
         """
         if self.cancel_on_kill and await self.task_state() in _ENDED:
             async with shared_client(self.fireworks_conn_id) as client:
@@ -107,7 +110,7 @@ class FireworksBatchJobTrigger(BaseTrigger):
             self.log.info("deleted the jobs that were still running, of %s", self.refs)
 
     async def task_state(self) -> str | None:
-        """Return the state that the deferred task has now; None if it has none."""
+        """Return the present state of the deferred task; None if it has no state."""
         ti = self.task_instance
         if ti is None:
             return None

@@ -1,4 +1,4 @@
-"""Lay a job's phases out in emulated time and say which one shows; performs no I/O."""
+"""The course of a job: its phases in emulated time, and which phase shows. Performs no I/O."""
 
 import math
 from bisect import bisect_right
@@ -24,15 +24,15 @@ _NOT_VALIDATED: Final = frozenset(
         "DELETED",
     }
 )
-"""States that do not tell that the input was found valid."""
+"""The states that do not prove that the input is valid."""
 
 _ENDED: Final = frozenset({"COMPLETED", "FAILED", "EXPIRED", "CANCELLED"})
-"""The schema's text: these set `lifecycle.endTime`."""
+"""The states that set ``lifecycle.endTime``, as the API document says."""
 
 
 @attrs.frozen
 class Ticks:
-    """When the controller acts: every *period* from a job's creation; 0 is all the time."""
+    """The ticks at which a job changes, every *period* from its creation. 0 is all the time."""
 
     origin: Instant
     period: Instant
@@ -50,24 +50,24 @@ class Ticks:
         return self.origin + (instant - self.origin) // self.period * self.period
 
     def after(self, instant: Instant) -> Instant:
-        """Return the first tick after *instant*; *instant* itself if ticks are continuous."""
+        """Return the first tick after *instant*; *instant* itself if the period is 0."""
         return self.last(instant) + self.period
 
 
 @attrs.frozen(kw_only=True)
 class Leg:
-    """A phase with its place in emulated time."""
+    """A phase that is placed in emulated time."""
 
     state: str
     waiting_on_capacity: bool = False
     start: Instant
-    """When the phase begins."""
+    """The instant at which the phase begins."""
 
     shown_from: Instant
-    """When the controller's tick makes it visible."""
+    """The tick at which the phase becomes visible."""
 
     work: Instant = 0
-    """How long it processes rows, were it not cut short; 0 if it processes none."""
+    """How long the phase would process rows if nothing ends it early; 0 if it processes none."""
 
     @property
     def is_terminal(self) -> bool:
@@ -77,18 +77,18 @@ class Leg:
 
 @attrs.frozen
 class Course:
-    """The legs of a job, in order, the last one without an end."""
+    """The legs of a job, in order. The last leg has no end."""
 
     ticks: Ticks
     legs: tuple[Leg, ...]
     work: Instant
-    """Processing time in the whole script; what an expiry cuts off is counted."""
+    """The processing time of the whole script, as if the job did not expire."""
 
     share: float
-    """The share of the rows that is processed when all work is done."""
+    """The share of the rows that is processed at the end of all work, in [0, 1]."""
 
     carried: float = 0.0
-    """The share of the rows that was processed before this course began."""
+    """The share of the rows that was processed before this course began, in [0, 1]."""
 
     validated_before: Instant | None = None
     run_started_before: Instant | None = None
@@ -104,7 +104,7 @@ class Course:
         return max(0, bisect_right(self._shown, now) - 1)
 
     def until(self, number: int) -> float:
-        """Return the instant at which the leg after *number* shows, infinity if never."""
+        """Return the instant at which the leg after *number* shows; infinity if there is none."""
         return self._shown[number + 1] if number + 1 < len(self._shown) else math.inf
 
     def processed_share(self, now: Instant) -> float:
@@ -115,8 +115,8 @@ class Course:
         if not self.work:
             return self.carried
         done = sum(self._work_done(index, now) for index in range(number + 1))
-        rest = max(0.0, self.share - self.carried)
-        return self.carried + rest * min(1.0, done / self.work)
+        to_do = max(0.0, self.share - self.carried)
+        return self.carried + to_do * min(1.0, done / self.work)
 
     def _work_done(self, index: int, now: Instant) -> Instant:
         leg = self.legs[index]
@@ -124,19 +124,19 @@ class Course:
         return max(0, min(leg.work, end - leg.start, now - leg.start))
 
     def validated(self, now: Instant) -> Instant | None:
-        """Return the instant at which the input was found valid."""
+        """Return the instant at which the input was found valid; None before."""
         if self.validated_before is not None:
             return self.validated_before
         return self._first(now, lambda leg: leg.state not in _NOT_VALIDATED)
 
     def run_started(self, now: Instant) -> Instant | None:
-        """Return the instant at which the job first ran."""
+        """Return the instant at which the job first was RUNNING; None before."""
         if self.run_started_before is not None:
             return self.run_started_before
         return self._first(now, lambda leg: leg.state == "RUNNING")
 
     def ended(self, now: Instant) -> Instant | None:
-        """Return the instant at which the job came to its end."""
+        """Return the instant at which the job ended; None if it has not ended."""
         leg = self.legs[self.leg(now)]
         return leg.shown_from if leg.state in _ENDED else None
 
@@ -154,21 +154,22 @@ def lay_out(
     before: Course | None = None,
     does_pending_expire: bool = True,
 ) -> Course:
-    """Lay *phases* out from *begin* on; a job not at its end at *expire* expires then.
+    """Return the course of a job from *begin* on. A job that has not ended at *expire* expires.
 
     Args:
-        phases: At least one; the last one stays.
+        phases: The phases, at least one. The job stays in the last phase.
 
-        ticks: When the controller acts.
+        ticks: The ticks at which the job changes.
 
-        begin: When the first phase begins, and shows.
+        begin: The instant at which the first phase begins, and shows.
 
-        expire: When the job's time limit ends.
+        expire: The instant at which the job expires. It does not end the course if it is before
+            *begin*.
 
-        before: The course that the job leaves at *begin*: what it did stays done. An expiry
-            before *begin* does not end the new course.
+        before: The earlier course of the job, which ends at *begin*. Its processed rows stay
+            processed.
 
-        does_pending_expire: Whether a job that is PENDING at *expire* expires as well.
+        does_pending_expire: Whether a job that is PENDING at *expire* expires too.
     """
     placed = list(_place(phases, ticks=ticks, begin=begin, expire=expire))
     legs = placed
@@ -188,16 +189,16 @@ def lay_out(
 
 
 def leave(course: Course, *, now: Instant, gone: Instant, tombstone: str | None) -> Course:
-    """Cut *course* at *now*, where the job is deleted.
+    """Return *course* with a deletion of the job at *now*.
 
     Args:
         course: The course so far.
 
-        now: When the job is deleted.
+        now: The instant at which the deletion begins.
 
-        gone: When that is done.
+        gone: The instant at which the deletion is done.
 
-        tombstone: The state that the job shows from then on; None if it shows nothing.
+        tombstone: The state that the job shows from *gone* on; None if the job is not shown.
     """
     kept = course.legs[: course.leg(now) + 1]
     legs = [*kept, Leg(state="DELETING_CLEANING_UP", start=now, shown_from=now)]
@@ -207,7 +208,7 @@ def leave(course: Course, *, now: Instant, gone: Instant, tombstone: str | None)
 
 
 def fail_validation(course: Course, now: Instant) -> Course:
-    """End *course* where its input would have been found valid."""
+    """Return *course* with FAILED in place of the first phase after the validation."""
     number = next(
         (n for n, leg in enumerate(course.legs) if leg.state not in _NOT_VALIDATED), course.leg(now)
     )
@@ -217,7 +218,7 @@ def fail_validation(course: Course, now: Instant) -> Course:
 
 
 def end(course: Course, state: str, now: Instant) -> Course:
-    """End *course* in *state*: in place of the end that shows at *now*, or else now."""
+    """Return *course* with the outcome *state*, in place of an earlier outcome, or at *now*."""
     number = course.leg(now)
     leg = course.legs[number]
     if leg.is_terminal:
@@ -255,5 +256,5 @@ def _is_ended_by(legs: Sequence[Leg], expire: Instant) -> bool:
 
 
 def _share(phases: Sequence[Phase]) -> float:
-    end = next((phase.state for phase in phases if phase.is_terminal), "COMPLETED")
-    return 1.0 if end == "COMPLETED" else 0.5
+    outcome = next((phase.state for phase in phases if phase.is_terminal), "COMPLETED")
+    return 1.0 if outcome == "COMPLETED" else 0.5

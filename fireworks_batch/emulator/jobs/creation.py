@@ -1,4 +1,4 @@
-"""Read a create request for a job, and refuse what the service refuses; performs no I/O."""
+"""Requests to create a job, refused where the server refuses them. Performs no I/O."""
 
 import re
 from collections.abc import Mapping
@@ -32,14 +32,14 @@ _COLLECTIONS: Final = {
 SHORTEST_TIME_LIMIT: Final = 12 * 3600 * SECOND
 LONGEST_TIME_LIMIT: Final = 72 * 3600 * SECOND
 DEFAULT_TIME_LIMIT: Final = 24 * 3600 * SECOND
-"""Documented: a job has 12 to 72 hours, 24 by default."""
+"""The time limit of a job is 12 to 72 hours, and 24 by default. Documented."""
 
 
 def check_job_id(text: str) -> None:
     """Check an id for a new job.
 
     Raises:
-        RefusalError: It breaks the documented rule (400).
+        RefusalError: The id breaks the documented rule (400).
     """
     if not is_resource_id(text):
         raise invalid(
@@ -49,10 +49,10 @@ def check_job_id(text: str) -> None:
 
 
 def read_create(body: bytes, account_id: str, rules: Assumptions) -> dict[str, object]:
-    """Read the body of a create request: the members that the client set.
+    """Return the members that the client has set in the body of a create request.
 
     Raises:
-        RefusalError: The service would not take it.
+        RefusalError: The server would refuse the request.
     """
     if rules.zero_data_retention != "no":
         raise RefusalError(
@@ -76,7 +76,7 @@ def read_time_limit(members: Mapping[str, object], rules: Assumptions) -> Instan
     """Return the time limit of a new job.
 
     Raises:
-        RefusalError: `maxJobDuration` is no duration, or out of range and not clamped (400).
+        RefusalError: ``maxJobDuration`` is no duration, or is out of range and not clamped (400).
     """
     text = members.get("maxJobDuration")
     if text is None:
@@ -112,7 +112,7 @@ def _is_router(model: str) -> bool:
 
 
 def stays_pending(members: Mapping[str, object], rules: Assumptions) -> bool:
-    """Whether a new job's model cannot serve it, which leaves the job PENDING."""
+    """Whether a new job stays PENDING, since its model cannot serve it."""
     return rules.router_model == "stay_pending" and _is_router(str(members.get("model", "")))
 
 

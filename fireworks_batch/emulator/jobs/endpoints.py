@@ -1,4 +1,4 @@
-"""Answer the calls about batch inference jobs."""
+"""The answers to calls about batch inference jobs."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -33,7 +33,7 @@ _INHERITED: Final = ("model", "inputDatasetId")
 
 
 class JobEndpoints:
-    """The calls of one noun, the batch inference job."""
+    """The calls about batch inference jobs."""
 
     def __init__(
         self, setting: Setting, jobs: JobStore, datasets: DatasetStore, workshop: Workshop
@@ -103,7 +103,7 @@ class JobEndpoints:
         return answer_json(job.show_created())
 
     async def delete_job(self, call: Call) -> Answer:
-        """Answer DeleteBatchInferenceJob, which also stops the job."""
+        """Answer DeleteBatchInferenceJob. It also stops the job."""
         job = self._find(call)
         now = await self._workshop.catch_up([job])
         if job.is_gone(now) or (job.gone is not None and self._rules.repeated_delete != "accept"):
@@ -114,7 +114,7 @@ class JobEndpoints:
         return answer_json({})
 
     async def cancel_job(self, _: Call) -> Answer:
-        """Refuse to cancel: there is no such call (absent from every published document)."""
+        """Refuse to cancel a job. No published document has such a call."""
         status = int(self._rules.cancel_status)
         if status == 404:
             raise RefusalError("NOT_FOUND", "Not Found")
@@ -127,10 +127,10 @@ class JobEndpoints:
         return self._jobs.get(call.places["account"], job_id, self._clock.now())
 
     def _find_input(self, members: Mapping[str, object]) -> Dataset | None:
-        """Return the input of a new job, None if the job has none that was uploaded.
+        """Return the input dataset of a new job; None if it was not uploaded.
 
         Raises:
-            RefusalError: The input is not there (404) or not ready (400).
+            RefusalError: The dataset does not exist (404), or is not READY (400).
         """
         name = str(members.get("inputDatasetId", ""))
         dataset = self._datasets.find_name(name)
@@ -143,10 +143,10 @@ class JobEndpoints:
         return dataset if dataset is not None and dataset.is_uploaded else None
 
     def _check_output(self, members: Mapping[str, object]) -> None:
-        """Check that the output of a new job is not there yet.
+        """Check that the output dataset of a new job does not exist yet.
 
         Raises:
-            RefusalError: It is.
+            RefusalError: The dataset exists.
         """
         name = str(members.get("outputDatasetId", ""))
         if name and self._datasets.find_name(name) is not None:

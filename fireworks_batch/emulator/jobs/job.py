@@ -1,4 +1,4 @@
-"""Keep one job and show it as the service would at any instant; performs no I/O."""
+"""A job, and the resource that the server would show at any instant. Performs no I/O."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -24,7 +24,7 @@ _INT32: Final = 2**31 - 1
 _INPUT_TOKENS: Final = 42
 _OUTPUT_TOKENS: Final = 17
 _CACHED_TOKENS: Final = 20
-"""Tokens of one row: of the size that tiny jobs showed."""
+"""The tokens of one row, about as many as tiny jobs showed."""
 
 TOMBSTONES: Final[Mapping[str, str]] = {"tombstone": "DELETED", "archived": "ARCHIVED"}
 """The state that a deleted job stays in, by the switch `deleted_job`."""
@@ -37,7 +37,7 @@ _INVALID_INPUT: Final = {
     "message": "Dataset has a syntax error: chat dataset validation failed on input.jsonl:2:"
     " invalid role pirate in message 0",
 }
-"""Seen live by one source; the text's places are invented."""
+"""The status that one source saw live. The file name and the line are invented."""
 
 _INTERNAL: Final = {"code": "INTERNAL", "message": "internal error"}
 _EXPIRED: Final = {
@@ -53,30 +53,30 @@ _NO_PLACEMENT: Final = {
 
 @attrs.frozen
 class JobOrigin:
-    """What a job was given at its creation and keeps for ever."""
+    """The facts of a job that never change after its creation."""
 
     account_id: str
     job_id: str
     sequence: int
-    """Its place among all jobs, by creation."""
+    """The number of the job among all jobs, in the order of creation."""
 
     created: Instant
     nanoseconds: int
-    """The last three digits of the create answer's times, which reads do not show."""
+    """The last three digits of the times in the answer to the creation. A GET shows six digits."""
 
     members: Mapping[str, object]
-    """What the client said, by JSON name."""
+    """The members that the client has set, by JSON name."""
 
     output_dataset_id: str
 
     @property
     def name(self) -> str:
-        """Its resource name."""
+        """The resource name of the job."""
         return f"accounts/{self.account_id}/batchInferenceJobs/{self.job_id}"
 
 
 class Job:
-    """A job: its origin, its script, and the course that the script takes."""
+    """A job, with its origin, its script, and the course of the script."""
 
     def __init__(
         self,
@@ -91,10 +91,10 @@ class Job:
         self.script: JobScript = script
         self.gone: Instant | None = None
         self.work: Work | None = None
-        """What it does on real rows; None if it only says so."""
+        """The work on uploaded rows; None if the job only counts made-up rows."""
 
         self.parent: Job | None = None
-        """The job that it continues."""
+        """The job that this job continues."""
 
         self._failure: Mapping[str, str] | None = None
         self._clock = clock
@@ -109,11 +109,11 @@ class Job:
 
     @property
     def expire(self) -> Instant:
-        """When its time limit ends."""
+        """The instant at which the job expires."""
         return self.origin.created + self.script.time_limit
 
     def follow(self, script: JobScript, now: Instant, *, is_restarted: bool) -> None:
-        """Go on by another script; from *now* if its phases are to begin anew."""
+        """Follow another script. If *is_restarted*, its phases begin at *now*."""
         self.script = script
         if is_restarted:
             self._failure = None
@@ -123,7 +123,7 @@ class Job:
         self._view_until = -1
 
     def delete(self, now: Instant) -> None:
-        """Leave: clean up for a while, and be gone at the tick after it."""
+        """Begin the deletion of the job. It is done at a later tick."""
         is_slow = self._rules.deletion_time == "a_minute"
         self.gone = self._ticks.next(now + _CLEANING) if is_slow else self._ticks.after(now)
         tombstone = TOMBSTONES.get(self._rules.deleted_job)
@@ -131,67 +131,70 @@ class Job:
         self._view_until = -1
 
     def is_gone(self, now: Instant) -> bool:
-        """Whether its deletion is done."""
+        """Whether the deletion of the job is done."""
         return self.gone is not None and now >= self.gone
 
     def fail_validation(self, status: Mapping[str, str], now: Instant) -> None:
-        """Fail at the end of VALIDATING, because of the input."""
+        """Make the job FAILED at the end of VALIDATING, because of its input."""
         self._course = fail_validation(self._course, now)
         self._failure = status
         self._view_until = -1
 
     def end_as(self, state: str, status: Mapping[str, str], now: Instant) -> None:
-        """End in another state than the script says."""
+        """End the job in another state than its script says."""
         self._course = end(self._course, state, now)
         self._failure = status
         self._view_until = -1
 
     def is_over(self, now: Instant) -> bool:
-        """Whether it has ended, or is being deleted."""
+        """Whether the job has ended, or is being deleted."""
         return self.gone is not None or self.has_ended(now)
 
     def has_ended(self, now: Instant) -> bool:
-        """Whether its state is terminal."""
+        """Whether the state of the job is terminal."""
         return self._leg(now).is_terminal
 
     def is_validated(self, now: Instant) -> bool:
-        """Whether its input was checked, as far as the script knows."""
+        """Whether the job is past its validation, as its script says."""
         return self._course.validated(now) is not None
 
     def has_run(self, now: Instant) -> bool:
-        """Whether it was ever RUNNING."""
+        """Whether the job was ever RUNNING."""
         return self._course.run_started(now) is not None
 
     def state(self, now: Instant) -> str:
-        """Return its state, without the wire's prefix."""
+        """Return the state of the job, without the prefix of the wire."""
         return self._leg(now).state
 
     def shown_since(self, now: Instant) -> Instant:
-        """Return the instant since which it shows its state."""
+        """Return the instant since which the job shows its state."""
         return self._leg(now).shown_from
 
     def processed_share(self, now: Instant) -> float:
-        """Return the share of its rows that is processed, in [0, 1]."""
+        """Return the share of the rows that is processed, in [0, 1]."""
         return self._course.processed_share(self._ticks.last(now))
 
     @property
     def parent_output(self) -> str | None:
-        """The output dataset of the job that it continues."""
+        """The output dataset of the job that this job continues; None if there is none."""
         return None if self.parent is None else self.parent.origin.output_dataset_id
 
     @property
     def datasets(self) -> tuple[str, str]:
-        """The names of its input and output datasets."""
+        """The resource names of the input and the output dataset."""
         return str(self.origin.members.get("inputDatasetId", "")), self.origin.output_dataset_id
 
     def show(self, now: Instant) -> Mapping[str, object]:
-        """Return the resource as a read at *now* shows it; not to be changed."""
+        """Return the resource that a GET at *now* shows. Do not change it."""
         if now >= self._view_until:
             self._view, self._view_until = self._render(now)
         return self._view
 
     def show_created(self) -> dict[str, object]:
-        """Return the resource as the create answer shows it: nine digits, no sub-messages."""
+        """Return the resource that the answer to the creation shows.
+
+        Its times have nine digits, and its sub-messages are null.
+        """
         shown = dict(self.show(self.origin.created))
         for name in ("createTime", "updateTime", "expireTime"):
             shown[name] = f"{str(shown[name])[:-1]}{self.origin.nanoseconds:03d}Z"
@@ -315,19 +318,19 @@ class Job:
 def count_progress(
     *, rows: int, failed_rows: int, share: float, is_total_known: bool
 ) -> dict[str, int]:
-    """Return `jobProgress` when *share* of the rows is processed.
+    """Return ``jobProgress`` when a share of the rows is processed.
 
-    Every counter grows with *share*, and none ever falls.
+    Every counter grows with *share*, and never falls.
 
     Args:
-        rows: How many rows the input has.
+        rows: The number of rows of the input.
 
-        failed_rows: How many of the rows fail.
+        failed_rows: The number of rows that fail.
 
         share: The share of the rows that is processed, in [0, 1].
 
-        is_total_known: Whether the total is shown; one source saw it live: it is 0
-            early in RUNNING.
+        is_total_known: Whether the total is shown. One source saw live that the total is 0 early in
+            RUNNING.
     """
     processed = min(rows, int(rows * share + 1e-6))
     failed = processed * failed_rows // rows if rows else 0
@@ -343,7 +346,7 @@ def count_progress(
 
 
 def falsify(progress: dict[str, int], rule: str) -> dict[str, int] | None:
-    """Return the `jobProgress` of a job that has ended as the switch `ended_counters` has it."""
+    """Return the ``jobProgress`` of a job that has ended, by the switch ``ended_counters``."""
     factors = {"right": 1.0, "zero": 0.0, "stale": 0.5, "cumulative": 2.0}
     if rule == "null":
         return None
@@ -354,12 +357,12 @@ def falsify(progress: dict[str, int], rule: str) -> dict[str, int] | None:
 
 
 def show_counters(counters: Counters, *, total: int) -> dict[str, int]:
-    """Return `jobProgress`.
+    """Return ``jobProgress``.
 
     Args:
-        counters: How many rows were processed so far, and their tokens.
+        counters: The numbers of processed rows and their tokens so far.
 
-        total: How many rows there are; 0 while the job does not show it.
+        total: The number of all rows; 0 while the job does not show this number.
     """
     return {
         "percent": min(100, counters.processed * 100 // total) if total else 0,

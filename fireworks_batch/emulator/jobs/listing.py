@@ -1,4 +1,4 @@
-"""Answer the list call for jobs: which jobs, in which order, on which page; performs no I/O."""
+"""The answers to list calls for jobs. Performs no I/O."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
@@ -25,10 +25,19 @@ _STATE: Final = ("state",)
 def list_jobs(
     setting: Setting, call: Call, jobs: Sequence[Job], now: Instant
 ) -> Mapping[str, object]:
-    """Return the page of *jobs* (all there are, oldest first) that *call* asks for.
+    """Return the page that a call asks for.
 
-    In the order of creation a page begins after the last job of the page before it, even if jobs
-    were created or deleted meanwhile; in any other order it begins at a position.
+    In the order of creation, a page begins after the last job of the page before, even if jobs were
+    created or deleted meanwhile. In another order, a page begins at a position.
+
+    Args:
+        setting: What all parts of the emulator share.
+
+        call: The list call.
+
+        jobs: All jobs of the account, the oldest first.
+
+        now: The present instant.
 
     Raises:
         RefusalError: A parameter cannot be used (400).
@@ -46,23 +55,23 @@ def list_jobs(
     wanted = [job for job in jobs if listing.wants(job.show(now))] if listing.terms else jobs
     cursor = listing.cursor()
     if listing.order[0].is_descending:
-        rest = wanted[: bisect_left(wanted, cursor, key=_SEQUENCE)] if cursor else wanted
-        page = rest[-listing.size :][::-1]
+        remaining = wanted[: bisect_left(wanted, cursor, key=_SEQUENCE)] if cursor else wanted
+        page = remaining[-listing.size :][::-1]
     else:
-        rest = wanted[bisect_right(wanted, cursor, key=_SEQUENCE) :]
-        page = rest[: listing.size]
+        remaining = wanted[bisect_right(wanted, cursor, key=_SEQUENCE) :]
+        page = remaining[: listing.size]
     return listing.page(
         [job.show(now) for job in page],
         total=len(wanted),
-        cursor=page[-1].origin.sequence if len(rest) > len(page) else 0,
+        cursor=page[-1].origin.sequence if len(remaining) > len(page) else 0,
     )
 
 
 def _wire_term(term: Term, rules: Assumptions) -> Term:
-    """Return the term with the state's name of the wire.
+    """Return a term with the wire's name of a state.
 
     Raises:
-        RefusalError: It names a state without its prefix, and that is refused (400).
+        RefusalError: The term names a state without its prefix, and such names are refused (400).
     """
     if term.path != _STATE or term.value.startswith(PREFIX):
         return term

@@ -1,4 +1,4 @@
-"""Describe the batch inference job's members; performs no I/O."""
+"""The members of a batch inference job. Performs no I/O."""
 
 from typing import Final
 
@@ -99,4 +99,4 @@ JOB: Final = Message(
     Field("systemPrompt"),
     Field("waitingOnCapacity", kind="bool", zero=False, is_output_only=True),
 )
-"""The twenty members of the newest published document, in the order seen live."""
+"""The twenty members of the newest published API document, in the order that was seen live."""

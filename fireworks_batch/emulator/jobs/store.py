@@ -1,4 +1,4 @@
-"""Keep the jobs of all accounts; performs no I/O."""
+"""The jobs of all accounts. Performs no I/O."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,12 +17,12 @@ from fireworks_batch.emulator.setting import Setting
 
 
 class JobStore:
-    """Owns the jobs, by account and id, in the order of their creation, and their scripts.
+    """Owns the jobs and their scripts, by account and id, in the order of their creation.
 
     Args:
-        setting: What all rooms of the emulator share.
+        setting: What all parts of the emulator share.
 
-        tick: How often the controller acts on a job, in emulated seconds, 0 or more.
+        tick: The time between two changes of a job, in emulated seconds, 0 or more.
     """
 
     def __init__(self, setting: Setting, *, tick: float) -> None:
@@ -42,7 +42,7 @@ class JobStore:
         self._sequence = 0
 
     def reset(self) -> None:
-        """Forget all jobs and scripts, and count from 1 again."""
+        """Forget all jobs and scripts, and number jobs from 1 again."""
         self.scripts.clear()
         self.rows.clear()
         self._jobs.clear()
@@ -54,7 +54,7 @@ class JobStore:
     def make(
         self, account_id: str, job_id: str, members: Mapping[str, object], script: JobScript
     ) -> Job:
-        """Make a job, now; an earlier job of this id must be gone, and is forgotten."""
+        """Create a job now, and return it. An earlier job of this id must be gone."""
         setting = self._setting
         setting.has_altered_jobs |= bool(script.fields)
         self._sequence += 1
@@ -76,12 +76,12 @@ class JobStore:
         return job
 
     def script(self, job_id: str, value: object) -> Job:
-        """Make a job by a script, or let an existing job go on by the script.
+        """Create a job that follows a script, or give a script to an existing job.
 
         Args:
-            job_id: The last segment of its resource name.
+            job_id: The last segment of the job's resource name.
 
-            value: The script, as the control protocol has it, with an `account_id`.
+            value: The script, as in the control protocol, with an ``account_id``.
 
         Raises:
             ControlError: The id or a member of the script cannot be used.
@@ -101,14 +101,14 @@ class JobStore:
         return job
 
     def find(self, account_id: str, job_id: str, now: Instant) -> Job | None:
-        """Return a job, None if there is none or it is gone."""
+        """Return a job; None if there is no such job, or if it is gone."""
         job = self._jobs.get(account_id, {}).get(job_id)
         if job is None or (job.is_gone(now) and self._rule not in TOMBSTONES):
             return None
         return job
 
     def is_taken(self, account_id: str, job_id: str, now: Instant) -> bool:
-        """Whether no job can be made with an id: there is one, or there was and its id is kept."""
+        """Whether an id is taken, by a job or by a deleted job that keeps its id."""
         there = self.find(account_id, job_id, now) is not None
         return there or (account_id, job_id) in self._reserved
 
@@ -116,7 +116,7 @@ class JobStore:
         """Return a job.
 
         Raises:
-            RefusalError: There is none (404).
+            RefusalError: There is no such job (404).
         """
         job = self.find(account_id, job_id, now)
         if job is None:
@@ -124,14 +124,14 @@ class JobStore:
         return job
 
     def delete(self, job: Job, now: Instant) -> None:
-        """Delete a job."""
+        """Begin the deletion of a job."""
         job.delete(now)
         self._leaving.append(job)
         if self._rule == "reserved":
             self._reserved.add((job.origin.account_id, job.origin.job_id))
 
     def listed(self, account_id: str, now: Instant) -> Sequence[Job]:
-        """Return an account's jobs that are not gone, oldest first; not to be changed."""
+        """Return the jobs of an account that are not gone, the oldest first. Do not change it."""
         self._forget_gone(now)
         if account_id not in self._listed:
             jobs = self._jobs.get(account_id, {}).values()
@@ -139,7 +139,7 @@ class JobStore:
         return self._listed[account_id]
 
     def forget_work(self) -> None:
-        """Take the work off all jobs: from now on they only show what their scripts say."""
+        """Remove the work of all jobs. From now on they only count made-up rows."""
         for jobs in self._jobs.values():
             for job in jobs.values():
                 job.work = None

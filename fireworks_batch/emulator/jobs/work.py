@@ -1,4 +1,4 @@
-"""The rows of a job and the work on them: find, process, count, and write the output."""
+"""The work of a job on uploaded rows: find, process and count rows, and write the output."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _UNFINISHED, _SUCCEEDED, _FAILED = range(3)
 
 ReadLine: TypeAlias = Callable[[int], bytes]
 SLICE: Final = 200
-"""How many rows are handled before others have their turn on the loop."""
+"""The number of rows after which other tasks of the loop have their turn."""
 
 
 class RowSource:
-    """Knows where each row of some files lies, once they were scanned."""
+    """Knows the position of each row in some files, after a scan."""
 
     def __init__(self, files: Mapping[str, StoredFile]) -> None:
         self._files: Sequence[tuple[str, StoredFile]] = list(files.items())
@@ -37,10 +37,10 @@ class RowSource:
         return len(self._starts)
 
     async def scan(self, rules: Assumptions) -> None:
-        """Check every row and remember its place.
+        """Check every row, and remember its position.
 
         Raises:
-            InvalidRowError: A row is bad; the text names its file and line.
+            InvalidRowError: A row is bad. The text names its file and line.
         """
         owners, starts, sizes = array("L"), array("Q"), array("Q")
         check, first = RowCheck(rules), 1 if rules.line_numbers == "right" else 0
@@ -58,7 +58,7 @@ class RowSource:
 
     @contextmanager
     def reading(self) -> Iterator[ReadLine]:
-        """Open the files; gives a function that reads a row's line by its number."""
+        """Open the files for a ``with``. Its value is a function that reads a row by number."""
         with ExitStack() as stack:
             files = [stack.enter_context(file.path.open("rb")) for _, file in self._files]
 
@@ -81,7 +81,7 @@ def _is_row(check: RowCheck, line: bytes, place: str) -> bool:
 
 @attrs.define(slots=True)
 class Counters:
-    """How many rows were processed so far, and their tokens."""
+    """The numbers of processed rows and their tokens so far."""
 
     succeeded: int = 0
     failed: int = 0
@@ -91,7 +91,7 @@ class Counters:
 
     @property
     def processed(self) -> int:
-        """How many rows were processed."""
+        """The number of processed rows."""
         return self.succeeded + self.failed
 
     def add(self, response: Mapping[str, Any]) -> None:
@@ -112,11 +112,18 @@ class Work:
     Args:
         source: The rows.
 
-        declared: How many the dataset was said to have.
+        declared: The ``exampleCount`` of the input dataset.
 
-        created: The Unix time that its responses bear.
+        job: The members of the job that the client has set.
 
-        before: The work that this one goes on with: only what it has not done is done.
+        rules: The positions of the switches.
+
+        seed: Determines the order of the rows.
+
+        created: The Unix time in the responses.
+
+        before: The work of the job that this job continues; None if there is none. Only rows that
+            have not succeeded there are processed.
     """
 
     def __init__(
@@ -147,19 +154,19 @@ class Work:
 
     @property
     def rows(self) -> int:
-        """How many rows it has; 0 until it was scanned."""
+        """The number of rows; 0 before the scan."""
         return len(self._order)
 
     @property
     def total(self) -> int:
-        """How many rows the job says that it has."""
+        """The number of rows that the job shows."""
         return self._declared if self.before is None else len(self._order)
 
     async def scan(self) -> None:
         """Check all rows, and choose the order in which they are processed.
 
         Raises:
-            InvalidRowError: A row is bad, for which the job fails.
+            InvalidRowError: A bad row makes the job fail.
 
             FileNotFoundError: A file was removed.
         """
@@ -186,18 +193,18 @@ class Work:
         failed_rows: int = 0,
         scripts: RowBook,
     ) -> None:
-        """Process rows until *count* of them are done.
+        """Process rows until *count* rows are done.
 
         Args:
-            count: How many rows are to be done.
+            count: The number of rows to be done, including the rows that are done already.
 
             responder: Answers the rows.
 
-            files: Where the output is written.
+            files: The store for the output.
 
-            failed_rows: How many of all rows fail whatever they are, spread evenly.
+            failed_rows: The number of rows that fail by the job's script, spread evenly.
 
-            scripts: Say which other rows fail.
+            scripts: The scripts that make other rows fail.
 
         Raises:
             FileNotFoundError: A file was removed.
@@ -219,7 +226,7 @@ class Work:
             self._errors.pause()
 
     def finish(self, files: FileStore) -> dict[str, StoredFile]:
-        """Return the output files, of the rows that were processed."""
+        """Return the output files, with the rows that were processed."""
         self.is_finished = True
         results, errors = self._results or files.create(), self._errors or files.create()
         if not errors.size and self._rules.error_file == "when_needed":
@@ -252,7 +259,7 @@ def _fail(_: str, __: Mapping[str, Any]) -> RowFailureError:
 
 
 def shuffled(order: list[int], seed: int) -> list[int]:
-    """Shuffle, and be sure that it shows."""
+    """Return *order* shuffled, so that it differs if it has two numbers or more."""
     changed = list(order)
     Random(seed).shuffle(changed)
     return changed if changed != order else changed[1:] + changed[:1]

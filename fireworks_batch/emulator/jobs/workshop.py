@@ -1,4 +1,4 @@
-"""Let jobs do the work that is due when a request comes, and put their output into datasets."""
+"""The tasks that do the work of jobs when it is due, and put the output into datasets."""
 
 import asyncio
 from collections.abc import Iterable
@@ -18,11 +18,11 @@ class Workshop:
     """Owns the tasks that process rows, until the emulator stops.
 
     Args:
-        setting: What all rooms of the emulator share.
+        setting: What all parts of the emulator share.
 
         jobs: The jobs.
 
-        datasets: Where their output is put.
+        datasets: The datasets, which get the output.
 
         responder: Answers the rows.
     """
@@ -38,12 +38,12 @@ class Workshop:
         self._tasks: dict[Job, asyncio.Task[None]] = {}
 
     async def catch_up(self, jobs: Iterable[Job]) -> Instant:
-        """Bring the work of *jobs* to what the emulated time says.
+        """Do the work of *jobs* that is due now.
 
-        It goes on for others if the caller is cancelled.
+        The work goes on if the caller is cancelled.
 
         Returns:
-            The instant for which that is true: time went on meanwhile.
+            The instant up to which the work is done. Emulated time went on meanwhile.
         """
         now = self._clock.now()
         for job in jobs:
@@ -54,7 +54,7 @@ class Workshop:
         return now
 
     async def catch_up_account(self, account_id: str) -> Instant:
-        """Bring the work of an account's jobs to what the emulated time says; gives it."""
+        """Do the work of an account's jobs that is due now; return as `catch_up` does."""
         return await self.catch_up(self._jobs.listed(account_id, self._clock.now()))
 
     def is_using(self, dataset: Dataset) -> bool:
@@ -64,7 +64,7 @@ class Workshop:
         return any(dataset.name in job.datasets and not job.is_over(now) for job in jobs)
 
     async def stop(self) -> None:
-        """Interrupt all work; it goes on with the next request for its job."""
+        """Interrupt all work. The next request about a job continues its work."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -72,7 +72,7 @@ class Workshop:
             await asyncio.wait(tasks)
 
     def keep_partial_output(self, job: Job) -> None:
-        """Put down the output of a job that is about to be deleted."""
+        """Write the output of a job that is about to be deleted."""
         work, now = job.work, self._clock.now()
         if work is not None and work.is_scanned and not work.is_finished and job.has_run(now):
             self._finish(job, work, now)

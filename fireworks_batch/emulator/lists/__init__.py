@@ -1,1 +1,1 @@
-"""What a list call asks for: filters, masks, orders and pages."""
+"""The parameters of list calls, which are filters, masks, orders and pages."""

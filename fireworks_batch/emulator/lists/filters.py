@@ -1,4 +1,4 @@
-"""Read a filter, the small part of AIP-160 that people use; performs no I/O."""
+"""Filters, in the small part of AIP-160 that people use. Performs no I/O."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -17,26 +17,26 @@ _ESCAPE: Final = re.compile(r"\\(.)")
 
 @attrs.frozen
 class Term:
-    """One comparison: the member at *path* equals *value*."""
+    """One comparison, which says that the member at *path* equals *value*."""
 
     path: tuple[str, ...]
     value: str
 
     def is_met_by(self, resource: Mapping[str, object]) -> bool:
-        """Whether *resource* has this value."""
+        """Whether a resource has this value."""
         return text_at(resource, self.path) == self.value
 
 
 def read_filter(text: str, resolve: Callable[[str], tuple[str, ...]]) -> tuple[Term, ...]:
-    """Read `field="value"` and `field=value`, joined by AND.
+    """Return the terms of a filter.
 
     Args:
-        text: The filter.
+        text: The filter, terms of the form ``field="value"`` or ``field=value``, joined by AND.
 
-        resolve: Gives the path of a field's name, or refuses it.
+        resolve: Returns the path of a field's name, or refuses the name.
 
     Raises:
-        RefusalError: Anything else is in *text* (400).
+        RefusalError: The filter has another form (400).
     """
     terms: list[Term] = []
     position = 0
@@ -55,7 +55,7 @@ def read_filter(text: str, resolve: Callable[[str], tuple[str, ...]]) -> tuple[T
 
 
 def text_at(resource: Mapping[str, object], path: tuple[str, ...]) -> str:
-    """Return the member at *path* as a filter would write it; "" if there is none."""
+    """Return the text by which a filter compares the member at *path*; "" if it is not set."""
     value: object = resource
     for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None

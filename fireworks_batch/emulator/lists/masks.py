@@ -1,4 +1,4 @@
-"""Read a `readMask` and lay it over a resource; performs no I/O."""
+"""Read masks, and the members of a resource that they show. Performs no I/O."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -11,12 +11,12 @@ from fireworks_batch.emulator.http.messages import Message
 from fireworks_batch.emulator.http.refusals import invalid
 
 Mask: TypeAlias = Mapping[str, "Mask | None"]
-"""Members to show; None is a whole member, a mask some of its own."""
+"""The members to show. The value None shows the whole member, and a mask some of its members."""
 
 
 @lru_cache(maxsize=256)
 def read_mask(text: str, message: Message) -> Mask | None:
-    """Read comma-separated paths, in camelCase or snake_case; None is everything.
+    """Return the mask of comma-separated paths, in camelCase or snake_case; None shows everything.
 
     Raises:
         RefusalError: A path names no field of *message* (400).
@@ -30,10 +30,10 @@ def read_mask(text: str, message: Message) -> Mask | None:
 
 
 def member_path(path: str, message: Message, *, what: str) -> tuple[str, ...]:
-    """Resolve a dotted path to JSON names.
+    """Return the JSON names of a dotted path.
 
     Raises:
-        RefusalError: It names no field of *message* (400).
+        RefusalError: The path names no field of *message* (400).
     """
     names: list[str] = []
     inner: Message | None = message
@@ -59,7 +59,10 @@ def _add(mask: dict[str, Mask | None], path: tuple[str, ...]) -> None:
 def apply_mask(
     mask: Mask, resource: Mapping[str, object], message: Message, *, emit_unpopulated: bool
 ) -> dict[str, object]:
-    """Return what *mask* shows of *resource*; the rest empty or, unless asked for, left out."""
+    """Return the members of *resource* that *mask* names.
+
+    Other members are shown with empty values if *emit_unpopulated*, and left out otherwise.
+    """
     shown = message.zeros() if emit_unpopulated else {}
     for name, inner in mask.items():
         if name not in resource:
@@ -74,24 +77,24 @@ def apply_mask(
 
 @attrs.frozen
 class View:
-    """What an answer shows of a resource."""
+    """The members of a resource that an answer shows."""
 
     mask: Mask | None
     message: Message
     emit_unpopulated: bool
 
     def show(self, resource: Mapping[str, object]) -> Mapping[str, object]:
-        """Return what is to be seen of *resource*."""
+        """Return the part of *resource* that the answer shows."""
         if self.mask is None:
             return resource
         return apply_mask(self.mask, resource, self.message, emit_unpopulated=self.emit_unpopulated)
 
 
 def read_view(text: str, message: Message, rules: Assumptions) -> View:
-    """Read a `readMask` under the assumptions about masks.
+    """Return the view of a ``readMask``, by the assumptions about masks.
 
     Raises:
-        RefusalError: A path names no field, or masks are refused altogether (400).
+        RefusalError: A path names no field, or all masks are refused (400).
     """
     mask = read_mask(text, message)
     if mask is not None and rules.mask_support == "refuse":

@@ -1,4 +1,4 @@
-"""Put a list's items in the order that was asked for; performs no I/O."""
+"""The order of the items of a list. Performs no I/O."""
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -17,15 +17,15 @@ class OrderTerm:
 
 
 def read_order(text: str, resolve: Callable[[str], tuple[str, ...]]) -> tuple[OrderTerm, ...]:
-    """Read `field, field desc`.
+    """Return the terms of an order.
 
     Args:
-        text: The order, "" for none.
+        text: The order, of the form ``field, field desc``; "" for no order.
 
-        resolve: Gives the path of a field's name, or refuses it.
+        resolve: Returns the path of a field's name, or refuses the name.
 
     Raises:
-        RefusalError: A field is unknown, or something else than `desc` follows it (400).
+        RefusalError: A field is unknown, or another word than ``desc`` follows it (400).
     """
     return tuple(_read_term(part, resolve) for part in text.split(",")) if text.strip() else ()
 
@@ -43,7 +43,7 @@ def _read_term(text: str, resolve: Callable[[str], tuple[str, ...]]) -> OrderTer
 def put_in_order(
     items: Iterable[Mapping[str, object]], terms: Iterable[OrderTerm]
 ) -> list[Mapping[str, object]]:
-    """Sort *items* by *terms*; equal ones keep their order."""
+    """Return *items* sorted by *terms*. Equal items keep their order."""
     ordered = list(items)
     for term in reversed(tuple(terms)):
         ordered.sort(key=partial(_sort_key, term.path), reverse=term.is_descending)

@@ -1,4 +1,4 @@
-"""Answer a list call: cut the page that its parameters ask for; performs no I/O."""
+"""The pages of list calls. Performs no I/O."""
 
 import base64
 import binascii
@@ -32,7 +32,7 @@ _FIELD_TIMES: Final = frozenset({"create_time", "createTime", "update_time", "up
 
 
 def field_path(name: str, message: Message, rules: Assumptions) -> tuple[str, ...]:
-    """Resolve the name of a field in `orderBy` or `filter`.
+    """Return the path of a field that ``orderBy`` or ``filter`` names.
 
     Raises:
         RefusalError: There is no such field (400).
@@ -45,18 +45,18 @@ def field_path(name: str, message: Message, rules: Assumptions) -> tuple[str, ..
 
 
 class Listing:
-    """Reads the parameters of one list call, and cuts the page that they ask for.
+    """The parameters of one list call, and the page that they ask for.
 
     Args:
-        setting: What all rooms of the emulator share.
+        setting: What all parts of the emulator share.
 
-        call: The call.
+        call: The list call.
 
-        message: What the items are.
+        message: The members of the items.
 
-        collection: The answer's member that holds them.
+        collection: The member of the answer that has the items.
 
-        default_order: The order without `orderBy`; none keeps the order of the items.
+        default_order: The order without ``orderBy``. If empty, items keep their order.
 
     Raises:
         RefusalError: A parameter cannot be used (400).
@@ -83,17 +83,17 @@ class Listing:
         place = f"{call.places.get('account')}/{collection}"
         self._fingerprint = [place, size, text, order, mask]
         self.size: int = read_page_size(size)
-        """How many items a page has at most."""
+        """The most items of a page."""
 
         self._view = read_view(mask, message, self._rules)
         self.terms: tuple[Term, ...] = read_filter(text, self._path) if text.strip() else ()
-        """What the items must have."""
+        """The comparisons that each item must meet."""
 
         self.order: Sequence[OrderTerm] = read_order(order, self._path) or default_order
-        """What the items are ordered by."""
+        """The order of the items."""
 
     def answer(self, items: Iterable[Mapping[str, object]]) -> dict[str, object]:
-        """Return the page of *items* (all there are) as the answer's body.
+        """Return the body of the answer, with one page of *items*, which are all items.
 
         Raises:
             RefusalError: The page token cannot be used (400).
@@ -109,10 +109,10 @@ class Listing:
         return all(term.is_met_by(item) for term in self.terms)
 
     def cursor(self) -> int:
-        """Return the cursor of the page before this one; 0 for the first page.
+        """Return the cursor after which this page begins; 0 for the first page.
 
         Raises:
-            RefusalError: The page token is foreign, expired, or of another question (400).
+            RefusalError: The page token is foreign or expired, or is of another list call (400).
         """
         if not self._token:
             return 0
@@ -121,14 +121,14 @@ class Listing:
     def page(
         self, items: Iterable[Mapping[str, object]], *, total: int, cursor: int
     ) -> dict[str, object]:
-        """Return a page as the answer's body.
+        """Return the body of the answer.
 
         Args:
             items: The items of the page.
 
-            total: How many items all pages have.
+            total: The number of items on all pages.
 
-            cursor: Where the next page begins; 0 on the last page.
+            cursor: The cursor after which the next page begins; 0 on the last page.
         """
         token = self._tokens.write(cursor, self._fingerprint, self._now()) if cursor else ""
         body: dict[str, object] = {
@@ -145,10 +145,10 @@ class Listing:
 
 
 def read_page_size(text: str) -> int:
-    """Read a page size: 50 if not given or 0, at most 200 (both documented).
+    """Return a page size. It is 50 if not given or 0, and at most 200 (both are documented).
 
     Raises:
-        RefusalError: It is no whole number, or negative (400).
+        RefusalError: The size is no whole number, or is negative (400).
     """
     if not text:
         return DEFAULT_PAGE_SIZE
@@ -162,14 +162,14 @@ def read_page_size(text: str) -> int:
 
 
 class PageTokens:
-    """Makes page tokens, and refuses all others and those made for other parameters."""
+    """Makes page tokens, and refuses tokens that are foreign or made for other parameters."""
 
     def __init__(self, secret: bytes, *, expire: bool = False) -> None:
         self._secret = secret
         self._expire = expire
 
     def write(self, cursor: int, fingerprint: list[str], now: Instant) -> str:
-        """Return the token that goes on after *cursor*."""
+        """Return the token of the page that begins after *cursor*."""
         body = orjson.dumps([cursor, now])
         token = self._sign(body, fingerprint) + body
         return base64.urlsafe_b64encode(token).decode().rstrip("=")
@@ -178,7 +178,7 @@ class PageTokens:
         """Return the cursor in *token*.
 
         Raises:
-            RefusalError: The token is foreign, expired, or belongs to another question (400).
+            RefusalError: The token is foreign or expired, or is of another list call (400).
         """
         try:
             raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
