@@ -82,7 +82,7 @@ def fireworks_emulator(
 async def fireworks_client(fireworks_emulator: Emulator) -> AsyncIterator[BatchClient]:
     """Yield a `BatchClient` of the emulator, and close the client after the test.
 
-    The fixture is asynchronous. It needs pytest-asyncio or AnyIO.
+    The fixture is asynchronous. It needs pytest-asyncio.
     """
     client = BatchClient(base_url=fireworks_emulator.base_url)
     try:

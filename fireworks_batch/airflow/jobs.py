@@ -76,7 +76,7 @@ async def delete_running(client: BatchClient, refs: Sequence[JobRef]) -> None:
         refs: The jobs.
 
     Raises:
-        FireworksBatchError: A job cannot be deleted. The other jobs are deleted all the same.
+        FireworksBatchError: A job cannot be deleted. The other jobs are deleted first.
     """
     failures: list[FireworksBatchError] = []
 

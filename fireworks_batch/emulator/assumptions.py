@@ -251,9 +251,9 @@ class Assumptions:
     ended_counters: Literal["right", "null", "zero", "stale", "cumulative"] = "right"
     """The counters (``jobProgress``) of a job that has ended.
 
-    ``"right"`` counts what was processed. ``"null"`` shows no ``jobProgress``. ``"zero"`` shows
-    zeros. ``"stale"`` shows half of what was processed. ``"cumulative"`` shows twice as much, as if
-    the job had begun anew half-way.
+    ``"right"`` counts the processed rows. ``"null"`` shows no ``jobProgress``. ``"zero"`` shows
+    zeros. ``"stale"`` shows half of the processed rows. ``"cumulative"`` shows twice their number,
+    as if the job had begun anew half-way.
     """
 
     some_rows_failed: Literal["COMPLETED", "FAILED"] = "COMPLETED"

@@ -582,8 +582,8 @@ class Emulator:
                 - ``"reset"`` resets the connection (TCP RST) without an answer. Nothing else is
                   done.
                 - ``"drop_answer"`` does what the request asks for, and then resets the connection.
-                - ``"truncate"`` does what the request asks for, announces the whole body, sends the
-                  first *bytes* of it, and closes the connection.
+                - ``"truncate"`` does what the request asks for, announces the whole body, sends only
+                  *bytes* bytes of it, and closes the connection.
                 - ``"hang"`` never answers, and does nothing. *seconds* may end it.
                 - ``"delay"`` waits for *seconds*, and then answers as usual. The emulator does what
                   the request asks for even if the client has left meanwhile (except for an upload

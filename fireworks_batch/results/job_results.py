@@ -113,7 +113,7 @@ class JobResults(Generic[_T]):
 
     @property
     def report(self) -> ResultsReport:
-        """The report: the numbers of rows by kind, and the ids of duplicate and missing rows.
+        """The report, with the numbers of rows by kind and the ids of duplicate and missing rows.
 
         Raises:
             ClientStateError: Not all rows have been read.

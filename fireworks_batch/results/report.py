@@ -53,9 +53,9 @@ class JobReport:
     """The number of rows of the job's input."""
 
     reason: str = ""
-    """What went wrong with the job, and which lines of the requests it ran; else empty.
+    """What went wrong with the job, and which lines of the requests it ran.
 
-    The text has the server's message, if there is one.
+    The text has the server's message, if there is one. It is empty if nothing went wrong.
     """
 
 

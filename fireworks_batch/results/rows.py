@@ -114,7 +114,7 @@ class ResultRow(Generic[_T]):
 
     @property
     def text(self) -> str | None:
-        """The text of the response: the content of the message of the first choice.
+        """The text of the response, which is the content of the message of the first choice.
 
         It does not depend on ``decode=``. None if there is no such content: the row failed, or the
         model called a tool.

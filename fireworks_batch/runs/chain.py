@@ -89,13 +89,13 @@ class Attempt:
     """One job of a shard, as the newest poll showed the job, and what was read of its output."""
 
     number: int
-    """The number of the attempt: its place in the chain, from 0."""
+    """The place of the attempt in its chain, from 0."""
 
     job: BatchInferenceJob
     """The job."""
 
     rows: int
-    """Rows of the job's input. Where the input was not asked for: rows of the shard."""
+    """Rows of the job's input. If the input was not asked for, rows of the shard."""
 
     is_previous: bool = False
     """Whether the job had ended when this call saw the job first."""

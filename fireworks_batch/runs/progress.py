@@ -185,7 +185,7 @@ class RunProgress:
     """
 
     failed_polls: tuple[tuple[str, int], ...] = ()
-    """The jobs whose newest poll failed: pairs of the job id and its failed polls in a row."""
+    """The jobs whose newest poll failed, as pairs of the job id and its failed polls in a row."""
 
     @property
     def percent(self) -> float | None:

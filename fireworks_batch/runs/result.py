@@ -41,7 +41,7 @@ class BatchResult:
 
     ``async for row in result`` reads the rows, and ``await result.get("id")`` reads one of them.
     Rows are read from disk when they are asked for, 500 at a time and 8 MiB at most (or one longer
-    row). They lie in a temporary directory. `aclose` and the end of ``async with`` remove it; it is
+    row). They lie in a temporary directory. `aclose` and the end of ``async with`` remove it. It is
     also removed when there is no reference to the result any more.
     """
 

@@ -195,7 +195,7 @@ class Scan:
 
     @property
     def _wants_shards(self) -> bool:
-        """Whether files of jobs are still of use: a bad row may have ended the call."""
+        """Whether files of jobs are still of use. They are not if a bad row ends the call."""
         return self._terms.skip_bad or not self.problem_count
 
     def _take_rows(self, block: Block, lines: list[bytes], ids: list[str | None]) -> None:

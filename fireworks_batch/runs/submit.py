@@ -64,7 +64,7 @@ class Submitter:
     """The arguments of `Jobs.create`, without ids and datasets."""
 
     grace: Callable[[], Awaitable[object]]
-    """Sleeps for ``not_found_grace`` seconds: a job that still answers 404 does not exist."""
+    """Sleeps for ``not_found_grace`` seconds. A job that still answers 404 does not exist."""
 
     abort: Abort
     """Is told which jobs are created."""

@@ -56,10 +56,10 @@ class FireworksBatchOperator(BaseOperator):
 
     The name of the run derives from DAG, run, task and map index. So another try of the task finds
     the jobs of the try before, and waits for them: nothing is submitted or billed twice. The task
-    fails if more rows than ``max_failed_rows`` have no response. Its files have the rows that came
-    all the same.
+    fails if more rows than ``max_failed_rows`` have no response. Even then, its files have the rows
+    that came.
 
-    The task reads the requests again after the wait: do not change their file meanwhile.
+    The task reads the requests again after the wait: do not change their file during the wait.
 
     Returns:
         A manifest, as XCom: ``account_id``, ``jobs`` (ids), ``rows``, ``succeeded``, ``failed``,

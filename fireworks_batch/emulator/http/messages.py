@@ -33,7 +33,7 @@ class Field:
     """The JSON name, in lowerCamelCase."""
 
     kind: str = "string"
-    """The type: string, bool, int32, int64, float, strings, sizes, enum, duration or message."""
+    """One of string, bool, int32, int64, float, strings, sizes, enum, duration and message."""
 
     zero: object = ""
     """The value that is shown if the member is not set."""
