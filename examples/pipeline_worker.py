@@ -1,8 +1,7 @@
 """A worker that may be killed: python pipeline_worker.py STORE SECONDS [JOB]
 
-JOB is the id of a job in the account FIREWORKS_ACCOUNT_ID, or its resource name. The worker keeps a
-reference to the job in the file STORE, and waits for SECONDS at most. It exits with 0 when the job
-has ended. It exits with 75 when it must be run again. Then leave JOB out.
+JOB is the id of a job, or its resource name. The worker keeps a reference to it in the file STORE,
+and waits at most SECONDS. Exit code 0: the job has ended. 75: run it again, without JOB.
 """
 
 import asyncio

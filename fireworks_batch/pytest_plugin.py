@@ -6,7 +6,7 @@ Switch the fixtures on in the ``conftest.py`` at the root of your tests::
 
 A test that asks for ``fireworks_emulator`` can run your code unchanged. The API key, the account,
 the base URL and the time scale are set in the environment, where `BatchClient` finds them. The
-emulator runs in a thread of its own. So the test may be synchronous, or a test of any async plugin.
+emulator runs in its own thread. So the test may be synchronous, or a test of any async plugin.
 """
 
 import asyncio

@@ -56,7 +56,7 @@ async def until_ended(
         refs: The jobs.
         timeout: Most seconds to wait, above 0. If None, the wait for a job ends an hour after the
             job's own expiry.
-        poll: When to poll; None is the client's policy.
+        poll: When to poll; None means the client's policy.
 
     Raises:
         FireworksBatchError: The outcome of a job cannot be known.

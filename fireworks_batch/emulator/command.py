@@ -83,8 +83,8 @@ def _parser(program: str) -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="set a switch for an unknown of the server, as in deleted_job=tombstone; a wrong name "
-        "lists all switches; may be repeated",
+        help="set a switch for an unknown of the server, as in deleted_job=tombstone (a wrong name "
+        "lists all switches); may be repeated",
     )
     parser.add_argument(
         "--fail-rows",

@@ -77,7 +77,7 @@ class Emulator:
             mapping: ``{"deleted_job": "tombstone"}``.
 
         requests_per_minute: The most requests that the account may send in an emulated minute, 1 or
-            more. Further requests are answered by 429. None is no limit.
+            more. Further requests are answered by 429. None means no limit.
 
         accounts: The ids of the accounts that the key opens, and that ``GET /v1/accounts`` lists.
             If None, only *account_id*.
@@ -340,7 +340,7 @@ class Emulator:
                 PAUSED, as a mapping of ``code`` (``"INTERNAL"`` by default) and ``message``.
 
             time_limit_seconds: The job time limit in emulated seconds, from 0.001 to 366 days; a
-                day for a new job. The job expires so long after its creation.
+                day for a new job. The job expires this time after its creation.
 
             fields: Members of the wire to put into the resource, known or unknown ones, as in
                 ``{"createdBy": "me", "newMember": 1}``. They replace what the emulator would show.
@@ -397,7 +397,7 @@ class Emulator:
                 in the last phase. The default is VALIDATING, PENDING and CREATING for 60 seconds
                 each, RUNNING for 300 seconds, then COMPLETED.
 
-            times: The number of jobs that get the script, 1 or more. None is every job.
+            times: The number of jobs that get the script, 1 or more. None means every job.
 
             rows: The number of rows of the job's input, 0 to 2147483647. If None, the
                 ``exampleCount`` of the input dataset is used, or 100. It has no effect on a job
@@ -419,8 +419,8 @@ class Emulator:
                 PAUSED, as a mapping of ``code`` (``"INTERNAL"`` by default) and ``message``.
 
             time_limit_seconds: The job time limit in emulated seconds, from 0.001 to 366 days. The
-                job expires so long after its creation, whatever ``maxJobDuration`` the client
-                asked for. If None, the client's ``maxJobDuration`` counts.
+                job expires this time after its creation, and the client's ``maxJobDuration`` has no
+                effect. If None, the client's ``maxJobDuration`` counts.
 
             fields: Members of the wire to put into the resource, known or unknown ones, as in
                 ``{"createdBy": "me", "newMember": 1}``. They replace what the emulator would show.
@@ -464,7 +464,7 @@ class Emulator:
                 case-sensitive.
 
             times: How often each matching row fails, 1 or more, counted over all jobs. With 1, a
-                row fails in its first job, and succeeds in a second job. None is every time.
+                row fails in its first job, and succeeds in a second job. None means every time.
 
             code: The code of the error, an HTTP status from 100 to 599, such as 503 (retryable) or
                 400 (not retryable).
@@ -582,21 +582,21 @@ class Emulator:
                 - ``"reset"`` resets the connection (TCP RST) without an answer. Nothing else is
                   done.
                 - ``"drop_answer"`` does what the request asks for, and then resets the connection.
-                - ``"truncate"`` does what the request asks for, announces the whole body, sends only
-                  *bytes* bytes of it, and closes the connection.
+                - ``"truncate"`` does what the request asks for, announces the whole body, sends
+                  only *bytes* bytes of it, and closes the connection.
                 - ``"hang"`` never answers, and does nothing. *seconds* may end it.
                 - ``"delay"`` waits for *seconds*, and then answers as usual. The emulator does what
                   the request asks for even if the client has left meanwhile (except for an upload
                   of a file).
 
-            method: The HTTP method of the requests that match, such as ``"GET"``. None is every
+            method: The HTTP method of the requests that match, such as ``"GET"``. None means every
                 method.
 
             path: A glob that the path of a request must match, without its query. ``*`` also
                 matches slashes. The path of a file in the storage is
                 ``/fireworks-{account}/dataset/{dataset}/{file}``.
 
-            times: How often the fault strikes, 1 or more. None is without end.
+            times: How often the fault strikes, 1 or more. None means without end.
 
             after: The number of matching requests that are spared first, 0 or more.
 

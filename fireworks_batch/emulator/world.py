@@ -27,7 +27,7 @@ class World:
         tick: The time between two changes of a job, in emulated seconds, 0 or more.
 
         requests_per_minute: The most requests of the account in an emulated minute, 1 or more;
-            None is no limit.
+            None means no limit.
 
         responder: Answers the rows.
 

@@ -106,7 +106,7 @@ _OPEN: Final = 32
 
 
 ReadRow = Callable[[bytes], "tuple[str, Kind] | None"]
-"""A function that returns the id and the kind of a line of results; None if it is no row."""
+"""A function that returns the id and the kind of a line of results; None if it is not a row."""
 
 
 class Chosen(NamedTuple):
@@ -148,7 +148,7 @@ class Tally:
     """Rows that were not expected."""
 
     unreadable: int
-    """Lines that are no rows."""
+    """Lines that are not rows."""
 
     has_expected: bool
     """Whether the expected rows are known."""
@@ -231,7 +231,7 @@ class ResultIndex:
 
         Returns:
             The number of rows with a response, the number of rows with a response or an error, and
-            the number of lines that are no rows. A row that came several times counts once.
+            the number of lines that are not rows. A row that came several times counts once.
         """
         return *self._distinct[job], self._unreadable[job]
 

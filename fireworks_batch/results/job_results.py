@@ -246,7 +246,7 @@ class JobResults(Generic[_T]):
             One row for each id. A row that failed has its ``error`` set.
 
         Raises:
-            ConfigurationError: An id is no string, or is given twice.
+            ConfigurationError: An id is not a string, or is given twice.
             ResultRowsError: An id has no row, or several different responses.
             ClientStateError: Rows have been read before.
         """

@@ -93,7 +93,7 @@ class RunReport:
     """
 
     unreadable: int = 0
-    """The number of lines of results that are no rows."""
+    """The number of lines of results that are not rows."""
 
     skipped: int = 0
     """The number of bad rows of the requests. They were not sent."""
@@ -197,7 +197,7 @@ class ResultsReport:
     """The number of rows with an error of the server."""
 
     unreadable: int = 0
-    """The number of lines that are no rows, or have no ``custom_id``."""
+    """The number of lines that are not rows, or have no ``custom_id``."""
 
     undecodable: int = 0
     """The number of rows with a response that ``decode=`` refused."""

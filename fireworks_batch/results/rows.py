@@ -53,7 +53,7 @@ class RowError:
     """The server's code as a string, such as ``"429"`` or ``"RESOURCE_EXHAUSTED"``.
 
     The code is an HTTP status, a number or a word. It is empty if the server gives no code. The
-    library adds three codes of its own: ``"unreadable"`` (the line is no row, or has no
+    library adds three codes: ``"unreadable"`` (the line is not a row, or has no
     ``custom_id``), ``"no_response"`` (the row has neither a response nor an error) and
     ``"undecodable"`` (``decode=`` refused the response).
     """
@@ -226,7 +226,7 @@ def _custom_id(value: Any) -> str | None:
 
 
 def _outcome(response: Any, error: Any) -> tuple[dict[str, Any] | None, RowError | None]:
-    """Return the response and the error of a row. An empty error beside a response is no error."""
+    """Return the response and the error of a row. An empty error beside a response is ignored."""
     if type(response) is dict and "body" in response and "choices" not in response:
         response, said = _unwrapped(response)
         error = error or said

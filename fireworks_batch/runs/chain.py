@@ -119,7 +119,7 @@ class Attempt:
     """Different rows of the output that have a response or an error."""
 
     unreadable: int = 0
-    """Lines of the output that are no rows."""
+    """Lines of the output that are not rows."""
 
     problem: str = ""
     """Why the output is not read, in the words of the server."""
@@ -227,7 +227,7 @@ class Chain:
 
     @property
     def unsettled(self) -> list[Attempt]:
-        """The attempts of which some rows may still come."""
+        """The attempts whose output may still lack rows."""
         return [each for each in self.attempts.values() if not self.is_settled(each)]
 
     @property

@@ -112,7 +112,7 @@ def check_row(line: bytes, number: int, rules: RowRules) -> Row | RowProblem | N
         rules: The settings of the job.
 
     Returns:
-        The row as it is to be sent; or the problem of a bad row; or None for a blank line.
+        The row as it is to be sent, or the problem of a bad row, or None for a blank line.
     """
     line = line.rstrip(b"\n")
     if not line.strip(_SPACE):

@@ -99,7 +99,7 @@ async def prepare(terms: ScanTerms, index: ResultIndex | None = None) -> Prepare
 
     Raises:
         ConfigurationError: The file cannot be read.
-        InputRowsError: The file is damaged. Bad rows are no error here.
+        InputRowsError: The file is damaged. Bad rows do not raise an error here.
     """
     if index is not None:
         terms = attrs.evolve(terms, on_ids=index.expect)
@@ -335,7 +335,7 @@ async def prepare_requests(
 
     Raises:
         ConfigurationError: The requests are neither a path nor mappings, or there is no such file.
-        InputRowsError: The file is damaged. Bad rows are no error here.
+        InputRowsError: The file is damaged. Bad rows do not raise an error here.
         LocalFileError: A file cannot be written.
     """
     most_problems = options.max_problems

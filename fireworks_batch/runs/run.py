@@ -459,7 +459,7 @@ class Run:
         return BatchResult._made(collector.index, space, submission, report)
 
     async def _clean_up(self, shards: Sequence[Shard]) -> list[str]:
-        """Delete input datasets, and return the ids of those that could not be deleted.
+        """Delete input datasets, and return the ids of datasets that could not be deleted.
 
         A shard whose newest job is not COMPLETED keeps its inputs. Another process may have created
         a further job of these rows.

@@ -1,7 +1,7 @@
 """One pass over a file of requests, before anything is sent: check, count, hash and split.
 
 A file that needs no change and no split is used where it is. Otherwise the rows of each job are
-written into a file of their own. The pass is synchronous, in steps of a block: `requests` runs it
+written into one file. The pass is synchronous, in steps of a block: `requests` runs it
 in threads.
 """
 

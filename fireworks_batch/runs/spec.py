@@ -69,7 +69,7 @@ class RunOptions:
     max_in_flight: int | None = attrs.field(
         default=None, validator=attrs.validators.optional(whole_number())
     )
-    """Most jobs that run at a time. None is no limit."""
+    """Most jobs that run at a time. None means no limit."""
 
     on_progress: Callable[[RunProgress], object] | None = attrs.field(
         default=None, validator=attrs.validators.optional(plain_function)
@@ -227,7 +227,7 @@ def check_run_name(name: object) -> str:
     """Return the name of a run; an empty name for None.
 
     Raises:
-        ConfigurationError: The name is no string, is blank or too long, or cannot be written in
+        ConfigurationError: The name is not a string, is blank or too long, or cannot be written in
             UTF-8.
     """
     if name is None:
@@ -251,7 +251,7 @@ def _prefix(name: str) -> str:
 
 
 def _canonical(value: Any) -> str:
-    """Return JSON that is the same for equal values, whatever the order of their members."""
+    """Return JSON that is the same for equal values. The order of members does not matter."""
     return json.dumps(_plain(value), ensure_ascii=True, sort_keys=True, separators=(",", ":"))
 
 

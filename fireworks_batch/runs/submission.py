@@ -118,8 +118,8 @@ class Submission:
             text: The JSON object, as text or as bytes in UTF-8.
 
         Raises:
-            ConfigurationError: The text is no such object, or a release wrote it that uses another
-                version. Then call `BatchClient.submit` again: it finds the jobs.
+            ConfigurationError: The text is not such an object, or it was written by a release that
+                uses another version. Then call `BatchClient.submit` again: it finds the jobs.
         """
         try:
             members = read_stored(text, "submission", version=_VERSION)

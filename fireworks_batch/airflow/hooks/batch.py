@@ -32,8 +32,8 @@ def client_arguments(connection: Connection) -> dict[str, Any]:
             ``allow_insecure_http``.
 
     Raises:
-        ConfigurationError: The connection has no API key, the extra is no JSON object, or a member
-            of the extra has a wrong type.
+        ConfigurationError: The connection has no API key, the extra is not a JSON object, or a
+            member of the extra has a wrong type.
     """
     if not connection.password:
         raise ConfigurationError(

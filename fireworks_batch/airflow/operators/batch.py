@@ -101,7 +101,7 @@ class FireworksBatchOperator(BaseOperator):
             shutdown: its jobs are deleted at each SIGTERM.
         timeout: Most seconds of each wait, above 0. If None, the wait for a job ends an hour after
             the job's own expiry.
-        poll: When to poll jobs; None is the default policy.
+        poll: When to poll jobs; None means the default policy.
         deferrable: Whether the task is deferred while it waits, so that it takes no worker. The
             default is Airflow's setting ``[operators] default_deferrable``.
         fireworks_conn_id: The id of the connection. Templated.

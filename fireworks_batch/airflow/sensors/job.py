@@ -26,7 +26,7 @@ class FireworksBatchJobSensor(BaseSensorOperator):
     Args:
         job: The id of the job, its resource name, or the text that `JobRef.to_json` returns.
             Templated.
-        poll: When the trigger polls the job; None is the default policy. A sensor that is not
+        poll: When the trigger polls the job; None means the default policy. A sensor that is not
             deferrable polls every ``poke_interval`` seconds instead.
         deferrable: Whether the task is deferred while it waits, so that it takes no worker. The
             default is Airflow's setting ``[operators] default_deferrable``.

@@ -39,8 +39,8 @@ class FireworksBatchJobTrigger(BaseTrigger):
     Args:
         refs: References to the jobs, as texts that `JobRef.to_json` returns.
         fireworks_conn_id: The id of the connection.
-        poll: The members of a `PollPolicy`, as ``attrs.asdict`` returns them; None is the default
-            policy.
+        poll: The members of a `PollPolicy`, as ``attrs.asdict`` returns them; None means the
+            default policy.
         end_time: The latest end of the wait, in POSIX seconds. If None, the wait for a job ends an
             hour after the job's own expiry.
         cancel_on_kill: Whether running jobs are deleted when a user marks the deferred task as

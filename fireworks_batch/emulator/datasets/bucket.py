@@ -171,7 +171,7 @@ class Signer:
     def _signature(
         self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str]
     ) -> str:
-        # aiohttp gives bytes of a header that are no UTF-8 as lone surrogates.
+        # aiohttp gives bytes of a header that are not UTF-8 as lone surrogates.
         given = urlencode(sorted(headers.items()), errors="surrogateescape")
         text = "\n".join([method, path, urlencode(sorted(query.items())), given])
         return hashlib.blake2b(text.encode(), key=self._secret, digest_size=32).hexdigest()

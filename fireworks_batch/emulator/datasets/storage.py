@@ -1,4 +1,4 @@
-"""The storage that signed URLs lead to. It has an origin of its own, and takes no API key."""
+"""The storage that signed URLs lead to. It has its own origin, and takes no API key."""
 
 import re
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class UnsatisfiableRangeError(Exception):
 def read_range(text: str, size: int) -> tuple[int, int] | None:
     """Return the first byte and the length that ``Range`` asks for; None for the whole object.
 
-    A text that is no range of bytes, or has several ranges, asks for the whole object.
+    A text that is not a range of bytes, or has several ranges, asks for the whole object.
 
     Raises:
         UnsatisfiableRangeError: The object has no byte of the range.

@@ -46,13 +46,13 @@ class Fault:
     """What goes wrong, one of `ACTIONS`."""
 
     method: str | None = None
-    """The HTTP method of the requests that match; None is every method."""
+    """The HTTP method of the requests that match; None means every method."""
 
     path: str = "*"
     """A glob that the path of a request must match, without its query. ``*`` matches slashes."""
 
     times: int | None = 1
-    """How often the fault strikes, 1 or more; None is without end."""
+    """How often the fault strikes, 1 or more; None means without end."""
 
     after: int = 0
     """The number of matching requests that are spared first."""

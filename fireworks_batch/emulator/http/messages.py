@@ -59,7 +59,7 @@ class Message:
         self._found = self.fields | {snake_case(field.name): field for field in fields}
 
     def find(self, name: str) -> Field | None:
-        """Return a member by one of its two names; None if there is no such member."""
+        """Return a member by its JSON name or its snake_case name; None if there is none."""
         return self._found.get(name)
 
     def zeros(self) -> dict[str, object]:

@@ -103,7 +103,7 @@ def _masked(name: str, value: str) -> str:
         return f"{scheme} ***" if separator else "***"
     if name in {"x-api-key", "cookie"}:
         return "***"
-    # Bytes that are no UTF-8 are lone surrogates, which JSON cannot have.
+    # Bytes that are not UTF-8 are lone surrogates, which JSON cannot have.
     return value.encode(errors="surrogateescape").decode(errors="replace")
 
 

@@ -39,7 +39,7 @@ class Upload:
         """Store the part ``file`` of a form, and return its file name and its content.
 
         Raises:
-            RefusalError: The body is no form, or has no such part (400).
+            RefusalError: The body is not a form, or has no such part (400).
 
             TooLargeError: The part has more than *most* bytes.
         """

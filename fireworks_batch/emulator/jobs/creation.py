@@ -76,7 +76,7 @@ def read_time_limit(members: Mapping[str, object], rules: Assumptions) -> Instan
     """Return the time limit of a new job.
 
     Raises:
-        RefusalError: ``maxJobDuration`` is no duration, or is out of range and not clamped (400).
+        RefusalError: ``maxJobDuration`` is not a duration, or is refused as out of range (400).
     """
     text = members.get("maxJobDuration")
     if text is None:

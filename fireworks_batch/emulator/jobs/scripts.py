@@ -51,8 +51,9 @@ class Phase:
     seconds: float | None = None
     """How long the phase lasts, in emulated seconds, 0 or more. None means 60 seconds.
 
-    A phase of 0 seconds is skipped. The job stays in the last phase for ever, whatever its length.
-    If RUNNING is the last phase and its length is None, the job never finishes its rows.
+    A phase of 0 seconds is skipped. The job stays in the last phase for ever, and the length of
+    that phase does not matter. There is one exception: if RUNNING is the last phase and has a
+    length, the job finishes its rows in this time. With None, it never finishes its rows.
     """
 
     waiting_on_capacity: bool = False
@@ -144,7 +145,7 @@ def read_script_members(
         more: Further members that this script may have.
 
     Raises:
-        ControlError: The script is no object, or a member is unknown.
+        ControlError: The script is not an object, or a member is unknown.
     """
     members = read_members("", value, (*more, *_READERS))
     return {name: item for name, item in members.items() if item is not None}
@@ -226,7 +227,7 @@ class StandingScript:
 
     members: Mapping[str, object]
     times: int | None
-    """How many further jobs get the script. None is every job."""
+    """How many further jobs get the script. None means every job."""
 
 
 class ScriptBook:
@@ -281,7 +282,7 @@ class RowScript:
     """A glob that the row's ``custom_id`` must match."""
 
     times: int | None
-    """How often each row fails, counted over all jobs. None is every time."""
+    """How often each row fails, counted over all jobs. None means every time."""
 
     code: int
     message: str

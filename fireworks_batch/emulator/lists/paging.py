@@ -148,7 +148,7 @@ def read_page_size(text: str) -> int:
     """Return a page size. It is 50 if not given or 0, and at most 200 (both are documented).
 
     Raises:
-        RefusalError: The size is no whole number, or is negative (400).
+        RefusalError: The size is not a whole number, or is negative (400).
     """
     if not text:
         return DEFAULT_PAGE_SIZE
