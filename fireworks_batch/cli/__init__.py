@@ -24,7 +24,8 @@ _ADVICE: Final = f"""\
 def main() -> None:
     """Run the command line, and exit with its code.
 
-    The code is 2 if a package is missing, and 1 if the output cannot be written, as to a full disk.
+    The code is 2 if a package is missing, 141 if the reader of a help has left, and 1 if the output
+    cannot be written for another reason, such as a full disk.
     """
     try:
         try:
@@ -38,7 +39,7 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:  # before a command has begun
         sys.exit(130)
-    except BrokenPipeError:  # the reader of the help left
+    except BrokenPipeError:  # the reader of the help has left
         sys.exit(141)
     except OSError as exc:  # the help cannot be written; a command reports its own errors
         with contextlib.suppress(OSError, AttributeError):
@@ -49,7 +50,12 @@ def main() -> None:
 def _run() -> None:
     from fireworks_batch.cli.app import app
 
-    app(prog_name=PROGRAM)
+    try:
+        app(prog_name=PROGRAM)
+    except SystemExit as exc:
+        if isinstance(exc.__context__, BrokenPipeError):  # typer makes 1 of it
+            raise exc.__context__ from None
+        raise
 
 
 def _flush() -> None:

@@ -6,14 +6,18 @@ from typing import Annotated, Any
 import typer
 
 from fireworks_batch.cli.options import (
+    CollectOptions,
     CommonOptions,
     DatasetArgument,
     JobArgument,
     JobOptions,
     JobsArgument,
+    JobsToWaitForArgument,
+    MaxRows,
     RequestsArgument,
     ResultsOptions,
     RunOptions,
+    SubmissionArgument,
     WaitOptions,
     command,
 )
@@ -22,18 +26,21 @@ __all__ = ["app"]
 
 _EXIT_CODES = (
     "Exit codes: 0 all rows succeeded; 1 no answer, or another problem; 2 usage or bad input; "
-    "3 failed; 4 cancelled, stopped or deleted; 5 expired; 6 completed with failed rows; 7 gave up "
-    "waiting while the job runs on; 8 not authorised; 130 interrupted; 141 the reader of stdout "
-    "left. For several jobs it is the first of 8, 1, 2, 3, 4, 5, 7, 6 that one of them has."
+    "3 failed; 4 cancelled, stopped early or deleted; 5 expired; 6 completed with failed rows; "
+    "7 gave up waiting for a job that has not ended; 8 not authorised; 130 interrupted; 141 the "
+    "reader of stdout left. Of several jobs, the first of 8, 1, 2, 3, 4, 5, 7, 6 that a job has."
 )
 
 app: typer.Typer = typer.Typer(
-    help="Run requests by Fireworks AI batch inference, follow its jobs, and get their results.",
+    help="Run requests by Fireworks AI batch inference: from a file of requests to their results.",
     epilog=_EXIT_CODES,
     no_args_is_help=True,
+    rich_markup_mode=None,  # its tables leave 24 of 80 columns for the text of an option
     pretty_exceptions_enable=False,  # they would show what variables hold
 )
-datasets_app: typer.Typer = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+datasets_app: typer.Typer = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
+)
 app.add_typer(datasets_app, name="datasets", help="List, upload, download and delete datasets.")
 
 
@@ -51,7 +58,7 @@ def _program(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version."
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
 ) -> None:
@@ -65,7 +72,10 @@ def _program(
 def run(
     options: CommonOptions, jobs: JobOptions, terms: RunOptions, requests: RequestsArgument
 ) -> int:
-    """Run requests to results. After a crash, the same command goes on with the same jobs."""
+    """Submit requests, wait, and write the results.
+
+    After a crash or Ctrl-C, the same command goes on with the same jobs.
+    """
     from fireworks_batch.cli.commands import run as commands
 
     return commands.run(options, jobs, terms, requests)
@@ -82,28 +92,66 @@ def check(
             "-m",
             metavar="MODEL",
             envvar="FIREWORKS_BATCH_MODEL",
-            help="The model of the jobs, to find rows that name another one.",
+            help="The model of the jobs, to find rows that name another model.",
         ),
     ] = None,
     system_prompt: Annotated[
         str | None, typer.Option(metavar="TEXT", help="The system prompt of the jobs.")
     ] = None,
-    most: Annotated[
-        int, typer.Option(min=1, help="How many bad rows to name; all are counted.")
+    max_rows: MaxRows = None,
+    max_problems: Annotated[
+        int,
+        typer.Option(
+            min=1, metavar="N", help="Maximum bad rows to name. All bad rows are counted."
+        ),
     ] = 100,
 ) -> int:
-    """Check requests as `run` does, and name bad rows. Nothing is sent."""
+    """Check requests as 'run' does, and send nothing.
+
+    Each bad row is named on stdout.
+    """
     from fireworks_batch.cli.commands import run as commands
 
-    return commands.check(options, requests, model=model, system_prompt=system_prompt, most=most)
+    return commands.check(
+        options,
+        requests,
+        model=model,
+        system_prompt=system_prompt,
+        max_rows=max_rows,
+        max_problems=max_problems,
+    )
 
 
 @command(app)
 def submit(options: CommonOptions, jobs: JobOptions, requests: RequestsArgument) -> int:
-    """Create the jobs, and write their ids. The same command again creates no second job."""
+    """Create the jobs of requests, and write their ids.
+
+    The same command again creates no second job. With --json, it writes what 'collect' reads.
+    """
     from fireworks_batch.cli.commands import run as commands
 
     return commands.submit(options, jobs, requests)
+
+
+@command(app)
+def collect(
+    options: CommonOptions,
+    terms: CollectOptions,
+    submission: SubmissionArgument,
+    requests: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            dir_okay=False,
+            help="The requests, to keep their order and to name the rows that are missing. By "
+            "default rows come in the order of their ids.",
+        ),
+    ] = None,
+) -> int:
+    """Wait for the jobs of 'submit', and write the results."""
+    from fireworks_batch.cli.commands import run as commands
+
+    return commands.collect(options, terms, submission, requests=requests)
 
 
 # --- Jobs ---------------------------------------------------------------------------------------
@@ -113,17 +161,18 @@ def _list_filter(example: str) -> Any:
     return typer.Option(
         "--filter",
         metavar="EXPRESSION",
-        help=f"List only these, as by '{example}' (the syntax is AIP-160).",
+        help=f"List only what matches, as in '{example}' (AIP-160).",
     )
 
 
 JobFilter = Annotated[str | None, _list_filter('state="JOB_STATE_RUNNING"')]
 DatasetFilter = Annotated[str | None, _list_filter('state="READY"')]
 ListOrder = Annotated[
-    str | None, typer.Option(metavar="FIELDS", help="Order of the list, as by 'create_time desc'.")
+    str | None, typer.Option(metavar="FIELDS", help="Order of the list, as in 'create_time desc'.")
 ]
 ListLimit = Annotated[
-    int | None, typer.Option("--limit", "-n", min=1, help="List at most so many.")
+    int | None,
+    typer.Option("--limit", "-n", min=1, metavar="N", help="Maximum number of lines."),
 ]
 
 
@@ -149,16 +198,22 @@ def list_jobs(
 
 
 @command(app)
-def wait(options: CommonOptions, terms: WaitOptions, jobs: JobsArgument) -> int:
-    """Follow jobs until all have ended. Ctrl-C leaves them running."""
+def wait(options: CommonOptions, terms: WaitOptions, jobs: JobsToWaitForArgument = None) -> int:
+    """Follow jobs until all have ended.
+
+    Give job ids, --all or --filter. Ctrl-C leaves the jobs running.
+    """
     from fireworks_batch.cli.commands import wait as commands
 
-    return commands.wait(options, terms, jobs)
+    return commands.wait(options, terms, jobs or ())
 
 
 @command(app)
 def results(options: CommonOptions, terms: ResultsOptions, job: JobArgument) -> int:
-    """Write the rows of a job that has ended, one JSON object a line."""
+    """Write the rows of a job that has ended.
+
+    A row is one JSON object on one line.
+    """
     from fireworks_batch.cli.commands import results as commands
 
     return commands.results(options, terms, job)
@@ -169,10 +224,13 @@ def delete(
     options: CommonOptions,
     jobs: JobsArgument,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Return when the jobs are gone, about a minute later.")
+        bool, typer.Option("--wait", help="Return when the jobs are gone, after about a minute.")
     ] = False,
 ) -> int:
-    """Stop jobs and remove them; the API has no cancel. Get the results first."""
+    """Stop jobs and remove them. Read the results first.
+
+    The API has no way to cancel a job and keep it.
+    """
     from fireworks_batch.cli.commands import jobs as commands
 
     return commands.delete(options, jobs, wait=wait)
@@ -197,17 +255,20 @@ def list_datasets(
 @command(datasets_app)
 def upload(
     options: CommonOptions,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Rows, one JSON object a line.")],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", dir_okay=False, help="Rows, one JSON object per line."),
+    ],
     dataset_id: Annotated[
         str | None,
         typer.Option(
-            "--id", metavar="ID", help="Id of the dataset; by default derived from the content."
+            metavar="ID", help="Id of the dataset. By default it derives from the content."
         ),
     ] = None,
     reuse: Annotated[
         bool,
         typer.Option(
-            "--reuse", help="Use a dataset with this id if there is one, whatever it holds."
+            "--reuse", help="If a dataset has this id already, use it, whatever it holds."
         ),
     ] = False,
 ) -> int:
@@ -223,10 +284,19 @@ def download(
     dataset: DatasetArgument,
     directory: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="DIRECTORY", help="It is created if need be."),
+        typer.Option(
+            "--directory",
+            "-d",
+            metavar="DIRECTORY",
+            file_okay=False,
+            help="Directory of the files. It is created if it does not exist.",
+        ),
     ] = Path(),
     lineage: Annotated[
-        bool, typer.Option("--lineage", help="Also the datasets of the earlier jobs of its chain.")
+        bool,
+        typer.Option(
+            "--lineage", help="Include the datasets of the earlier jobs that its job continues."
+        ),
     ] = False,
 ) -> int:
     """Download a dataset's files, and write their paths."""
@@ -249,9 +319,12 @@ def delete_dataset(options: CommonOptions, dataset: DatasetArgument) -> int:
 @app.command()
 def demo(
     *,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the log on stderr.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Write the log to stderr.")] = False,
 ) -> None:
-    """Run 24 requests on an emulator with a bad network, and show the results. Needs no account."""
+    """Run 24 requests on an emulator, without an account.
+
+    The emulator has a bad network, and one row fails at first.
+    """
     from fireworks_batch.cli.commands import demo as commands
 
     raise typer.Exit(int(commands.demo(CommonOptions(debug=debug))))
@@ -262,7 +335,10 @@ def demo(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )
 def emulator(context: typer.Context) -> None:
-    """Emulate the API on this machine; its base URL is the first line on stdout."""
+    """Emulate the API on this machine.
+
+    The first line on stdout is the base URL.
+    """
     from fireworks_batch.emulator.command import main
 
     raise typer.Exit(main(context.args, program=context.command_path))

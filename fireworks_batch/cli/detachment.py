@@ -20,7 +20,12 @@ _LONGEST: Final = 20.0
 
 
 def leave_jobs(
-    session: Session, job_ids: Sequence[str], *, state: str = "", again: str | None = None
+    session: Session,
+    job_ids: Sequence[str],
+    *,
+    state: str = "",
+    again: str | None = None,
+    needs: str = "",
 ) -> None:
     """Say that jobs run on, with the two commands to come back to them and to delete them.
 
@@ -29,6 +34,7 @@ def leave_jobs(
         job_ids: The jobs; there may be none.
         state: What is known of the job, if there is only one.
         again: The command to come back with; None for one that waits.
+        needs: What that command needs, in words.
     """
     wait, stop = come_back(job_ids, session.output.connection)
     lines = [] if job_ids or not again else ["interrupted: there is no job yet"]
@@ -36,7 +42,7 @@ def leave_jobs(
         runs = "run on" if len(job_ids) > 1 else "runs on"
         lines.append(f"detached: {_named(job_ids)} {runs}{state}")
     if job_ids or again:
-        lines.append(f"  to come back: {again or wait}")
+        lines.append(f"  to come back{needs}: {again or wait}")
     if job_ids:
         lines.append(f"  to delete:    {stop}")
     # Commands that fill the screen come first: the line that is seen last matters most.

@@ -6,9 +6,11 @@ from typing import Final
 from fireworks_batch.models.errors import ConfigurationError
 from fireworks_batch.models.policies import JOB_TIME_LIMIT, JobTimeLimit
 
-__all__ = ["brief", "parse_duration", "parse_timeout"]
+__all__ = ["brief", "parse_duration", "parse_job_time_limit", "parse_timeout"]
 
 _SECONDS: Final = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+_SHORTEST_JOB: Final = 12 * 3600.0
+_LONGEST_JOB: Final = 72 * 3600.0
 _NUMBER: Final = r"\d+(?:\.\d+)?"
 _PARTS: Final = re.compile(rf"({_NUMBER})([dhms])", re.ASCII)
 # Only a bare number needs no unit: 1h30 could be 30 minutes more than an hour, or 30 seconds.
@@ -39,7 +41,7 @@ def parse_duration(option: str, text: str) -> float | None:
     if seconds > 0:
         return seconds
     raise ConfigurationError(
-        f"{option}: {text!r} is no duration above 0; some are 90 (seconds), 15m, 1h30m, 2d"
+        f"{option}: {text!r} is not a duration above 0, as in 90 (seconds), 15m, 1h30m or 2d"
     )
 
 
@@ -56,6 +58,26 @@ def parse_timeout(text: str | None) -> float | JobTimeLimit | None:
         ConfigurationError: The text is no duration, or the duration is 0.
     """
     return JOB_TIME_LIMIT if text is None else parse_duration("--timeout", text)
+
+
+def parse_job_time_limit(text: str | None) -> float | None:
+    """Read the value of ``--max-job-duration``, for the argument of the library.
+
+    Args:
+        text: As typed; None if the option is not given.
+
+    Returns:
+        Seconds, 12 to 72 hours; None if the option is not given.
+
+    Raises:
+        ConfigurationError: The text is no duration, or is out of the range.
+    """
+    if text is None:
+        return None
+    seconds = parse_duration("--max-job-duration", text)
+    if seconds is None or not _SHORTEST_JOB <= seconds <= _LONGEST_JOB:
+        raise ConfigurationError(f"--max-job-duration: {text!r} is out of the range, 12h to 72h")
+    return seconds
 
 
 def brief(seconds: float) -> str:

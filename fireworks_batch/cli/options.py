@@ -4,26 +4,35 @@ import dataclasses
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
 __all__ = [
+    "CollectOptions",
     "CommonOptions",
     "DatasetArgument",
     "JobArgument",
     "JobOptions",
     "JobsArgument",
+    "JobsToWaitForArgument",
+    "MaxRows",
     "RequestsArgument",
     "ResultsOptions",
     "RunOptions",
+    "SubmissionArgument",
     "WaitOptions",
     "command",
 ]
 
-_CONNECTION: Final = "Connection"
-_OUTPUT: Final = "Output"
-_JOB: Final = "Jobs"
+MaxRows = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Maximum rows of one job. Further rows go to further jobs.",
+    ),
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,22 +43,21 @@ class CommonOptions:
         Path | None,
         typer.Option(
             envvar="FIREWORKS_API_KEY_FILE",
+            metavar="FILE",
             exists=True,
             dir_okay=False,
             readable=True,
-            help="File that holds the API key, read before each request. Without it the key is "
-            "FIREWORKS_API_KEY, or that of ~/.fireworks/auth.ini. There is no option for the key "
-            "itself: other users of a machine can read its command lines.",
-            rich_help_panel=_CONNECTION,
+            help="File with the API key; it is read before each request. By default the key is "
+            "FIREWORKS_API_KEY, or the key in ~/.fireworks/auth.ini. No option takes the key "
+            "itself: other users of a machine can read command lines.",
         ),
     ] = None
-    account: Annotated[
+    account_id: Annotated[
         str | None,
         typer.Option(
             envvar="FIREWORKS_ACCOUNT_ID",
             metavar="ID",
-            help="The account's id; by default the only account that the key sees.",
-            rich_help_panel=_CONNECTION,
+            help="The account. By default the only account that the key sees.",
         ),
     ] = None
     base_url: Annotated[
@@ -57,8 +65,7 @@ class CommonOptions:
         typer.Option(
             envvar="FIREWORKS_BASE_URL",
             metavar="URL",
-            help="URL of the API, without /v1; by default https://api.fireworks.ai.",
-            rich_help_panel=_CONNECTION,
+            help="The API, without /v1. By default https://api.fireworks.ai.",
         ),
     ] = None
     json: Annotated[
@@ -66,8 +73,7 @@ class CommonOptions:
         typer.Option(
             "--json",
             envvar="FIREWORKS_BATCH_JSON",
-            help="Write one JSON object a line to stdout.",
-            rich_help_panel=_OUTPUT,
+            help="Write JSON to stdout, one object per line.",
         ),
     ] = False
     debug: Annotated[
@@ -75,15 +81,14 @@ class CommonOptions:
         typer.Option(
             "--debug",
             envvar="FIREWORKS_BATCH_DEBUG",
-            help="Show the log, and tracebacks of errors, on stderr.",
-            rich_help_panel=_OUTPUT,
+            help="Write the log, and the tracebacks of errors, to stderr.",
         ),
     ] = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class JobOptions:
-    """What the jobs of a submission are like; most names are those of the library."""
+    """The arguments of ``client.submit``, most of them under their own names."""
 
     model: Annotated[
         str,
@@ -92,8 +97,7 @@ class JobOptions:
             "-m",
             envvar="FIREWORKS_BATCH_MODEL",
             metavar="MODEL",
-            help="The model's resource name: accounts/fireworks/models/...",
-            rich_help_panel=_JOB,
+            help="Resource name of the model, as in accounts/fireworks/models/demo-8b.",
         ),
     ]
     name: Annotated[
@@ -102,92 +106,81 @@ class JobOptions:
             "--name",
             envvar="FIREWORKS_BATCH_NAME",
             metavar="NAME",
-            help="Name of the run, with which the ids begin. The same requests under another name "
-            "are other jobs.",
-            rich_help_panel=_JOB,
+            help="Name of the run; the ids of its jobs begin with it. The same requests under "
+            "another name are other jobs.",
         ),
     ] = None
     system_prompt: Annotated[
         str | None,
         typer.Option(
-            metavar="TEXT",
-            help="System prompt of the rows that begin with no system message.",
-            rich_help_panel=_JOB,
+            metavar="TEXT", help="System message for rows that do not begin with a system message."
         ),
     ] = None
     max_tokens: Annotated[
-        int | None,
-        typer.Option(min=1, help="Maximum number of tokens of a response.", rich_help_panel=_JOB),
+        int | None, typer.Option(min=1, metavar="N", help="Maximum tokens of a response.")
     ] = None
     temperature: Annotated[
-        float | None, typer.Option(min=0, help="Randomness of sampling.", rich_help_panel=_JOB)
+        float | None, typer.Option(min=0, metavar="X", help="Sampling temperature.")
     ] = None
     top_p: Annotated[
         float | None,
         typer.Option(
             min=0,
             max=1,
-            help="Sample from the likeliest tokens that have this probability together.",
-            rich_help_panel=_JOB,
+            metavar="X",
+            help="Sample only from the likeliest tokens whose probabilities add up to this.",
         ),
     ] = None
     top_k: Annotated[
         int | None,
-        typer.Option(help="Sample from this many of the likeliest tokens.", rich_help_panel=_JOB),
+        typer.Option(metavar="N", help="Sample only from this many of the likeliest tokens."),
     ] = None
     n: Annotated[
-        int | None,
-        typer.Option(
-            "--n", min=1, help="Number of choices in each response.", rich_help_panel=_JOB
-        ),
+        int | None, typer.Option("--n", min=1, metavar="N", help="Choices per response.")
     ] = None
     extra_body: Annotated[
         str | None,
-        typer.Option(
-            metavar="JSON",
-            help="More parameters of all rows: a JSON object.",
-            rich_help_panel=_JOB,
-        ),
+        typer.Option(metavar="JSON", help="Further parameters of each row, as a JSON object."),
     ] = None
     precision: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Precision to serve the model with; by default the server chooses one.",
-            rich_help_panel=_JOB,
+            help="Precision to serve the model with, as in FP8. By default the server chooses.",
         ),
     ] = None
-    window: Annotated[
+    max_job_duration: Annotated[
         str | None,
         typer.Option(
-            envvar="FIREWORKS_BATCH_WINDOW",
+            envvar="FIREWORKS_BATCH_MAX_JOB_DURATION",
             metavar="DURATION",
-            help="Time limit of a job, 12h to 72h; by default 24h. A job that is not done by then "
-            "is EXPIRED.",
-            rich_help_panel=_JOB,
+            help="Job time limit, 12h to 72h. By default 24h. At the limit a job ends EXPIRED.",
         ),
     ] = None
-    rows_per_job: Annotated[
-        int | None,
-        typer.Option(min=1, help="Maximum number of rows of a job.", rich_help_panel=_JOB),
-    ] = None
-    skip_bad_rows: Annotated[
-        bool,
+    max_rows: MaxRows = None
+    on_bad_row: Annotated[
+        Literal["raise", "skip"],
         typer.Option(
-            "--skip-bad-rows",
-            help="Leave out rows that the server would refuse. Without it one such row stops all.",
-            rich_help_panel=_JOB,
+            help="What to do about rows that the server would refuse. 'raise' sends nothing; "
+            "'skip' leaves these rows out.",
         ),
-    ] = False
-    again: Annotated[
-        bool,
+    ] = "raise"
+    on_previous: Annotated[
+        Literal["adopt", "new"],
         typer.Option(
-            "--again",
-            help="Where an earlier job of these rows did not succeed, run the rows without a "
-            "response again. Without it the results of that job are taken as they are.",
-            rich_help_panel=_JOB,
+            help="What to do about earlier jobs of the same rows that did not succeed. 'adopt' "
+            "takes their results; 'new' runs the rows without a response again.",
         ),
-    ] = False
+    ] = "adopt"
+    retry_rows: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="How often to send rows again that are missing, or failed for a reason that may "
+            "pass.",
+        ),
+    ] = 0
 
 
 _Timeout = Annotated[
@@ -195,17 +188,16 @@ _Timeout = Annotated[
     typer.Option(
         metavar="DURATION",
         envvar="FIREWORKS_BATCH_TIMEOUT",
-        help="How long to wait for a job: 90 (seconds), 15m, 2h, 1d, or 'none'. By default until "
-        "the job's own time limit, and an hour more.",
+        help="How long to wait for each job: 90 (seconds), 15m, 2h, 1d or 'none'. By default until "
+        "an hour after the job's own time limit.",
     ),
 ]
-_DeleteOnInterrupt = Annotated[
-    bool,
+_StallAfter = Annotated[
+    str | None,
     typer.Option(
-        "--delete-on-interrupt",
-        envvar="FIREWORKS_BATCH_DELETE_ON_INTERRUPT",
-        help="Delete the jobs on Ctrl-C or SIGTERM, which stops them. Without it they run on. "
-        "'run' deletes only jobs that it has created itself.",
+        metavar="DURATION",
+        envvar="FIREWORKS_BATCH_STALL_AFTER",
+        help="Stop waiting when a job has not changed for this long.",
     ),
 ]
 _OutputFile = Annotated[
@@ -215,7 +207,8 @@ _OutputFile = Annotated[
         "-o",
         metavar="FILE",
         dir_okay=False,
-        help="File for the rows with a response; it appears when it is whole. By default stdout.",
+        help="File for the rows with a response. It appears when it is complete. By default the "
+        "rows go to stdout.",
     ),
 ]
 _ErrorsFile = Annotated[
@@ -224,46 +217,72 @@ _ErrorsFile = Annotated[
         "--errors",
         metavar="FILE",
         dir_okay=False,
-        help="File for the rows with an error. By default they are only counted.",
+        help="File for the rows with an error. By default these rows are only counted.",
     ),
 ]
+_DELETE_ON_INTERRUPT: Final = "FIREWORKS_BATCH_DELETE_ON_INTERRUPT"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """What a run does, whatever its jobs are like."""
+class CollectOptions:
+    """The arguments of ``client.collect``, under their own names."""
 
     output: _OutputFile = None
     errors: _ErrorsFile = None
     timeout: _Timeout = None
-    retry_rows: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            metavar="TIMES",
-            help="How often a row is sent again that failed for a passing reason.",
-        ),
-    ] = 0
-    delete_on_interrupt: _DeleteOnInterrupt = False
+    stall_after: _StallAfter = None
     cleanup: Annotated[
-        bool, typer.Option("--cleanup", help="Delete the input datasets at the end.")
+        Literal["keep", "datasets"],
+        typer.Option(
+            help="What to delete when all results are on this machine. 'datasets' deletes the "
+            "input datasets of COMPLETED jobs.",
+        ),
+    ] = "keep"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunOptions(CollectOptions):
+    """The arguments of ``client.run`` that neither submit nor collect has, and an interrupt."""
+
+    max_in_flight: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Maximum jobs at a time. By default all of them."),
+    ] = None
+    delete_on_interrupt: Annotated[
+        bool,
+        typer.Option(
+            "--delete-on-interrupt",
+            envvar=_DELETE_ON_INTERRUPT,
+            help="On Ctrl-C or SIGTERM, delete the jobs that this command has created. By default "
+            "they run on.",
+        ),
     ] = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WaitOptions:
-    """How long a wait takes, and what an interrupt does."""
+    """Which jobs to wait for, how long, and what an interrupt does."""
 
-    timeout: _Timeout = None
-    stall_after: Annotated[
+    all: Annotated[
+        bool, typer.Option("--all", help="Wait for all jobs of the account that have not ended.")
+    ] = False
+    filter: Annotated[
         str | None,
         typer.Option(
-            metavar="DURATION",
-            envvar="FIREWORKS_BATCH_STALL_AFTER",
-            help="Stop waiting for a job that shows no change for so long.",
+            metavar="EXPRESSION",
+            help="Wait for the jobs that 'list' shows with the same --filter.",
         ),
     ] = None
-    delete_on_interrupt: _DeleteOnInterrupt = False
+    timeout: _Timeout = None
+    stall_after: _StallAfter = None
+    delete_on_interrupt: Annotated[
+        bool,
+        typer.Option(
+            "--delete-on-interrupt",
+            envvar=_DELETE_ON_INTERRUPT,
+            help="On Ctrl-C or SIGTERM, delete the jobs. By default they run on.",
+        ),
+    ] = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -272,32 +291,52 @@ class ResultsOptions:
 
     output: _OutputFile = None
     errors: _ErrorsFile = None
-    input: Annotated[
+    expected: Annotated[
         Path | None,
         typer.Option(
-            "--input", metavar="FILE", help="The requests, to name the rows that are missing."
+            metavar="FILE", dir_okay=False, help="The requests, to name the rows that are missing."
         ),
     ] = None
     lineage: Annotated[
         bool,
-        typer.Option("--lineage", help="Also the rows of the jobs that this one continues."),
+        typer.Option(
+            "--lineage", help="Include the rows of the earlier jobs that this job continues."
+        ),
     ] = False
 
 
-JobArgument = Annotated[
-    str, typer.Argument(metavar="JOB", help="The job's id or its resource name.")
-]
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Id or resource name of the job.")]
 JobsArgument = Annotated[
-    list[str], typer.Argument(metavar="JOB", help="The jobs' ids or their resource names.")
+    list[str], typer.Argument(metavar="JOB", help="Ids or resource names of the jobs.")
+]
+JobsToWaitForArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="JOB",
+        help="Ids or resource names of the jobs.",
+        show_default=False,
+    ),
 ]
 DatasetArgument = Annotated[
-    str, typer.Argument(metavar="DATASET", help="The dataset's id or its resource name.")
+    str, typer.Argument(metavar="DATASET", help="Id or resource name of the dataset.")
 ]
 RequestsArgument = Annotated[
     Path,
     typer.Argument(
         metavar="FILE",
-        help="Requests, one JSON object a line with custom_id and body. It may be gzipped.",
+        dir_okay=False,
+        allow_dash=True,
+        help="Requests: a .jsonl or .jsonl.gz file with one JSON object per line, each with "
+        "custom_id and body. '-' reads standard input.",
+    ),
+]
+SubmissionArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        dir_okay=False,
+        allow_dash=True,
+        help="What 'submit --json' wrote. '-' reads standard input.",
     ),
 ]
 

@@ -11,15 +11,18 @@ from typing import Any, Final
 
 import attrs
 
-from fireworks_batch import BatchClient
+from fireworks_batch import BatchClient, PollPolicy
 from fireworks_batch.cli.display.output import Output, ReaderLeftError
+from fireworks_batch.cli.durations import parse_duration
 from fireworks_batch.cli.exit_codes import ExitCode, code_of_error
 from fireworks_batch.cli.interrupts import InterruptedByUserError, Interrupts
 from fireworks_batch.cli.options import CommonOptions
-from fireworks_batch.models.errors import ConfigurationError
+from fireworks_batch.connection.configuration import Environment, read_time_scale
+from fireworks_batch.models.errors import ConfigurationError, NotFoundError
+from fireworks_batch.models.policies import scaled
 from fireworks_batch.models.texts import fit
 
-__all__ = ["Session", "in_session"]
+__all__ = ["Session", "in_session", "poll_policy"]
 
 # For commands that send nothing.
 _NO_KEY: Final = "none"
@@ -82,7 +85,7 @@ def _connection(options: CommonOptions) -> tuple[str, ...]:
     """Return the options of the connection, without those whose value the environment has."""
     given = {
         "--api-key-file": ("FIREWORKS_API_KEY_FILE", options.api_key_file),
-        "--account": ("FIREWORKS_ACCOUNT_ID", options.account),
+        "--account-id": ("FIREWORKS_ACCOUNT_ID", options.account_id),
         "--base-url": ("FIREWORKS_BASE_URL", options.base_url),
     }
     return tuple(
@@ -97,7 +100,7 @@ def _client(options: CommonOptions, *, needs_key: bool) -> BatchClient:
     key_file = options.api_key_file
     return BatchClient(
         api_key=_NO_KEY if not needs_key else None if key_file is None else _key_reader(key_file),
-        account_id=options.account or None,
+        account_id=options.account_id or None,
         base_url=options.base_url or None,
     )
 
@@ -111,6 +114,21 @@ def _key_reader(path: Path) -> Callable[[], str]:
     if not read():
         raise ConfigurationError(f"{path} is empty; it should hold the API key")
     return read
+
+
+def poll_policy(stall_after: str | None) -> PollPolicy:
+    """Return the default policy of the client, with the value of ``--stall-after``.
+
+    Args:
+        stall_after: As typed; None if the option is not given.
+
+    Raises:
+        ConfigurationError: The text is no duration, or the duration is 0.
+    """
+    policy = scaled(PollPolicy(), read_time_scale(Environment(os.environ)))
+    if stall_after is None:
+        return policy
+    return attrs.evolve(policy, stall_after=parse_duration("--stall-after", stall_after))
 
 
 def _single(error: Exception) -> Exception:
@@ -142,12 +160,18 @@ class _LogOnStderr(logging.Handler):
     def _is_shown(self, record: logging.LogRecord) -> bool:
         """Return whether another part of the output has the fact."""
         if record.name == "fireworks_batch.wait" and hasattr(record, "fireworks_job"):
-            return self._output.is_live  # the table has the failed polls
+            # The table has the failed polls.
+            return self._output.is_live or self._is_about_missing_job(record)
         if record.name != "fireworks_batch.run":
             return False
         # After an interrupt the command says what becomes of the jobs. A record with a state is
         # about a job that had ended before the run: the report has a line about those.
         return self._interrupts.is_reported or hasattr(record, "fireworks_state")
+
+    def _is_about_missing_job(self, record: logging.LogRecord) -> bool:
+        errors = record.args if isinstance(record.args, tuple) else ()
+        is_404 = any(isinstance(error, NotFoundError) for error in errors)
+        return is_404 and self._output.tells_missing_jobs
 
 
 @contextlib.contextmanager

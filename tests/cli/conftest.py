@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -120,6 +121,11 @@ class Terminal:
             if not self._read() or time.monotonic() > deadline:
                 pytest.fail(f"no {pattern!r} on the screen:\n{self.text}")
         return self.text
+
+    def press_ctrl_c(self) -> None:
+        """Do what a terminal does: write "^C" where the cursor is, and send the signal."""
+        os.write(self._master, b"\x03")
+        self.process.send_signal(signal.SIGINT)
 
     def finish(self) -> int:
         """Read to the end, and return the exit code."""

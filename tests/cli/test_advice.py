@@ -71,17 +71,17 @@ def test_every_error_is_told_in_one_line(kind):
 @pytest.mark.parametrize(
     "error",
     [
-        WaitTimeoutError("x", ref=REF),
+        WaitTimeoutError("x", ref=REF, last_snapshot=snapshot("RUNNING")),
         JobStalledError("x", ref=REF, last_snapshot=snapshot("RUNNING")),
-        PollFailureError("x", ref=REF),
-        UnknownStateError("x", ref=REF),
+        PollFailureError("x", ref=REF, last_snapshot=snapshot("RUNNING")),
+        UnknownStateError("x", ref=REF, last_snapshot=snapshot("NEW")),
     ],
     ids=lambda error: type(error).__name__,
 )
 def test_a_wait_that_gave_up_says_how_to_go_on(error):
     """The job runs on: the two commands to come back, and to stop it."""
     assert advise(error).hints[-2:] == (
-        "it runs on; to come back: fireworks-batch wait nightly",
+        "the job runs on; to come back: fireworks-batch wait nightly",
         "to stop it: fireworks-batch delete nightly",
     )
 
@@ -94,20 +94,25 @@ def test_a_wait_that_gave_up_says_how_to_go_on(error):
             "gave up waiting for nightly: the time is up, it was last seen RUNNING",
         ),
         (
-            WaitTimeoutError("x", ref=REF, last_error=TransportError("boo")),
-            "gave up waiting for nightly: the time is up, it was never seen; " + FAILED_POLL,
+            WaitTimeoutError(
+                "x", ref=REF, last_snapshot=snapshot("RUNNING"), last_error=TransportError("boo")
+            ),
+            "gave up waiting for nightly: the time is up, it was last seen RUNNING; " + FAILED_POLL,
         ),
         (
             JobStalledError("x", ref=REF, last_snapshot=snapshot("PENDING")),
             "gave up waiting for nightly: it was last seen PENDING, unchanged for 2h00m",
         ),
         (
-            PollFailureError("x", ref=REF, last_error=TransportError("boo")),
-            "gave up waiting for nightly: polls keep failing, it was never seen; " + FAILED_POLL,
+            PollFailureError(
+                "x", ref=REF, last_snapshot=snapshot("RUNNING"), last_error=TransportError("boo")
+            ),
+            "gave up waiting for nightly: polls keep failing, it was last seen RUNNING; "
+            + FAILED_POLL,
         ),
         (
             JobGoneError("x", ref=REF, last_snapshot=snapshot("RUNNING")),
-            "nightly is not there any more: it was deleted, it was last seen RUNNING",
+            "nightly does not exist any more: it was deleted, it was last seen RUNNING",
         ),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
@@ -138,10 +143,10 @@ def test_a_job_that_stays_poutcome_may_have_the_wrong_model():
         (ConfigurationError("no API key: pass api_key="), "--api-key-file"),
         (
             ConfigurationError("this API key sees several accounts (a, b): pass account_id="),
-            "--account ID",
+            "--account-id",
         ),
-        (InputRowsError("x", count=1), "--skip-bad-rows"),
-        (InputRowsError("x", count=11), "fireworks-batch check FILE"),
+        (InputRowsError("x", count=1), "--on-bad-row skip"),
+        (InputRowsError("x", count=11), "fireworks-batch check, with the same requests"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
@@ -154,7 +159,7 @@ def test_rows_that_are_all_named_need_no_check():
     """Each of ten is named; the eleventh is counted, and a command names it, too."""
     problems = [RowProblem(line, None, "it is no JSON") for line in range(1, 12)]
     named = tuple(f"line {line}: it is no JSON" for line in range(1, 11))
-    leave_out = "leave them out: --skip-bad-rows"
+    leave_out = "to leave them out: --on-bad-row skip"
 
     assert advise(InputRowsError("x\n  line 1: ...", problems=problems[:10])).hints == (
         *named,
@@ -163,7 +168,7 @@ def test_rows_that_are_all_named_need_no_check():
     assert advise(InputRowsError("x", problems=problems)).hints == (
         *named,
         "and 1 more",
-        "see more of them: fireworks-batch check FILE",
+        "to see more of them: fireworks-batch check, with the same requests",
         leave_out,
     )
 
@@ -182,7 +187,7 @@ def test_a_file_that_cannot_be_read_is_named():
 def test_a_listing_that_is_not_there_is_another_api():
     """No command that would list something else helps then."""
     error = NotFoundError("GET /v1/accounts: 404 NOT_FOUND: Not Found", status=404)
-    assert advise(error).hints == ("check --base-url, which is without /v1, and --account",)
+    assert advise(error).hints == ("check --base-url, which is without /v1, and --account-id",)
 
 
 @pytest.mark.parametrize(
@@ -219,6 +224,6 @@ def test_commands_can_be_pasted():
     """They name each job, however many, with what a shell would take for something else quoted."""
     assert come_back(["a", "b"]) == ("fireworks-batch wait a b", "fireworks-batch delete a b")
     assert come_back(["a"] * 500)[0].count(" a") == 500
-    assert come_back(["a;b"], ("--account", "acme"))[1] == (
-        "fireworks-batch delete 'a;b' --account acme"
+    assert come_back(["a;b"], ("--account-id", "acme"))[1] == (
+        "fireworks-batch delete 'a;b' --account-id acme"
     )

@@ -2,10 +2,13 @@
 
 import json
 import logging
+import os
+import re
+import time
 
 import pytest
 
-from fireworks_batch import __version__
+from fireworks_batch import PollPolicy, __version__
 
 pytest_plugins = ["fireworks_batch.pytest_plugin"]
 
@@ -89,7 +92,7 @@ def test_jobs_are_deleted_together(cli, server):
     assert result.code == 2
     gone = {line.split()[0] for line in result.err.splitlines() if "being deleted" in line}
     assert gone == {*jobs[1:]}
-    assert "job-00: 404" in result.err
+    assert "there is no job 'job-00' in account 'acme'" in result.err
 
 
 def test_delete_goes_on_after_a_job_that_is_not_there(cli, server):
@@ -97,7 +100,7 @@ def test_delete_goes_on_after_a_job_that_is_not_there(cli, server):
     server.script_job("two", phases=["RUNNING"])
     result = cli("delete", "one", "two")
     assert result.code == 2
-    assert "404" in result.err
+    assert "error: there is no job 'one' in account 'acme'\n" in result.err
     assert "two is being deleted" in result.err
 
 
@@ -114,19 +117,19 @@ def test_datasets_go_up_and_down(cli, tmp_path):
     """Upload writes the id when it is READY, download the paths."""
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"custom_id": "r-1", "body": {}}\n' * 3)
-    up = cli("datasets", "upload", str(rows), "--id", "mine")
+    up = cli("datasets", "upload", str(rows), "--dataset-id", "mine")
     assert (up.code, up.out) == (0, "mine\n")
     assert up.err == "uploading 100% (99 B of 99 B)\n"
-    taken = cli("datasets", "upload", str(rows), "--id", "mine")
+    taken = cli("datasets", "upload", str(rows), "--dataset-id", "mine")
     assert taken.code == 2
     assert "error: dataset 'mine' is READY: it may hold anything\n" in taken.err
-    assert "  use it in place of the file, whatever it holds: --reuse\n" in taken.err
+    assert "  to use it in place of the file, whatever it holds: --reuse\n" in taken.err
     assert "reuse=" not in taken.err
-    assert cli("datasets", "upload", str(rows), "--id", "mine", "--reuse").code == 0
-    down = cli("datasets", "download", "mine", "-o", str(tmp_path / "down"))
+    assert cli("datasets", "upload", str(rows), "--dataset-id", "mine", "--reuse").code == 0
+    down = cli("datasets", "download", "mine", "-d", str(tmp_path / "down"))
     assert down.lines == [str(tmp_path / "down" / "rows.jsonl")]
     assert (tmp_path / "down" / "rows.jsonl").read_bytes() == rows.read_bytes()
-    assert cli("datasets", "download", "mine", "-o", str(tmp_path), "--json").objects == [
+    assert cli("datasets", "download", "mine", "-d", str(tmp_path), "--json").objects == [
         {"path": str(rows), "bytes": 99}
     ]
 
@@ -208,8 +211,95 @@ def test_a_wait_gives_up_after_its_timeout(cli, server):
     assert (
         "error: gave up waiting for nightly: the time is up, it was last seen RUNNING" in result.err
     )
-    assert "  it runs on; to come back: fireworks-batch wait nightly" in result.err
+    assert "  the job runs on; to come back: fireworks-batch wait nightly" in result.err
     assert result.fields[0][:2] == ["nightly", "RUNNING"]
+
+
+def test_wait_for_all_takes_the_jobs_that_have_not_ended(cli, server):
+    """Those that have ended are left out; with no job there is nothing to wait for: 0."""
+    assert cli("wait", "--all").err == "no jobs to wait for\n"
+    for job, state in (("over", "FAILED"), ("one", "RUNNING"), ("two", "PENDING")):
+        server.script_job(job, phases=[state], time_limit_seconds=10**7)
+    result = cli("wait", "--all", "--timeout", "0.05")
+    assert result.code == 7
+    assert {line[0] for line in result.fields} == {"one", "two"}
+
+
+def test_wait_takes_the_filter_of_list(cli, server):
+    """As it was typed; jobs that have ended are among them."""
+    server.script_job("one", phases=["RUNNING"])
+    server.script_job("two", phases=["FAILED"])
+    result = cli("wait", "--filter", 'state="JOB_STATE_FAILED"')
+    assert result.code == 3
+    assert [line[:2] for line in result.fields] == [["two", "FAILED"]]
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ((), "give the ids of jobs, --all or --filter"),
+        (("one", "--all"), "give only one of these: the ids of jobs, --all, --filter"),
+        (("one", "--filter", "x"), "give only one of these: the ids of jobs, --all, --filter"),
+        (("--all", "--filter", "x"), "give only one of these: the ids of jobs, --all, --filter"),
+    ],
+)
+def test_jobs_are_named_in_one_of_three_ways(cli, server, given, complaint):
+    """2, and nothing is sent."""
+    result = cli("wait", *given)
+    assert (result.code, result.err) == (2, f"error: {complaint}\n")
+    assert server.requests() == []
+
+
+def test_wait_says_at_once_that_there_is_no_such_job(cli, server):
+    """With the seconds that it waits for the job, and the ids that are near, by one listing."""
+    for job in ("nightly-eval", "nightly-evaluation", "other"):
+        server.script_job(job, phases=["RUNNING"])
+    result = cli("wait", "nightly-evl", "nightly-vl")
+    for job in ("nightly-evl", "nightly-vl"):
+        assert f"there is no job '{job}' so far; waiting up to " in result.err
+        assert f"  ids like '{job}': nightly-eval, nightly-evaluation\n" in result.err
+    assert "GET " not in result.err
+    assert "JOB" not in result.err
+    listings = [one for one in server.requests() if one.path.endswith("/batchInferenceJobs")]
+    assert len(listings) == 1
+
+
+def test_the_seconds_for_a_job_that_is_not_there_are_true(cli):
+    """They are those of the policy; when they have passed, 2, and the job's name."""
+    started = time.monotonic()
+    result = cli("wait", "nope")
+    patience = float(re.search(r"waiting up to ([\d.]+) s for it", result.err)[1])
+    scale = float(os.environ["FIREWORKS_BATCH_TIME_SCALE"])
+    assert patience == pytest.approx(PollPolicy().not_found_grace * scale, rel=0.01)
+    assert time.monotonic() - started >= patience
+    assert result.code == 2
+    assert "error: there is no job 'nope' in account 'acme'\n" in result.err
+
+
+def test_ids_that_cannot_be_listed_do_not_fail_the_wait(cli, server):
+    """A job that comes in time is followed to its end."""
+    server.add_fault("status", status=403, path="*/batchInferenceJobs", times=None)
+    server.add_fault("status", status=404, path="*/nightly", times=2)
+    server.script_job("nightly", phases=["COMPLETED"])
+    result = cli("wait", "nightly")
+    assert result.code == 0
+    assert "there is no job 'nightly' so far" in result.err
+    assert "403" not in result.err
+
+
+@pytest.mark.parametrize("account", ["acme", ""])
+def test_a_wait_without_a_server_says_that_nothing_was_reached(cli, monkeypatch, account):
+    """And where; whether the job runs is not known."""
+    monkeypatch.setenv("FIREWORKS_BASE_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("FIREWORKS_ACCOUNT_ID", account)
+    result = cli("wait", "nightly", "--timeout", "0.2")
+    assert result.code == 7
+    *_, problem, network, again = result.err.splitlines()
+    assert problem.startswith("error: gave up waiting for nightly: nothing was reached")
+    assert "127.0.0.1:1" in problem
+    assert network == "  check the network, HTTPS_PROXY and --base-url"
+    assert again == "  to try again: fireworks-batch wait nightly"
+    assert "runs on" not in result.err
 
 
 @pytest.mark.parametrize("command", [("wait", "--timeout", "0.05"), ("results",)])
@@ -218,8 +308,8 @@ def test_a_command_to_come_back_with_reaches_the_same_account(cli, server, monke
     server.script_job("nightly", phases=["RUNNING"])
     monkeypatch.delenv("FIREWORKS_ACCOUNT_ID")
     name, *options = command
-    result = cli(name, "nightly", *options, "--account", server.account_id)
-    again = f": fireworks-batch wait nightly --account {server.account_id}\n"
+    result = cli(name, "nightly", *options, "--account-id", server.account_id)
+    again = f": fireworks-batch wait nightly --account-id {server.account_id}\n"
     assert again in result.err
 
 
@@ -303,7 +393,7 @@ def test_account_and_base_url_are_options(cli, server, monkeypatch):
     monkeypatch.setenv("FIREWORKS_BASE_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("FIREWORKS_ACCOUNT_ID", "nobody")
     server.script_job("nightly", phases=["RUNNING"])
-    result = cli("get", "nightly", "--base-url", server.base_url, "--account", "acme")
+    result = cli("get", "nightly", "--base-url", server.base_url, "--account-id", "acme")
     assert result.code == 0
 
 
@@ -316,19 +406,34 @@ def test_no_answer_is_trouble(cli, monkeypatch):
     assert "Traceback" not in result.err
 
 
-def test_a_missing_job_is_bad_input(cli):
-    """2, and where to look for the right name."""
-    result = cli("get", "nope")
-    assert result.code == 2
-    assert "see what there is: fireworks-batch list" in result.err
+@pytest.mark.parametrize(
+    ("command", "kind"),
+    [
+        (("get",), "job"),
+        (("results",), "job"),
+        (("delete",), "job"),
+        (("datasets", "download"), "dataset"),
+        (("datasets", "delete"), "dataset"),
+    ],
+)
+def test_what_is_not_there_is_bad_input(cli, command, kind):
+    """2, what it is, and where to look for the right name; no request of HTTP is named."""
+    result = cli(*command, "nope")
+    listing = "list" if kind == "job" else "datasets list"
+    assert (result.code, result.out) == (2, "")
+    assert result.err == (
+        f"error: there is no {kind} 'nope' in account 'acme'\n"
+        f"  to see what there is: fireworks-batch {listing}\n"
+        "  to use another account: --account-id\n"
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
         (("get", "a/b"), "'a/b' is not the name of a batch inference job"),
-        (("wait", "a", "--timeout", "soon"), "--timeout: 'soon' is no duration"),
-        (("wait", "a", "--stall-after", "0"), "--stall-after: '0' is no duration above 0"),
+        (("wait", "a", "--timeout", "soon"), "--timeout: 'soon' is not a duration"),
+        (("wait", "a", "--stall-after", "0"), "--stall-after: '0' is not a duration above 0"),
         (("get",), "Missing argument"),
         (("frobnicate",), "No such command"),
         (("list", "-n", "0"), "--limit"),
@@ -348,7 +453,7 @@ def test_debug_shows_log_and_traceback(cli, server):
     assert result.code == 2
     assert "Traceback (most recent call last)" in result.err
     assert "NotFoundError" in result.err
-    assert result.err.rstrip().splitlines()[-1].startswith("  check --account")
+    assert result.err.rstrip().splitlines()[-1].startswith("  to use another account: --account-id")
     assert server.api_key not in result.err
     assert logging.getLogger("fireworks_batch").level == logging.NOTSET
 

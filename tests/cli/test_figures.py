@@ -37,7 +37,7 @@ def test_what_is_no_duration_is_refused(text):
     with pytest.raises(ConfigurationError) as caught:
         parse_duration("--timeout", text)
     assert str(caught.value) == (
-        f"--timeout: {text!r} is no duration above 0; some are 90 (seconds), 15m, 1h30m, 2d"
+        f"--timeout: {text!r} is not a duration above 0, as in 90 (seconds), 15m, 1h30m or 2d"
     )
 
 

@@ -151,6 +151,24 @@ def test_an_interrupt_leaves_the_job_running(terminal, server, number):
     assert {request.method for request in server.requests()} == {"GET"}
 
 
+@pytest.mark.parametrize("columns", [40, 80])
+def test_an_interrupt_leaves_no_part_of_the_table_behind(terminal, server, columns):
+    """Whatever the width: the "^C" of the terminal finds room beside the table."""
+    jobs = [f"nightly-2026-11-23-5fnhbr3ecgsmjqgrkdtx-{number}" for number in range(3)]
+    for job in jobs:
+        server.script_job(job, phases=["RUNNING"], fields=standing(447, 3, 1000), **LONG)
+    screen = terminal("wait", *jobs, columns=columns, lines=30)
+    screen.await_screen(r"(nigh\S+ +RUNNING.*45.0%.*\n?){3}")
+    screen.press_ctrl_c()
+    assert screen.finish() == 130
+    assert screen.lines[0] == "detached: 3 jobs run on"
+    said = screen.text.replace("\n", "")
+    assert said == (
+        f"detached: 3 jobs run on  to come back: fireworks-batch wait {' '.join(jobs)}"
+        f"  to delete:    fireworks-batch delete {' '.join(jobs)}"
+    )
+
+
 def test_delete_on_interrupt_stops_the_job(terminal, server):
     """And says so."""
     server.script_job("reviews", phases=["RUNNING"], **LONG)
@@ -213,7 +231,15 @@ def test_stderr_may_be_closed(shell, server):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
 @pytest.mark.parametrize(
     "command",
-    ["--help", "datasets", "run --help", "--version", "emulator --help", "list", "list --json"],
+    [
+        "--help",
+        "datasets --help",
+        "run --help",
+        "--version",
+        "emulator --help",
+        "list",
+        "list --json",
+    ],
 )
 def test_a_full_disk_is_told(shell, server, monkeypatch, command):
     """1, in one line: for the help of a command as for its data."""
@@ -234,8 +260,17 @@ def test_messages_that_cannot_be_written_change_no_code(shell, server, monkeypat
     assert (ended.code, ended.out) == (0, "reviews\tCOMPLETED\t10\t0\t10\n")
 
 
-def test_the_reader_of_a_help_may_leave(shell, monkeypatch):
-    """Also where the help stays in a buffer to the end."""
+@pytest.mark.parametrize("command", ["--help", "run --help", "--version"])
+@pytest.mark.parametrize("buffered", [False, True])
+def test_the_reader_of_a_help_may_leave(shell, monkeypatch, command, buffered):
+    """Quietly, with the code that a shell knows for it."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", "" if buffered else "1")
+    ended = shell(f"$CLI {command} | true")
+    assert (ended.code, ended.err) == (141, "")
+
+
+def test_the_reader_of_the_help_of_the_emulator_may_leave(shell, monkeypatch):
+    """The help stays in a buffer to the end."""
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     ended = shell("$CLI emulator --help | true")
     assert (ended.code, ended.err) == (141, "")

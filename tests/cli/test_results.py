@@ -83,7 +83,7 @@ def test_missing_rows_are_named(cli, ended_job, tmp_path):
     """Where the input is at hand."""
     requests = tmp_path / "requests.jsonl"
     requests.write_bytes(lines({"custom_id": f"r-{number}"} for number in range(12)))
-    result = cli("results", ended_job, "--input", str(requests))
+    result = cli("results", ended_job, "--expected", str(requests))
     assert result.code == 6
     assert "8 rows succeeded, 2 failed, 2 are missing" in result.err
     assert "  missing: r-10\n  missing: r-11\n" in result.err
@@ -135,7 +135,7 @@ def test_a_job_that_runs_has_no_results_yet(cli, server):
     server.script_job("nightly", phases=["RUNNING"])
     result = cli("results", "nightly")
     assert (result.code, result.out) == (7, "")
-    assert "wait for its end first: fireworks-batch wait nightly" in result.err
+    assert "to wait for its end: fireworks-batch wait nightly" in result.err
 
 
 def test_a_job_that_failed_early_has_none(cli, server):

@@ -126,7 +126,7 @@ def test_check_names_bad_rows(cli, bad_requests):
 
 def test_check_gives_json(cli, bad_requests):
     """The report as one object."""
-    (report,) = cli("check", str(bad_requests), "--json", "--most", "1").objects
+    (report,) = cli("check", str(bad_requests), "--json", "--max-problems", "1").objects
     assert (report["is_good"], report["rows"], report["problem_count"]) == (False, 2, 2)
     assert [problem["line"] for problem in report["problems"]] == [2]
 
@@ -145,10 +145,10 @@ def test_a_file_that_is_not_there_is_bad_input(cli, tmp_path, command):
 
 def test_submit_writes_the_ids_of_the_jobs(cli, requests):
     """And the same again when it is repeated."""
-    first = cli("submit", str(requests), *MODEL, "--name", "nightly", "--rows-per-job", "5")
+    first = cli("submit", str(requests), *MODEL, "--name", "nightly", "--max-rows", "5")
     assert (first.code, len(first.lines)) == (0, 2)
     assert all(line.startswith("nightly-") for line in first.lines)
-    again = cli("submit", str(requests), *MODEL, "--name", "nightly", "--rows-per-job", "5")
+    again = cli("submit", str(requests), *MODEL, "--name", "nightly", "--max-rows", "5")
     assert again.lines == first.lines
     assert cli("wait", *first.lines).code == 0
 
@@ -163,7 +163,7 @@ def test_settings_of_the_jobs_are_sent(cli, requests, server):
     """As they were given."""
     options = ["--max-tokens", "9", "--temperature", "0.5", "--top-p", "0.9", "--top-k", "3"]
     options += ["--n", "2", "--extra-body", '{"stop": ["END"]}', "--system-prompt", "Be brief."]
-    (job_id,) = cli("submit", str(requests), *MODEL, *options, "--window", "48h").lines
+    (job_id,) = cli("submit", str(requests), *MODEL, *options, "--max-job-duration", "48h").lines
     (job,) = cli("get", job_id, "--json").objects
     parameters = job["inference_parameters"]
     assert (parameters["max_tokens"], parameters["top_k"], parameters["n"]) == (9, 3, 2)
@@ -234,13 +234,13 @@ def test_bad_rows_send_nothing(cli, bad_requests, server):
     assert (result.code, result.out) == (2, "")
     assert "error: 2 bad rows of input, nothing was sent:" in result.err
     assert "  line 3 (custom_id 'x'): " in result.err
-    assert "  leave them out: --skip-bad-rows" in result.err
+    assert "  to leave them out: --on-bad-row skip" in result.err
     assert all(request.method == "GET" for request in server.requests())
 
 
 def test_bad_rows_can_be_left_out(cli, bad_requests):
     """The others are run, and 6 says that not all were."""
-    result = cli("run", str(bad_requests), *MODEL, "--skip-bad-rows")
+    result = cli("run", str(bad_requests), *MODEL, "--on-bad-row", "skip")
     assert (result.code, len(result.lines)) == (6, 2)
     assert "bad rows left out: 2" in result.err
 
@@ -270,7 +270,7 @@ def test_a_run_detaches(terminal, requests, server):
 def test_a_bar_does_not_hide_a_bad_network(terminal, requests, server):
     """Each job has a line below it, with how many polls of it failed in a row."""
     server.script_jobs(phases=["RUNNING"], times=None)
-    options = ("--rows-per-job", "1")
+    options = ("--max-rows", "1")
     screen = terminal("run", str(requests), *MODEL, *options, columns=200, lines=40)
     screen.await_screen("0 of 10 jobs ended")
     await_creations(server, 10)
@@ -324,7 +324,7 @@ def test_a_run_of_many_jobs_names_all_that_run_on(cli, terminal, requests, serve
     """In the command that deletes them, with the options that were needed to get at them."""
     server.script_jobs(phases=["COMPLETED"])
     server.script_jobs(phases=["RUNNING"], times=None)
-    options = ("--rows-per-job", "1", "--account", server.account_id)
+    options = ("--max-rows", "1", "--account-id", server.account_id)
     monkeypatch.delenv("FIREWORKS_ACCOUNT_ID")
     screen = terminal("run", str(requests), *MODEL, *options, columns=800)
     screen.await_screen("1 of 10 jobs ended")
@@ -334,7 +334,7 @@ def test_a_run_of_many_jobs_names_all_that_run_on(cli, terminal, requests, serve
     assert "detached: 9 jobs run on" in screen.text
     words = screen.lines[-1].split("fireworks-batch delete ")[1].split()
     running = {job["id"] for job in cli("list", "--json").objects if job["state"] == "RUNNING"}
-    assert ({*words[:-2]}, words[-2:]) == (running, ["--account", server.account_id])
+    assert ({*words[:-2]}, words[-2:]) == (running, ["--account-id", server.account_id])
 
 
 def test_a_run_deletes_its_jobs_on_interrupt(terminal, requests, server):
@@ -409,20 +409,170 @@ def test_a_second_interrupt_ends_the_deleting(terminal, requests, server, comman
 
 
 @pytest.mark.parametrize(
-    ("state", "hint"), [("COMPLETED", "another --name"), ("FAILED", "another --name, or --again")]
+    ("state", "hint"),
+    [("COMPLETED", "another --name"), ("FAILED", "another --name, or with --on-previous new")],
 )
 def test_jobs_that_had_ended_are_told_once(cli, requests, server, state, hint):
     """In one line, however many, with the way to new results; submit says it, too."""
     server.script_jobs(phases=[state], times=None)
-    options = (*MODEL, "--rows-per-job", "5")
+    options = (*MODEL, "--max-rows", "5")
     cli("run", str(requests), *options)
     again = cli("run", str(requests), *options)
     submitted = cli("submit", str(requests), *options)
     line = f"2 jobs had ended before (2 {state}): their results are not new"
     for result in (again, submitted):
         assert result.err.count(f"{line}\n") == 1
-        assert f"to run the same rows again: {hint}\n" in result.err
+        assert f"to run the same rows again: run or submit them with {hint}\n" in result.err
         assert "warning" not in result.err
+
+
+# --- collect ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def submission(cli, requests, tmp_path):
+    """A file with what `submit --json` wrote about ten requests in two jobs."""
+    path = tmp_path / "submission.json"
+    path.write_text(cli("submit", str(requests), *MODEL, "--max-rows", "5", "--json").out)
+    return path
+
+
+def test_collect_writes_the_rows_of_a_submission(cli, submission):
+    """To stdout, in the order of their ids; the report is talk."""
+    result = cli("collect", str(submission))
+    assert result.code == 0
+    assert list(texts(result.lines)) == [f"r-{number}" for number in range(10)]
+    assert result.err.splitlines()[-1] == "10 of 10 rows succeeded, 0 failed, 0 are missing"
+
+
+def test_collect_has_the_options_of_the_library(cli, server, submission, requests, tmp_path):
+    """A file for the rows, the requests for their order, and what is deleted at the end."""
+    output = tmp_path / "rows.jsonl"
+    options = ("--requests", str(requests), "--cleanup", "datasets", "--timeout", "1h", "--json")
+    result = cli("collect", str(submission), "-o", str(output), *options)
+    assert result.code == 0
+    assert (result.objects[-1]["event"], result.objects[-1]["succeeded"]) == ("end", 10)
+    assert len(texts(output.read_text().splitlines())) == 10
+    deleted = [one.path for one in server.requests() if one.method == "DELETE"]
+    assert len(deleted) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("batch-0\nbatch-1\n", "not a stored submission"),
+        ('{"custom_id": "r-1", "body": {}}\n', "a submission of version None"),
+    ],
+)
+def test_what_is_no_submission_cannot_be_collected(cli, server, tmp_path, content, complaint):
+    """2, and the command that writes one."""
+    path = tmp_path / "ids"
+    path.write_text(content)
+    result = cli("collect", str(path))
+    assert (result.code, result.out) == (2, "")
+    assert complaint in result.err
+    assert "'fireworks-batch submit --json' writes what 'collect' reads" in result.err
+    assert server.requests() == []
+
+
+def test_an_interrupted_collect_says_how_to_come_back(terminal, server, submission):
+    """The jobs run on, and none is deleted."""
+    submitted = json.loads(submission.read_text())["shards"]
+    for shard in submitted:
+        server.script_job(
+            f"{shard['base_id']}-0", phases=["RUNNING"], time_limit_seconds=10**7, fields={}
+        )
+    screen = terminal("collect", str(submission), columns=400)
+    screen.await_screen("0 of 2 jobs ended(.|\n)*RUNNING")
+    screen.press_ctrl_c()
+    assert screen.finish() == 130
+    detached, again, _ = screen.lines
+    assert detached == "detached: 2 jobs run on"
+    assert again == f"  to come back: fireworks-batch collect {submission}"
+    assert "DELETE" not in {request.method for request in server.requests()}
+
+
+# --- Standard input -----------------------------------------------------------------------------
+
+
+def test_requests_come_from_standard_input(shell, requests):
+    """For check, submit and run; also if they are compressed."""
+    assert shell(f"$CLI check - < {requests}").err == "standard input: 10 good rows, 850 B, 1 job\n"
+    assert shell(f"gzip -c {requests} | $CLI check -").code == 0
+    submitted = shell(f"cat {requests} | $CLI submit - {' '.join(MODEL)} --json | $CLI collect -")
+    assert len(texts(submitted.lines)) == 10
+    ran = shell(f"$CLI run - {' '.join(MODEL)} < {requests}")
+    assert (ran.code, texts(ran.lines)) == (0, texts(submitted.lines))
+
+
+def test_standard_input_may_be_closed_or_no_requests(shell):
+    """2, and what was read."""
+    closed = shell("$CLI check - <&-")
+    assert (closed.code, closed.out) == (2, "")
+    assert closed.err == "error: cannot read standard input: it is closed\n"
+    assert shell("echo hello | $CLI check -").lines[0].startswith("line 1: ")
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_an_interrupt_ends_the_reading_of_standard_input(terminal, command):
+    """At once, with 130, though nobody has closed the input."""
+    screen = terminal(command, "-", *MODEL)
+    screen.await_screen("reading standard input; Ctrl-D ends it")
+    screen.press_ctrl_c()
+    assert screen.finish() == 130
+    assert "Traceback" not in screen.text
+
+
+def test_to_come_back_standard_input_is_needed_again(terminal, requests, server):
+    """The command alone would wait for it."""
+    server.script_jobs(phases=["RUNNING"])
+    with requests.open("rb") as file:
+        screen = terminal("run", "-", *MODEL, columns=200, stdin=file)
+        screen.await_screen("running 0.0%")
+    screen.press_ctrl_c()
+    assert screen.finish() == 130
+    assert "  to come back, with the same input: fireworks-batch run - " in screen.text
+
+
+# --- Told before anything is sent ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "complaint"),
+    [
+        (
+            "--max-job-duration",
+            "100h",
+            "--max-job-duration: '100h' is out of the range, 12h to 72h",
+        ),
+        ("--max-job-duration", "none", "--max-job-duration: 'none' is out of the range"),
+        ("--max-job-duration", "soon", "--max-job-duration: 'soon' is not a duration"),
+        ("--model", "demo-8b", "'accounts/fireworks/models/demo-8b'"),
+        ("--on-bad-row", "skp", "'skp' is not one of 'raise', 'skip'"),
+        ("--on-previus", "new", "--on-previous"),
+        ("--output", ".", "'.' is a directory"),
+        ("--errors", ".", "'.' is a directory"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run"])
+def test_a_wrong_value_is_told(cli, requests, server, command, option, value, complaint):
+    """2, with what is right or near; nothing is sent."""
+    result = cli(command, str(requests), *MODEL, option, value)
+    assert (result.code, result.out) == (2, "")
+    assert complaint in " ".join(result.err.split())
+    assert server.requests() == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("check",), ("submit", *MODEL), ("run", *MODEL), ("collect",), ("datasets", "upload")],
+)
+def test_a_directory_is_said_to_be_one(cli, server, tmp_path, command):
+    """2, where a file is needed."""
+    result = cli(*command, str(tmp_path))
+    assert (result.code, result.out) == (2, "")
+    assert f"file '{tmp_path}' is a directory" in " ".join(result.err.split())
+    assert server.requests() == []
 
 
 # --- demo ---------------------------------------------------------------------------------------
@@ -564,8 +714,9 @@ def test_several_jobs_that_had_ended_are_counted():
         "3 jobs had ended before (2 COMPLETED, 1 EXPIRED): their results are not new"
     ]
     assert adopted_lines(adopted[:2])[0].startswith("2 jobs had ended before")
-    assert rerun_hint(adopted) == "to run the same rows again: another --name, or --again"
-    assert rerun_hint(adopted[:1]) == "to run the same rows again: another --name"
+    hint = "to run the same rows again: run or submit them with another --name"
+    assert rerun_hint(adopted) == f"{hint}, or with --on-previous new"
+    assert rerun_hint(adopted[:1]) == hint
 
 
 def test_a_report_names_jobs_that_ended_badly():

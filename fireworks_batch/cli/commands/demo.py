@@ -23,7 +23,11 @@ __all__ = ["demo"]
 _SPEED: Final = 240
 _REQUESTS: Final = "demo_requests.jsonl"
 _JOBS: Final = JobOptions(
-    model="accounts/fireworks/models/demo-8b", name="demo", max_tokens=8, temperature=0.0
+    model="accounts/fireworks/models/demo-8b",
+    name="demo",
+    max_tokens=8,
+    temperature=0.0,
+    retry_rows=1,
 )
 _GOOD: Final = ("love", "great", "good", "best", "excellent", "wonderful", "perfectly")
 _BAD: Final = (
@@ -61,7 +65,7 @@ async def _show(session: Session, directory: Path) -> ExitCode:
         ) as client,
     ):
         _spoil(emulator)
-        terms = RunOptions(output=rows, retry_rows=1, delete_on_interrupt=True)
+        terms = RunOptions(output=rows, delete_on_interrupt=True)
         on_emulator = attrs.evolve(session, client=client)
         code = await run_to_the_end(on_emulator, _JOBS, terms, requests)
     _print_answers(session.output, requests, rows)

@@ -25,8 +25,8 @@ def results(options: CommonOptions, terms: ResultsOptions, job: str) -> ExitCode
     """Write the rows of a job, and report on them."""
 
     async def work(session: Session) -> ExitCode:
-        await off_loop(check_targets, (terms.output, terms.errors), terms.input)
-        reading = session.client.results(job, expected=terms.input, lineage=terms.lineage)
+        await off_loop(check_targets, (terms.output, terms.errors), terms.expected)
+        reading = session.client.results(job, expected=terms.expected, lineage=terms.lineage)
         async with AsyncExitStack() as stack:
             entering = stack.enter_async_context(reading)
             rows = await shown(session.output, Words("downloading the results"), entering)

@@ -1,13 +1,13 @@
-"""``fireworks-batch check``, ``submit`` and ``run``: from requests to results."""
+"""``fireworks-batch check``, ``submit``, ``collect`` and ``run``: from requests to results."""
 
 import shlex
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from fireworks_batch import Limits, RunReport, to_dict
+from fireworks_batch import Limits, RunReport, Submission, to_dict
 from fireworks_batch.cli.detachment import delete_jobs, leave_jobs
 from fireworks_batch.cli.display.advice import come_back
 from fireworks_batch.cli.display.figures import counted
@@ -21,15 +21,18 @@ from fireworks_batch.cli.display.run import (
     report_lines,
     rerun_hint,
 )
-from fireworks_batch.cli.durations import parse_duration, parse_timeout
+from fireworks_batch.cli.durations import parse_job_time_limit, parse_timeout
 from fireworks_batch.cli.exit_codes import ExitCode
 from fireworks_batch.cli.interrupts import InterruptedByUserError
-from fireworks_batch.cli.options import CommonOptions, JobOptions, RunOptions
-from fireworks_batch.cli.session import Session, in_session
+from fireworks_batch.cli.options import CollectOptions, CommonOptions, JobOptions, RunOptions
+from fireworks_batch.cli.session import Session, in_session, poll_policy
+from fireworks_batch.cli.standard_input import is_standard_input, readable
+from fireworks_batch.files.threads import off_loop, reported
 from fireworks_batch.files.workspace import workspace
 from fireworks_batch.models.texts import visible
+from fireworks_batch.typing import BatchResult
 
-__all__ = ["check", "run", "run_to_the_end", "submit"]
+__all__ = ["check", "collect", "run", "run_to_the_end", "submit"]
 
 _PARAMETERS = ("max_tokens", "temperature", "top_p", "top_k", "n", "extra_body")
 
@@ -40,23 +43,30 @@ def check(
     *,
     model: str | None,
     system_prompt: str | None,
-    most: int,
+    max_rows: int | None,
+    max_problems: int,
 ) -> ExitCode:
     """Check requests, and name the rows that the server would refuse."""
 
     async def work(session: Session) -> ExitCode:
         output = session.output
-        checking = session.client.check(
-            requests, model=model, system_prompt=system_prompt, max_problems=most
-        )
-        report = await shown(output, Words("checking"), checking)
+        async with readable(requests, output) as file:
+            checking = session.client.check(
+                file,
+                model=model,
+                system_prompt=system_prompt,
+                limits=Limits(max_rows=max_rows),
+                max_problems=max_problems,
+            )
+            report = await shown(output, Words("checking"), checking)
         if output.as_json:
             output.record({**to_dict(report), "is_good": report.is_good})
         for problem in () if output.as_json else report.problems:
             output.line(visible(str(problem)))
         if report.problem_count > len(report.problems) and not output.as_json:
             output.talk(f"and {report.problem_count - len(report.problems):,} more")
-        output.talk(f"{requests}: {check_line(report)}")
+        source = "standard input" if is_standard_input(requests) else visible(str(requests))
+        output.talk(f"{source}: {check_line(report)}")
         for remark in report.remarks:
             output.talk(f"note: {remark}")
         return ExitCode.SUCCEEDED if report.is_good else ExitCode.USAGE
@@ -69,11 +79,13 @@ def submit(options: CommonOptions, jobs: JobOptions, requests: Path) -> ExitCode
 
     async def work(session: Session) -> ExitCode:
         output = session.output
-        submitting = session.client.submit(requests, **_job_arguments(jobs))
-        submission = await shown(output, Words("checking and submitting"), submitting)
+        arguments = _job_arguments(jobs)
+        async with readable(requests, output) as file:
+            submitting = session.client.submit(file, **arguments)
+            submission = await shown(output, Words("checking and submitting"), submitting)
         ids = [ref.job_id for ref in submission.refs]
         if output.as_json:
-            output.record(to_dict(submission))
+            output.line(submission.to_json())
             return ExitCode.SUCCEEDED
         for job_id in ids:
             output.line(job_id)
@@ -85,6 +97,32 @@ def submit(options: CommonOptions, jobs: JobOptions, requests: Path) -> ExitCode
             follow, _ = come_back(ids, output.connection)
             output.talk(f"{counted(submission.rows, 'row')}; to follow: {follow}")
         return ExitCode.SUCCEEDED
+
+    return in_session(options, work)
+
+
+def collect(
+    options: CommonOptions, terms: CollectOptions, submission: Path, *, requests: Path | None
+) -> ExitCode:
+    """Wait for the jobs of a submission, and write their results."""
+
+    async def work(session: Session) -> ExitCode:
+        output = session.output
+        display = _display(output, terms)
+        arguments = _collect_arguments(terms)
+        async with readable(submission, output) as file:
+            with reported("read", str(submission)):
+                stored = Submission.from_json(await off_loop(file.read_bytes))
+        async with _target(terms.output) as target:
+            collecting = session.client.collect(
+                stored,
+                requests=requests,
+                output=target,
+                on_progress=display.show,
+                **arguments,
+            )
+            result = await _interruptible(session, display, collecting, source=submission)
+            return await _written(output, result, target, terms)
 
     return in_session(options, work)
 
@@ -103,46 +141,79 @@ async def run_to_the_end(
 ) -> ExitCode:
     """Run requests to results, show progress, write rows and report, and return the outcome."""
     output = session.output
-    # Where the rows go to stdout, nothing else does.
-    display = RunDisplay(output, as_records=output.as_json and terms.output is not None)
-    async with _target(terms.output) as target:
+    display = _display(output, terms)
+    arguments = _job_arguments(jobs) | _collect_arguments(terms)
+    async with readable(requests, output) as file, _target(terms.output) as target:
         running = session.client.run(
-            requests,
-            **_job_arguments(jobs),
+            file,
             output=target,
-            errors=terms.errors,
-            timeout=parse_timeout(terms.timeout),
-            retry_rows=terms.retry_rows,
-            cleanup="datasets" if terms.cleanup else "keep",
+            max_in_flight=terms.max_in_flight,
             on_progress=display.show,
+            **arguments,
         )
-        try:
-            following = shown(output, display, running, rows=display.rows)
-            result = await session.interrupts.guard(following, reports=True)
-        except InterruptedByUserError:
-            await _detach(session, display, deletes=terms.delete_on_interrupt)
-            raise
-        async with result:
-            if terms.output is None:
-                output.copy(target)
-            _print_report(output, result.report, terms)
+        result = await _interruptible(
+            session, display, running, source=requests, deletes=terms.delete_on_interrupt
+        )
+        return await _written(output, result, target, terms)
+
+
+def _display(output: Output, terms: CollectOptions) -> RunDisplay:
+    # Where the rows go to stdout, nothing else does.
+    return RunDisplay(output, as_records=output.as_json and terms.output is not None)
+
+
+async def _interruptible(
+    session: Session,
+    display: RunDisplay,
+    work: Awaitable[BatchResult],
+    *,
+    source: Path,
+    deletes: bool = False,
+) -> BatchResult:
+    """Show work until it has a result; if it is interrupted, say what becomes of the jobs."""
+    try:
+        following = shown(session.output, display, work, rows=display.rows)
+        return await session.interrupts.guard(following, reports=True)
+    except InterruptedByUserError:
+        await _detach(session, display, source, deletes=deletes)
+        raise
+
+
+async def _written(
+    output: Output, result: BatchResult, target: Path, terms: CollectOptions
+) -> ExitCode:
+    """Write the rows to stdout, unless they have a file, and the report; return the outcome."""
+    async with result:
+        if terms.output is None:
+            output.copy(target)
+        _print_report(output, result.report, terms)
     return code_of_report(result.report)
 
 
 def _job_arguments(jobs: JobOptions) -> dict[str, Any]:
-    """Return the arguments of ``client.submit`` and ``client.run`` that say what jobs are like."""
+    """Return the arguments of ``client.submit``, which are also arguments of ``client.run``."""
     parameters = {name: value for name in _PARAMETERS if (value := getattr(jobs, name)) is not None}
-    time_limit = jobs.window
     return {
         "model": jobs.model,
         "name": jobs.name,
         "system_prompt": jobs.system_prompt,
         "inference_parameters": parameters or None,
         "precision": jobs.precision,
-        "max_job_duration": None if time_limit is None else parse_duration("--window", time_limit),
-        "limits": Limits(max_rows=jobs.rows_per_job),
-        "on_bad_row": "skip" if jobs.skip_bad_rows else "raise",
-        "on_previous": "new" if jobs.again else "adopt",
+        "max_job_duration": parse_job_time_limit(jobs.max_job_duration),
+        "limits": Limits(max_rows=jobs.max_rows),
+        "on_bad_row": jobs.on_bad_row,
+        "on_previous": jobs.on_previous,
+        "retry_rows": jobs.retry_rows,
+    }
+
+
+def _collect_arguments(terms: CollectOptions) -> dict[str, Any]:
+    """Return the arguments of ``client.collect``, which are also arguments of ``client.run``."""
+    return {
+        "errors": terms.errors,
+        "cleanup": terms.cleanup,
+        "timeout": parse_timeout(terms.timeout),
+        "poll": None if terms.stall_after is None else poll_policy(terms.stall_after),
     }
 
 
@@ -156,7 +227,7 @@ async def _target(path: Path | None) -> AsyncIterator[Path]:
         yield space.path / "rows.jsonl"
 
 
-def _print_report(output: Output, report: RunReport, terms: RunOptions) -> None:
+def _print_report(output: Output, report: RunReport, terms: CollectOptions) -> None:
     if output.as_json and terms.output is not None:
         output.record({"event": "end", "exit_code": int(code_of_report(report)), **to_dict(report)})
         return
@@ -169,10 +240,12 @@ def _print_report(output: Output, report: RunReport, terms: RunOptions) -> None:
         output.talk(rerun_hint(report.adopted))
 
 
-async def _detach(session: Session, display: RunDisplay, *, deletes: bool) -> None:
+async def _detach(session: Session, display: RunDisplay, source: Path, *, deletes: bool) -> None:
     # The library's on_abort="delete" would also delete them when an error ends the run.
     deleted = display.jobs_created if deletes else ()
     await delete_jobs(session, deleted)
     left = [job_id for job_id in display.jobs_under_way if job_id not in deleted]
     if left or not deletes:
-        leave_jobs(session, left, again=shlex.join(["fireworks-batch", *sys.argv[1:]]))
+        again = shlex.join(["fireworks-batch", *sys.argv[1:]])
+        needs = ", with the same input" if is_standard_input(source) else ""
+        leave_jobs(session, left, again=again, needs=needs)

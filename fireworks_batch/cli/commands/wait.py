@@ -1,35 +1,33 @@
 """``fireworks-batch wait``: follow jobs until they have ended, and print their outcomes."""
 
 import asyncio
-import os
 import time
 from collections.abc import Mapping, Sequence
-
-import attrs
 
 from fireworks_batch import (
     AccountSuspendedError,
     AuthenticationError,
-    BatchClient,
     ClientStateError,
+    ConfigurationError,
     FireworksBatchError,
     PollPolicy,
 )
+from fireworks_batch.cli.commands.missing import tell_missing
 from fireworks_batch.cli.detachment import delete_jobs, leave_jobs
 from fireworks_batch.cli.display.board import Board, Outcome, Row
 from fireworks_batch.cli.display.figures import percent
 from fireworks_batch.cli.display.lines import outcome_fields, outcome_line
 from fireworks_batch.cli.display.output import Output
-from fireworks_batch.cli.display.progress import Display, display_for
-from fireworks_batch.cli.durations import parse_duration, parse_timeout
+from fireworks_batch.cli.display.progress import Display, Words, display_for, shown
+from fireworks_batch.cli.durations import parse_timeout
 from fireworks_batch.cli.exit_codes import ExitCode
 from fireworks_batch.cli.interrupts import InterruptedByUserError
 from fireworks_batch.cli.options import CommonOptions, WaitOptions
-from fireworks_batch.cli.session import Session, in_session
-from fireworks_batch.connection.configuration import Environment, read_time_scale
+from fireworks_batch.cli.session import Session, in_session, poll_policy
 from fireworks_batch.models.names import parse_job_name
-from fireworks_batch.models.policies import scaled
+from fireworks_batch.models.policies import JobTimeLimit
 from fireworks_batch.models.texts import visible
+from fireworks_batch.typing import JobWait
 
 __all__ = ["wait"]
 
@@ -41,11 +39,21 @@ def wait(options: CommonOptions, terms: WaitOptions, jobs: Sequence[str]) -> Exi
     """Follow jobs until they have ended, print their outcomes, and return the worst of them."""
 
     async def work(session: Session) -> ExitCode:
-        named = {parse_job_name(job).job_id: job for job in jobs}
-        board = Board(named)
-        following = _follow(session.client, named, terms, board, display_for(session.output, board))
+        _check_choice(jobs, terms)
+        policy = poll_policy(terms.stall_after)
+        timeout = parse_timeout(terms.timeout)
+        named = {parse_job_name(job).job_id: job for job in jobs or await _listed(session, terms)}
+        waits = {
+            job_id: session.client.jobs.wait_until_terminal(job, timeout=timeout, poll=policy)
+            for job_id, job in named.items()
+        }
+        if not waits:
+            session.output.talk("no jobs to wait for")
+        board = Board(waits)
         try:
-            await session.interrupts.guard(following)
+            await session.interrupts.guard(
+                _follow(session, waits, board, patience=_patience(policy, timeout))
+            )
         except InterruptedByUserError:
             await _detach(session, board.open_rows, deletes=terms.delete_on_interrupt)
             raise
@@ -63,56 +71,83 @@ def _print(output: Output, outcome: Outcome) -> None:
         output.fields(*outcome_fields(outcome))
 
 
+# --- Which jobs ---------------------------------------------------------------------------------
+
+
+def _check_choice(jobs: Sequence[str], terms: WaitOptions) -> None:
+    given = [bool(jobs), terms.all, terms.filter is not None]
+    if not any(given):
+        raise ConfigurationError("give the ids of jobs, --all or --filter")
+    if sum(given) > 1:
+        raise ConfigurationError("give only one of these: the ids of jobs, --all, --filter")
+
+
+async def _listed(session: Session, terms: WaitOptions) -> list[str]:
+    """Return the names of the jobs that --all or --filter stands for."""
+
+    async def listing() -> list[str]:
+        jobs = session.client.jobs.list(filter=terms.filter)
+        return [job.name async for job in jobs if not (terms.all and job.is_terminal)]
+
+    return await shown(session.output, Words("listing the jobs"), listing())
+
+
 # --- Following ----------------------------------------------------------------------------------
 
 
+def _patience(policy: PollPolicy, timeout: float | JobTimeLimit | None) -> float:
+    """Return the seconds for which the server may not know a job."""
+    return min(
+        policy.not_found_grace, timeout if isinstance(timeout, float) else policy.not_found_grace
+    )
+
+
 async def _follow(
-    client: BatchClient, jobs: Mapping[str, str], terms: WaitOptions, board: Board, display: Display
+    session: Session, waits: Mapping[str, JobWait], board: Board, *, patience: float
 ) -> None:
     """Follow jobs, named by their ids, until each has ended or its wait has failed.
+
+    Args:
+        session: What the command works with.
+        waits: The waits, by the ids of the jobs.
+        board: Takes the snapshots and the outcomes.
+        patience: Seconds for which the server may not know a job.
 
     Raises:
         ExceptionGroup: An error that concerns all jobs, such as a refused key.
     """
-    timeout, poll = parse_timeout(terms.timeout), _poll_policy(terms)
-    waits = {
-        job_id: client.jobs.wait_until_terminal(job, timeout=timeout, poll=poll)
-        for job_id, job in jobs.items()
-    }
+    display = display_for(session.output, board)
 
     def count_failed_polls() -> None:
         for job_id, wait in waits.items():
             board.count_failed_polls(job_id, wait.failures)
 
-    async def follow_one(job_id: str) -> None:
-        wait, error = waits[job_id], None
-        try:
-            async for snapshot in wait:
-                board.see(snapshot, now=time.monotonic())
-                display.see(snapshot)
-        except _FOR_ALL:
-            raise
-        except FireworksBatchError as exc:
-            error = exc
-        last = wait.last_snapshot
-        outcome = Outcome(job_id, last.job if last else None, error)
-        board.end(outcome)
-        display.end(outcome)
-
     async with asyncio.TaskGroup() as group:
-        drawing = group.create_task(display.keep_fresh(count_failed_polls))
+        helpers = (
+            group.create_task(display.keep_fresh(count_failed_polls)),
+            group.create_task(tell_missing(session, waits, patience=patience)),
+        )
         async with asyncio.TaskGroup() as followers:
-            for job_id in waits:
-                followers.create_task(follow_one(job_id))
-        drawing.cancel()
+            for job_id, wait in waits.items():
+                followers.create_task(_follow_one(job_id, wait, board, display))
+        for helper in helpers:
+            helper.cancel()
 
 
-def _poll_policy(terms: WaitOptions) -> PollPolicy | None:
-    """Return the default policy with the limit of a stall; None if there is no limit."""
-    if terms.stall_after is None:
-        return None
-    default = scaled(PollPolicy(), read_time_scale(Environment(os.environ)))
-    return attrs.evolve(default, stall_after=parse_duration("--stall-after", terms.stall_after))
+async def _follow_one(job_id: str, wait: JobWait, board: Board, display: Display) -> None:
+    error: FireworksBatchError | None = None
+    try:
+        async for snapshot in wait:
+            board.see(snapshot, now=time.monotonic())
+            display.see(snapshot)
+    except _FOR_ALL:
+        raise
+    except FireworksBatchError as exc:
+        error = exc
+    last = wait.last_snapshot
+    outcome = Outcome(job_id, last.job if last else None, error)
+    board.end(outcome)
+    display.end(outcome)
 
 
 # --- Interrupted --------------------------------------------------------------------------------

@@ -16,8 +16,13 @@ __all__ = ["Advice", "advise", "come_back"]
 _PROGRAM: Final = "fireworks-batch"
 # Bad rows that are named with an error.
 _MOST_NAMED: Final = 10
+_CHECK_NETWORK: Final = "check the network, HTTPS_PROXY and --base-url"
 # A 404 for what every account has: the account or the API is another one.
 _LISTING: Final = re.compile(r"GET \S*/(accounts|batchInferenceJobs|datasets): ")
+_REQUEST: Final = re.compile(r"^[A-Z]+ /\S*: ")
+_RESOURCE: Final = re.compile(
+    r"[A-Z]+ \S*/accounts/([^/\s]+)/(batchInferenceJobs|datasets)/([^/:\s]+)\S*: "
+)
 
 
 @attrs.frozen
@@ -42,43 +47,49 @@ def come_back(job_ids: Sequence[str], connection: Sequence[str] = ()) -> tuple[s
     return shlex.join([_PROGRAM, "wait", *words]), shlex.join([_PROGRAM, "delete", *words])
 
 
-def advise(error: BaseException, connection: Sequence[str] = ()) -> Advice:
+def advise(
+    error: BaseException, connection: Sequence[str] = (), *, job_id: str | None = None
+) -> Advice:
     """Return what to print about an error; about an unexpected one, how to report it.
 
     Args:
         error: The error.
         connection: The options by which jobs are reached, for commands that can be pasted.
+        job_id: The job that the error is about, if the error itself need not name it.
     """
-    advice = _said_of(error, connection)
+    advice = _said_of(error, connection, job_id)
     return attrs.evolve(advice, problem=fit(advice.problem))
 
 
-def _said_of(error: BaseException, connection: Sequence[str]) -> Advice:
+def _said_of(error: BaseException, connection: Sequence[str], job_id: str | None) -> Advice:
     if isinstance(error, errors.WaitError):
-        return _wait(error, connection)
+        name = error.ref.job_id if error.ref else job_id
+        # Without a job it is a dataset that was waited for.
+        return _wait(error, name, connection) if name else _plain(error)
     if isinstance(error, errors.JobNotFinishedError):
         return _not_finished(error, connection)
     for kind, say in _RULES:
         if isinstance(error, kind):
             return say(error)
     problem = f"internal error: {type(error).__name__}: {error}"
-    return Advice(problem, ("run it again with --debug, and report what it shows",))
+    return Advice(problem, ("run the command again with --debug, and report what it writes",))
 
 
 # --- One rule a class, the narrow ones first ----------------------------------------------------
 
 
-def _wait(error: errors.WaitError, connection: Sequence[str]) -> Advice:
-    name = error.ref.job_id if error.ref else "the job"
-    again, stop = come_back([error.ref.job_id if error.ref else "JOB"], connection)
+def _wait(error: errors.WaitError, name: str, connection: Sequence[str]) -> Advice:
+    again, stop = come_back([name], connection)
     last = error.last_snapshot
-    seen = f"it was last seen {last.job.state}" if last else "it was never seen"
-    failure = f"; the last poll failed: {error.last_error}" if error.last_error else ""
-    hints: tuple[str, ...] = (f"it runs on; to come back: {again}", f"to stop it: {stop}")
+    if last is None:
+        return _never_seen(error, name, again)
+    seen = f"it was last seen {last.job.state}"
+    failure = f"; {_last_poll(error.last_error)}" if error.last_error else ""
+    hints: tuple[str, ...] = (f"the job runs on; to come back: {again}", f"to stop it: {stop}")
     match error:
         case errors.WaitTimeoutError():
             return Advice(f"gave up waiting for {name}: the time is up, {seen}{failure}", hints)
-        case errors.JobStalledError() if last:
+        case errors.JobStalledError():
             since = brief(last.unchanged_for)
             if last.job.state == "PENDING":
                 hints = (
@@ -87,15 +98,32 @@ def _wait(error: errors.WaitError, connection: Sequence[str]) -> Advice:
                 )
             return Advice(f"gave up waiting for {name}: {seen}, unchanged for {since}", hints)
         case errors.PollFailureError():
-            hints = ("check the network, HTTPS_PROXY and --base-url", *hints)
+            hints = (_CHECK_NETWORK, *hints)
             return Advice(f"gave up waiting for {name}: polls keep failing, {seen}{failure}", hints)
         case errors.JobGoneError():
             return Advice(
-                f"{name} is not there any more: it was deleted, {seen}",
-                ("its output may still be there: " + f"{_PROGRAM} datasets list",),
+                f"{name} does not exist any more: it was deleted, {seen}",
+                (f"its output may still exist: {_PROGRAM} datasets list",),
             )
         case _:
             return Advice(f"gave up waiting for {name}: {seen}{failure}", hints)
+
+
+def _never_seen(error: errors.WaitError, name: str, again: str) -> Advice:
+    """Say why no poll succeeded; whether the job runs is not known then."""
+    hints = (f"to try again: {again}",)
+    last = error.last_error
+    if isinstance(last, errors.TransportError):
+        where = f" at {error.ref.base_url}" if error.ref else ""
+        reason = _REQUEST.sub("", str(last))
+        problem = f"gave up waiting for {name}: nothing was reached{where}: {reason}"
+        return Advice(problem, (_CHECK_NETWORK, *hints))
+    why = _last_poll(last) if last else "there was no time for a poll"
+    return Advice(f"gave up waiting for {name}: the job was never seen; {why}", hints)
+
+
+def _last_poll(error: errors.FireworksBatchError) -> str:
+    return f"the last poll failed: {_said_of(error, (), None).problem}"
 
 
 def _authentication(error: errors.AuthenticationError) -> Advice:
@@ -110,7 +138,7 @@ def _permission(error: errors.PermissionDeniedError) -> Advice:
     return Advice(
         str(error),
         (
-            "check --account, and what the key may do",
+            "check --account-id, and what the key may do",
             "an account with a zero-data-retention policy cannot run batch jobs",
         ),
     )
@@ -121,14 +149,20 @@ def _suspended(error: errors.AccountSuspendedError) -> Advice:
 
 
 def _not_found(error: errors.NotFoundError) -> Advice:
-    if _LISTING.match(str(error)):
-        return Advice(str(error), ("check --base-url, which is without /v1, and --account",))
+    text = str(error)
+    if _LISTING.match(text):
+        return Advice(text, ("check --base-url, which is without /v1, and --account-id",))
+    if not error.from_api:
+        return Advice(text, ("check --base-url: it may be no Fireworks API",))
+    lists = f"{_PROGRAM} list, {_PROGRAM} datasets list"
+    if found := _RESOURCE.match(text):
+        account, collection, name = found.groups()
+        is_job = collection == "batchInferenceJobs"
+        text = f"there is no {'job' if is_job else 'dataset'} {name!r} in account {account!r}"
+        lists = f"{_PROGRAM} list" if is_job else f"{_PROGRAM} datasets list"
     return Advice(
-        str(error),
-        (
-            f"see what there is: {_PROGRAM} list, {_PROGRAM} datasets list",
-            "check --account: names are looked up in one account",
-        ),
+        text,
+        (f"to see what there is: {lists}", "to use another account: --account-id"),
     )
 
 
@@ -152,8 +186,8 @@ def _dataset_conflict(error: errors.DatasetConflictError) -> Advice:
     return Advice(
         problem,
         (
-            "use it in place of the file, whatever it holds: --reuse",
-            "or choose another --id; without one, the id derives from the content",
+            "to use it in place of the file, whatever it holds: --reuse",
+            "or choose another --dataset-id; without one, the id derives from the content",
         ),
     )
 
@@ -163,7 +197,7 @@ def _server(error: BaseException) -> Advice:
 
 
 def _transport(error: BaseException) -> Advice:
-    return Advice(str(error), ("check the network, HTTPS_PROXY and --base-url",))
+    return Advice(str(error), (_CHECK_NETWORK,))
 
 
 def _undecodable(error: errors.ResponseDecodeError) -> Advice:
@@ -180,9 +214,16 @@ def _configuration(error: errors.ConfigurationError) -> Advice:
                 "or store one as 'api_key = ...' in ~/.fireworks/auth.ini",
             ),
         )
-    hint = ("say which: --account ID",) if "account_id=" in text else ()
-    # Arguments of the library that have no option here.
-    for words in (": pass account_id=", ", or pass allow_insecure_http="):
+    hint = ("to choose one of them: --account-id",) if "account_id=" in text else ()
+    if "stored submission" in text or text.startswith("a submission of version"):
+        hint = (f"'{_PROGRAM} submit --json' writes what 'collect' reads",)
+    # What can only be said to the library.
+    for words in (
+        ": pass account_id=",
+        ", or pass allow_insecure_http=",
+        "; call `submit` again",
+        "; a value that is newer than this release",
+    ):
         text = text.partition(words)[0]
     return Advice(text, hint)
 
@@ -190,7 +231,7 @@ def _configuration(error: errors.ConfigurationError) -> Advice:
 def _not_finished(error: errors.JobNotFinishedError, connection: Sequence[str]) -> Advice:
     again, _ = come_back([error.job.id], connection)
     problem = f"job {error.job.id} has not ended: it is {error.job.state}"
-    return Advice(problem, (f"wait for its end first: {again}",))
+    return Advice(problem, (f"to wait for its end: {again}",))
 
 
 def _input_rows(error: errors.InputRowsError) -> Advice:
@@ -198,9 +239,12 @@ def _input_rows(error: errors.InputRowsError) -> Advice:
     hints = [visible(str(row)) for row in error.problems[:_MOST_NAMED]]
     more = error.count - len(hints)
     if more:
-        hints += [f"and {more:,} more", f"see more of them: {_PROGRAM} check FILE"]
+        hints += [
+            f"and {more:,} more",
+            f"to see more of them: {_PROGRAM} check, with the same requests",
+        ]
     if error.count:  # else the error is about the file, which has no rows, or too many
-        hints.append("leave them out: --skip-bad-rows")
+        hints.append("to leave them out: --on-bad-row skip")
     return Advice(problem, tuple(hints))
 
 

@@ -35,6 +35,8 @@ class Output:
         """
         self.connection: tuple[str, ...] = tuple(connection)
         self.as_json = as_json
+        self.tells_missing_jobs = False
+        """Whether the command says which jobs the server does not know: the log need not."""
         self._stdout = _forgiving(sys.stdout)
         self._stderr = _forgiving(sys.stderr)
         self._is_verbose = is_verbose
@@ -154,9 +156,14 @@ class Output:
             else:
                 self._speak(text, style)
 
-    def explain(self, error: BaseException) -> None:
-        """Write an error and the advice about it to stderr."""
-        advice = advise(error, self.connection)
+    def explain(self, error: BaseException, *, job_id: str | None = None) -> None:
+        """Write an error and the advice about it to stderr.
+
+        Args:
+            error: The error.
+            job_id: The job that the error is about, if the error itself need not name it.
+        """
+        advice = advise(error, self.connection, job_id=job_id)
         self.talk(f"error: {advice.problem}", "bold red")
         for hint in advice.hints:
             self.talk(f"  {hint}")

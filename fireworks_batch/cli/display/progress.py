@@ -49,7 +49,7 @@ class PlainLines:
     def end(self, outcome: Outcome) -> None:
         """Write the error, if there is one; the last line has the terminal state."""
         if outcome.error is not None:
-            self._output.explain(outcome.error)
+            self._output.explain(outcome.error, job_id=outcome.job_id)
 
     async def keep_fresh(self, update: Callable[[], None]) -> None:
         """Do nothing: lines are written once."""
@@ -71,7 +71,7 @@ class JsonLines:
         """Write the outcome of a job; an error with advice to stderr, too."""
         self._output.record(outcome_record(outcome))
         if outcome.error is not None:
-            self._output.explain(outcome.error)
+            self._output.explain(outcome.error, job_id=outcome.job_id)
 
     async def keep_fresh(self, update: Callable[[], None]) -> None:
         """Do nothing: objects are written once."""
@@ -91,7 +91,7 @@ class LiveTable:
     def end(self, outcome: Outcome) -> None:
         """Write the error, if there is one, above the table; the table has the rest."""
         if outcome.error is not None:
-            self._output.explain(outcome.error)
+            self._output.explain(outcome.error, job_id=outcome.job_id)
 
     async def keep_fresh(self, update: Callable[[], None]) -> None:
         """Draw a frame four times a second."""

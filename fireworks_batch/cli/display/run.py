@@ -198,9 +198,12 @@ def adopted_lines(adopted: Sequence[AdoptedJob]) -> list[str]:
 
 
 def rerun_hint(adopted: Sequence[AdoptedJob]) -> str:
-    """Return how to get new results in place of theirs."""
+    """Return how to get new results in place of the results of adopted jobs."""
     is_good = all(job.state.is_success for job in adopted)
-    return f"to run the same rows again: another --name{'' if is_good else ', or --again'}"
+    return (
+        "to run the same rows again: run or submit them with another --name"
+        f"{'' if is_good else ', or with --on-previous new'}"
+    )
 
 
 def code_of_report(report: RunReport) -> ExitCode:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import attrs
 from rich.console import Group, RenderableType
+from rich.constrain import Constrain
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -27,7 +28,7 @@ _FRAME: Final = 0.25
 # Seconds without a change after which it is noted: the server changes a job about once a minute.
 _WORTH_SAYING: Final = 90.0
 # Columns below which there is no bar beside words.
-_NARROW: Final = 50
+_NARROW: Final = 48
 # Lines below which there is no room for jobs.
 _LOWEST: Final = 8
 # Characters of an id that are shown at least.
@@ -48,7 +49,9 @@ async def keep_drawn(output: Output, draw: Callable[[int, int], RenderableType])
 
     Args:
         output: The streams; stderr is a terminal.
-        draw: Returns what the screen shows; it is called with the columns and lines there are.
+        draw: Returns what the screen shows; it is called with the columns and lines there are. Two
+            columns stay free: if the "^C" that a terminal writes had to go to the next line, the
+            first line of the frame would not be erased.
     """
     with (
         output.live() as console,
@@ -61,7 +64,9 @@ async def keep_drawn(output: Output, draw: Callable[[int, int], RenderableType])
         ) as live,
     ):
         while True:
-            live.update(draw(console.width, console.height), refresh=True)
+            width = max(1, console.width - len("^C"))
+            frame = Constrain(draw(width, console.height), width)
+            live.update(frame, refresh=True)
             await asyncio.sleep(_FRAME)
 
 
@@ -145,18 +150,21 @@ def _table(rows: Sequence[Row], width: int) -> Table:
 
 
 def _columns(width: int) -> list[_Column]:
-    """Return the columns beside the job that there is room for; state and percent always are."""
+    """Return the columns beside the job that fit; state and percent are always among them.
+
+    Two columns of the terminal stay free: a terminal of 80 has a width of 78.
+    """
     right = {"justify": "right"}
-    wide = 8 if width < 100 else 20
+    wide = 8 if width < 98 else 20
     columns = [
         (0, _Column("state", _state, 9, {"overflow": "ellipsis"})),
-        (60, _Column("", _bar, wide, {"width": wide})),
+        (58, _Column("", _bar, wide, {"width": wide})),
         (0, _Column("done", lambda row: percent(row.percent), 5, right)),
-        (70, _Column("ok", lambda row: _count(row.succeeded, ""), 5, right)),
-        (50, _Column("failed", lambda row: _count(row.failed, "red"), 6, right)),
-        (80, _Column("rate", lambda row: rate(row.rate), 7, right)),
-        (50, _Column("left", _left, 4, right)),
-        (40, _Column("", _note, 0, {"overflow": "ellipsis"})),
+        (68, _Column("ok", lambda row: _count(row.succeeded, ""), 5, right)),
+        (48, _Column("failed", lambda row: _count(row.failed, "red"), 6, right)),
+        (78, _Column("rate", lambda row: rate(row.rate), 7, right)),
+        (48, _Column("left", _left, 4, right)),
+        (38, _Column("", _note, 0, {"overflow": "ellipsis"})),
     ]
     return [column for least, column in columns if width >= least]
 
