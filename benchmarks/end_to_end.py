@@ -116,7 +116,7 @@ def cost_of(script: str, requests: Path) -> Cost:
 def server() -> Iterator[str]:
     """Run the emulator in a process of its own; yields its base URL."""
     command = [sys.executable, "-m", "fireworks_batch.emulator", "--api-key", KEY]
-    command += ["--account", "acme", "--speed", "1000000"]
+    command += ["--account-id", "acme", "--speed", "1000000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process.stdout.readline().strip() if process.stdout else ""

@@ -61,7 +61,7 @@ def main() -> int:
 def serve() -> Iterator[str]:
     """Run a server in a process of its own."""
     command = [sys.executable, "-m", "fireworks_batch.emulator", "--api-key", KEY, "--tick", "0"]
-    server = subprocess.Popen([*command, "--account", "acme"], stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen([*command, "--account-id", "acme"], stdout=subprocess.PIPE, text=True)
     try:
         yield server.stdout.readline().strip() if server.stdout else ""
     finally:

@@ -107,7 +107,7 @@ async def together(get: Get) -> None:
 async def server() -> AsyncIterator[str]:
     """Run the emulator in a process of its own; yields its base URL."""
     command = [sys.executable, "-m", "fireworks_batch.emulator"]
-    command += ["--api-key", KEY, "--account", ACCOUNT]
+    command += ["--api-key", KEY, "--account-id", ACCOUNT]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process.stdout.readline().strip() if process.stdout else ""

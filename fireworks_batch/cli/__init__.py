@@ -1,7 +1,7 @@
 """The command line ``fireworks-batch``.
 
-Help, and completion in a shell, load the grammar alone (`app` and `options`). A command loads what
-it does, and the library with it, when it is called.
+Help, and completion in a shell, load only `app` and `options`. A command loads its function and
+the library when it is called.
 """
 
 import contextlib
@@ -59,12 +59,12 @@ def _run() -> None:
 
 
 def _flush() -> None:
-    """Write what the buffers hold: if Python cannot do so at its end, it exits with 120.
+    """Flush the streams: Python would exit with 120 if it could not do so at its end.
 
     Raises:
         OSError: Stdout cannot be written. The content of its buffer is dropped.
     """
-    _flushed(sys.stderr)  # if this fails, there is no place to say so
+    _flushed(sys.stderr)  # a failure of stderr cannot be reported anywhere
     failure = _flushed(sys.stdout)
     if failure is not None:
         raise failure

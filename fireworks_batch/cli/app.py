@@ -1,4 +1,4 @@
-"""The grammar: the commands, their options, and which function carries each of them out."""
+"""The commands, their options, and the function that each command calls."""
 
 from pathlib import Path
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""What becomes of running jobs after an interrupt: they run on and are named, or are deleted."""
+"""After an interrupt: name the jobs that run on, or delete the jobs."""
 
 import asyncio
 import contextlib
@@ -13,9 +13,9 @@ from fireworks_batch.models.texts import visible
 
 __all__ = ["delete_jobs", "leave_jobs"]
 
-# More jobs than these fill the screen.
+# The commands for more jobs than these fill a screen.
 _FEW: Final = 20
-# Seconds that deleting may take.
+# Maximum seconds for the deletion.
 _LONGEST: Final = 20.0
 
 
@@ -32,7 +32,7 @@ def leave_jobs(
     Args:
         session: What the command works with.
         job_ids: The jobs; there may be none.
-        state: What is known of the job, if there is only one.
+        state: The state of the job, in words, if there is only one job.
         again: The command to come back with; None for one that waits.
         needs: What that command needs, in words.
     """
@@ -51,7 +51,7 @@ def leave_jobs(
 
 
 async def delete_jobs(session: Session, job_ids: Sequence[str]) -> None:
-    """Delete jobs, and name those that may run on. Another interrupt ends the deletion at once.
+    """Delete jobs, and name the jobs that may run on. Another interrupt ends the deletion at once.
 
     Args:
         session: What the command works with.
@@ -73,7 +73,7 @@ async def delete_jobs(session: Session, job_ids: Sequence[str]) -> None:
 
 
 async def _delete_all(client: BatchClient, remaining: dict[str, str]) -> None:
-    """Delete jobs in the time there is; those that may run on remain, each with the reason."""
+    """Delete jobs until the time is up. Jobs that may run on remain, each with the reason."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_LONGEST), asyncio.TaskGroup() as group:
             for job_id in [*remaining]:

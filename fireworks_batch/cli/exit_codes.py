@@ -22,22 +22,22 @@ class ExitCode(enum.IntEnum):
     """No usable answer, or an unexpected error."""
 
     USAGE = 2
-    """Usage or bad input: an option, a name, a file, a job that is not there."""
+    """Usage or bad input: an option, a name, a file, a job that does not exist."""
 
     FAILED = 3
     """A job FAILED."""
 
     STOPPED = 4
-    """A job was cancelled, stopped early or deleted."""
+    """A job was cancelled, stopped early, deleted or archived."""
 
     EXPIRED = 5
     """A job's time limit passed; the rows it finished are saved."""
 
     ROWS_FAILED = 6
-    """A job completed, with rows that failed."""
+    """A job completed, and rows failed, are missing or were left out."""
 
     GAVE_UP = 7
-    """The wait ended, and the job runs on."""
+    """The wait ended, and the job has not ended, or was never seen."""
 
     UNAUTHORISED = 8
     """The key is refused or may not do this, or the account is suspended."""
@@ -95,7 +95,7 @@ _OF_ERROR: Final[tuple[tuple[type[Exception] | tuple[type[Exception], ...], Exit
     ),
 )
 
-# A path that is wrong, or that this user may not use; a full disk is another matter.
+# A path is wrong, or this user may not use it. A full disk is not among these.
 _OF_THE_USER: Final = {
     errno.ENOENT,
     errno.EACCES,

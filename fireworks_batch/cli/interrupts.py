@@ -29,7 +29,7 @@ class Interrupts:
 
     @property
     def is_reported(self) -> bool:
-        """Whether a signal came, and the command itself reports what becomes of the work."""
+        """Whether a signal came, and the command itself reports on the jobs."""
         return self._is_interrupted and self._reports
 
     @contextlib.contextmanager
@@ -56,7 +56,7 @@ class Interrupts:
 
         Args:
             work: The work.
-            reports: Whether the caller reports what becomes of the work after a signal.
+            reports: Whether the caller reports on the jobs after a signal.
 
         Raises:
             InterruptedByUserError: A signal came, and the work has ended after its cancellation.

@@ -1,4 +1,4 @@
-"""The options, in groups that a command has as a whole, and how it gets them."""
+"""The options, in groups, and the decorator that gives a command its groups."""
 
 import dataclasses
 import inspect
@@ -348,7 +348,7 @@ def command(
 
     Args:
         app: The application.
-        name: The command's name; None for that of the function.
+        name: The command's name; None for the name of the function.
 
     Returns:
         A decorator. The function returns the process's exit code. Where one of its parameters is
@@ -374,7 +374,7 @@ def _unfolded(function: Callable[..., int]) -> Callable[..., None]:
         raise typer.Exit(int(function(**arguments)))
 
     own = [parameter for name, parameter in parameters.items() if name not in groups]
-    # The first group is that of all commands: in a command's help it comes last.
+    # The first group has the options of all commands: they come last in a help.
     shared = [field for name in reversed(fields) for field in fields[name].values()]
     unfolded = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *shared)]
     run.__doc__ = function.__doc__

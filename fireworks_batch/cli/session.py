@@ -36,7 +36,7 @@ class Session:
     """The client, which is closed with the command."""
 
     output: Output
-    """Where words go."""
+    """The two streams."""
 
     interrupts: Interrupts
     """Runs work that is cancelled by a signal."""
@@ -82,7 +82,7 @@ async def _guarded(work: Work, session: Session) -> ExitCode:
 
 
 def _connection(options: CommonOptions) -> tuple[str, ...]:
-    """Return the options of the connection, without those whose value the environment has."""
+    """Return the options of the connection whose values are not in the environment."""
     given = {
         "--api-key-file": ("FIREWORKS_API_KEY_FILE", options.api_key_file),
         "--account-id": ("FIREWORKS_ACCOUNT_ID", options.account_id),
@@ -132,7 +132,7 @@ def poll_policy(stall_after: str | None) -> PollPolicy:
 
 
 def _single(error: Exception) -> Exception:
-    """Return the first error of a group: the tasks of the other errors were cancelled for it."""
+    """Return the first error of a group; the other tasks were cancelled because of it."""
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return error
@@ -142,7 +142,7 @@ def _single(error: Exception) -> Exception:
 
 
 class _LogOnStderr(logging.Handler):
-    """Writes the log on stderr: all of it if verbose, else the warnings that are shown nowhere."""
+    """Writes the log to stderr: all of it, or the warnings that nothing else shows."""
 
     def __init__(self, output: Output, interrupts: Interrupts, *, is_verbose: bool) -> None:
         super().__init__(logging.DEBUG if is_verbose else logging.WARNING)
@@ -158,20 +158,22 @@ class _LogOnStderr(logging.Handler):
             self._output.talk(f"{record.levelname.lower()}: {text}", "yellow")
 
     def _is_shown(self, record: logging.LogRecord) -> bool:
-        """Return whether another part of the output has the fact."""
+        """Return whether another part of the output shows the fact."""
         if record.name == "fireworks_batch.wait" and hasattr(record, "fireworks_job"):
             # The table has the failed polls.
             return self._output.is_live or self._is_about_missing_job(record)
         if record.name != "fireworks_batch.run":
             return False
-        # After an interrupt the command says what becomes of the jobs. A record with a state is
-        # about a job that had ended before the run: the report has a line about those.
+        # After an interrupt the command itself names the jobs. A record with a state is about a
+        # job that had ended before the run: the report has a line about such jobs.
         return self._interrupts.is_reported or hasattr(record, "fireworks_state")
 
     def _is_about_missing_job(self, record: logging.LogRecord) -> bool:
         errors = record.args if isinstance(record.args, tuple) else ()
-        is_404 = any(isinstance(error, NotFoundError) for error in errors)
-        return is_404 and self._output.tells_missing_jobs
+        is_missing = str(record.msg).startswith("there is no job") or any(
+            isinstance(error, NotFoundError) for error in errors
+        )
+        return is_missing and self._output.tells_missing_jobs
 
 
 @contextlib.contextmanager

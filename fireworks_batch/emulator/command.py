@@ -64,7 +64,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "--api-key", default="fw_emulator", help="the only API key that is accepted (%(default)s)"
     )
     parser.add_argument(
-        "--account", default="acme", help="id of the account of the key (%(default)s)"
+        "--account-id", default="acme", help="id of the account of the key (%(default)s)"
     )
     parser.add_argument(
         "--speed", type=float, default=1.0, help="emulated seconds in a real second (%(default)s)"
@@ -117,7 +117,7 @@ def _emulator(options: argparse.Namespace) -> Emulator:
         port=options.port,
         storage_port=options.storage_port,
         api_key=options.api_key,
-        account_id=options.account,
+        account_id=options.account_id,
         speed=options.speed,
         tick=options.tick,
         seed=options.seed,

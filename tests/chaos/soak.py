@@ -109,7 +109,7 @@ async def _scenario(case: Case, seconds: float) -> None:
 async def _emulator(speed: float) -> AsyncIterator[str]:
     command = (sys.executable, "-m", "fireworks_batch.emulator", "--speed", str(speed))
     process = await asyncio.create_subprocess_exec(
-        *(*command, "--api-key", KEY, "--account", "acme"),
+        *(*command, "--api-key", KEY, "--account-id", "acme"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )

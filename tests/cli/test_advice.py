@@ -122,6 +122,14 @@ def test_a_wait_says_why_it_gave_up(error, problem):
     assert advise(error).problem == problem
 
 
+def test_a_job_that_was_never_seen_is_not_said_to_run():
+    """There is one thing to do: to try again. Who knows the job says its id."""
+    error = WaitTimeoutError("x", last_error=NotFoundError("no", status=404))
+    advice = advise(error, ("--account-id", "acme"), job_id="nightly")
+    assert advice.problem.startswith("gave up waiting for nightly: the job was never seen; ")
+    assert advice.hints == ("to try again: fireworks-batch wait nightly --account-id acme",)
+
+
 def test_a_job_that_stays_poutcome_may_have_the_wrong_model():
     """That comes before how to go on."""
     stalled = JobStalledError("x", ref=REF, last_snapshot=snapshot("PENDING"))
@@ -135,7 +143,9 @@ def test_a_job_that_stays_poutcome_may_have_the_wrong_model():
     [
         (AuthenticationError("x", status=401), "FIREWORKS_API_KEY"),
         (PermissionDeniedError("x", status=403), "zero-data-retention policy"),
-        (NotFoundError("x", status=404), "fireworks-batch list"),
+        (NotFoundError("there is no job 'x' (404 NOT_FOUND)", status=404), "fireworks-batch list"),
+        (NotFoundError("x", status=404), "--account-id"),
+        (NotFoundError("x", status=404, from_api=False), "--base-url"),
         (RateLimitError("x", status=429, retry_after=30.0), "try again in 30s"),
         (RateLimitError("x", status=429), "try again in a minute"),
         (TransportError("x"), "--base-url"),
@@ -196,6 +206,29 @@ def test_a_listing_that_is_not_there_is_another_api():
         (
             ConfigurationError("use 'https://…', or pass allow_insecure_http=True if that is so"),
             "use 'https://…'",
+        ),
+        (
+            ConfigurationError(
+                "precision must be one of FP8, not 'FP9'; did you mean 'FP8'?; a value that is "
+                "newer than this release is given as Precision(…)"
+            ),
+            "precision must be one of FP8, not 'FP9'; did you mean 'FP8'?",
+        ),
+        (
+            NotFoundError("there is no job 'x' in account 'a' (404 NOT_FOUND: no)", status=404),
+            "there is no job 'x' in account 'a'",
+        ),
+        (
+            WaitTimeoutError("x", ref=REF, last_error=TransportError("GET /v1/x: boo")),
+            "gave up waiting for nightly: nothing was reached at https://api.fireworks.ai: boo",
+        ),
+        (
+            WaitTimeoutError("x", ref=REF, last_error=TransportError("nothing was reached at h:1")),
+            "gave up waiting for nightly: nothing was reached at h:1",
+        ),
+        (
+            WaitTimeoutError("dataset 'd' was not READY within an hour"),
+            "dataset 'd' was not READY within an hour",
         ),
         (
             JobNotFinishedError("wait with client.jobs", job=snapshot("RUNNING").job),

@@ -10,6 +10,7 @@ import typer
 
 from fireworks_batch import BatchClient, InferenceParameters, Limits, PollPolicy
 from fireworks_batch.cli.app import app
+from fireworks_batch.cli.exit_codes import ExitCode
 from fireworks_batch.datasets.endpoints import Datasets
 from fireworks_batch.jobs.endpoints import Jobs
 
@@ -86,6 +87,16 @@ def test_each_command_and_its_options_are_on_the_page(name):
     assert {*name.split()} <= words
     for names in options(COMMANDS[name]).values():
         assert {*names} - {"--help"} <= words
+
+
+def test_the_help_has_the_exit_codes_of_the_page(cli, monkeypatch):
+    """And the order of several jobs' codes."""
+    monkeypatch.setenv("COLUMNS", "80")
+    text = " ".join(cli("--help").out.split())
+    codes = text.partition("Exit codes: ")[2]
+    assert [*map(int, re.findall(r"(?:^|; )(\d+) ", codes))] == [*map(int, ExitCode)]
+    order = re.compile(r"the first of ([\d, ]+) that")
+    assert order.search(text)[1] == order.search(PAGE)[1]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

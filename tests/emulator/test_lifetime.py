@@ -340,7 +340,14 @@ def run_command(*arguments: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_process_listens_until_it_is_told_to_stop(number):
     """Its URL is the first line; the settings arrive; a signal ends it well."""
-    arguments = ["--api-key", "k", "--account", "globex", "--assume", "default_order=newest_first"]
+    arguments = [
+        "--api-key",
+        "k",
+        "--account-id",
+        "globex",
+        "--assume",
+        "default_order=newest_first",
+    ]
     arguments += ["--speed", "60", "--tick", "0", "--seed", "5", "--fail-rows", '{"row": "r1"}']
     with run_command(*arguments) as process:
         try:

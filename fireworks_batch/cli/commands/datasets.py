@@ -88,14 +88,14 @@ def delete(options: CommonOptions, dataset: str) -> ExitCode:
 
 
 def transfer_line(what: str, done: int, total: int) -> str:
-    """Return how far a transfer is, in words; only what it is while its size is not known."""
+    """Return the progress of a transfer in words; only its name while the size is not known."""
     if not total:
         return what
     return f"{what} {percent(100 * done / total)} ({size(done)} of {size(total)})"
 
 
 class _TransferDisplay:
-    """Shows how far a transfer is: as a bar, or in a line for each tenth."""
+    """Shows the progress of a transfer: as a bar, or in a line for each tenth."""
 
     def __init__(self, output: Output, what: str) -> None:
         self._output = output

@@ -56,7 +56,7 @@ def list_all(
 
 
 def delete(options: CommonOptions, jobs: Sequence[str], *, wait: bool) -> ExitCode:
-    """Delete jobs. One that is not there is an error, and the others are deleted all the same."""
+    """Delete jobs. A job that does not exist is an error; the other jobs are still deleted."""
 
     async def work(session: Session) -> ExitCode:
         turns = asyncio.Semaphore(_AT_A_TIME)

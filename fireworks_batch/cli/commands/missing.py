@@ -12,7 +12,8 @@ from fireworks_batch.typing import JobWait
 
 __all__ = ["tell_missing"]
 
-# Seconds between two looks at the waits, which send nothing; a share of the patience at most.
+# Maximum seconds, and share of the patience, between two passes over the waits; a pass sends
+# nothing.
 _PAUSE: Final = 0.1
 _SHARE: Final = 0.05
 _MOST_IDS: Final = 1000
@@ -22,12 +23,12 @@ _MOST_NEAR: Final = 3
 async def tell_missing(session: Session, waits: Mapping[str, JobWait], *, patience: float) -> None:
     """Say which jobs the server does not know so far, until cancelled.
 
-    Sends one listing at most, whose failure is nobody's trouble.
+    Sends at most one listing. If the listing fails, no ids are named.
 
     Args:
         session: What the command works with.
         waits: The waits, by the ids of the jobs.
-        patience: Seconds for which the waits put up with it.
+        patience: Seconds for which a wait accepts that the server does not know its job.
     """
     output = session.output
     output.tells_missing_jobs = True

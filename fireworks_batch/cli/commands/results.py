@@ -115,7 +115,7 @@ def _report_line(report: dict[str, Any], job: BatchInferenceJob) -> str:
         "missing_count": "are missing",
         "unreadable": "lines cannot be read",
         "duplicate_count": "ids came more than once",
-        "foreign_count": "ids are not of the input",
+        "foreign_count": "ids are not in the requests",
         "superseded": "errors are left out: their rows were run again",
     }
     words += [f"{report[kind]:,} {text}" for kind, text in kinds.items() if report[kind]]

@@ -17,7 +17,7 @@ _PROGRAM: Final = "fireworks-batch"
 # Bad rows that are named with an error.
 _MOST_NAMED: Final = 10
 _CHECK_NETWORK: Final = "check the network, HTTPS_PROXY and --base-url"
-# A 404 for what every account has: the account or the API is another one.
+# Every account has these listings: a 404 means that the account or the URL is wrong.
 _LISTING: Final = re.compile(r"GET \S*/(accounts|batchInferenceJobs|datasets): ")
 _REQUEST: Final = re.compile(r"^[A-Z]+ /\S*: ")
 _RESOURCE: Final = re.compile(
@@ -75,7 +75,7 @@ def _said_of(error: BaseException, connection: Sequence[str], job_id: str | None
     return Advice(problem, ("run the command again with --debug, and report what it writes",))
 
 
-# --- One rule a class, the narrow ones first ----------------------------------------------------
+# --- One rule for each class, subclasses first ----------------------------------------------------
 
 
 def _wait(error: errors.WaitError, name: str, connection: Sequence[str]) -> Advice:
@@ -114,9 +114,11 @@ def _never_seen(error: errors.WaitError, name: str, again: str) -> Advice:
     hints = (f"to try again: {again}",)
     last = error.last_error
     if isinstance(last, errors.TransportError):
-        where = f" at {error.ref.base_url}" if error.ref else ""
         reason = _REQUEST.sub("", str(last))
-        problem = f"gave up waiting for {name}: nothing was reached{where}: {reason}"
+        if "reached" not in reason:
+            where = f" at {error.ref.base_url}" if error.ref else ""
+            reason = f"nothing was reached{where}: {reason}"
+        problem = f"gave up waiting for {name}: {reason}"
         return Advice(problem, (_CHECK_NETWORK, *hints))
     why = _last_poll(last) if last else "there was no time for a poll"
     return Advice(f"gave up waiting for {name}: the job was never seen; {why}", hints)
@@ -154,16 +156,16 @@ def _not_found(error: errors.NotFoundError) -> Advice:
         return Advice(text, ("check --base-url, which is without /v1, and --account-id",))
     if not error.from_api:
         return Advice(text, ("check --base-url: it may be no Fireworks API",))
-    lists = f"{_PROGRAM} list, {_PROGRAM} datasets list"
     if found := _RESOURCE.match(text):
         account, collection, name = found.groups()
-        is_job = collection == "batchInferenceJobs"
-        text = f"there is no {'job' if is_job else 'dataset'} {name!r} in account {account!r}"
-        lists = f"{_PROGRAM} list" if is_job else f"{_PROGRAM} datasets list"
-    return Advice(
-        text,
-        (f"to see what there is: {lists}", "to use another account: --account-id"),
-    )
+        kind = "job" if collection == "batchInferenceJobs" else "dataset"
+        text = f"there is no {kind} {name!r} in account {account!r}"
+    text = text.partition(" (404 ")[0]
+    account = "to use another account: --account-id"
+    for kind, listing in (("job", "list"), ("dataset", "datasets list")):
+        if text.startswith(f"there is no {kind} "):
+            return Advice(text, (f"to see what there is: {_PROGRAM} {listing}", account))
+    return Advice(text, ("check --base-url, which is without /v1", account))
 
 
 def _rate_limit(error: errors.RateLimitError) -> Advice:

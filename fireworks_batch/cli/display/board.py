@@ -24,7 +24,7 @@ class Outcome:
     """The last segment of its resource name."""
 
     job: BatchInferenceJob | None
-    """The job as last seen; None if it never was."""
+    """The job as last seen; None if no poll succeeded."""
 
     error: FireworksBatchError | None
     """Why the wait failed; None if the job is in a terminal state."""
@@ -92,7 +92,7 @@ class Totals:
     """How many have an outcome."""
 
     unsuccessful: int
-    """How many of those have another exit code than 0."""
+    """How many of the ended jobs have an exit code other than 0."""
 
     succeeded: int
     """Rows that succeeded."""
@@ -107,7 +107,7 @@ class Totals:
     """Rows a second; None if not known of any."""
 
     eta: float | None
-    """Seconds until the last of the jobs ends whose end can be estimated."""
+    """Seconds until the last job ends, among the jobs whose end can be estimated."""
 
 
 @attrs.define
@@ -222,6 +222,6 @@ def totals(rows: Sequence[Row]) -> Totals:
 
 
 def slowest(rows: Sequence[Row], count: int) -> list[Row]:
-    """Return the jobs that are least far along; of equal ones, those unchanged for longest."""
+    """Return the jobs with the least progress; among equal jobs, the longest unchanged first."""
     waiting = [row for row in rows if row.code is None]
     return sorted(waiting, key=lambda row: (row.percent or 0.0, -row.unchanged_for))[:count]

@@ -66,7 +66,7 @@ def job_details(job: BatchInferenceJob) -> Iterator[tuple[str, str]]:
     progress = job.job_progress or JobProgress()
     lifecycle = job.lifecycle
     yield "job", job.id
-    yield from _if_any("name for people", job.display_name)
+    yield from _if_any("display name", job.display_name)
     yield "state", f"{job.state}{' (waiting for capacity)' if job.waiting_on_capacity else ''}"
     if job.status is not None and job.status != Status():
         yield "status", f"{job.status.code}: {job.status.message}".removesuffix(": ")

@@ -12,7 +12,7 @@ from fireworks_batch.models.texts import visible
 __all__ = ["Columns", "fitting", "print_all"]
 
 _T = TypeVar("_T")
-# Characters of an id that are shown at least.
+# Minimum characters of an id that are shown.
 _LEAST: Final = 8
 
 

@@ -109,7 +109,7 @@ class Output:
                 raw.flush()
 
     def picture(self, renderable: Any) -> None:
-        """Draw something of rich's on stdout, which is a terminal."""
+        """Draw a renderable of rich on stdout, which is a terminal."""
         from rich.console import Console
 
         with self._reported():
@@ -142,7 +142,7 @@ class Output:
 
     @property
     def is_heard(self) -> bool:
-        """Whether people read stderr as it comes."""
+        """Whether stderr is a terminal."""
         return _is_terminal(self._stderr)
 
     def talk(self, text: str, style: str = "") -> None:

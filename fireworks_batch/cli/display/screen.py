@@ -31,7 +31,7 @@ _WORTH_SAYING: Final = 90.0
 _NARROW: Final = 48
 # Lines below which there is no room for jobs.
 _LOWEST: Final = 8
-# Characters of an id that are shown at least.
+# Minimum characters of an id that are shown.
 _LEAST: Final = 8
 
 _STYLES: Final = {
@@ -90,7 +90,7 @@ def screen(rows: Sequence[Row], *, width: int, height: int) -> RenderableType:
 
 
 def bar(share: float | None, words: str, *, width: int) -> RenderableType:
-    """Return a bar, if a share of 100 is known, and words beside it, or below for want of room."""
+    """Return a bar, if a share of 100 is known, and words beside it, or below it."""
     if share is None or width < _NARROW:
         return Text(words)
     long = min(30, width // 4)
