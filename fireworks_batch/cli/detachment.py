@@ -33,7 +33,7 @@ def leave_jobs(
         session: What the command works with.
         job_ids: The jobs; there may be none.
         state: The state of the job, in words, if there is only one job.
-        again: The command to come back with; None for one that waits.
+        again: The command to come back with; None for a command that waits.
         needs: What that command needs, in words.
     """
     wait, stop = come_back(job_ids, session.output.connection)

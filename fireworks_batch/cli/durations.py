@@ -28,7 +28,7 @@ def parse_duration(option: str, text: str) -> float | None:
         Seconds, above 0; None for ``"none"``.
 
     Raises:
-        ConfigurationError: The text is no duration, or the duration is 0.
+        ConfigurationError: The text is not a duration, or the duration is 0.
     """
     compact = text.strip().lower()
     if compact == "none":
@@ -52,10 +52,10 @@ def parse_timeout(text: str | None) -> float | JobTimeLimit | None:
         text: As typed; None if the option is not given.
 
     Returns:
-        Seconds, above 0; None for ``"none"``; `JOB_TIME_LIMIT` if the option is not given.
+        Seconds, above 0. None for ``"none"``, `JOB_TIME_LIMIT` if the option is not given.
 
     Raises:
-        ConfigurationError: The text is no duration, or the duration is 0.
+        ConfigurationError: The text is not a duration, or the duration is 0.
     """
     return JOB_TIME_LIMIT if text is None else parse_duration("--timeout", text)
 
@@ -70,7 +70,7 @@ def parse_job_time_limit(text: str | None) -> float | None:
         Seconds, 12 to 72 hours; None if the option is not given.
 
     Raises:
-        ConfigurationError: The text is no duration, or is out of the range.
+        ConfigurationError: The text is not a duration, or is out of the range.
     """
     if text is None:
         return None

@@ -336,7 +336,7 @@ SubmissionArgument = Annotated[
         metavar="FILE",
         dir_okay=False,
         allow_dash=True,
-        help="What 'submit --json' wrote. '-' reads standard input.",
+        help="A submission, as 'submit --json' writes it. '-' reads standard input.",
     ),
 ]
 
@@ -351,8 +351,8 @@ def command(
         name: The command's name; None for the name of the function.
 
     Returns:
-        A decorator. The function returns the process's exit code. Where one of its parameters is
-        a dataclass, the command has an option for each field.
+        A decorator. The function returns the process's exit code. If a parameter of the function
+        is a dataclass, the command has an option for each field.
     """
 
     def add(function: Callable[..., int]) -> Callable[..., int]:

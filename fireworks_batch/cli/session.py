@@ -30,7 +30,7 @@ _NO_KEY: Final = "none"
 
 @attrs.frozen(kw_only=True)
 class Session:
-    """What a command works with."""
+    """The objects that a command works with."""
 
     client: BatchClient
     """The client, which is closed with the command."""
@@ -123,7 +123,7 @@ def poll_policy(stall_after: str | None) -> PollPolicy:
         stall_after: As typed; None if the option is not given.
 
     Raises:
-        ConfigurationError: The text is no duration, or the duration is 0.
+        ConfigurationError: The text is not a duration, or the duration is 0.
     """
     policy = scaled(PollPolicy(), read_time_scale(Environment(os.environ)))
     if stall_after is None:

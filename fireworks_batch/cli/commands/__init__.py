@@ -1,1 +1,1 @@
-"""What each command does; the grammar is in `fireworks_batch.cli.app`."""
+"""The functions of the commands; their options are in `fireworks_batch.cli.app`."""

@@ -48,7 +48,7 @@ class Row:
     """The state's bare name; an ellipsis until it is known."""
 
     phase: JobPhase = JobPhase.UNKNOWN
-    """What the state means."""
+    """The phase of the state."""
 
     percent: float | None = None
     """0 to 100."""

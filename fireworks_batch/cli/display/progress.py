@@ -89,7 +89,7 @@ class LiveTable:
         """Do nothing: the next frame has it."""
 
     def end(self, outcome: Outcome) -> None:
-        """Write the error, if there is one, above the table; the table has the rest."""
+        """Write the error, if there is one, above the table. The table shows the state."""
         if outcome.error is not None:
             self._output.explain(outcome.error, job_id=outcome.job_id)
 
