@@ -267,6 +267,19 @@ def test_a_run_detaches(terminal, requests, server):
     assert {request.method for request in server.requests()} == {"GET", "POST"}
 
 
+def test_an_interrupt_leaves_no_part_of_a_bar_behind(terminal, requests, server):
+    """At 40 columns, where the words of the bar take several lines."""
+    server.script_jobs(phases=["RUNNING"], times=None)
+    options = ("--max-rows", "3", "--name", "nightly-2026-11-23")
+    screen = terminal("run", str(requests), *MODEL, *options, columns=40, lines=40)
+    screen.await_screen(r"jobs ended(.|\n)*(nigh\S+ +RUNNING.*\n?){4}")
+    screen.press_ctrl_c()
+    assert screen.finish() == 130
+    assert screen.lines[0] == "detached: 4 jobs run on"
+    assert "RUNNING" not in screen.text
+    assert "rows" not in "".join(screen.lines[1:]).replace("max-rows", "")
+
+
 def test_a_bar_does_not_hide_a_bad_network(terminal, requests, server):
     """Each job has a line below it, with how many polls of it failed in a row."""
     server.script_jobs(phases=["RUNNING"], times=None)
