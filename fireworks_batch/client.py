@@ -112,7 +112,7 @@ class BatchClient:
         trace_configs: Sequence[aiohttp.TraceConfig] = (),
         allow_insecure_http: bool = False,
     ) -> None:
-        """Configure a client.
+        """Configure the client. Each argument has a default.
 
         Args:
             api_key: The API key, or a function, sync or async, that returns the key. The function
