@@ -62,7 +62,7 @@ def test_submission_knows_rows_and_refs():
     ("text", "reason"),
     [
         ("{", "not a stored submission: Expecting"),
-        ("[]", "not a stored submission: []"),
+        ("[]", "not a stored submission: expected a JSON object, not []"),
         (None, "not a stored submission: "),
         (
             '{"version": 1}',

@@ -21,7 +21,7 @@ from fireworks_batch.models.errors import (
 )
 from fireworks_batch.models.names import DatasetName, refuse_another
 from fireworks_batch.models.states import DatasetFormat, DatasetState
-from fireworks_batch.models.validators import new_id, text, whole_number
+from fireworks_batch.models.validators import new_id, published, text, whole_number
 from fireworks_batch.wire.codec import mask_paths
 from fireworks_batch.wire.requests import (
     ListQuery,
@@ -45,7 +45,9 @@ class CreateOptions:
     dataset_id: str = attrs.field(validator=new_id("dataset id"))
     example_count: int = attrs.field(validator=whole_number())
     display_name: str | None = attrs.field(validator=_optional_text)
-    format: DatasetFormat | str | None = attrs.field(validator=_optional_text)
+    format: DatasetFormat | None = attrs.field(
+        converter=lambda value: published("format", DatasetFormat, value) if value else None
+    )
 
 
 class Datasets:
@@ -188,7 +190,7 @@ class Datasets:
             dataset_id,
             example_count=example_count,
             display_name=display_name,
-            format=DatasetFormat(options.format).wire if options.format else None,
+            format=options.format.wire if options.format else None,
         )
         try:
             answer = await self._api.transport.send(request)

@@ -25,13 +25,14 @@ from fireworks_batch.models.names import (
     parse_job_name,
 )
 from fireworks_batch.models.states import Precision
-from fireworks_batch.models.validators import is_finite
+from fireworks_batch.models.texts import did_you_mean
+from fireworks_batch.models.validators import is_finite, published
 
 __all__ = ["differences", "draft_job"]
 
 
 # The server bounds max_job_duration to these values (documented). Whether the server clamps or
-# refuses another value is not documented.
+# refuses another value is not documented: here another value is refused.
 _SHORTEST_DURATION: Final = 12 * 3600.0
 
 
@@ -68,7 +69,7 @@ def draft_job(
         display_name: A name for people.
         precision: The precision to serve the model with.
         continued_from: The job whose unfinished rows the new job runs.
-        max_job_duration: The job time limit in seconds; the server bounds it to 12 to 72 hours.
+        max_job_duration: The job time limit in seconds, 12 to 72 hours.
         system_prompt: A system message for rows that do not begin with one.
         placement: Where the job may run; a mapping has snake_case names.
 
@@ -112,48 +113,44 @@ def _job(account_id: str, value: object) -> str:
 def _text(name: str, value: object) -> str:
     if value is None or isinstance(value, str):
         return value or ""
-    raise ConfigurationError(f"{name} must be a string, not {value!r}")
+    raise ConfigurationError(f"{name} must be a string, not {shown(value)}")
 
 
 def _duration(value: Any) -> float | None:
     if value is None:
         return None
-    if is_finite(value) and 0 < value < 1e9:
+    if is_finite(value) and _SHORTEST_DURATION <= value <= _LONGEST_DURATION:
         return float(value)
     raise ConfigurationError(
-        f"max_job_duration must be a number of seconds above 0, not {value!r}; "
-        f"the server bounds it to {_SHORTEST_DURATION:g} to {_LONGEST_DURATION:g}"
+        f"max_job_duration must be a number of seconds from {_SHORTEST_DURATION:g} (12 hours) to "
+        f"{_LONGEST_DURATION:g} (72 hours), not {shown(value)}"
     )
 
 
 def _precision(value: Precision | str | None) -> Precision:
     if not value:
         return Precision.UNSPECIFIED
-    made: Precision = _made("precision", value, lambda: Precision(value))
-    return made
+    return published("precision", Precision, value)
 
 
 def _message(name: str, value: object, cls: type[Any]) -> Any:
     if value is None or isinstance(value, cls):
         return value
     if not isinstance(value, Mapping):
-        raise ConfigurationError(f"{name} must be a {cls.__name__} or a mapping, not {value!r}")
+        raise ConfigurationError(
+            f"{name} must be a mapping, or an instance of {cls.__name__}, not {shown(value)}"
+        )
     known = attrs.fields_dict(cls)
     for member in value:
         if member not in known:
             raise ConfigurationError(
-                f"{name} has no member {member!r}; it knows {', '.join(known)}"
+                f"{name} has no member {shown(member)}; its members are {', '.join(known)}"
+                f"{did_you_mean(member, known)}"
             )
-    return _made(name, value, lambda: cls(**value))
-
-
-def _made(name: str, value: object, make: Callable[[], Any]) -> Any:
     try:
-        return make()
-    except ConfigurationError:
-        raise
-    except (TypeError, ValueError) as exc:
-        raise ConfigurationError(f"{name} cannot be {value!r}: {exc}") from None
+        return cls(**value)
+    except TypeError as exc:
+        raise ConfigurationError(f"{name} cannot be {shown(value)}: {exc}") from None
 
 
 def _parameters(value: object) -> InferenceParameters | None:
@@ -166,7 +163,9 @@ def _parameters(value: object) -> InferenceParameters | None:
         number = getattr(parameters, name)
         if isinstance(number, float) and not math.isfinite(number):
             # JSON has no such number. Null would be sent, which means that no value is given.
-            raise ConfigurationError(f"inference_parameters.{name} cannot be {number!r}")
+            raise ConfigurationError(
+                f"inference_parameters.{name} must be a finite number, not {number!r}"
+            )
     if parameters.extra_body is not None:
         _check_extra_body(parameters.extra_body)
     return parameters
@@ -179,7 +178,7 @@ def _check_extra_body(text: object) -> None:
         is_object = False
     if not is_object:
         raise ConfigurationError(
-            f"extra_body must be a mapping, or the JSON text of an object, not {text!r}"
+            f"extra_body must be a mapping, or the JSON text of an object, not {shown(text)}"
         )
 
 
@@ -190,9 +189,9 @@ def differences(draft: BatchInferenceJob, found: BatchInferenceJob) -> tuple[str
     """Return how an existing job of a draft's id differs from the draft; empty if it does not.
 
     Only members that the draft sets are compared, in the form in which the server stores them.
-    Names are compared as resource names, floats as 32 bits, ``extra_body`` as parsed JSON, and the
-    duration after the server's bounds. The placement is not compared if the existing job shows
-    none: a new job shows no placement at first (seen live).
+    Names are compared as resource names, floats as 32 bits, and ``extra_body`` as parsed JSON. The
+    placement is not compared if the existing job shows none: a new job shows no placement at first
+    (seen live).
 
     Args:
         draft: The job that was to be created.
@@ -287,16 +286,11 @@ def _strict(value: Any) -> Any:
             return value
 
 
-def _bounded(seconds: Any, _: str) -> float:
-    return min(max(float(seconds), _SHORTEST_DURATION), _LONGEST_DURATION)
-
-
 _NORMAL: Final[dict[str, Callable[[Any, str], Any]]] = {
     "model": lambda value, _: model_name(value),
     "input_dataset_id": lambda value, account: _dataset(account, value),
     "output_dataset_id": lambda value, account: _dataset(account, value),
     "continued_from_job_name": lambda value, account: _job(account, value),
-    "max_job_duration": _bounded,
     # The server fills in an object without members (seen live).
     "inference_parameters.extra_body": lambda value, _: _strict(json.loads(value or "{}")),
 }

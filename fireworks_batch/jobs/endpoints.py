@@ -206,8 +206,8 @@ class Jobs:
                 unfinished and failed rows of that job. None for a job that
                 continues no other job.
 
-            max_job_duration: The job time limit in seconds, above 0. The server bounds it to 12 to
-                72 hours; None means 24 hours (documented).
+            max_job_duration: The job time limit in seconds, 43,200 to 259,200 (12 to 72 hours);
+                None means 24 hours.
 
             system_prompt: A system message for rows that do not begin with one; None for no
                 message.

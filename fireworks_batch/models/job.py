@@ -20,6 +20,7 @@ from fireworks_batch.models.errors import (
     JobNotFinishedError,
     JobOutcomeError,
     JobStoppedError,
+    shown,
 )
 from fireworks_batch.models.names import JobRef, account_in
 from fireworks_batch.models.states import (
@@ -30,6 +31,7 @@ from fireworks_batch.models.states import (
     Precision,
     StatusCode,
 )
+from fireworks_batch.models.validators import published
 
 __all__ = [
     "BatchInferenceJob",
@@ -55,7 +57,8 @@ def _extra_body(value: str | Mapping[str, Any] | None) -> str | None:
         return json.dumps(dict(value), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as exc:
         raise ConfigurationError(
-            f"extra_body must be a mapping, or the JSON text of an object, not {value!r}: {exc}"
+            f"extra_body must be a mapping, or the JSON text of an object, not {shown(value)} "
+            f"({exc})"
         ) from None
 
 
@@ -63,7 +66,7 @@ def _regions(value: Iterable[str]) -> tuple[str, ...]:
     if isinstance(value, tuple):
         return value
     if isinstance(value, str):
-        raise ConfigurationError(f"regions is a list; give [{value!r}]")
+        raise ConfigurationError(f"regions must be a list, as in [{value!r}], not {value!r}")
     return tuple(value)
 
 
@@ -160,7 +163,10 @@ class Lifecycle:
 class Placement:
     """Where the job may run."""
 
-    multi_region: MultiRegion = attrs.field(default=MultiRegion.UNSPECIFIED, converter=MultiRegion)
+    multi_region: MultiRegion = attrs.field(
+        default=MultiRegion.UNSPECIFIED,
+        converter=lambda value: published("multi_region", MultiRegion, value),
+    )
     """A group of regions."""
 
     region: str = ""

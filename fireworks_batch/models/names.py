@@ -10,6 +10,7 @@ from typing import Any, Final, Self
 import attrs
 
 from fireworks_batch.models.errors import ConfigurationError, ResponseDecodeError, shown
+from fireworks_batch.models.texts import did_you_mean
 
 __all__ = [
     "DatasetName",
@@ -50,7 +51,9 @@ def read_stored(text: str | bytes, what: str, *, version: int) -> dict[str, Any]
     except (ValueError, TypeError, RecursionError) as exc:
         raise ConfigurationError(f"not a stored {what}: {exc}") from None
     if not isinstance(members, dict):
-        raise ConfigurationError(f"not a stored {what}: {members!r}")
+        raise ConfigurationError(
+            f"not a stored {what}: expected a JSON object, not {shown(members)}"
+        )
     if members.get("version") != version:
         raise ConfigurationError(
             f"a {what} of version {members.get('version')!r} cannot be read here; "
@@ -176,7 +179,21 @@ def _parse(
             raise ConfigurationError(
                 f"{value!r} is not the name of {what}; "
                 f"one looks like 'accounts/acme/{collection}/{example}' or just {example!r}"
+                f"{_meant(value, collection)}"
             )
+
+
+def _meant(value: str, *collections: str) -> str:
+    """Return the end of an error about a resource name that is nearly right; it may be empty."""
+    *_, account_id, segment, resource_id = ["", "", *value.strip("/ ").split("/")]
+    return did_you_mean(
+        value,
+        [
+            f"accounts/{account_id}/{collection}/{resource_id}"
+            for collection in collections
+            if account_id and did_you_mean(segment, [collection])
+        ],
+    )
 
 
 def job_name(account_id: str, job_id: str) -> str:
@@ -223,9 +240,10 @@ def model_name(value: object) -> str:
                 f"for the vendor's, or 'accounts/YOUR-ACCOUNT/models/{model_id}' for your own"
             )
         case _:
+            meant = _meant(value, "models", "routers") if isinstance(value, str) else ""
             raise ConfigurationError(
-                f"{value!r} is not the name of a model; one looks like "
-                "'accounts/fireworks/models/demo-8b'"
+                f"{shown(value)} is not the name of a model; one looks like "
+                f"'accounts/fireworks/models/demo-8b'{meant}"
             )
 
 
@@ -235,7 +253,9 @@ def _is_id(_ref: object, attribute: "attrs.Attribute[str]", value: object) -> No
 
 def _is_text(_ref: object, attribute: "attrs.Attribute[str]", value: object) -> None:
     if not isinstance(value, str) or not value:
-        raise ConfigurationError(f"a job reference needs its {attribute.name}, not {value!r}")
+        raise ConfigurationError(
+            f"{attribute.name} of a JobRef must be a string that is not empty, not {shown(value)}"
+        )
 
 
 @attrs.frozen(repr=False)

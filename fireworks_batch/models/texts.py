@@ -5,9 +5,11 @@ Performs no I/O.
 
 import logging
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any, Final
 
-__all__ = ["Secret", "fit", "fit_record", "hidden", "visible"]
+__all__ = ["Secret", "did_you_mean", "fit", "fit_record", "hidden", "visible"]
 
 
 # --- Texts of servers ---------------------------------------------------------------------------
@@ -48,6 +50,30 @@ def fit_record(record: logging.LogRecord) -> bool:
     if (fitting := fit(text)) != text:
         record.msg, record.args = fitting, ()
     return True
+
+
+# --- Words that are nearly right ----------------------------------------------------------------
+
+
+# A longer text is no misspelt word, and would take long to compare.
+_LONGEST_WORD: Final = 200
+
+
+def did_you_mean(value: object, words: Iterable[str]) -> str:
+    """Return the end of an error about a misspelt word: the word of *words* that is near.
+
+    Args:
+        value: What was given.
+        words: What could have been meant.
+
+    Returns:
+        ``"; did you mean 'FP8'?"``, or an empty string if no word is near.
+    """
+    if not isinstance(value, str) or len(value) > _LONGEST_WORD:
+        return ""
+    spelt = {word.lower(): word for word in words}
+    found = get_close_matches(value.lower(), spelt, n=1)
+    return f"; did you mean {spelt[found[0]]!r}?" if found else ""
 
 
 # --- Secrets ------------------------------------------------------------------------------------

@@ -9,12 +9,14 @@ import inspect
 import re
 import sys
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 import attrs
 
 from fireworks_batch.models.errors import ConfigurationError, shown
 from fireworks_batch.models.names import check_new_id
+from fireworks_batch.models.states import OpenEnum
+from fireworks_batch.models.texts import did_you_mean
 
 __all__ = [
     "Validator",
@@ -24,6 +26,7 @@ __all__ = [
     "number",
     "one_of",
     "plain_function",
+    "published",
     "text",
     "whole_number",
 ]
@@ -46,8 +49,11 @@ def _name(instance: object, attribute: "attrs.Attribute[Any]") -> str:
     return f"{cls.__name__}.{attribute.name}" if is_made_by_caller else attribute.name
 
 
-def _refuse(instance: object, attribute: "attrs.Attribute[Any]", wanted: str, value: Any) -> None:
-    raise ConfigurationError(f"{_name(instance, attribute)} must be {wanted}, not {shown(value)}")
+def _refuse(
+    instance: object, attribute: "attrs.Attribute[Any]", wanted: str, value: Any, hint: str = ""
+) -> None:
+    name = _name(instance, attribute)
+    raise ConfigurationError(f"{name} must be {wanted}, not {shown(value)}{hint}")
 
 
 def is_finite(value: Any) -> bool:
@@ -107,7 +113,7 @@ def text(instance: object, attribute: "attrs.Attribute[Any]", value: Any) -> Non
         _refuse(instance, attribute, "a string", value)
     if _SURROGATE(value):
         raise ConfigurationError(
-            f"{_name(instance, attribute)} {value!r} holds what UTF-8 cannot spell"
+            f"{_name(instance, attribute)} {value!r} has a character that UTF-8 cannot write"
         )
 
 
@@ -117,9 +123,39 @@ def one_of(*choices: str) -> Validator:
 
     def validate(instance: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
         if value not in choices:
-            _refuse(instance, attribute, wanted, value)
+            _refuse(instance, attribute, wanted, value, did_you_mean(value, choices))
 
     return validate
+
+
+_E = TypeVar("_E", bound=OpenEnum)
+
+
+def published(name: str, cls: type[_E], value: object) -> _E:
+    """Return the member that a caller names; a misspelt name is refused.
+
+    A member of the class is returned as it is, so that a caller can send a value that is newer than
+    this release.
+
+    Args:
+        name: The option, for the text of an error.
+        cls: The enumeration.
+        value: A published value, bare or as the server spells it, or a member.
+
+    Raises:
+        ConfigurationError: The value is neither.
+    """
+    if isinstance(value, cls):
+        return value
+    member = cls(value) if isinstance(value, str) else None
+    if member is None or not member.is_known:
+        values = [each.value for each in cls]
+        raise ConfigurationError(
+            f"{name} must be one of {', '.join(values)}, not {shown(value)}"
+            f"{did_you_mean(value, values)}; a value that is newer than this release is given as "
+            f"{cls.__name__}(…)"
+        )
+    return member
 
 
 def instance_of(cls: type[Any] | tuple[type[Any], ...], wanted: str = "") -> Validator:

@@ -133,7 +133,11 @@ async def test_a_taken_id_is_a_conflict(client):
         ({"example_count": 0}, "example_count must be a whole number of at least 1, not 0"),
         ({"example_count": "3"}, "example_count must be a whole number of at least 1, not '3'"),
         ({"display_name": 5}, "display_name must be a string, not 5"),
-        ({"format": 5}, "format must be a string, not 5"),
+        ({"format": 5}, "format must be one of UNSPECIFIED, CHAT, COMPLETION, RL, not 5"),
+        (
+            {"format": "CHATS"},
+            "format must be one of UNSPECIFIED, CHAT, COMPLETION, RL, not 'CHATS'; ",
+        ),
     ],
 )
 async def test_malformed_arguments_send_nothing(client, emulator, options, text):

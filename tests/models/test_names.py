@@ -132,14 +132,9 @@ def test_job_is_named_by_id_or_resource_name(text, name):
     "text",
     [
         "acme/nightly-eval",
-        "accounts/acme/batch-inference-jobs/nightly-eval",
-        "accounts/acme/batchinferencejobs/nightly-eval",
         "accounts/acme/datasets/nightly-eval",
         "accounts/acme/batchInferenceJobs",
         "accounts/acme/batchInferenceJobs/a/b",
-        "Accounts/acme/batchInferenceJobs/a",
-        "/accounts/acme/batchInferenceJobs/a",
-        "https://api.fireworks.ai/v1/accounts/acme/batchInferenceJobs/a",
         "/",
     ],
 )
@@ -152,6 +147,25 @@ def test_other_names_are_refused_with_an_example(text):
         f"{text!r} is not the name of a batch inference job; one looks like "
         "'accounts/acme/batchInferenceJobs/nightly-eval' or just 'nightly-eval'"
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "accounts/acme/batchinferencejobs/a",
+        "accounts/acme/batch-inference-jobs/a",
+        "Accounts/acme/batchInferenceJobs/a",
+        "/accounts/acme/batchInferenceJobs/a",
+        "acme/batchInferenceJobs/a",
+        "https://api.fireworks.ai/v1/accounts/acme/batchInferenceJobs/a",
+    ],
+)
+def test_a_name_that_is_nearly_right_is_told_as_it_was_meant(text):
+    """The error ends with the resource name that was probably meant."""
+    with pytest.raises(ConfigurationError) as caught:
+        parse_job_name(text)
+
+    assert str(caught.value).endswith("; did you mean 'accounts/acme/batchInferenceJobs/a'?")
 
 
 @pytest.mark.parametrize(

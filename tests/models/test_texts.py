@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import fireworks_batch
 from fireworks_batch.models.errors import InputRowsError, ResponseDecodeError
-from fireworks_batch.models.texts import Secret, fit, fit_record, hidden, visible
+from fireworks_batch.models.texts import Secret, did_you_mean, fit, fit_record, hidden, visible
 
 
 def test_a_foreign_text_cannot_steer_the_terminal():
@@ -21,6 +21,23 @@ def test_a_foreign_text_cannot_steer_the_terminal():
 def test_what_utf8_cannot_spell_can_be_written():
     """Bytes of a header that are no UTF-8 come as such characters."""
     assert visible("a\udcffb") == r"a\udcffb"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("lave", "; did you mean 'leave'?"),
+        ("LEAVE", "; did you mean 'leave'?"),
+        ("delte", "; did you mean 'delete'?"),
+        ("something else", ""),
+        ("", ""),
+        (5, ""),
+        ("leave" * 10_000, ""),
+    ],
+)
+def test_a_word_that_is_nearly_right_is_told(value, said):
+    """The word that is near is named, whatever the case of its letters; where none is, nothing."""
+    assert did_you_mean(value, ("leave", "delete")) == said
 
 
 @given(st.text() | st.integers(1990, 2010).map("x".__mul__))

@@ -80,8 +80,8 @@ class FireworksBatchOperator(BaseOperator):
         inference_parameters: Sampling defaults of all rows: `InferenceParameters`, or a mapping of
             its members. Templated.
         precision: The precision to serve the model with; None lets the server choose.
-        max_job_duration: The job time limit in seconds. The server bounds it to 12 to 72 hours;
-            None means 24 hours.
+        max_job_duration: The job time limit in seconds, 43,200 to 259,200 (12 to 72 hours); None
+            means 24 hours.
         system_prompt: A system message for rows that do not begin with one. Templated.
         placement: Where the jobs may run: `Placement`, or a mapping of its members; None lets the
             server choose.
