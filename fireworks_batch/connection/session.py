@@ -387,7 +387,7 @@ class Session:
             error = self._late(what, limit_name)
         # A host name that IDNA cannot encode raises UnicodeError.
         except (aiohttp.ClientError, OSError, EOFError, UnicodeError) as exc:
-            error = TransportError(self._keys.scrub(f"{what}: {type(exc).__name__}: {_text(exc)}"))
+            error = TransportError(self._keys.scrub(f"{what}: {_reason(exc)}"))
         self._check_open()
         raise error
 
@@ -417,9 +417,17 @@ def _check_usable(session: aiohttp.ClientSession) -> None:
         raise ClientStateError("the session that this client borrowed is closed")
 
 
-def _text(exc: Exception) -> str:
-    """Return an error's text on one line, without the secret parts of URLs."""
-    text = _USER(r"\1", " ".join(str(exc).split()))
+def _reason(exc: Exception) -> str:
+    """Return why there was no answer, on one line, without the secret parts of URLs."""
+    text = f"{type(exc).__name__}: {exc}"
+    if isinstance(exc, aiohttp.ClientConnectorError) and not isinstance(
+        exc, aiohttp.ClientSSLError
+    ):
+        kind = "the proxy at " if isinstance(exc, aiohttp.ClientProxyConnectionError) else ""
+        error = exc.os_error
+        why = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror or error
+        text = f"nothing was reached at {kind}{exc.host}:{exc.port}: {why}"
+    text = _USER(r"\1", " ".join(text.split()))
     return _QUERY(r"\1?…", text)
 
 

@@ -38,7 +38,7 @@ from fireworks_batch.wire.requests import (
     create_dataset,
     get_dataset,
     get_upload_urls,
-    upload_path,
+    upload_form,
     validate_upload,
 )
 
@@ -182,8 +182,8 @@ class Upload:
         """Send the content through the API, as a form; return False if the form is too large."""
         boundary = secrets.token_hex(16)
         head, tail = _form(boundary, stored_name(file.base_name, claim))
-        path = upload_path(self._account_id, claim.dataset_id)
-        request = Request(method="POST", path=path, repeatable=True)
+        request = upload_form(self._account_id, claim.dataset_id)
+        url = f"{self._api.base_url}{request.path}"
         headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
         failure: APIStatusError | TransportError | None = None
 
@@ -193,7 +193,7 @@ class Upload:
                 return True
             content = Content(file, measure, tell, head=head, tail=tail)
             try:
-                await self._send_once(request, f"{self._api.base_url}{path}", headers, content)
+                await self._send_once(request, url, headers, content)
             except (APIStatusError, TransportError) as error:
                 if isinstance(error, APIStatusError) and error.status == 413:
                     return False

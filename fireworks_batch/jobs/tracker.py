@@ -120,18 +120,23 @@ def wait_error(
         last_error: The error of the newest poll, if that poll failed.
     """
     error, reason = _reason(outcome, last_snapshot, last_error)
-    advice = (
-        "it was deleted, by DELETE or by the console; its output dataset may still be there"
-        if isinstance(outcome, Gone)
-        else "the job was not touched and may run on; wait for it again with "
-        "client.jobs.wait_until_terminal() and this error's .ref, or stop it with "
-        "client.jobs.delete()"
-    )
     return error(
-        f"job {job!r}: {reason}; {advice}",
+        f"job {job!r}: {reason}; {_advice(outcome, last_snapshot)}",
         ref=ref,
         last_snapshot=last_snapshot,
         last_error=last_error,
+    )
+
+
+def _advice(outcome: object, last: JobSnapshot | None) -> str:
+    if isinstance(outcome, Gone):
+        return "it was deleted; its output dataset may still be there"
+    if last is None:
+        return "this wait has not seen the job: check its id, and base_url"
+    runs = " and may run on" if last.job.state.phase is JobPhase.RUNNING else ""
+    return (
+        f"the job was not touched{runs}; wait for it again with client.jobs.wait_until_terminal() "
+        "and this error's .ref, or stop it with client.jobs.delete()"
     )
 
 
@@ -140,7 +145,7 @@ def _reason(
     last: JobSnapshot | None,
     error: FireworksBatchError | None,
 ) -> tuple[type[WaitError], str]:
-    seen = "it was never seen" if last is None else f"it was last seen {last.job.state}"
+    seen = "no poll succeeded" if last is None else f"it was last seen {last.job.state}"
     lost = f"; the last poll failed: {error}" if error is not None else ""
     match outcome:
         case TimedOut(waited):
@@ -403,13 +408,20 @@ class Tracker:
 
     def _log_failure(self, failure: Failure) -> None:
         failures = self.machine.failures
+        level = logging.WARNING if failures == 1 else logging.DEBUG
+        extra = {"fireworks_job": str(self.ref or self.name.job_id)}
+        if failure.kind is FailureKind.NOT_FOUND and not self.machine.has_seen:
+            grace = duration_text(self.machine.policy.not_found_grace)
+            text = "there is no job %r so far; waiting up to %s for it"
+            _log.log(level, text, self.name.job_id, grace, extra=extra)
+            return
         _log.log(
-            logging.WARNING if failures == 1 else logging.DEBUG,
+            level,
             "job %r: a poll failed (%d in a row), the wait goes on: %s",
             self.name.job_id,
             failures,
             failure.error,
-            extra={"fireworks_job": str(self.ref or self.name.job_id)},
+            extra=extra,
         )
 
 

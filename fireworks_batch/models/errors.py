@@ -238,7 +238,7 @@ class ResponseDecodeError(FireworksBatchError):
 
 
 class WaitError(FireworksBatchError):
-    """The wait ended without a terminal state. The job itself is untouched and runs on."""
+    """The wait ended without a terminal state. The wait does nothing to the job."""
 
     def __init__(
         self,

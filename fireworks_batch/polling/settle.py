@@ -117,7 +117,7 @@ class Settling(Generic[_T]):
     def _error(
         self, decision: Decision, label: str, error: FireworksBatchError | None
     ) -> FireworksBatchError:
-        seen = f"it was last seen {label}" if label else "it was never seen"
+        seen = f"it was last seen {label}" if label else "no poll succeeded"
         lost = f"; the last poll failed: {error}" if error is not None else ""
         match decision:
             case TimedOut(waited):

@@ -86,8 +86,15 @@ def read_refusal(request: Request, answer: Answer, *, now: datetime) -> APIStatu
     said = _read_error(answer)
     code = f" {said.code}" if said.code else ""
     error = _error_class(answer.status, said.code)
+    text = f"{answer.status}{code}: {said.reason}"
+    if error is not NotFoundError or not request.not_found:
+        text = f"{request}: {text}{_ADVICE.get(error, '')}"
+    elif said.from_api:
+        text = f"{request.not_found} ({text})"
+    else:
+        text = f"{request}: {text} (the API did not answer this: check base_url, and any proxy)"
     return error(
-        f"{request}: {answer.status}{code}: {said.reason}{_ADVICE.get(error, '')}",
+        text,
         status=answer.status,
         code=said.code,
         reason=said.reason,

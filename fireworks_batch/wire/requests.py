@@ -28,7 +28,7 @@ __all__ = [
     "list_accounts",
     "list_datasets",
     "list_jobs",
-    "upload_path",
+    "upload_form",
     "validate_upload",
 ]
 
@@ -51,6 +51,9 @@ class Request:
 
     repeatable: bool = False
     """Whether sending the request twice has the same effect as sending it once."""
+
+    not_found: str = attrs.field(default="", eq=False)
+    """What a 404 of the API means, in words for the error; empty for a request to storage."""
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -97,7 +100,13 @@ class ListQuery:
 
 def list_accounts() -> Request:
     """Ask which accounts the key can see."""
-    return Request(method="GET", path="/v1/accounts", query="pageSize=20", repeatable=True)
+    return Request(
+        method="GET",
+        path="/v1/accounts",
+        query="pageSize=20",
+        repeatable=True,
+        not_found="the server at base_url does not list accounts",
+    )
 
 
 # --- Jobs ---------------------------------------------------------------------------------------
@@ -105,23 +114,27 @@ def list_accounts() -> Request:
 
 def get_job(account_id: str, job_id: str, mask: str = "") -> Request:
     """Ask for one job, or for the members of one job that a read mask names."""
-    return _get(_job(account_id, job_id), mask)
+    return _get(_job(account_id, job_id), mask, _no_job(account_id, job_id))
 
 
 def list_jobs(account_id: str, query: ListQuery, page_token: str = "") -> Request:
     """Ask for one page of the account's jobs, the first page without a token."""
-    return _list(_jobs(account_id), query, page_token)
+    return _list(account_id, _jobs(account_id), query, page_token)
 
 
 def create_job(account_id: str, job_id: str, body: Mapping[str, Any]) -> Request:
     """Create a job under a chosen id, so that a repeated request cannot create a second job."""
     query = urlencode({"batchInferenceJobId": job_id})
-    return _post(_jobs(account_id), body, query=query, repeatable=True)
+    not_found = (
+        f"job {job_id!r} cannot be created: its model, a dataset that it names, or account "
+        f"{account_id!r} does not exist"
+    )
+    return _post(_jobs(account_id), body, query=query, not_found=not_found)
 
 
 def delete_job(account_id: str, job_id: str) -> Request:
     """Stop a job and remove it."""
-    return Request(method="DELETE", path=_job(account_id, job_id), repeatable=True)
+    return _delete(_job(account_id, job_id), _no_job(account_id, job_id))
 
 
 # --- Datasets -----------------------------------------------------------------------------------
@@ -129,12 +142,12 @@ def delete_job(account_id: str, job_id: str) -> Request:
 
 def get_dataset(account_id: str, dataset_id: str, mask: str = "") -> Request:
     """Ask for one dataset, or for the members of one dataset that a read mask names."""
-    return _get(_dataset(account_id, dataset_id), mask)
+    return _get(_dataset(account_id, dataset_id), mask, _no_dataset(account_id, dataset_id))
 
 
 def list_datasets(account_id: str, query: ListQuery, page_token: str = "") -> Request:
     """Ask for one page of the account's datasets, the first page without a token."""
-    return _list(_datasets(account_id), query, page_token)
+    return _list(account_id, _datasets(account_id), query, page_token)
 
 
 def create_dataset(
@@ -158,17 +171,22 @@ def create_dataset(
     dataset |= {"displayName": display_name} if display_name else {}
     dataset |= {"format": format} if format else {}
     body = {"datasetId": dataset_id, "dataset": dataset}
-    return _post(_datasets(account_id), body, repeatable=True)
+    return _post(_datasets(account_id), body, not_found=_no_account(account_id))
 
 
 def delete_dataset(account_id: str, dataset_id: str) -> Request:
     """Remove a dataset with its files."""
-    return Request(method="DELETE", path=_dataset(account_id, dataset_id), repeatable=True)
+    return _delete(_dataset(account_id, dataset_id), _no_dataset(account_id, dataset_id))
 
 
-def upload_path(account_id: str, dataset_id: str) -> str:
-    """Return the path that takes a small file as a form."""
-    return f"{_dataset(account_id, dataset_id)}:upload"
+def upload_form(account_id: str, dataset_id: str) -> Request:
+    """Upload a small file as a form, which the caller sends as the body."""
+    return Request(
+        method="POST",
+        path=f"{_dataset(account_id, dataset_id)}:upload",
+        repeatable=True,
+        not_found=_no_dataset(account_id, dataset_id),
+    )
 
 
 def get_upload_urls(account_id: str, dataset_id: str, sizes: Mapping[str, int]) -> Request:
@@ -180,12 +198,14 @@ def get_upload_urls(account_id: str, dataset_id: str, sizes: Mapping[str, int]) 
         sizes: The length in bytes of each file, by its name.
     """
     body = {"filenameToSize": {name: str(size) for name, size in sizes.items()}}
-    return _post(f"{_dataset(account_id, dataset_id)}:getUploadEndpoint", body, repeatable=True)
+    path = f"{_dataset(account_id, dataset_id)}:getUploadEndpoint"
+    return _post(path, body, not_found=_no_dataset(account_id, dataset_id))
 
 
 def validate_upload(account_id: str, dataset_id: str) -> Request:
     """Tell the server that all files are uploaded."""
-    return _post(f"{_dataset(account_id, dataset_id)}:validateUpload", {}, repeatable=True)
+    path = f"{_dataset(account_id, dataset_id)}:validateUpload"
+    return _post(path, {}, not_found=_no_dataset(account_id, dataset_id))
 
 
 def get_download_urls(account_id: str, dataset_id: str, *, lineage: bool = False) -> Request:
@@ -198,22 +218,29 @@ def get_download_urls(account_id: str, dataset_id: str, *, lineage: bool = False
         path=f"{_dataset(account_id, dataset_id)}:getDownloadEndpoint",
         query="downloadLineage=true" if lineage else "",
         repeatable=True,
+        not_found=_no_dataset(account_id, dataset_id),
     )
 
 
 # --- Parts of requests --------------------------------------------------------------------------
 
 
-def _get(path: str, mask: str) -> Request:
+def _get(path: str, mask: str, not_found: str) -> Request:
     query = urlencode({"readMask": mask}) if mask else ""
-    return Request(method="GET", path=path, query=query, repeatable=True)
+    return Request(method="GET", path=path, query=query, repeatable=True, not_found=not_found)
 
 
-def _list(path: str, query: ListQuery, page_token: str) -> Request:
-    return Request(method="GET", path=path, query=query.encoded(page_token), repeatable=True)
+def _list(account_id: str, path: str, query: ListQuery, page_token: str) -> Request:
+    return Request(
+        method="GET",
+        path=path,
+        query=query.encoded(page_token),
+        repeatable=True,
+        not_found=_no_account(account_id),
+    )
 
 
-def _post(path: str, body: Mapping[str, Any], *, query: str = "", repeatable: bool) -> Request:
+def _post(path: str, body: Mapping[str, Any], *, query: str = "", not_found: str) -> Request:
     try:
         encoded = orjson.dumps(body)
     except orjson.JSONEncodeError as exc:
@@ -221,7 +248,25 @@ def _post(path: str, body: Mapping[str, Any], *, query: str = "", repeatable: bo
         raise ConfigurationError(
             f"POST {path} cannot be sent as JSON: {exc}: {body!r:.300}"
         ) from None
-    return Request(method="POST", path=path, query=query, body=encoded, repeatable=repeatable)
+    return Request(
+        method="POST", path=path, query=query, body=encoded, repeatable=True, not_found=not_found
+    )
+
+
+def _delete(path: str, not_found: str) -> Request:
+    return Request(method="DELETE", path=path, repeatable=True, not_found=not_found)
+
+
+def _no_account(account_id: str) -> str:
+    return f"there is no account {account_id!r}"
+
+
+def _no_job(account_id: str, job_id: str) -> str:
+    return f"there is no job {job_id!r} in account {account_id!r}"
+
+
+def _no_dataset(account_id: str, dataset_id: str) -> str:
+    return f"there is no dataset {dataset_id!r} in account {account_id!r}"
 
 
 @lru_cache  # a program uses few names

@@ -151,7 +151,7 @@ async def test_one_unreadable_job_does_not_lose_the_page(client, emulator, caplo
         ({"page_size": True}, "page_size must be a whole number from 1 to 200, not True"),
         ({"filter": 5}, "filter must be a string, not 5"),
         ({"order_by": ["name"]}, "order_by must be a string, not ['name']"),
-        ({"filter": "\ud800"}, "filter '\\ud800' holds what UTF-8 cannot spell"),
+        ({"filter": "\ud800"}, "filter '\\ud800' has a character that UTF-8 cannot write"),
         ({"read_mask": "state"}, "read_mask is a list of paths; give ['state']"),
     ],
 )

@@ -417,6 +417,19 @@ async def test_a_job_that_is_not_there_yet_has_its_grace(emulator, client):
 
 
 @virtual
+async def test_a_job_that_is_not_there_is_told_at_once(emulator, client, caplog):
+    """The first poll is a warning that says for how long; a reader of the wait sees it too."""
+    wait = client.jobs.wait_until_terminal("nowhere")
+    waiting = asyncio.create_task(wait)
+    await asyncio.sleep(1)
+    (warning,) = [each for each in caplog.records if each.levelname == "WARNING"]
+    assert warning.getMessage() == "there is no job 'nowhere' so far; waiting up to 30 s for it"
+    assert (type(wait.last_error), wait.last_snapshot) == (NotFoundError, None)
+    assert str(wait.last_error).startswith("there is no job 'nowhere' in account 'acme' (404 ")
+    waiting.cancel()
+
+
+@virtual
 async def test_a_job_that_appears_within_the_grace_is_followed(emulator, client):
     """A wait may begin before the job can be read."""
     wait = asyncio.create_task(client.jobs.wait_until_terminal("late"))
@@ -427,15 +440,38 @@ async def test_a_job_that_appears_within_the_grace_is_followed(emulator, client)
 
 @virtual
 async def test_the_failure_budget_ends_a_wait(emulator, client):
-    """An outage of an hour ends it; the text says that the job runs on."""
+    """An outage of an hour ends it; a job that was seen RUNNING may run on."""
     emulator.script_job("nightly", phases=["RUNNING"])
-    emulator.add_fault("status", status=503, times=None, path=JOB_PATH)
+    emulator.add_fault("status", status=503, times=None, path=JOB_PATH, after=1)
     began = now()
     with pytest.raises(PollFailureError, match="polls in a row failed over 1 h") as caught:
         await client.jobs.wait_until_terminal("nightly")
-    assert 3600 <= now() - began <= 3700
+    assert 3600 <= now() - began <= 3720
+    assert "it was last seen RUNNING; the last poll failed: " in str(caught.value)
     assert "the job was not touched and may run on" in str(caught.value)
     assert caught.value.last_error is not None
+
+
+@virtual
+async def test_a_wait_without_a_server_says_that_nothing_was_reached(emulator, client):
+    """The error names the address, and does not say that a job runs which no poll has seen."""
+    await emulator.stop()
+    with pytest.raises(PollFailureError) as caught:
+        await client.jobs.wait_until_terminal("nightly")
+    text, place = str(caught.value), emulator.base_url.removeprefix("http://")
+    assert text.startswith("job 'nightly': ")
+    assert f": nothing was reached at {place}: Connection refused; this wait has not seen" in text
+    assert "no poll succeeded" in text
+    assert "run on" not in text
+
+
+@virtual
+async def test_a_wait_that_saw_its_job_queued_does_not_say_that_it_runs(emulator, client):
+    """What was PENDING may never run: the error only says that the job was not touched."""
+    emulator.script_job("nightly", phases=["PENDING"])
+    with pytest.raises(WaitTimeoutError) as caught:
+        await client.jobs.wait_until_terminal("nightly", timeout=100)
+    assert "it was last seen PENDING; the job was not touched; wait for it" in str(caught.value)
 
 
 @virtual

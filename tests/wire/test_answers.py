@@ -6,18 +6,19 @@ from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fireworks_batch.models import errors
-from fireworks_batch.models.errors import APIStatusError, ResponseDecodeError
+from fireworks_batch.models.errors import APIStatusError, NotFoundError, ResponseDecodeError
 from fireworks_batch.wire import answers as http
 from fireworks_batch.wire import requests as calls
 from fireworks_batch.wire.answers import Answer, Page, read_page, read_signed_urls, url_of
 
 NOW = datetime(2026, 9, 14, 9, 0, 0, tzinfo=UTC)
-REQUEST = calls.get_job("acme", "nightly")
+REQUEST = attrs.evolve(calls.get_job("acme", "nightly"), not_found="")
 SAID = "GET /v1/accounts/acme/batchInferenceJobs/nightly: "
 KEY_ADVICE = " (check FIREWORKS_API_KEY or api_key=)"
 PAY_ADVICE = " (check the account's payment method and suspension)"
@@ -374,6 +375,56 @@ def test_any_json_error_is_read(status, value):
     assert isinstance(error.message, str)
     assert error.request_id is None or isinstance(error.request_id, str)
     assert not error.from_api or isinstance(value, dict)
+
+
+NO_JOB = "there is no job 'nightly' in account 'acme'"
+NO_DATASET = "there is no dataset 'in' in account 'acme'"
+NO_ACCOUNT = "there is no account 'acme'"
+
+
+@pytest.mark.parametrize(
+    ("request_", "text"),
+    [
+        (calls.get_job("acme", "nightly"), NO_JOB),
+        (calls.delete_job("acme", "nightly"), NO_JOB),
+        (calls.list_jobs("acme", calls.ListQuery()), NO_ACCOUNT),
+        (
+            calls.create_job("acme", "nightly", {}),
+            (
+                "job 'nightly' cannot be created: its model, a dataset that it names, or account "
+                "'acme' does not exist"
+            ),
+        ),
+        (calls.get_dataset("acme", "in"), NO_DATASET),
+        (calls.delete_dataset("acme", "in"), NO_DATASET),
+        (calls.upload_form("acme", "in"), NO_DATASET),
+        (calls.get_upload_urls("acme", "in", {"a": 1}), NO_DATASET),
+        (calls.validate_upload("acme", "in"), NO_DATASET),
+        (calls.get_download_urls("acme", "in"), NO_DATASET),
+        (calls.list_datasets("acme", calls.ListQuery()), NO_ACCOUNT),
+        (calls.create_dataset("acme", "in", example_count=1), NO_ACCOUNT),
+        (calls.list_accounts(), "the server at base_url does not list accounts"),
+    ],
+)
+def test_a_404_names_what_is_not_there(request_, text):
+    """The error speaks of the job or dataset, not of the path; the server's words follow."""
+    headers = {"x-request-id": "r-1"}
+    answer = Answer(status=404, headers=headers, body=json.dumps(GATEWAY).encode())
+    error = http.read_refusal(request_, answer, now=NOW)
+
+    assert isinstance(error, NotFoundError)
+    assert str(error) == f"{text} (404 NOT_FOUND: resource not found)"
+    assert (error.status, error.request_id) == (404, "r-1")
+
+
+def test_a_404_of_a_proxy_does_not_say_that_there_is_no_job():
+    """What is not the API may know nothing of jobs: the error names the request, and base_url."""
+    answer = Answer(status=404, headers={}, body=b"<title>Not here</title>")
+    error = http.read_refusal(calls.get_job("acme", "nightly"), answer, now=NOW)
+
+    assert str(error) == (
+        f"{SAID}404: Not here (the API did not answer this: check base_url, and any proxy)"
+    )
 
 
 # --- Retry-After ----------------------------------------------------------------------------------
