@@ -423,10 +423,11 @@ def _reason(exc: Exception) -> str:
     if isinstance(exc, aiohttp.ClientConnectorError) and not isinstance(
         exc, aiohttp.ClientSSLError
     ):
-        kind = "the proxy at " if isinstance(exc, aiohttp.ClientProxyConnectionError) else ""
-        error = exc.os_error
-        why = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror or error
-        text = f"nothing was reached at {kind}{exc.host}:{exc.port}: {why}"
+        number = exc.os_error.errno or 0  # below 0 if the name of the host was not found
+        why = os.strerror(number) if number > 0 else exc.os_error.strerror or exc.os_error
+        is_proxy = isinstance(exc, aiohttp.ClientProxyConnectionError)
+        what = "the proxy was not reached" if is_proxy else "nothing was reached"
+        text = f"{what} at {exc.host}:{exc.port}: {why}"
     text = _USER(r"\1", " ".join(text.split()))
     return _QUERY(r"\1?…", text)
 

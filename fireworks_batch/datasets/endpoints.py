@@ -38,6 +38,10 @@ _LIMITS: Final = Limits()
 _optional_text: Final = attrs.validators.optional(text)
 
 
+def _format(value: DatasetFormat | str | None) -> DatasetFormat | None:
+    return published("format", DatasetFormat, value) if value else None
+
+
 @attrs.frozen(kw_only=True)
 class CreateOptions:
     """The options of `Datasets.create`."""
@@ -45,9 +49,7 @@ class CreateOptions:
     dataset_id: str = attrs.field(validator=new_id("dataset id"))
     example_count: int = attrs.field(validator=whole_number())
     display_name: str | None = attrs.field(validator=_optional_text)
-    format: DatasetFormat | None = attrs.field(
-        converter=lambda value: published("format", DatasetFormat, value) if value else None
-    )
+    format: DatasetFormat | None = attrs.field(converter=_format)
 
 
 class Datasets:

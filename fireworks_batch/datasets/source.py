@@ -1,6 +1,7 @@
 """The source of an upload: a file, bytes, or an iterable's content, read twice in threads."""
 
 import asyncio
+import errno
 import hashlib
 import io
 import os
@@ -47,8 +48,9 @@ class SourceFile:
         """Open the file, or make a temporary file for the content of an iterable.
 
         Raises:
-            ConfigurationError: The path names a directory, a pipe or a device.
-            LocalFileError: The file cannot be opened, or the temporary file cannot be made.
+            ConfigurationError: The path names a pipe or a device.
+            LocalFileError: The file cannot be opened, or is a directory; or the temporary file
+                cannot be made.
         """
         await off_loop(self._open, undo=lambda _: self._close())
         return self
@@ -73,10 +75,13 @@ class SourceFile:
     def _open_path(self, path: str | os.PathLike[str]) -> None:
         with reported("read", os.fspath(path)):
             # Checked before the file is opened, since opening a pipe waits for its writer.
-            if not stat.S_ISREG(Path(path).stat().st_mode):
+            mode = Path(path).stat().st_mode
+            if stat.S_ISDIR(mode):
+                raise IsADirectoryError(errno.EISDIR, "it is a directory")
+            if not stat.S_ISREG(mode):
                 raise ConfigurationError(
-                    f"{self.name} is no regular file and cannot be read twice: give its content "
-                    "as an async iterator, which is stored in a temporary file"
+                    f"{self.name} is a pipe or a device, which cannot be read twice: give its "
+                    "content as an async iterator, which is stored in a temporary file"
                 )
             self._file = Path(path).open("rb", buffering=0)  # noqa: SIM115 - see `_close`
 
@@ -145,7 +150,7 @@ def _name(source: Any) -> str:
     if isinstance(source, str | os.PathLike):
         path: object = os.fspath(source)
         if not isinstance(path, str) or not path or "\0" in path:
-            raise ConfigurationError(f"{path!r} is no path of a file")
+            raise ConfigurationError(f"{path!r} cannot be the path of a file")
         return repr(path) if len(path) <= 400 else f"{path[:100]!r}…"
     if isinstance(source, bytes):
         return f"the content ({len(source):,} bytes)"

@@ -1,5 +1,6 @@
 """Files of requests or results, read in blocks of whole lines."""
 
+import errno
 import gzip
 import io
 import stat
@@ -12,7 +13,7 @@ from typing import IO, Final
 import attrs
 
 from fireworks_batch.files.threads import reported
-from fireworks_batch.models.errors import ConfigurationError, InputRowsError
+from fireworks_batch.models.errors import ConfigurationError, InputRowsError, LocalFileError
 
 __all__ = ["LONGEST_LINE", "Block", "check_path", "open_lines", "read_blocks"]
 
@@ -55,19 +56,22 @@ def check_path(requests: Path) -> Path:
     Raises:
         ConfigurationError: The file's name does not end in ``.jsonl`` or ``.jsonl.gz``, or the file
             is a pipe or a device.
-        LocalFileError: The file cannot be opened.
+        LocalFileError: The file cannot be opened, or is a directory.
     """
-    if not requests.name.endswith((".jsonl", ".jsonl.gz")) or "\0" in str(requests):
+    name = str(requests)
+    if "\0" not in name and requests.is_dir():
+        raise LocalFileError(f"cannot read {name!r}: it is a directory", errno=errno.EISDIR)
+    if not requests.name.endswith((".jsonl", ".jsonl.gz")) or "\0" in name:
         raise ConfigurationError(
-            f"requests must be a file that ends in .jsonl or .jsonl.gz, not {str(requests)!r}"
+            f"requests must be a file that ends in .jsonl or .jsonl.gz, not {name!r}"
         )
-    with reported("read", str(requests)):
+    with reported("read", name):
         mode = requests.stat().st_mode
     # Checked before the file is opened, since opening a pipe waits for its writer.
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+    if not stat.S_ISREG(mode):
         raise ConfigurationError(
-            f"{str(requests)!r} is no regular file, and is read more than once: give its rows as "
-            "an iterable of mappings"
+            f"{name!r} is a pipe or a device, and requests are read more than once: give the rows "
+            "as an iterable of mappings"
         )
     open_lines(requests).close()
     return requests
@@ -106,7 +110,9 @@ def read_blocks(
         try:
             yield from _blocks(file, size, longest)
         except (gzip.BadGzipFile, EOFError, zlib.error) as exc:
-            raise InputRowsError(f"cannot read {name!r} to its end: {exc}") from None
+            raise InputRowsError(
+                f"cannot read {name!r} to its end: the compressed data is damaged: {exc}"
+            ) from None
 
 
 def _blocks(file: IO[bytes], size: int, longest: int | None) -> Iterator[Block]:

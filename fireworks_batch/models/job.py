@@ -62,6 +62,10 @@ def _extra_body(value: str | Mapping[str, Any] | None) -> str | None:
         ) from None
 
 
+def _multi_region(value: MultiRegion | str) -> MultiRegion:
+    return published("multi_region", MultiRegion, value)
+
+
 def _regions(value: Iterable[str]) -> tuple[str, ...]:
     if isinstance(value, tuple):
         return value
@@ -164,8 +168,7 @@ class Placement:
     """Where the job may run."""
 
     multi_region: MultiRegion = attrs.field(
-        default=MultiRegion.UNSPECIFIED,
-        converter=lambda value: published("multi_region", MultiRegion, value),
+        default=MultiRegion.UNSPECIFIED, converter=_multi_region
     )
     """A group of regions."""
 

@@ -96,7 +96,10 @@ class CheckReport:
 def input_error(problems: tuple[RowProblem, ...], count: int) -> InputRowsError:
     """Return the error for bad rows, or for requests without rows if the count is 0."""
     if not count:
-        return InputRowsError("there are no rows in the requests: nothing was sent")
+        return InputRowsError(
+            "there are no rows in the requests, which are empty or only blank lines: nothing was "
+            "sent"
+        )
     shown = [f"  {problem}" for problem in problems[:MOST_NAMED]]
     more = [f"  and {count - MOST_NAMED} more"] if count > MOST_NAMED else []
     rows = "row" if count == 1 else "rows"

@@ -34,6 +34,9 @@ _INEXACT: Final = 2.0**63
 _SPACE: Final = b" \t\r\n"
 
 
+_ARRAY: Final = "a JSON array, not a JSON object: requests are JSON lines, one object on each line"
+
+
 @attrs.frozen(kw_only=True)
 class RowRules:
     """The settings of the job that rows must not contradict."""
@@ -120,8 +123,7 @@ def check_row(line: bytes, number: int, rules: RowRules) -> Row | RowProblem | N
     try:
         row = orjson.loads(line)
     except orjson.JSONDecodeError as exc:
-        # The error's own text would say "line 1" for each line of the file.
-        return RowProblem(number, None, f"not JSON: {exc.msg}, at column {exc.colno}")
+        return RowProblem(number, None, _problem_of_line(line, number, exc))
     custom_id = row.get("custom_id") if isinstance(row, dict) else None
     reason = _problem(row, rules)
     if reason is not None:
@@ -133,7 +135,22 @@ def check_row(line: bytes, number: int, rules: RowRules) -> Row | RowProblem | N
     return Row(row["custom_id"], _without_what_the_job_says(row, line), lacks_cache_key)
 
 
+def _problem_of_line(line: bytes, number: int, error: orjson.JSONDecodeError) -> str:
+    try:
+        line.decode()
+    except UnicodeDecodeError as exc:
+        byte = line[exc.start]
+        return f"not UTF-8: byte 0x{byte:02x} at column {exc.start + 1}, counted in bytes"
+    if number == 1 and line.lstrip(_SPACE).startswith(b"["):
+        return _ARRAY
+    # The error's own text would say "line 1" for each line of the file.
+    hint = "; a request is one line" if line.strip(_SPACE) == b"{" else ""
+    return f"not JSON: {error.msg}, at column {error.colno}{hint}"
+
+
 def _problem(row: Any, rules: RowRules) -> str | None:
+    if isinstance(row, list):
+        return _ARRAY
     if not isinstance(row, dict):
         return f"expected a JSON object, not {shown(row)}"
     absent = [member for member in ("custom_id", "body") if member not in row]

@@ -131,6 +131,21 @@ async def test_a_foreign_exception_becomes_ours(responses, foreign, error, text)
     assert caught.value.__context__ is None
 
 
+async def test_an_address_without_a_server_is_named(unused_tcp_port):
+    """The error says what was not reached, and why; a proxy is told from the API."""
+    place = f"127.0.0.1:{unused_tcp_port}"
+    for options, said in (
+        ({"base_url": f"http://{place}"}, f"nothing was reached at {place}"),
+        ({"proxy": f"http://{place}"}, f"the proxy was not reached at {place}"),
+    ):
+        async with make(**options) as client:
+            with pytest.raises(fb.TransportError) as caught:
+                await client.jobs.get("nightly")
+        assert str(caught.value) == (
+            f"GET /v1/accounts/acme/batchInferenceJobs/nightly: {said}: Connection refused"
+        )
+
+
 async def test_a_borrowed_session_does_not_judge_statuses(emulator):
     """Its raise_for_status would hide what the API says."""
     async with (

@@ -266,8 +266,8 @@ async def test_a_malformed_id_is_refused_before_any_request(emulator, client):
     [
         (7, "from a path, bytes, or an async iterable of bytes, not from int"),
         ([b"{}"], "not from list"),
-        ("", "'' is no path of a file"),
-        ("a\0b", r"'a\\x00b' is no path of a file"),
+        ("", "'' cannot be the path of a file"),
+        ("a\0b", r"'a\\x00b' cannot be the path of a file"),
     ],
 )
 async def test_what_is_no_source_is_refused(emulator, client, source, message):
@@ -310,11 +310,12 @@ async def test_a_missing_file_is_named(emulator, client, tmp_path):
 
 
 async def test_what_cannot_be_read_twice_is_refused(emulator, client, tmp_path):
-    """A directory; a pipe, without waiting for somebody to write to it."""
+    """A directory is said to be one; a pipe is, without waiting for a writer."""
     os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path, tmp_path / "pipe"):
-        with pytest.raises(ConfigurationError, match="is no regular file"):
-            await client.datasets.upload(path)
+    with pytest.raises(ConfigurationError, match="pipe' is a pipe or a device"):
+        await client.datasets.upload(tmp_path / "pipe")
+    with pytest.raises(LocalFileError, match=r"^cannot read '.*': it is a directory$"):
+        await client.datasets.upload(tmp_path)
 
     assert emulator.requests() == []
 

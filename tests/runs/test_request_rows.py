@@ -39,10 +39,17 @@ GOOD = {
 }
 
 BAD = {
-    "no JSON": (b"{", "not JSON: unexpected end of data, at column 2"),
+    "no JSON": (b"{}}", "not JSON: unexpected content after document, at column 3"),
+    "an object of several lines": (
+        b"{",
+        "not JSON: unexpected end of data, at column 2; a request is one line",
+    ),
     "NaN": (b'{"custom_id":"a","body":{"messages":[{"role":"user"}],"x":NaN}}', "not JSON"),
-    "not UTF-8": (b'{"custom_id":"\xff"}', "not JSON"),
-    "a list": (b"[1]", "expected a JSON object, not [1]"),
+    "not UTF-8": (
+        b'{"custom_id":"\xc3\xa9\xff"}',
+        "not UTF-8: byte 0xff at column 17, counted in bytes",
+    ),
+    "a list": (b"[1]", "a JSON array, not a JSON object: requests are JSON lines"),
     "null": (b"null", "expected a JSON object, not None"),
     "no id": (b'{"body":{}}', "there is no custom_id"),
     "a number for an id": (line(7), "custom_id must be a string that is not empty, not 7"),
@@ -94,6 +101,16 @@ def test_bad_row_says_where_it_is_and_what_is_wrong(name):
     assert reason in problem.reason
     assert problem.custom_id in {"a", "", None}
     assert str(problem).startswith("line 17")
+
+
+@pytest.mark.parametrize("text", [b"[", b" [ {", b'[{"custom_id": "a"},', b"[]", b'[{"a": 1}]'])
+def test_a_file_that_is_a_json_array_is_named_as_such(text):
+    """Its first line says so, whether the array is on one line or on many."""
+    problem = check_row(text, 1, RULES)
+
+    assert str(problem) == (
+        "line 1: a JSON array, not a JSON object: requests are JSON lines, one object on each line"
+    )
 
 
 @pytest.mark.parametrize("name", BAD)
