@@ -5,6 +5,8 @@ from typing import Literal, get_args, get_type_hints
 
 import attrs
 
+from fireworks_batch.emulator.members import did_you_mean
+
 
 @attrs.frozen(kw_only=True)
 class Assumptions:
@@ -416,6 +418,7 @@ class Assumptions:
                 raise ValueError(
                     f"assumption {name} cannot be {getattr(self, name)!r};"
                     f" choose from: {', '.join(positions)}"
+                    f"{did_you_mean(getattr(self, name), positions)}"
                 )
 
 
@@ -436,7 +439,10 @@ def read_assumptions(given: Assumptions | Mapping[str, object] | None) -> Assump
     positions = _positions()
     for name in given:
         if name not in positions:
-            raise ValueError(f"no assumption {name!r}; choose from: {', '.join(positions)}")
+            raise ValueError(
+                f"no assumption {name!r}; choose from: {', '.join(positions)}"
+                f"{did_you_mean(name, positions)}"
+            )
     values = {name: str(value) for name, value in given.items()}
     return Assumptions(**values)  # type: ignore[arg-type]  # checked by the class
 
@@ -451,6 +457,6 @@ def parse_assumptions(texts: Iterable[str]) -> Assumptions:
     for text in texts:
         name, separator, value = text.partition("=")
         if not separator:
-            raise ValueError(f"an assumption is name=value, not {text!r}")
+            raise ValueError(f"an assumption must be written as name=value, not {text!r}")
         given[name.strip()] = value.strip()
     return read_assumptions(given)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from typing import Final
 
 _ID: Final = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -32,6 +33,18 @@ class ControlError(ValueError):
         return f"{self.field}: {self.value!r} is not {self.wanted}"
 
 
+def did_you_mean(value: object, words: Collection[str]) -> str:
+    """Give the end of an error about a misspelt word: the one of *words* that is near, or nothing.
+
+    Args:
+        value: What was given.
+
+        words: What could have been meant.
+    """
+    found = get_close_matches(value[:100], words, n=1) if isinstance(value, str) else []
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
 def read_members(prefix: str, value: object, known: Collection[str]) -> Mapping[str, object]:
     """Return *value* if it is an object that has only *known* members."""
     if not isinstance(value, Mapping):
@@ -39,7 +52,8 @@ def read_members(prefix: str, value: object, known: Collection[str]) -> Mapping[
     for name in value:
         if name not in known:
             field = f"{prefix}.{name}" if prefix else str(name)
-            raise ControlError(field, value[name], f"known here; known: {', '.join(known)}")
+            wanted = f"known here; known: {', '.join(known)}{did_you_mean(name, known)}"
+            raise ControlError(field, value[name], wanted)
     return value
 
 
@@ -85,7 +99,8 @@ def read_choice(field: str, value: object, choices: Collection[str]) -> str:
     """Return one of *choices*."""
     if isinstance(value, str) and value in choices:
         return value
-    raise ControlError(field, value, f"one of {', '.join(choices)}")
+    wanted = f"one of {', '.join(choices)}{did_you_mean(value, choices)}"
+    raise ControlError(field, value, wanted)
 
 
 def _bounds(least: float, most: float) -> str:

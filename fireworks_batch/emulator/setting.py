@@ -85,4 +85,6 @@ class Setting:
             ControlError: The key does not open this account.
         """
         given = members.get("account_id") or self.account_id
-        return read_choice("account_id", given, (self.account_id, *self.accounts))
+        return read_choice(
+            "account_id", given, {self.account_id: None, **dict.fromkeys(self.accounts)}
+        )

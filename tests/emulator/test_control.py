@@ -149,7 +149,7 @@ async def test_a_deleted_job_is_made_anew_by_a_script(bench):
             "j",
             {"account_id": "globex"},
             "account_id",
-            "account_id: 'globex' is not one of acme, acme",
+            "account_id: 'globex' is not one of acme",
         ),
         (
             "j",
@@ -157,7 +157,7 @@ async def test_a_deleted_job_is_made_anew_by_a_script(bench):
             "row",
             (
                 "row: 3 is not known here; known: account_id, phases, rows, failed_rows, output,"
-                " status, time_limit_seconds, fields"
+                " status, time_limit_seconds, fields; did you mean 'rows'?"
             ),
         ),
     ],

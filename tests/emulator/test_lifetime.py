@@ -304,11 +304,14 @@ def test_an_instance_is_taken_as_it_is():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("deleted_job", r"^an assumption is name=value, not 'deleted_job'$"),
-        ("deleted=x", r"^no assumption 'deleted'; choose from: default_order, .*retry_after$"),
+        ("deleted_job", r"^an assumption must be written as name=value, not 'deleted_job'$"),
+        (
+            "deleted=x",
+            r"^no assumption 'deleted'; choose from: .*, retry_after; did you mean 'deleted_job'\?$",
+        ),
         (
             "retry_after=later",
-            r"^assumption retry_after cannot be 'later'; choose from: none, seconds, date$",
+            r"^assumption retry_after cannot be 'later'; choose from: none, seconds, date; did you",
         ),
     ],
 )

@@ -115,6 +115,10 @@ def test_null_is_not_given_but_for_times():
     ("members", "message"),
     [
         ({}, f"action: None is not one of {', '.join(ACTIONS)}"),
+        (
+            {"action": "stauts"},
+            f"action: 'stauts' is not one of {', '.join(ACTIONS)}; did you mean 'status'?",
+        ),
         ({"action": "explode"}, f"action: 'explode' is not one of {', '.join(ACTIONS)}"),
         ({"method": 3}, "method: 3 is not a text"),
         ({"method": "GET /"}, "method: 'GET /' is not an HTTP method"),

@@ -353,7 +353,10 @@ def test_phases_may_be_names_mappings_or_objects():
         ),
         (
             [{"state": "RUNNING", "second": 1}],
-            "phases[0].second: 1 is not known here; known: state, seconds, waiting_on_capacity",
+            (
+                "phases[0].second: 1 is not known here; known: state, seconds, "
+                "waiting_on_capacity; did you mean 'seconds'?"
+            ),
         ),
     ],
 )
