@@ -254,7 +254,7 @@ async def test_many_jobs_are_orchestrated(tmp_path):
     assert code == 1
     assert out.count(" COMPLETED accounts/acme/datasets/bij-") == 5
     assert err.count("failed: job 'job-") == 1
-    assert err.count("none: not created: POST ") == 1
+    assert err.count("none: not created: job ") == 1
 
 
 EXAMPLES = {

@@ -297,6 +297,9 @@ class Emulator:
     ) -> str:
         """Create a job that follows a script, or give a script to an existing job.
 
+        A new job has no rows of a client. When it has ended, its output dataset has made-up rows:
+        as many as the job counts, up to 100,000.
+
         An existing job follows the script from now on: its first phase shows at once, and the next
         phases wait for the job's ticks. An argument that is None leaves an existing job as it is,
         and gives a new job the default. The counters of rows grow in state RUNNING. A job whose

@@ -148,7 +148,8 @@ def test_a_job_that_failed_early_has_none(cli, server):
 
 def test_a_completed_job_without_output_is_trouble(cli, server):
     """1, not 0: its rows were paid for, and are not there."""
-    server.script_job("nightly", phases=["COMPLETED"])
+    gone = {"outputDatasetId": "accounts/acme/datasets/gone"}
+    server.script_job("nightly", phases=["COMPLETED"], fields=gone)
     result = cli("results", "nightly")
     assert (result.code, result.out) == (1, "")
     assert result.err == (

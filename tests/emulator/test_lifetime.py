@@ -307,7 +307,7 @@ def test_an_instance_is_taken_as_it_is():
         ("deleted_job", r"^an assumption must be written as name=value, not 'deleted_job'$"),
         (
             "deleted=x",
-            r"^no assumption 'deleted'; choose from: .*, retry_after; did you mean 'deleted_job'\?$",
+            r"^no assumption 'deleted'; choose from: .*; did you mean 'deleted_job'\?$",
         ),
         (
             "retry_after=later",

@@ -133,7 +133,7 @@ async def test_the_whole_life_of_a_job(client):
 async def test_jobs_and_datasets_are_listed_in_small_pages(client, emulator):
     """The SDK goes from page to page by itself."""
     for number in range(5):
-        emulator.script_job(f"job-{number}")
+        emulator.script_job(f"job-{number}", phases=["RUNNING"])
         emulator.add_dataset(f"set-{number}", files={})
     jobs = client.batch_inference_jobs.list(page_size=2, order_by="created_time")
     assert [job.name[-5:] async for job in jobs] == [f"job-{number}" for number in range(5)]

@@ -40,6 +40,10 @@ class Jobs(Protocol):
         """Do the work of an account's jobs that is due now, and write its output."""
         ...
 
+    async def catch_up_outputs(self, account_id: str, dataset_id: str | None = None) -> None:
+        """Do the same, and make up the output of jobs that only have a script."""
+        ...
+
     def is_using(self, dataset: Dataset) -> bool:
         """Whether a job that has not ended reads or writes *dataset*."""
         ...
@@ -81,7 +85,7 @@ class DatasetEndpoints:
     async def list_datasets(self, call: Call) -> Answer:
         """Answer ListDatasets. Without ``orderBy`` the order is by name, as documented."""
         account_id = call.places["account"]
-        await self._jobs.catch_up_account(account_id)
+        await self._jobs.catch_up_outputs(account_id)
         listing = Listing(
             self._setting, call, DATASET, collection="datasets", default_order=_BY_NAME
         )
@@ -158,7 +162,7 @@ class DatasetEndpoints:
             RefusalError: There is no such dataset (404), or no dataset can have such an id (400).
         """
         account_id, dataset_id = call.places["account"], call.places["dataset"]
-        await self._jobs.catch_up_account(account_id)
+        await self._jobs.catch_up_outputs(account_id, dataset_id)
         if not is_resource_id(dataset_id) and self._rules.malformed_id_on_read == "400":
             raise invalid(f"invalid dataset id {dataset_id!r}")
         return self._datasets.get(account_id, dataset_id)

@@ -93,6 +93,9 @@ class Job:
         self.work: Work | None = None
         """The work on uploaded rows; None if the job only counts made-up rows."""
 
+        self.owes_output: bool = False
+        """Whether rows are to be made up for its output, when that is asked for."""
+
         self.parent: Job | None = None
         """The job that this job continues."""
 

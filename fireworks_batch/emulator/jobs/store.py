@@ -92,9 +92,10 @@ class JobStore:
         now = self._setting.clock.now()
         job = self.find(account_id, job_id, now)
         if job is None or job.gone is not None:
-            return self.make(
-                account_id, job_id, _default_members(account_id), read_script(members, JobScript())
-            )
+            script = read_script(members, JobScript())
+            job = self.make(account_id, job_id, _default_members(account_id), script)
+            job.owes_output = True
+            return job
         script = read_script(members, job.script)
         self._setting.has_altered_jobs |= bool(script.fields)
         job.follow(script, now, is_restarted="phases" in members)
@@ -142,7 +143,7 @@ class JobStore:
         """Remove the work of all jobs. From now on they only count made-up rows."""
         for jobs in self._jobs.values():
             for job in jobs.values():
-                job.work = None
+                job.work, job.owes_output = None, False
 
     def _forget_gone(self, now: Instant) -> None:
         gone = [job for job in self._leaving if job.is_gone(now)]

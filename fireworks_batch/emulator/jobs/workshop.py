@@ -1,17 +1,24 @@
 """The tasks that do the work of jobs when it is due, and put the output into datasets."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import orjson
 
 from fireworks_batch.emulator.clock import Instant
 from fireworks_batch.emulator.datasets.dataset import Dataset
 from fireworks_batch.emulator.datasets.store import DatasetStore
 from fireworks_batch.emulator.jobs.job import Job
-from fireworks_batch.emulator.jobs.responder import Responder
+from fireworks_batch.emulator.jobs.responder import Responder, echo
 from fireworks_batch.emulator.jobs.rows import InvalidRowError
+from fireworks_batch.emulator.jobs.scripts import RowBook
 from fireworks_batch.emulator.jobs.store import JobStore
-from fireworks_batch.emulator.jobs.work import Work
+from fireworks_batch.emulator.jobs.work import RowSource, Work
 from fireworks_batch.emulator.setting import Setting
+
+MOST_MADE_UP_ROWS: Final = 100_000
+"""A job that has more rows by its script has no output: it would take a disk."""
 
 
 class Workshop:
@@ -57,6 +64,25 @@ class Workshop:
         """Do the work of an account's jobs that is due now; return as `catch_up` does."""
         return await self.catch_up(self._jobs.listed(account_id, self._clock.now()))
 
+    async def catch_up_outputs(self, account_id: str, dataset_id: str | None = None) -> None:
+        """Bring an account's jobs to the present, and the output of those that only have a script.
+
+        The rows of such an output are made up when a dataset is asked for: most of these jobs are
+        only polled.
+
+        Args:
+            account_id: The account.
+
+            dataset_id: The output that is asked for; None is all of them.
+        """
+        now = await self.catch_up_account(account_id)
+        for job in list(self._jobs.listed(account_id, now)):
+            is_asked_for = dataset_id in {None, job.origin.output_dataset_id.rpartition("/")[2]}
+            while is_asked_for and job.owes_output and job.has_ended(now):
+                if job not in self._tasks:
+                    self._tasks[job] = asyncio.create_task(self._make_up_output(job, now))
+                await asyncio.shield(self._tasks[job])
+
     def is_using(self, dataset: Dataset) -> bool:
         """Whether a job that has not ended reads or writes *dataset*."""
         now = self._clock.now()
@@ -80,6 +106,31 @@ class Workshop:
     async def _work(self, job: Job, work: Work, now: Instant) -> None:
         try:
             await self._bring_up(job, work, now)
+        finally:
+            del self._tasks[job]
+
+    async def _make_up_output(self, job: Job, now: Instant) -> None:
+        try:
+            rows, files = job.script.rows, self._datasets.bucket.files
+            if rows <= MOST_MADE_UP_ROWS and self._has_output(job, now):
+                work = Work(
+                    RowSource({"input.jsonl": files.store(_made_up_rows(rows))}),
+                    declared=rows,
+                    job=job.origin.members,
+                    rules=self._rules,
+                    seed=job.origin.sequence,
+                    created=int(self._clock.moment(job.origin.created).timestamp()),
+                )
+                await work.scan()
+                await work.advance(
+                    _target(job, work, now),
+                    echo,
+                    files,
+                    failed_rows=job.script.failed_rows,
+                    scripts=RowBook(),
+                )
+                self._finish(job, work, now)
+            job.owes_output = False
         finally:
             del self._tasks[job]
 
@@ -113,12 +164,16 @@ class Workshop:
         if job.state(now) == "COMPLETED" and self._is_failure(work):
             message = f"{work.counters.failed} of {work.rows} requests failed"
             job.end_as("FAILED", {"code": "INTERNAL", "message": message}, now)
-        if job.state(now) == "FAILED" and self._rules.failed_job_output == "none":
-            work.is_finished = True
-        elif job.has_run(now) or job.state(now) == "COMPLETED":
+        if self._has_output(job, now):
             self._finish(job, work, now)
         else:
             work.is_finished = True
+
+    def _has_output(self, job: Job, now: Instant) -> bool:
+        """Whether a job that has ended has an output dataset."""
+        if job.state(now) == "FAILED" and self._rules.failed_job_output == "none":
+            return False
+        return job.has_run(now) or job.state(now) == "COMPLETED"
 
     def _is_failure(self, work: Work) -> bool:
         counters, rules = work.counters, self._rules
@@ -147,6 +202,13 @@ class Workshop:
         dataset.visible = visible
         dataset.late_files = {name: ready + late for name, late in script.late_files.items()}
         self._datasets.fill(dataset, files, now, ready=ready)
+
+
+def _made_up_rows(rows: int) -> Iterator[bytes]:
+    for number in range(rows):
+        message = {"role": "user", "content": f"This is the answer to row {number}."}
+        row = {"custom_id": f"row-{number}", "body": {"messages": [message]}}
+        yield orjson.dumps(row) + b"\n"
 
 
 def _target(job: Job, work: Work, now: Instant) -> int:

@@ -849,3 +849,68 @@ async def test_a_script_for_no_row_is_refused(bench, script, message):
     headers = {"Authorization": ""}
     reply = await bench.api.post("/_emulator/rows", json=script, headers=headers)
     assert (reply.status, reply.json["error"]["message"]) == (400, message)
+
+
+# The output of a job that only has a script
+
+
+def scripted_output(job):
+    """Give the id of the output dataset of a job."""
+    return job["outputDatasetId"].rpartition("/")[2]
+
+
+@pytest.mark.parametrize(
+    ("script", "succeeded", "failed"),
+    [
+        ({"rows": 100, "failed_rows": 3}, 97, 3),
+        ({}, 100, 0),
+        ({"rows": 0}, 0, 0),
+        ({"rows": 10, "phases": [*RUNNING, "EXPIRED"]}, 5, 0),
+        ({"rows": 10, "failed_rows": 4, "phases": [*RUNNING, "FAILED"]}, 3, 2),
+    ],
+)
+async def test_a_job_that_only_has_a_script_has_as_many_rows_as_it_counts(
+    bench, script, succeeded, failed
+):
+    """Its rows are made up when they are asked for, and read as those of any other job."""
+    bench.emulator.script_job("nightly", **script)
+    bench.clock.advance(3600)
+    job = await bench.job()
+    results, errors = await output(bench, scripted_output(job))
+
+    assert counts(job)[1:4] == [succeeded, failed, succeeded]
+    assert (len(set(results)), len(errors)) == (succeeded, failed)
+    assert await bench.job() == job
+
+
+async def test_a_job_without_an_output_by_its_script_has_none(bench):
+    """Before its end; if it ended before it ran; and if it has more rows than a disk should."""
+    bench.emulator.script_job("runs", phases=["RUNNING"])
+    bench.emulator.script_job("bad", phases=["VALIDATING", "FAILED"])
+    bench.emulator.script_job("large", phases=["COMPLETED"], rows=100_001)
+    bench.clock.advance(3600)
+    for job_id in ("runs", "bad", "large"):
+        dataset = scripted_output(await bench.job(job_id))
+        assert (await bench.api.get(f"{DATASETS}/{dataset}")).status == 404
+
+
+async def test_made_up_rows_are_made_once(bench):
+    """An output that was deleted stays so; requests at the same time see the same dataset."""
+    bench.emulator.script_job("nightly", phases=["COMPLETED"])
+    dataset = scripted_output(await bench.job())
+    path = f"{DATASETS}/{dataset}"
+    replies = await asyncio.gather(*(bench.api.get(path) for _ in range(5)))
+    assert [reply.json["exampleCount"] for reply in replies] == ["100"] * 5
+    listed = (await bench.api.get(DATASETS)).json["datasets"]
+    assert [each["name"] for each in listed] == [f"accounts/acme/datasets/{dataset}"]
+
+    await bench.api.delete(path)
+    assert (await bench.api.get(path)).status == 404
+
+
+async def test_made_up_rows_do_not_use_up_scripts_for_rows(bench):
+    """`fail_rows` and the responder are for rows that a client has uploaded."""
+    bench.emulator.fail_rows()
+    bench.emulator.script_job("nightly", phases=["COMPLETED"], rows=5)
+    results, errors = await output(bench, scripted_output(await bench.job()))
+    assert (len(results), errors) == (5, {})
