@@ -787,7 +787,7 @@ def _home() -> Path | None:
 
 def _tell_unknown(member: OpenEnum) -> None:
     _log.warning(
-        "%s %r is none that this release knows; it is passed on as it is",
+        "this release does not know the %s %r, and keeps the value as it is",
         type(member).__name__,
         member.wire,
     )

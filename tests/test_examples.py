@@ -276,7 +276,7 @@ async def test_an_example_tells_what_is_wrong_in_one_line(emulator, tmp_path, mo
     runner = run_process if name == "pipeline_worker" else run  # handles signals
     code, out, err = await runner(emulator, program, *EXAMPLES[name], FIREWORKS_BASE_URL="nowhere")
     assert (1, "") == (code, out)
-    assert err.startswith("error: base_url 'nowhere' is no http(s) URL; it should look like")
+    assert err.startswith("error: base_url 'nowhere' is not an http(s) URL; it should look like")
     assert err.count("\n") == 1
 
 

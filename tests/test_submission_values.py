@@ -194,7 +194,7 @@ def test_progress_is_told_on_one_line():
             "timeout must be a number of seconds above 0, JOB_TIME_LIMIT or None, not 0",
         ),
         ("poll", 5, "poll must be a PollPolicy, not 5"),
-        ("on_progress", 5, "on_progress must be a plain function, not 5"),
+        ("on_progress", 5, "on_progress must be a function that is not async, not 5"),
     ],
 )
 def test_bad_setting_is_refused_by_name(name, value, text):

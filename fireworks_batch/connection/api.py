@@ -246,7 +246,7 @@ class Listing(AsyncIterator[_T], Generic[_T]):
         if page.next_page_token in self._tokens:
             problem = f"nextPageToken: {page.next_page_token[:40]!r} came before"
             raise ResponseDecodeError(
-                f"{request}: the pages go in a circle: {problem}", problems=[problem]
+                f"{request}: the listing repeats a page: {problem}", problems=[problem]
             )
         self._tokens.add(page.next_page_token)
         self._token = page.next_page_token or None
@@ -265,7 +265,8 @@ class Listing(AsyncIterator[_T], Generic[_T]):
             try:
                 found.append(self._read(item))
             except ResponseDecodeError as error:
-                _log.warning("%s; %s", error, "left out" if error.partial is None else "kept")
+                fate = "left out" if error.partial is None else "kept, without these members"
+                _log.warning("%s; this item of the listing is %s", error, fate)
                 if error.partial is not None:
                     found.append(error.partial)
         return found

@@ -57,12 +57,12 @@ def check_base_url(text: str, *, allow_insecure_http: bool = False) -> str:
     if path.endswith(("/inference/v1", "/inference")):
         right = f"{parts.scheme}://{parts.netloc}{path.rpartition('/inference')[0]}"
         raise ConfigurationError(
-            f"base_url {text!r} is the inference URL; batch jobs live on {right!r}"
+            f"base_url {text!r} is the address for inference; batch jobs are at {right!r}"
         )
     if parts.scheme == "http" and not (allow_insecure_http or _is_loopback(parts.hostname or "")):
         raise ConfigurationError(
-            f"base_url {text!r} would send the API key in the clear; use 'https://…', or pass "
-            "allow_insecure_http=True if that is meant"
+            f"base_url {text!r} would send the API key unencrypted; use 'https://…', or pass "
+            "allow_insecure_http=True to allow it"
         )
     return f"{parts.scheme}://{parts.netloc.lower()}{path.removesuffix('/v1').rstrip('/')}"
 
@@ -79,9 +79,9 @@ def _split_url(text: object) -> Any:
         parts = urlsplit(text.strip())
         port_is_valid = parts.port is None or parts.port > 0
     except ValueError as exc:
-        raise ConfigurationError(f"base_url {text!r} is no URL: {exc}; {wanted}") from None
+        raise ConfigurationError(f"base_url {text!r} is not a URL: {exc}; {wanted}") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname or not port_is_valid:
-        raise ConfigurationError(f"base_url {text!r} is no http(s) URL; {wanted}")
+        raise ConfigurationError(f"base_url {text!r} is not an http(s) URL; {wanted}")
     if parts.query or parts.fragment:
         raise ConfigurationError(f"base_url {text!r} has a query or fragment; {wanted}")
     return parts

@@ -261,7 +261,9 @@ class KeySource:
         except Exception as exc:  # noqa: BLE001 - raised again below, without its text
             kind = type(exc).__name__
         if self._bearer is None:
-            raise ConfigurationError(f"the api_key function raised {kind} when first asked")
+            raise ConfigurationError(
+                f"the api_key function raised {kind} when it was called for the first time"
+            )
         raise TransportError(f"the api_key function raised {kind}")
 
     def scrub(self, text: str) -> str:

@@ -116,7 +116,7 @@ class CallRepeats(Repeats):
         if hold > self._budget:
             raise RateLimitError(
                 f"{self._request}: not sent: the server asked this account to wait {hold:.1f} s "
-                f"more, and rate_limit_budget leaves {self._budget:.1f} s",
+                f"more, which is longer than the {self._budget:.1f} s left of rate_limit_budget",
                 status=429,
                 retry_after=hold,
             )

@@ -398,7 +398,9 @@ class Session:
 
     def _late(self, what: object, limit_name: str) -> TransportError:
         seconds: float = getattr(self._options, limit_name)
-        return RequestTimeoutError(f"{what}: no whole answer within {limit_name} ({seconds:g} s)")
+        return RequestTimeoutError(
+            f"{what}: no complete answer within {limit_name} ({seconds:g} s)"
+        )
 
 
 def _check_lent(session: aiohttp.ClientSession | None) -> None:
@@ -408,7 +410,7 @@ def _check_lent(session: aiohttp.ClientSession | None) -> None:
     if lent not in {None, asyncio.get_running_loop()}:
         raise ClientStateError(
             "the session that this client borrowed belongs to another event loop; "
-            "lend it one that was made on this loop"
+            "pass a session that was made on this loop"
         )
 
 

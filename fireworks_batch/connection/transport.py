@@ -263,7 +263,7 @@ def _place_of(url: str, *, allows_http: bool) -> tuple[URL, str]:
 
     Nothing is raised here, because a traceback with local variables would show the query.
     """
-    nowhere = URL(), " is no absolute http(s) URL"
+    nowhere = URL(), " is not an absolute http(s) URL"
     try:
         target = URL(url, encoded=True)
         place = target.origin().with_path(target.raw_path, encoded=True)

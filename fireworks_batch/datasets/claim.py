@@ -223,12 +223,12 @@ def is_done(claim: Claim, found: Dataset) -> bool:
 
 def uploaded_by_another(claim: Claim, refusal: APIStatusError) -> DatasetConflictError:
     """Return the error for a refusal which says that another client uploaded the dataset."""
-    return _taken(claim, f"was uploaded by another client meanwhile ({refusal})")
+    return _taken(claim, f"was uploaded by another client at the same time ({refusal})")
 
 
 def _taken(claim: Claim, what: str) -> DatasetConflictError:
     return DatasetConflictError(
-        f"dataset {claim.dataset_id!r} {what}: it may hold anything. Pass reuse=True to take it "
-        f"for {claim.source}, leave dataset_id out for an id that derives from the content, or "
-        "choose another id"
+        f"dataset {claim.dataset_id!r} {what}: its content is not known. Pass reuse=True to use "
+        f"it in place of {claim.source}, leave dataset_id out for an id that derives from the "
+        "content, or choose another id"
     )

@@ -77,7 +77,7 @@ def local_names(
     depth = least
     while shared := _shared(chosen):
         if depth >= max(len(paths[key]) for key in shared):
-            raise _unreadable(f"{shared[0]!r} and {shared[1]!r} are the same file here")
+            raise _unreadable(f"{shared[0]!r} and {shared[1]!r} are the same file on this machine")
         depth += 1
         chosen.update({key: paths[key][-depth:] for key in shared})
     return {key: tuple(map(_safe, segments)) for key, segments in chosen.items()}
@@ -299,7 +299,7 @@ class _FileDownload:
                     raise TransportError(f"{request}: {reason}")
                 case None:
                     raise await self._transport.refusal(request, stream) or TransportError(
-                        f"{request}: {stream.status} is no answer to a download"
+                        f"{request}: {stream.status} is not an answer to a download"
                     )
 
     async def _take(self, held: Held, stream: Stream) -> None:

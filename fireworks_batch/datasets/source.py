@@ -231,6 +231,6 @@ class Content(AsyncIterator[bytes]):
         if is_same and not self._file.read_at(size, 1):
             return piece
         raise LocalFileError(
-            f"{self._file.name} was changed while it was uploaded: nothing of it counts as "
-            "uploaded; upload it again when it changes no more"
+            f"{self._file.name} was changed while it was uploaded, so that the upload does not "
+            "count: upload it again when nothing writes to it"
         )

@@ -130,9 +130,9 @@ class Emulator:
         _check_port("port", port)
         _check_port("storage_port", storage_port)
         if isinstance(accounts, str):
-            raise ValueError(f"accounts must be several ids, not {accounts!r}")  # noqa: TRY004
+            raise ValueError(f"accounts must be a list of ids, not {accounts!r}")  # noqa: TRY004
         if epoch is not None and epoch.tzinfo is None:
-            raise ValueError(f"epoch must be aware, not {epoch!r}")
+            raise ValueError(f"epoch must have a time zone, not be {epoch!r}")
         self._host = host
         self._port = port
         self._storage_port = storage_port
@@ -678,7 +678,9 @@ class Emulator:
 
     def _world(self) -> World:
         if self._known_world is None:
-            raise RuntimeError("the emulator was never started")
+            raise RuntimeError(
+                "the emulator was not started: enter it with 'async with', or await start()"
+            )
         return self._known_world
 
     def _wake_world(self) -> World:

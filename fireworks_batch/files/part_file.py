@@ -241,7 +241,8 @@ def check_targets(targets: Sequence[Path | None], requests: object) -> None:
             continue
         if any(_is_same(target, other) for other in seen):
             raise ConfigurationError(
-                f"{str(target)!r} is named twice: requests, output and errors are different files"
+                f"{str(target)!r} is named twice: requests, output and errors must be different "
+                "files"
             )
         seen.append(target)
         with reported("write", str(target)):
@@ -264,7 +265,7 @@ def _check_target(target: Path) -> None:
     found = _mode_of_file(place)
     if found is not None and not stat.S_ISREG(found):
         # The file would replace a device such as /dev/null.
-        raise OSError(errno.EINVAL, "it is there and no regular file")
+        raise OSError(errno.EINVAL, "it is a pipe or a device")
     with tempfile.TemporaryFile(dir=place.parent):
         pass
 

@@ -98,7 +98,9 @@ def reported(verb: str, path: str) -> Iterator[None]:
         reason = exc.strerror or str(exc)
         raise LocalFileError(f"cannot {verb} {path!r}: {reason}", errno=exc.errno) from exc
     except UnicodeEncodeError as exc:
-        raise LocalFileError(f"cannot {verb} {path!r}: no name of a file: {exc.reason}") from exc
+        raise LocalFileError(
+            f"cannot {verb} {path!r}: not the name of a file: {exc.reason}"
+        ) from exc
 
 
 def write_all(file: Any, data: bytes | bytearray) -> None:

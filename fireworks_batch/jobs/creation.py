@@ -45,9 +45,11 @@ def body_of(draft: BatchInferenceJob, codec: Codec) -> dict[str, Any]:
         body = codec.unstructure(draft)
         codec.structure(body, BatchInferenceJob)
     except ResponseDecodeError as error:
-        raise ConfigurationError(f"a job cannot be made so: {'; '.join(error.problems)}") from None
+        raise ConfigurationError(
+            f"a job cannot be created with these values: {'; '.join(error.problems)}"
+        ) from None
     except (TypeError, ValueError, AttributeError) as error:
-        raise ConfigurationError(f"a job cannot be made so: {error}") from None
+        raise ConfigurationError(f"a job cannot be created with these values: {error}") from None
     return {name: member for name, member in body.items() if name != "name"}
 
 
@@ -129,8 +131,8 @@ class JobCreation:
     def _another(self, job: BatchInferenceJob) -> JobConflictError:
         """Return the error that ends the call: a repeat might create and bill one more job."""
         return JobConflictError(
-            f"asked to create job {self.ref.job_id!r}, the server answered with {job.name!r}: it "
-            "may have made that one in its place; look at it before you try again",
+            f"the server was asked to create job {self.ref.job_id!r} and answered with "
+            f"{job.name!r}: it may have created the latter instead; check it before you try again",
             job=job,
         )
 
@@ -143,11 +145,11 @@ class JobCreation:
             )
         if found.state.phase is JobPhase.LEAVING or found.state in TOMBSTONES:
             raise JobConflictError(
-                f"job id {self.ref.job_id!r} is taken by the same job, but that is {found.state}: "
+                f"job id {self.ref.job_id!r} is taken by the same job, which is {found.state}: "
                 f"choose another job_id (the server said: {failure})",
                 job=found,
             )
-        _log.info("job %s is there and the same (%s): taken over", self.ref, found.state)
+        _log.info("job %s exists and is the same (%s): adopted", self.ref, found.state)
         return found
 
     def _read(self, answer: Answer) -> BatchInferenceJob:

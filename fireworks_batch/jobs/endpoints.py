@@ -258,9 +258,8 @@ class Jobs:
         draft = drafted(account_id)
         model = arguments.get("model")
         if model and model != draft.model:
-            _log.warning(
-                "model %r is a deployed one; the job is created with %r", model, draft.model
-            )
+            text = "model %r is the name of a deployment; the job is created with its model, %r"
+            _log.warning(text, model, draft.model)
         ref = JobRef(account_id, draft.id, self._api.base_url)
         return JobCreation(
             send=self._api.transport.send, codec=self._api.codec, draft=draft, ref=ref
@@ -479,8 +478,8 @@ def _each_of(jobs: Any) -> list[JobLike]:
     if isinstance(jobs, Iterable) and not isinstance(jobs, str | bytes):
         return [*jobs]
     raise ConfigurationError(
-        f"jobs must be a list or another iterable, not {jobs!r}: one of them is [job], and what an "
-        "async iterator gives [job async for job in …]"
+        f"jobs must be a list or another iterable, not {jobs!r}: give [job] for one job, and "
+        "[job async for job in …] for an async iterator"
     )
 
 

@@ -229,8 +229,8 @@ class JobWait(Driven[BatchInferenceJob], AsyncIterator[JobSnapshot]):
 
     def _refuse(self) -> NoReturn:
         raise ClientStateError(
-            f"{self!r} is in use or used up: each wait_until_terminal() is good for one await, "
-            "or one iteration"
+            f"{self!r} was used already: call wait_until_terminal() anew for each await or "
+            "iteration"
         )
 
     def __del__(self) -> None:

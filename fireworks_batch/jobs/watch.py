@@ -211,7 +211,7 @@ class Watch:
             accounts = {known.tracker.name.account_id, tracker.name.account_id} - {None}
             if len(accounts) > 1:
                 raise ConfigurationError(
-                    f"two jobs with the id {job_id!r}, of accounts "
+                    f"two jobs have the id {job_id!r}, in accounts "
                     f"{' and '.join(sorted(map(str, accounts)))}: watch them in two fleets"
                 )
             return

@@ -192,4 +192,4 @@ def plain_function(instance: object, attribute: "attrs.Attribute[Any]", value: A
     """Accept a function or another callable, unless it is a coroutine function."""
     calls = (value, type(value).__call__) if callable(value) else ()
     if not calls or any(map(inspect.iscoroutinefunction, calls)):
-        _refuse(instance, attribute, "a plain function", value)
+        _refuse(instance, attribute, "a function that is not async", value)

@@ -194,4 +194,4 @@ class JobSource:
         paths = tuple(problem.partition(":")[0] for problem in error.problems)
         if paths not in self._logged and len(self._logged) < 100:
             self._logged.add(paths)
-            _log.warning("%s; the rest was read, these are at defaults", error)
+            _log.warning("%s; these members have their defaults, and the rest was read", error)

@@ -368,7 +368,9 @@ class ResultIndex:
         opened.seek(start)
         line = opened.read(length)
         if len(line) < length:
-            raise LocalFileError(f"cannot read {str(self.files[file])!r}: it has become shorter")
+            raise LocalFileError(
+                f"cannot read {str(self.files[file])!r}: the file has become shorter"
+            )
         return line
 
     # --- SQLite -----------------------------------------------------------------------------------

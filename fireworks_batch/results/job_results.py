@@ -276,8 +276,8 @@ class JobResults(Generic[_T]):
         if self.report.unreadable:
             problems.append(f"{self.report.unreadable} lines cannot be read")
         return ResultRowsError(
-            f"the results of job {self.job.id!r}, which is {self.job.state}, are not one for each "
-            f"id: {', '.join(problems)}; iterate over the rows for what is there",
+            f"the results of job {self.job.id!r}, which is {self.job.state}, do not have one row "
+            f"for each id: {', '.join(problems)}; iterate over the rows to read those that exist",
             missing_ids=missing,
             duplicate_ids=repeated,
         )
@@ -346,12 +346,12 @@ def _check_ids(name: str, ids: list[Any]) -> None:
 
 def _check_distinct(ids: Iterable[str]) -> list[str]:
     if isinstance(ids, str):
-        raise ConfigurationError(f"ids is a list of ids; give [{ids!r}]")
+        raise ConfigurationError(f"ids must be a list of ids, as in [{ids!r}], not {ids!r}")
     wanted = list(ids)
     _check_ids("ids", wanted)
     if len(set(wanted)) < len(wanted):
         twice = [custom_id for custom_id, count in Counter(wanted).items() if count > 1]
-        raise ConfigurationError(f"ids has some twice: {_first_of(twice)}")
+        raise ConfigurationError(f"ids has these ids twice: {_first_of(twice)}")
     return wanted
 
 

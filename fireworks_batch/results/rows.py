@@ -210,7 +210,7 @@ def decode_row(
 
 def _row(value: Any, line: bytes) -> ResultRow[dict[str, Any]]:
     if type(value) is not dict:
-        problem = RowError(_UNREADABLE, f"the line is no object but {_shown(value)}")
+        problem = RowError(_UNREADABLE, f"the line is not a JSON object but {_shown(value)}")
         return ResultRow(None, None, problem, line)
     custom_id = _custom_id(value.get("custom_id"))
     response, error = _outcome(value.get("response"), value.get("error"))

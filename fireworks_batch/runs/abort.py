@@ -68,7 +68,7 @@ class Abort:
             yield
         except BaseException as exc:
             if said := await self._give_up():
-                _log.warning("the run is given up: %s", said)
+                _log.warning("the run was given up: %s", said)
                 exc.add_note(said)
             raise
 
@@ -122,4 +122,4 @@ async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
             continue
     error = None if task.cancelled() else task.exception()
     if error is not None:
-        _log.warning("giving up did not come to its end: %r", error)
+        _log.warning("the jobs of a run that was given up were not all handled: %r", error)

@@ -141,7 +141,12 @@ class Collector:
         shard.gaps.add(number)
         if paths is not None:
             await self._add(_key(shard, number), paths)
-        _log.info("job %s-%d is gone; its output: %s", shard.base, number, problem or "read")
+        _log.info(
+            "job %s-%d does not exist any more; its output: %s",
+            shard.base,
+            number,
+            problem or "read",
+        )
 
     async def _fetch(self, shard: Shard, attempt: Attempt) -> Attempt:
         """Download and index the output of an attempt once, and return what is known of it."""

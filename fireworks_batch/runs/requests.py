@@ -260,7 +260,7 @@ def _line(item: object) -> bytes:
 def _check_numbers(value: object) -> None:
     """Refuse numbers that JSON does not have, at any depth that orjson writes."""
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{value} is no JSON number")
+        raise ValueError(f"{value} is not a JSON number")
     members: Iterable[object] = ()
     if isinstance(value, Mapping):
         members = value.values()
@@ -275,7 +275,7 @@ def _check_numbers(value: object) -> None:
 def _as_dict(value: object) -> dict[Any, Any]:
     if isinstance(value, Mapping):
         return dict(value)
-    raise TypeError(f"{type(value).__name__} is no JSON value")
+    raise TypeError(f"{type(value).__name__} is not a JSON value")
 
 
 async def check_requests(requests: Requests, rules: RowRules, options: RunOptions) -> CheckReport:

@@ -173,7 +173,9 @@ class BatchResult:
     async def _read(self, work: Callable[[], _T]) -> _T:
         async with self._lock:
             if not self._finalizer.alive:
-                raise ClientStateError(f"{self!r} is closed: its rows are gone from this machine")
+                raise ClientStateError(
+                    f"{self!r} is closed, which has removed its rows from this machine"
+                )
             return await off_loop(work)
 
 

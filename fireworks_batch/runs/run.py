@@ -342,8 +342,8 @@ class Run:
                 shard.put(attempt)
                 if shard.chain.gives_up(attempt):
                     _log.warning(
-                        "the output of job %r is gone, with %d rows done well by its counters: "
-                        "they are given up, and run again where needed (on_previous='new')",
+                        "the output of job %r does not exist any more: %d rows that succeeded by "
+                        "its counters are lost, and run again where needed (on_previous='new')",
                         attempt.job.id,
                         attempt.counted,
                     )
@@ -390,7 +390,7 @@ class Run:
         """Take note that the remaining rows are not sent again. The report has the reason."""
         if str(error) not in self._refused:
             self._refused.append(str(error))
-        _log.warning("rows are not sent again: %s", error)
+        _log.warning("rows that failed are not sent again: %s", error)
 
     async def _wait_for(self, shard: Shard, attempt: Attempt) -> None:
         """Wait for the end of an attempt."""
@@ -412,10 +412,14 @@ class Run:
             self._abort.end(job.id)
             self._board.forget(job.id)
             if wait.last_snapshot is None and not is_ours:
-                _log.warning("job %r is not there any more: it counts as never made", job.id)
+                _log.warning("job %r does not exist any more: it counts as never created", job.id)
                 shard.withdraw(attempt.number)
                 return
-            _log.warning("job %r is gone, and the others are collected: %s", job.id, error)
+            _log.warning(
+                "job %r does not exist any more, and the other jobs are collected: %s",
+                job.id,
+                error,
+            )
             self._gone.append(error)
             job = attrs.evolve(job, state=JobState.DELETED)
         self._abort.end(job.id)

@@ -367,7 +367,8 @@ class _Shards:
                 remaining -= len(data)
                 if not data:
                     raise ConfigurationError(
-                        f"{str(self._terms.path)!r} was changed while it was read"
+                        f"{str(self._terms.path)!r} was changed while it was read: call again "
+                        "when nothing writes to it"
                     )
         if lacks_end:
             write_all(self._open(), b"\n")

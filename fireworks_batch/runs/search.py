@@ -140,8 +140,8 @@ class Search:
         if self._of_name and any(not shard.chain.attempts for shard in shards):
             more = len(self._of_name) - _NAMED
             _log.warning(
-                "jobs under name=%r run other rows, or rows split otherwise, or with another model "
-                "or other parameters: this call creates jobs beside them (%s%s)",
+                "there are jobs under name=%r with other rows, another split, another model or "
+                "other parameters: this call creates jobs beside them (%s%s)",
                 self._name,
                 ", ".join(self._of_name[:_NAMED]),
                 f" and {more} more" if more > 0 else "",
@@ -180,6 +180,6 @@ async def get_job(jobs: Jobs, job_id: str) -> BatchInferenceJob | None:
     except ResponseDecodeError as error:
         if error.partial is None:
             raise
-        _log.warning("%s; the rest was read, these are at defaults", error)
+        _log.warning("%s; these members have their defaults, and the rest was read", error)
         partial_job: BatchInferenceJob = error.partial
         return partial_job

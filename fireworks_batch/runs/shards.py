@@ -51,8 +51,8 @@ class ShardFile:
         """
         if file_stamp(self.path) != self.stamp:
             raise ConfigurationError(
-                f"{str(self.path)!r} was changed after it was checked: call again with a file "
-                "that nobody writes to"
+                f"{str(self.path)!r} was changed after it was checked: call again when "
+                "nothing writes to it"
             )
 
 
@@ -183,12 +183,12 @@ def check_same_rows(files: Sequence[ShardFile], submission: Submission) -> None:
     if rows != submission.rows:
         raise ConfigurationError(
             f"the requests have {rows} good rows, and the submission has {submission.rows}: "
-            "they are not those that were submitted"
+            "pass the requests that were submitted"
         )
     # The number of rows is the same. So another number of shards shows in an earlier digest.
     for file, shard in zip(files, submission.shards, strict=False):
         if file.sha256 != shard.sha256:
             raise ConfigurationError(
-                f"lines {file.first_line} to {file.last_line} of the requests are not those of "
-                f"shard {shard.base_id!r}, byte for byte: they are not those that were submitted"
+                f"lines {file.first_line} to {file.last_line} of the requests differ from those of "
+                f"shard {shard.base_id!r}: pass the requests that were submitted, unchanged"
             )

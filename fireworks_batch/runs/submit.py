@@ -114,7 +114,7 @@ class Submitter:
             shard.block(number)
             return False
         if not creation.is_made:
-            _log.info("job %r is there and %s: adopted", job.id, job.state)
+            _log.info("job %r exists and is %s: adopted", job.id, job.state)
         if not job.is_terminal and not is_withdrawn(job):
             self.abort.begin(job.id, is_made=creation.is_made)
             self.board.begin(job.id, is_made=creation.is_made)
@@ -190,10 +190,10 @@ class Submitter:
         if job is None:
             raise error
         if creation.is_made:
-            _log.warning("%s: it is adopted", error)
+            _log.warning("%s; the job is adopted", error)
             return job
         if is_withdrawn(job):
-            _log.info("job %r is %s: the next number is used", job.id, job.state)
+            _log.info("job %r is %s: the next attempt number is used", job.id, job.state)
             return None
         if job.state in TOMBSTONES:
             return job  # it has ended badly; the search would have shown it in the same way
@@ -222,7 +222,7 @@ class Submitter:
             is_there = await if_there(self.datasets.get(output)) is not None
             if isinstance(error, NotFoundError) or not is_there:
                 raise error
-        _log.info("job id %r cannot be used: the next number is (%s)", job_id, error)
+        _log.info("job id %r cannot be used, and the next attempt number is: %s", job_id, error)
         return None
 
     async def _upload(self, file: ShardFile, dataset_id: str) -> None:

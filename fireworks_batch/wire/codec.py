@@ -209,7 +209,9 @@ def mask_paths(fields: Iterable[str]) -> str:
         ConfigurationError: A path is malformed, or ``fields`` is one string.
     """
     if isinstance(fields, str):
-        raise ConfigurationError(f"read_mask is a list of paths; give [{fields!r}]")
+        raise ConfigurationError(
+            f"read_mask must be a list of paths, as in [{fields!r}], not {fields!r}"
+        )
     paths = [".".join(camel(part) for part in _path(field).split(".")) for field in fields]
     if not paths or "*" in paths:
         return ""

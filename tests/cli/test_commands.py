@@ -122,7 +122,7 @@ def test_datasets_go_up_and_down(cli, tmp_path):
     assert up.err == "uploading 100% (99 B of 99 B)\n"
     taken = cli("datasets", "upload", str(rows), "--dataset-id", "mine")
     assert taken.code == 2
-    assert "error: dataset 'mine' is READY: it may hold anything\n" in taken.err
+    assert "error: dataset 'mine' is READY: its content is not known\n" in taken.err
     assert "  to use it in place of the file, whatever it holds: --reuse\n" in taken.err
     assert "reuse=" not in taken.err
     assert cli("datasets", "upload", str(rows), "--dataset-id", "mine", "--reuse").code == 0

@@ -70,7 +70,7 @@ async def test_pages_that_go_in_a_circle_are_refused(client, emulator):
     name = "accounts/acme/batchInferenceJobs/x"
     body = {"batchInferenceJobs": [{"name": name, "state": "RUNNING"}], "nextPageToken": "again"}
     emulator.add_fault("status", status=200, times=None, body=body)
-    with pytest.raises(ResponseDecodeError, match="the pages go in a circle"):
+    with pytest.raises(ResponseDecodeError, match="the listing repeats a page"):
         _ = [job async for job in client.jobs.list()]
 
     assert len(emulator.requests()) == 2
@@ -138,8 +138,10 @@ async def test_one_unreadable_job_does_not_lose_the_page(client, emulator, caplo
     found = [job.id async for job in client.jobs.list()]
 
     assert found == ["half", "good"]
-    assert ["left out", "kept", "left out"] == [
-        r.message.rpartition("; ")[2] for r in caplog.records
+    assert [r.message.rpartition("; this item of the listing is ")[2] for r in caplog.records] == [
+        "left out",
+        "kept, without these members",
+        "left out",
     ]
 
 
@@ -152,7 +154,7 @@ async def test_one_unreadable_job_does_not_lose_the_page(client, emulator, caplo
         ({"filter": 5}, "filter must be a string, not 5"),
         ({"order_by": ["name"]}, "order_by must be a string, not ['name']"),
         ({"filter": "\ud800"}, "filter '\\ud800' has a character that UTF-8 cannot write"),
-        ({"read_mask": "state"}, "read_mask is a list of paths; give ['state']"),
+        ({"read_mask": "state"}, "read_mask must be a list of paths, as in ['state'], not 'state'"),
     ],
 )
 def test_malformed_questions_are_refused_at_the_call(options, text):

@@ -52,7 +52,7 @@ def test_inference_url_is_refused_with_the_right_one(text, right):
         check_base_url(text)
 
     assert str(caught.value) == (
-        f"base_url {text!r} is the inference URL; batch jobs live on {right!r}"
+        f"base_url {text!r} is the address for inference; batch jobs are at {right!r}"
     )
     assert right == check_base_url(right)
 
@@ -74,8 +74,8 @@ def test_plain_http_is_refused_unless_meant(text):
         check_base_url(text)
 
     assert str(caught.value) == (
-        f"base_url {text!r} would send the API key in the clear; use 'https://…', or pass "
-        "allow_insecure_http=True if that is meant"
+        f"base_url {text!r} would send the API key unencrypted; use 'https://…', or pass "
+        "allow_insecure_http=True to allow it"
     )
     assert text == check_base_url(text, allow_insecure_http=True)
 
@@ -88,16 +88,16 @@ WANTED = "; it should look like 'https://api.fireworks.ai'"
     [
         (None, "base_url must be a string, not None"),
         (b"https://x", "base_url must be a string, not b'https://x'"),
-        ("", "base_url '' is no http(s) URL"),
-        ("api.fireworks.ai", "base_url 'api.fireworks.ai' is no http(s) URL"),
-        ("ftp://x", "base_url 'ftp://x' is no http(s) URL"),
-        ("https://", "base_url 'https://' is no http(s) URL"),
-        ("https:///v1", "base_url 'https:///v1' is no http(s) URL"),
-        ("https://:443", "base_url 'https://:443' is no http(s) URL"),
-        ("https://x:0", "base_url 'https://x:0' is no http(s) URL"),
+        ("", "base_url '' is not an http(s) URL"),
+        ("api.fireworks.ai", "base_url 'api.fireworks.ai' is not an http(s) URL"),
+        ("ftp://x", "base_url 'ftp://x' is not an http(s) URL"),
+        ("https://", "base_url 'https://' is not an http(s) URL"),
+        ("https:///v1", "base_url 'https:///v1' is not an http(s) URL"),
+        ("https://:443", "base_url 'https://:443' is not an http(s) URL"),
+        ("https://x:0", "base_url 'https://x:0' is not an http(s) URL"),
         ("https://x/?a=1", "base_url 'https://x/?a=1' has a query or fragment"),
         ("https://x/#a", "base_url 'https://x/#a' has a query or fragment"),
-        ("https://[::1", "base_url 'https://[::1' is no URL: Invalid IPv6 URL"),
+        ("https://[::1", "base_url 'https://[::1' is not a URL: Invalid IPv6 URL"),
     ],
 )
 def test_what_is_no_base_url_is_refused(value, message):
@@ -111,7 +111,7 @@ def test_what_is_no_base_url_is_refused(value, message):
 @pytest.mark.parametrize("port", ["port", "99999", "-1", "1.5"])
 def test_bad_port_is_refused(port):
     """A port that is none is refused with the reason."""
-    with pytest.raises(ConfigurationError, match=rf"base_url 'https://x:{port}' is no URL: "):
+    with pytest.raises(ConfigurationError, match=rf"base_url 'https://x:{port}' is not a URL: "):
         check_base_url(f"https://x:{port}")
 
 

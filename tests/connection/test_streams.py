@@ -279,7 +279,9 @@ async def test_a_redirect_is_refused(server, at_api):
 async def test_a_url_that_cannot_be_used_is_an_error(server, url):
     """Which does not show it: it may be signed."""
     async with make(server) as client:
-        with pytest.raises(fb.TransportError, match="GET: the URL of the transfer is no absolute"):
+        with pytest.raises(
+            fb.TransportError, match="GET: the URL of the transfer is not an absolute"
+        ):
             await ask(client, "GET", url)
 
 

@@ -67,7 +67,7 @@ def test_a_shared_name_keeps_its_folders():
 @pytest.mark.parametrize("keys", [["a", "/a"], ["dataset/A", "dataset/a"], ["x//a", "x/a"]])
 def test_files_that_would_overwrite_each_other_are_refused(keys):
     """Also where letters have no case."""
-    with pytest.raises(ResponseDecodeError, match="are the same file here"):
+    with pytest.raises(ResponseDecodeError, match="are the same file on this machine"):
         local_names(keys, dataset_id="out")
 
 

@@ -413,7 +413,9 @@ async def test_progress_must_be_a_function(client):
         __call__ = staticmethod(tell)
 
     for wrong in (7, tell, partial(tell, 1), Teller()):
-        with pytest.raises(ConfigurationError, match="on_progress must be a plain function, not "):
+        with pytest.raises(
+            ConfigurationError, match="on_progress must be a function that is not async, not "
+        ):
             await client.datasets.upload(ROWS, on_progress=wrong)
 
 
@@ -570,9 +572,13 @@ async def test_another_content_under_a_given_id_is_not_taken_for_ours(emulator, 
             LARGE, dataset_id="reviews", limits=limits, on_progress=be_faster
         )
     told = str(no.value)
-    assert told.startswith("dataset 'reviews' was uploaded by another client meanwhile (POST ")
-    assert "400 FAILED_PRECONDITION: dataset is already uploaded): it may hold anything." in told
-    assert "Pass reuse=True to take it for the content (2,340,000 bytes), leave" in told
+    assert told.startswith(
+        "dataset 'reviews' was uploaded by another client at the same time (POST "
+    )
+    assert (
+        "400 FAILED_PRECONDITION: dataset is already uploaded): its content is not known." in told
+    )
+    assert "Pass reuse=True to use it in place of the content (2,340,000 bytes), leave" in told
 
 
 async def test_a_server_that_stays_down_is_told(emulator, client):

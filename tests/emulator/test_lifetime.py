@@ -79,7 +79,7 @@ async def test_stopping_twice_is_none():
 )
 def test_an_emulator_that_was_never_started_is_of_no_use(use):
     """It says so, whatever it is used for."""
-    with pytest.raises(RuntimeError, match=r"^the emulator was never started$"):
+    with pytest.raises(RuntimeError, match=r"^the emulator was not started: enter it"):
         use(Emulator())
 
 
@@ -205,7 +205,7 @@ async def test_a_port_that_is_taken_is_an_error():
         with pytest.raises(OSError, match=named) as caught:
             await second.start()
         assert caught.value.errno == errno.EADDRINUSE
-        with pytest.raises(RuntimeError, match=r"^the emulator was never started$"):
+        with pytest.raises(RuntimeError, match=r"^the emulator was not started: enter it"):
             assert second.base_url  # it would be the first one's
         with pytest.raises(OSError, match=rf" port {port} \(storage\): "):
             await Emulator(storage_port=port).start()
@@ -240,10 +240,10 @@ async def test_the_address_may_be_of_the_sixth_version():
         ({"requests_per_minute": 0}, "requests_per_minute must be 1 or more, not 0"),
         ({"port": 65_536}, "port must be 0 to 65535, not 65536"),
         ({"storage_port": -1}, "storage_port must be 0 to 65535, not -1"),
-        ({"accounts": "acme"}, "accounts must be several ids, not 'acme'"),
+        ({"accounts": "acme"}, "accounts must be a list of ids, not 'acme'"),
         (
             {"epoch": datetime(2026, 1, 1)},  # noqa: DTZ001  # what is refused
-            "epoch must be aware, not datetime.datetime(2026, 1, 1, 0, 0)",
+            "epoch must have a time zone, not be datetime.datetime(2026, 1, 1, 0, 0)",
         ),
         (
             {"assume": {"deleted_job": "zombie"}},

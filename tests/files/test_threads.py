@@ -69,7 +69,7 @@ def test_the_system_s_reason_is_told():
 def test_a_path_that_no_file_can_have_is_named():
     """A lone surrogate of any kind but those of file names, say."""
     with (
-        pytest.raises(LocalFileError, match=r"^cannot read '/x/\\ud800': no name of a file: "),
+        pytest.raises(LocalFileError, match=r"^cannot read '/x/\\ud800': not the name of a file: "),
         reported("read", "/x/\ud800"),
     ):
         Path("/x/\ud800").stat()

@@ -154,7 +154,7 @@ def test_file_that_has_changed_meanwhile_fails_the_task(emulator, operator, tmp_
         operator(deferrable=True).execute(context())
     emulator.script_job(created(emulator)[0], phases=["COMPLETED"])
     task = operator(deferrable=True, requests=rows("a", "c"))
-    with pytest.raises(ValueError, match="are not those that were submitted"):
+    with pytest.raises(ValueError, match="pass the requests that were submitted"):
         task.execute_complete(context(), {"status": "ended"}, **deferred.value.kwargs)
     assert len(created(emulator)) == 1
 

@@ -84,8 +84,8 @@ def test_fields_of_a_connection_are_arguments_of_the_client(fields, arguments):
     ("fields", "text"),
     [
         ({"password": None}, "has no API key"),
-        ({"extra": "{"}, "is no JSON"),
-        ({"extra": "[]"}, "is no object"),
+        ({"extra": "{"}, "is not JSON"),
+        ({"extra": "[]"}, "is not a JSON object"),
         ({"extra": '{"allow_insecure_http": "perhaps"}'}, "must be true or false, not 'perhaps'"),
         ({"extra": '{"max_requests_per_minute": []}'}, r"must be a number, not \[\]"),
     ],

@@ -108,9 +108,9 @@ async def test_an_answer_about_another_job_is_not_taken_for_ours(client, emulato
         await create(client, job_id="nightly")
 
     assert str(no.value) == (
-        "asked to create job 'nightly', the server answered with "
-        "'accounts/acme/batchInferenceJobs/foreign': it may have made that one in its place; "
-        "look at it before you try again"
+        "the server was asked to create job 'nightly' and answered with "
+        "'accounts/acme/batchInferenceJobs/foreign': it may have created the latter instead; "
+        "check it before you try again"
     )
     assert no.value.ref == client.jobs.ref("nightly")
     assert [r.method for r in emulator.requests()] == ["POST", "GET"]
@@ -123,7 +123,7 @@ async def test_after_an_answer_about_another_job_ours_is_looked_for(client, emul
     assert (await create(client, job_id="nightly")).name == made.name
 
     emulator.add_fault("status", method="GET", status=200, body=FOREIGN)
-    with pytest.raises(JobConflictError, match="the server answered with"):
+    with pytest.raises(JobConflictError, match="and answered with"):
         await create(client, job_id="nightly")
     assert "is not known: the answer is about accounts/acme/batchInferenceJobs/fo" in caplog.text
 
@@ -158,7 +158,7 @@ async def test_a_job_that_is_being_deleted_is_not_taken_over(client, emulator, s
         await create(client, job_id="nightly")
 
     assert str(caught.value).startswith(
-        f"job id 'nightly' is taken by the same job, but that is {state}: choose another job_id"
+        f"job id 'nightly' is taken by the same job, which is {state}: choose another job_id"
     )
 
 
@@ -217,7 +217,7 @@ async def test_a_deployed_model_is_rewritten_with_a_warning(client, caplog):
     job = await create(client, model="accounts/acme/deployedModels/mine")
 
     assert job.model == "accounts/acme/models/mine"
-    assert "model 'accounts/acme/deployedModels/mine' is a deployed one" in caplog.text
+    assert "model 'accounts/acme/deployedModels/mine' is the name of a deployment" in caplog.text
 
 
 # --- Deleting -------------------------------------------------------------------------------------

@@ -644,14 +644,14 @@ async def test_a_wait_is_used_once(emulator, client):
     emulator.script_job("done", phases=["COMPLETED"])
     wait = client.jobs.wait_until_terminal("done")
     await wait
-    with pytest.raises(ClientStateError, match="is in use or used up"):
+    with pytest.raises(ClientStateError, match="was used already"):
         await wait
-    with pytest.raises(ClientStateError, match="is in use or used up"):
+    with pytest.raises(ClientStateError, match="was used already"):
         aiter(wait)
     iterated = client.jobs.wait_until_terminal("done")
     async for _ in iterated:
         pass
-    with pytest.raises(ClientStateError, match="is in use or used up"):
+    with pytest.raises(ClientStateError, match="was used already"):
         await iterated
 
 
@@ -662,9 +662,9 @@ async def test_two_cannot_iterate_at_once(emulator, client):
     wait = client.jobs.wait_until_terminal("done")
     first = asyncio.create_task(wait.__anext__())
     await asyncio.sleep(0)
-    with pytest.raises(ClientStateError, match="is in use or used up"):
+    with pytest.raises(ClientStateError, match="was used already"):
         await anext(wait)
-    with pytest.raises(ClientStateError, match="is in use or used up"):
+    with pytest.raises(ClientStateError, match="was used already"):
         await wait.aclose()
     assert (await first).job.is_success
 
@@ -676,10 +676,10 @@ async def test_two_tasks_cannot_drive_one_wait(emulator, client):
     wait = client.jobs.wait_until_terminal("nightly")
     first = asyncio.create_task(wait)
     await asyncio.sleep(1)
-    with pytest.raises(ClientStateError, match="is in use or used up"):
+    with pytest.raises(ClientStateError, match="was used already"):
         await asyncio.create_task(wait)
     assert (await first).is_success
-    with pytest.raises(ClientStateError, match="is in use or used up"):
+    with pytest.raises(ClientStateError, match="was used already"):
         await asyncio.create_task(wait)
 
 
@@ -695,7 +695,7 @@ async def test_a_wait_is_closed_and_thrown_into_as_a_coroutine_is(emulator, clie
     begun.close()
     begun.close()
     for used in (fresh, thrown, begun):
-        with pytest.raises(ClientStateError, match="is in use or used up"):
+        with pytest.raises(ClientStateError, match="was used already"):
             await used
     wrong = client.jobs.wait_until_terminal("done")
     with pytest.raises(TypeError, match="can't send non-None value"):
@@ -816,7 +816,7 @@ async def test_a_connection_that_never_comes_costs_a_poll(emulator):
         wait = client.jobs.wait_until_terminal("idle", timeout=30)
         with pytest.raises(WaitTimeoutError):
             await wait
-        assert "no whole answer within connect_timeout (3 s)" in str(wait.last_error)
+        assert "no complete answer within connect_timeout (3 s)" in str(wait.last_error)
         assert wait.failures == 2
 
 

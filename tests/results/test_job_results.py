@@ -454,9 +454,9 @@ async def test_ordered_fails_on_gaps():
     assert info.value.missing_ids == tuple(ids[1:])
     assert info.value.duplicate_ids == ()
     assert str(info.value) == (
-        "the results of job 'nightly', which is EXPIRED, are not one for each id: 9 ids have no "
-        "row ('r-1', 'r-2', 'r-3', 'r-4', 'r-5', ...), 1 lines cannot be read; iterate over the "
-        "rows for what is there"
+        "the results of job 'nightly', which is EXPIRED, do not have one row for each id: 9 ids "
+        "have no row ('r-1', 'r-2', 'r-3', 'r-4', 'r-5', ...), 1 lines cannot be read; iterate "
+        "over the rows to read those that exist"
     )
 
 
@@ -473,9 +473,9 @@ async def test_ordered_fails_on_two_different_responses():
 @pytest.mark.parametrize(
     ("ids", "problem"),
     [
-        ("abc", r"ids is a list of ids; give \['abc'\]"),
+        ("abc", r"ids must be a list of ids, as in \['abc'\], not 'abc'"),
         (["a", 5], "ids must hold strings, not 5"),
-        (["a", "b", "a"], "ids has some twice: 'a'"),
+        (["a", "b", "a"], "ids has these ids twice: 'a'"),
     ],
 )
 async def test_ordered_refuses_bad_ids(ids, problem):

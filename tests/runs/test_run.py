@@ -291,8 +291,8 @@ async def test_collecting_with_as_many_other_requests_is_refused(client, request
         await client.collect(submission, requests=others)
     shard = submission.shards[1]
     assert (
-        f"lines 11 to 20 of the requests are not those of shard {shard.base_id!r}, byte for byte: "
-        "they are not those that were submitted"
+        f"lines 11 to 20 of the requests differ from those of shard {shard.base_id!r}: "
+        "pass the requests that were submitted, unchanged"
     ) == str(caught.value)
 
 
@@ -633,9 +633,7 @@ async def test_completed_job_whose_output_is_gone_runs_again_on_request(
 
     again = [job_id.removesuffix("0") + "1"] if on_previous == "new" else []
     assert [job_id, *again] == creations(emulator)
-    assert ("with 30 rows done well by its counters: they are given up" in caplog.text) == bool(
-        again
-    )
+    assert ("30 rows that succeeded by its counters are lost" in caplog.text) == bool(again)
 
 
 @pytest.mark.parametrize("state", ["COMPLETED", "EXPIRED"])
@@ -672,7 +670,7 @@ async def test_job_that_cannot_be_read_as_a_whole_is_followed(client, emulator, 
     for _ in range(2):
         async with await client.run(requests, model=MODEL) as result:
             assert result.report.is_complete
-    assert "these are at defaults" in caplog.text
+    assert "these members have their defaults" in caplog.text
     assert 1 == len({*creations(emulator)})
 
 
@@ -1786,7 +1784,7 @@ async def test_device_is_no_output(client, emulator, requests, tmp_path):
     """It would be replaced by a file, as /dev/null for a user who may: a pipe stands for it."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    with pytest.raises(LocalFileError, match="pipe': it is there and no regular file"):
+    with pytest.raises(LocalFileError, match="pipe': it is a pipe or a device"):
         await client.run(requests, model=MODEL, output=pipe)
 
     assert pipe.is_fifo()

@@ -445,7 +445,7 @@ async def test_number_that_json_does_not_have_is_a_bad_row(tmp_path, number, wra
     items = [mapping("a"), {"custom_id": "b", "body": wrap(number)}]
     spooled = await spool(items, tmp_path / "requests.jsonl")
 
-    assert [(2, "b", f"cannot be written as JSON: {number} is no JSON number")] == [
+    assert [(2, "b", f"cannot be written as JSON: {number} is not a JSON number")] == [
         (each.line, each.custom_id, each.reason) for each in spooled.problems
     ]
 

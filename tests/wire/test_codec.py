@@ -983,7 +983,9 @@ def test_mask_that_is_no_path_is_refused(path, shown):
 
 def test_mask_that_is_one_string_is_refused():
     """A string alone is not taken for a list of letters."""
-    with pytest.raises(ConfigurationError, match=r"read_mask is a list of paths; give \['state'\]"):
+    with pytest.raises(
+        ConfigurationError, match=r"read_mask must be a list of paths, as in \['state'\]"
+    ):
         mask_paths("state")
 
 

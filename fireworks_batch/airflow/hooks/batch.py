@@ -37,16 +37,18 @@ def client_arguments(connection: Connection) -> dict[str, Any]:
     """
     if not connection.password:
         raise ConfigurationError(
-            f"connection {connection.conn_id!r} has no API key: it belongs into the password field"
+            f"connection {connection.conn_id!r} has no API key: put it into the password field"
         )
     try:
         extra = json.loads(connection.extra or "{}")
     except ValueError as exc:
         raise ConfigurationError(
-            f"the extra of connection {connection.conn_id!r} is no JSON: {exc}"
+            f"the extra of connection {connection.conn_id!r} is not JSON: {exc}"
         ) from None
     if not isinstance(extra, dict):
-        raise ConfigurationError(f"the extra of connection {connection.conn_id!r} is no object")
+        raise ConfigurationError(
+            f"the extra of connection {connection.conn_id!r} is not a JSON object"
+        )
     arguments = {name: extra[name] for name in _EXTRA if extra.get(name) not in (None, "")}
     for name in arguments.keys() & _JSON.keys():
         arguments[name] = _read(connection, name, arguments[name])

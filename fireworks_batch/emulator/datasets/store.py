@@ -111,7 +111,7 @@ class DatasetStore:
         content = _read_content("content", members.get("content"))
         dataset = self.find(self._setting.read_account(members), dataset_id)
         if dataset is None:
-            raise ControlError("dataset id", dataset_id, "a dataset that is there")
+            raise ControlError("dataset id", dataset_id, "the id of a dataset")
         file = self.bucket.files.store(_chunks(content))
         self.bucket.put(dataset.path(name), file, self._setting.clock.now())
         dataset.files[name] = file.size

@@ -539,7 +539,7 @@ async def test_a_dataset_that_cannot_be_put_there_is_refused(bench, dataset_id, 
 
 async def test_only_a_dataset_that_is_there_can_be_changed(bench):
     """Its name is said."""
-    with pytest.raises(ValueError, match=r"^dataset id: 'out' is not a dataset that is there$"):
+    with pytest.raises(ValueError, match=r"^dataset id: 'out' is not the id of a dataset$"):
         bench.emulator.replace_file("out", "x", b"")
 
 
