@@ -320,7 +320,7 @@ async def test_a_key_function_that_fails_keeps_its_text_to_itself(server):
         raise ValueError(f"vault said {KEY}")
 
     async with make(server, api_key=ask) as client:
-        with pytest.raises(FireworksBatchError, match="raised ValueError when first") as caught:
+        with pytest.raises(FireworksBatchError, match="raised ValueError when it was") as caught:
             await client.jobs.get("other")
     assert KEY not in everything(caught.value)
 
