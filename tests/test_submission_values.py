@@ -182,6 +182,11 @@ def test_progress_is_told_on_one_line():
         ("limits", 5, "limits must be a Limits, not 5"),
         ("on_bad_row", "drop", "on_bad_row must be 'raise' or 'skip', not 'drop'"),
         ("on_previous", True, "on_previous must be 'adopt' or 'new', not True"),
+        (
+            "on_previous",
+            "adpot",
+            "on_previous must be 'adopt' or 'new', not 'adpot'; did you mean 'adopt'?",
+        ),
         ("on_abort", "", "on_abort must be 'leave' or 'delete', not ''"),
         ("cleanup", None, "cleanup must be 'keep' or 'datasets', not None"),
         ("output", 5, "output must be a path, not 5"),
