@@ -297,8 +297,8 @@ class Emulator:
     ) -> str:
         """Create a job that follows a script, or give a script to an existing job.
 
-        A new job has no rows of a client. When it has ended, its output dataset has made-up rows:
-        as many as the job counts, up to 100,000.
+        A new job has no rows of a client. When it has ended, its output dataset has as many
+        made-up rows as the job counts. A job of more than 100,000 rows has no output.
 
         An existing job follows the script from now on: its first phase shows at once, and the next
         phases wait for the job's ticks. An argument that is None leaves an existing job as it is,
