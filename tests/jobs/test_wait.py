@@ -427,6 +427,8 @@ async def test_a_job_that_is_not_there_is_told_at_once(emulator, client, caplog)
     assert (type(wait.last_error), wait.last_snapshot) == (NotFoundError, None)
     assert str(wait.last_error).startswith("there is no job 'nowhere' in account 'acme' (404 ")
     waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
 
 
 @virtual
