@@ -18,7 +18,7 @@ from fireworks_batch.cli.exit_codes import ExitCode, code_of_error
 from fireworks_batch.cli.interrupts import InterruptedByUserError, Interrupts
 from fireworks_batch.cli.options import CommonOptions
 from fireworks_batch.connection.configuration import Environment, read_time_scale
-from fireworks_batch.models.errors import ConfigurationError, NotFoundError
+from fireworks_batch.models.errors import ConfigurationError
 from fireworks_batch.models.policies import scaled
 from fireworks_batch.models.texts import fit
 
@@ -169,10 +169,7 @@ class _LogOnStderr(logging.Handler):
         return self._interrupts.is_reported or hasattr(record, "fireworks_state")
 
     def _is_about_missing_job(self, record: logging.LogRecord) -> bool:
-        errors = record.args if isinstance(record.args, tuple) else ()
-        is_missing = str(record.msg).startswith("there is no job") or any(
-            isinstance(error, NotFoundError) for error in errors
-        )
+        is_missing = str(record.msg).startswith("there is no job")
         return is_missing and self._output.tells_missing_jobs
 
 

@@ -196,8 +196,11 @@ def test_a_file_that_cannot_be_read_is_named():
 
 def test_a_listing_that_is_not_there_is_another_api():
     """No command that would list something else helps then."""
-    error = NotFoundError("GET /v1/accounts: 404 NOT_FOUND: Not Found", status=404)
-    assert advise(error).hints == ("check --base-url, which is without /v1, and --account-id",)
+    error = NotFoundError("there is no account 'a' (404 NOT_FOUND: Not Found)", status=404)
+    assert advise(error).hints == (
+        "check --base-url, which is without /v1",
+        "to use another account: --account-id",
+    )
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,7 @@ _PROGRAM: Final = "fireworks-batch"
 # Bad rows that are named with an error.
 _MOST_NAMED: Final = 10
 _CHECK_NETWORK: Final = "check the network, HTTPS_PROXY and --base-url"
-# Every account has these listings: a 404 means that the account or the URL is wrong.
-_LISTING: Final = re.compile(r"GET \S*/(accounts|batchInferenceJobs|datasets): ")
 _REQUEST: Final = re.compile(r"^[A-Z]+ /\S*: ")
-_RESOURCE: Final = re.compile(
-    r"[A-Z]+ \S*/accounts/([^/\s]+)/(batchInferenceJobs|datasets)/([^/:\s]+)\S*: "
-)
 
 
 @attrs.frozen
@@ -152,14 +147,8 @@ def _suspended(error: errors.AccountSuspendedError) -> Advice:
 
 def _not_found(error: errors.NotFoundError) -> Advice:
     text = str(error)
-    if _LISTING.match(text):
-        return Advice(text, ("check --base-url, which is without /v1, and --account-id",))
     if not error.from_api:
         return Advice(text, ("check --base-url: it may be no Fireworks API",))
-    if found := _RESOURCE.match(text):
-        account, collection, name = found.groups()
-        kind = "job" if collection == "batchInferenceJobs" else "dataset"
-        text = f"there is no {kind} {name!r} in account {account!r}"
     text = text.partition(" (404 ")[0]
     account = "to use another account: --account-id"
     for kind, listing in (("job", "list"), ("dataset", "datasets list")):
