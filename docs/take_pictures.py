@@ -8,12 +8,14 @@ nothing is fetched.
 
 import asyncio
 import fcntl
+import json
 import os
 import pty
 import re
 import signal
 import struct
 import sys
+import tempfile
 import termios
 from collections.abc import Callable
 from pathlib import Path
@@ -89,19 +91,32 @@ class Terminal:
         """What is on the screen."""
         return "\n".join(line.rstrip() for line in self.screen.display)
 
-    async def start(self, *arguments: str, **environment: str) -> asyncio.subprocess.Process:
-        """Start the command line on it."""
+    async def start(self, *command: str, **environment: str) -> asyncio.subprocess.Process:
+        """Start a command on it, in a session of its own."""
         asyncio.get_running_loop().add_reader(self._master, self._read)
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "fireworks_batch.cli", *arguments),
+            *command,
             stdin=self._slave,
             stdout=self._slave,
             stderr=self._slave,
             env={**os.environ, "TERM": "xterm-256color", **environment},
+            preexec_fn=self._take,
         )
         os.close(self._slave)
         return process
+
+    def _take(self) -> None:
+        """Make the terminal that of the process: a shell gives it to what runs in front."""
+        os.setsid()
+        fcntl.ioctl(self._slave, termios.TIOCSCTTY, 0)
+
+    def type(self, line: str) -> None:
+        """Type a line."""
+        os.write(self._master, f"{line}\n".encode())
+
+    def kill(self) -> None:
+        """Kill what runs in front, as a system does that is out of memory."""
+        os.killpg(os.tcgetpgrp(self._master), signal.SIGKILL)
 
     async def wait_for(self, pattern: str) -> None:
         """Wait until a pattern is on the screen."""
@@ -133,14 +148,20 @@ class Terminal:
         self._news.set()
 
 
-def picture(screen: pyte.Screen, command: str) -> str:
-    """Draw what is on a screen, below the command that brought it there."""
+def seen(screen: pyte.Screen) -> list[Text]:
+    """Return the lines of a screen down to the last one with text."""
     lines = [_line(screen, number) for number in range(screen.lines)]
     while lines and not lines[-1].plain.strip():
         lines.pop()
-    console = Console(record=True, width=screen.columns, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
-    console.print(Text(f"$ {command}", Style(bold=True)), soft_wrap=True)
+    return lines
+
+
+def picture(lines: list[Text], columns: int) -> str:
+    """Draw lines; commands are bold."""
+    console = Console(record=True, width=columns, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
     for line in lines:
+        if line.plain.startswith("$ "):
+            line.stylize("bold")
         console.print(line, soft_wrap=True)
     drawn = _exported(console, DARK)
     drawn = drawn.replace("</style>", _rules_for_light(_exported(console, LIGHT)) + "</style>")
@@ -207,21 +228,68 @@ async def take(
         prepare(emulator)
         terminal = Terminal(columns, lines)
         process = await terminal.start(
-            *(arguments or command.split()[1:]),
-            FIREWORKS_API_KEY=emulator.api_key,
-            FIREWORKS_ACCOUNT_ID=emulator.account_id,
-            FIREWORKS_BASE_URL=emulator.base_url,
+            *(sys.executable, "-m", "fireworks_batch.cli", *(arguments or command.split()[1:])),
+            **environment(emulator),
         )
         await terminal.wait_for(pattern)
         if interrupt:
             process.send_signal(signal.SIGINT)
             await terminal.wait_for(interrupt)
-        (PICTURES / f"{name}.svg").write_text(picture(terminal.screen, command), encoding="utf-8")
+        drawn = picture([Text(f"$ {command}"), *seen(terminal.screen)], columns)
+        (PICTURES / f"{name}.svg").write_text(drawn, encoding="utf-8")
         if process.returncode is None:
             process.terminate()
         await process.wait()
         terminal.close()
     print(f"{name}.svg")
+
+
+async def take_killed() -> None:
+    """Take the picture of a run that is killed, and of the same command after that, in a shell."""
+    model = "accounts/fireworks/models/demo-8b"
+    command = f"fireworks-batch run requests.jsonl --model {model} -o rows.jsonl"
+    body = {"messages": [{"role": "user", "content": "What is a batch?"}]}
+    rows = [json.dumps({"custom_id": f"r{number}", "body": body}) for number in range(500)]
+    async with Emulator(speed=1) as emulator:
+        emulator.script_jobs(phases=[{"state": "RUNNING", "seconds": 600}, "COMPLETED"])
+        with tempfile.TemporaryDirectory() as directory:
+            requests = Path(directory) / "requests.jsonl"
+            requests.write_text("\n".join(rows), encoding="utf-8")
+            terminal = Terminal(96, 24)
+            shell = await terminal.start(
+                *("bash", "-c", "cd; exec bash --noprofile --norc -i"),
+                **environment(emulator),
+                PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                HOME=directory,
+                PS1="$ ",
+                BASH_SILENCE_DEPRECATION_WARNING="1",
+            )
+            await terminal.wait_for(r"^\$")
+            terminal.type(command)
+            await terminal.wait_for(r"RUNNING\s.*[34]\d(\.\d)? ?%")
+            terminal.kill()
+            await terminal.wait_for("Killed")
+            terminal.type(command)
+            await terminal.wait_for(r"Killed(.|\n)*RUNNING\s.*[67]\d(\.\d)? ?%")
+            running = seen(terminal.screen)
+            await terminal.wait_for(r"500 of 500 rows succeeded(.|\n)*^\$")
+            # The last lines take the place of the progress, which the picture shows, too.
+            ended = [line for line in seen(terminal.screen) if "rows succeeded" in line.plain]
+            terminal.type("exit")
+            await shell.wait()
+            terminal.close()
+    drawn = picture([*running, *ended], terminal.screen.columns)
+    (PICTURES / "killed.svg").write_text(drawn, encoding="utf-8")
+    print("killed.svg")
+
+
+def environment(emulator: Emulator) -> dict[str, str]:
+    """What a client needs to know of an emulator."""
+    return {
+        "FIREWORKS_API_KEY": emulator.api_key,
+        "FIREWORKS_ACCOUNT_ID": emulator.account_id,
+        "FIREWORKS_BASE_URL": emulator.base_url,
+    }
 
 
 # --- The scenes ---------------------------------------------------------------------------------
@@ -300,6 +368,7 @@ async def main() -> None:
             interrupt="to delete",
         )
         shoot("demo", "fireworks-batch demo", "review-24", lines=40)
+        group.create_task(take_killed())
 
 
 if __name__ == "__main__":
