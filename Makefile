@@ -24,7 +24,7 @@ SOURCES := . .ci/lowest .ci/types
 pyright = PATH="$(BIN):$$PATH" PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test style mypy pyright imports pytest coverage docs pictures prove tenth chaos cases test-airflow format clean
+.PHONY: help demo install test style mypy pyright imports pytest coverage docs pictures paste release prove tenth chaos cases test-airflow format clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -73,6 +73,11 @@ docs: $(DEV) $(DOCS) ## the documentation, into docs/_build/html, and its tests;
 pictures: $(DEV) ## the pictures of README and docs, from real runs on a pseudo-terminal
 	$(BIN)/python docs/take_pictures.py
 
+paste: $(DEV) ## README and tutorial, pasted into a shell that has nothing but the built wheel
+	rm -rf build/wheel
+	$(PIP) wheel --no-deps --wheel-dir build/wheel .
+	WHEEL=$$(echo build/wheel/*.whl) $(BIN)/pytest tests/in_a_shell
+
 prove: $(PROJECT) $(BENCH) ## the benchmarks, the courses and the crashes at full size (minutes)
 	$(BIN)/python benchmarks
 
@@ -87,7 +92,7 @@ format: $(DEV) ## put the code into shape
 	$(BIN)/ruff format $(SOURCES)
 
 clean: ## remove the virtual environment and everything generated
-	rm -rf $(VENV) $(VENV)-airflow build dist docs/_build docs/_drawn chaos.json .coverage .coverage.* .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-airflow try build dist docs/_build docs/_drawn chaos.json .coverage .coverage.* .hypothesis .import_linter_cache
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
