@@ -12,13 +12,14 @@ PROJECT := $(VENV)/.installed-$(VERSION)
 DEV := $(VENV)/.installed-dev
 BENCH := $(VENV)/.installed-bench
 DOCS := $(VENV)/.installed-docs
+RELEASE := $(VENV)/.installed-release
 AIRFLOW_BIN := $(VENV)-airflow/bin
 AIRFLOW := $(VENV)-airflow/.installed-$(VERSION)
 
 SECONDS ?= 600
 
 # They are Python too, but have no ending by which ruff would find them.
-SOURCES := . .ci/lowest .ci/types
+SOURCES := . .ci/lowest .ci/release .ci/types
 
 # `--verifytypes` finds the package by the first Python in PATH, and ignores `--pythonpath`.
 pyright = PATH="$(BIN):$$PATH" PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
@@ -78,6 +79,13 @@ paste: $(DEV) ## README and tutorial, pasted into a shell that has nothing but t
 	$(PIP) wheel --no-deps --wheel-dir build/wheel .
 	WHEEL=$$(echo build/wheel/*.whl) $(BIN)/pytest tests/in_a_shell
 
+release: $(RELEASE) ## build and check what a release uploads, and say how; nothing is uploaded
+	$(BIN)/python .ci/release
+	rm -rf build/release
+	$(BIN)/python -m build --outdir build/release
+	$(BIN)/twine check --strict build/release/*
+	$(BIN)/python .ci/release build/release
+
 prove: $(PROJECT) $(BENCH) ## the benchmarks, the courses and the crashes at full size (minutes)
 	$(BIN)/python benchmarks
 
@@ -109,6 +117,10 @@ $(DEV): $(PROJECT)
 
 $(DOCS): $(PROJECT)
 	$(PIP) install --group docs
+	touch $@
+
+$(RELEASE): $(PROJECT)
+	$(PIP) install --group release
 	touch $@
 
 $(BENCH): $(PROJECT)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -9,6 +10,7 @@ from importlib import metadata, resources
 from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
@@ -18,6 +20,13 @@ DISTRIBUTION = "fireworks-batch"
 PROVIDER = "fireworks_batch.airflow.get_provider_info"
 ROOT = Path(__file__).parents[1]
 CHANGELOG = ROOT / "CHANGELOG.md"
+RELEASE = runpy.run_path(str(ROOT / ".ci" / "release"))
+A_RELEASE = {
+    "number": "1.2.0",
+    "changed": "",
+    "changelog": "# Changelog\n\n## [1.2.0] - 2030-01-31\n\n## [1.1.0] - 2029-12-24\n",
+    "pyproject": '[project.urls]\nRepository = "https://git.example/owner/name"\n',
+}
 
 
 def modules_after(statement: str) -> set[str]:
@@ -83,13 +92,79 @@ def test_every_requirement_has_a_lower_bound():
 
 
 def test_pages_at_the_top_are_in_the_source_distribution():
-    """README comes by itself; each other page is named, and copied for the tests of the wheel."""
-    pages = {path.name for path in ROOT.glob("*.md")} - {"README.md"}
+    """Each is named, and copied for the tests of the wheel."""
+    pages = {path.name for path in ROOT.glob("*.md")}
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     included = pyproject["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
 
-    assert {"CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"} == pages
+    assert {"CHANGELOG.md", "CONTRIBUTING.md", "README.md", "SECURITY.md"} == pages
     assert {f"/{page}" for page in pages} <= {*included}
+
+
+def test_each_link_of_the_page_on_the_index_is_absolute():
+    """The long description is the README, whose links and pictures lead to files of the clone."""
+    link = r'(?:\]\(|(?:src|srcset|href)=")([^)"\s]+)'
+    readme = re.findall(link, (ROOT / "README.md").read_text(encoding="utf-8"))
+    page = re.findall(link, metadata.metadata(DISTRIBUTION).get_payload())
+
+    assert len(page) == len(readme) > 0
+    assert [target for target in page if not target.startswith("https://")] == []
+
+
+def test_addresses_of_the_project_are_those_of_one_repository():
+    """The address of the repository is changed by replacing one text."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    repository = tomllib.loads(text)["project"]["urls"]["Repository"]
+    addresses = re.findall(r"https://[\w.-]+/[\w.-]+", text)
+
+    assert len(addresses) > 4
+    assert [address for address in addresses if not address.startswith(repository)] == []
+
+
+def test_a_release_is_not_refused():
+    """A clean tree, a version, its dated section of the changelog and an address are enough."""
+    assert list(RELEASE["refusals"](**A_RELEASE)) == []
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "reason"),
+    [
+        ("changed", " M README.md\n", "not committed:\n M README.md"),
+        ("number", "1.2.0.dev0", "1.2.0.dev0 is not the version of a release"),
+        (
+            "changelog",
+            "## [Unreleased]\n\n## [1.2.0] - 2030-01-31\n",
+            "begins with '## [Unreleased]'",
+        ),
+        ("changelog", "## [1.2.0]\n", "not with '## [1.2.0] - YYYY-MM-DD'"),
+        ("changelog", "## [1.1.0] - 2029-12-24\n", "not with '## [1.2.0] - YYYY-MM-DD'"),
+        ("pyproject", 'Repository = "https://repository.invalid/name"\n', "has no address"),
+    ],
+)
+def test_what_is_no_release_is_refused(member, value, reason):
+    """For the one reason that there is; a version in the making has no section either."""
+    reasons = list(RELEASE["refusals"](**{**A_RELEASE, member: value}))
+
+    assert reason in reasons[0]
+    assert len(reasons) == 1 + (member == "number")
+
+
+def test_a_version_is_built_with_one_content(tmp_path):
+    """The same files may be placed again; another content, or another file, is refused."""
+    built, dist = tmp_path / "built", tmp_path / "dist"
+    built.mkdir()
+    for name in ("fireworks_batch-1.2.0-py3-none-any.whl", "fireworks_batch-1.2.0.tar.gz"):
+        (built / name).write_bytes(b"one")
+    for _ in range(2):
+        placed = RELEASE["place"]("1.2.0", built, dist)
+        assert [path.read_bytes() for path in placed] == [b"one", b"one"]
+
+    with pytest.raises(SystemExit, match=r"not \['fireworks_batch-1\.3\.0"):
+        RELEASE["place"]("1.3.0", built, dist)
+    (built / "fireworks_batch-1.2.0.tar.gz").write_bytes(b"two")
+    with pytest.raises(SystemExit, match="a version has one"):
+        RELEASE["place"]("1.2.0", built, dist)
+    assert {path.read_bytes() for path in dist.iterdir()} == {b"one"}
 
 
 def test_the_aiohttp_that_is_advised_can_be_installed():
