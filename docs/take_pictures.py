@@ -257,11 +257,10 @@ async def take_killed() -> None:
             requests.write_text("\n".join(rows), encoding="utf-8")
             terminal = Terminal(96, 24)
             shell = await terminal.start(
-                *("bash", "-c", "cd; exec bash --noprofile --norc -i"),
+                *("bash", "-c", "cd; PS1='$ ' exec bash --noprofile --norc -i"),
                 **environment(emulator),
                 PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}",
                 HOME=directory,
-                PS1="$ ",
                 BASH_SILENCE_DEPRECATION_WARNING="1",
             )
             await terminal.wait_for(r"^\$")
