@@ -17,6 +17,7 @@ from typing import IO, Final, NamedTuple
 import attrs
 
 from fireworks_batch.files.lines import read_blocks
+from fireworks_batch.files.threads import reported
 from fireworks_batch.models.errors import LocalFileError
 
 __all__ = ["UNANSWERED", "Chosen", "Kind", "ReadRow", "ResultIndex", "Tally"]
@@ -364,7 +365,8 @@ class ResultIndex:
         if opened is None:
             if len(self._open) >= _OPEN:
                 self._open.pop(next(iter(self._open))).close()
-            opened = self._open[file] = self.files[file].open("rb", buffering=0)
+            with reported("read", str(self.files[file])):
+                opened = self._open[file] = self.files[file].open("rb", buffering=0)
         opened.seek(start)
         line = opened.read(length)
         if len(line) < length:

@@ -51,6 +51,7 @@ from fireworks_batch.runs.chain import (
 from fireworks_batch.runs.collect import Collector, Patience
 from fireworks_batch.runs.outcome import run_report
 from fireworks_batch.runs.progress import ProgressBoard, RunStage, input_error
+from fireworks_batch.runs.request_rows import RowRules
 from fireworks_batch.runs.requests import Prepared, Requests, prepare_requests
 from fireworks_batch.runs.result import BatchResult, keep_answers, write_lines
 from fireworks_batch.runs.search import Search
@@ -257,9 +258,8 @@ class Run:
         """Return files of the rows that were submitted, made anew from the requests."""
         # The same requests make the same shards if they are checked and split as before.
         options = attrs.evolve(self._options, on_bad_row="skip", limits=submission.limits)
-        prepared = await prepare_requests(
-            requests, submission.rules, options, directory, index=index
-        )
+        rules = RowRules(model=submission.model, has_system_prompt=submission.has_system_prompt)
+        prepared = await prepare_requests(requests, rules, options, directory, index=index)
         check_same_rows(prepared.shards, submission)
         return prepared.shards
 

@@ -13,7 +13,6 @@ from fireworks_batch.models.errors import ConfigurationError
 from fireworks_batch.models.names import JobRef, check_id, read_stored, write_stored
 from fireworks_batch.models.states import JobState
 from fireworks_batch.results.report import AdoptedJob
-from fireworks_batch.runs.request_rows import RowRules
 from fireworks_batch.runs.spec import attempt_id
 
 __all__ = ["Submission", "SubmittedShard"]
@@ -86,11 +85,6 @@ class Submission:
     def rows(self) -> int:
         """The number of rows of all shards."""
         return sum(shard.rows for shard in self.shards)
-
-    @property
-    def rules(self) -> RowRules:
-        """The settings of the jobs that rows were checked against."""
-        return RowRules(model=self.model, has_system_prompt=self.has_system_prompt)
 
     @property
     def refs(self) -> tuple[JobRef, ...]:

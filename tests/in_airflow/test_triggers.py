@@ -145,11 +145,11 @@ async def test_triggers_of_a_connection_share_a_client():
 
 async def test_client_is_closed_when_it_was_not_used_for_a_while():
     """Not when the last trigger leaves, but so much later; and not if another comes by then."""
-    clients = SharedClients(LookUps(), linger=0.02)
+    clients = SharedClients(LookUps(), linger=0.1)
     async with clients.lease("c") as first:
         pass
     async with clients.lease("c") as second:
-        await asyncio.sleep(0.04)
+        await asyncio.sleep(0.15)
         assert "closed" not in repr(second)
     assert first is second
     async with asyncio.timeout(5):

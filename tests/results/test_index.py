@@ -275,3 +275,14 @@ def test_file_that_has_become_shorter_is_an_error(index, add):
 
     with pytest.raises(LocalFileError, match="shorter"):
         index.find("a")
+
+
+def test_file_that_is_gone_is_an_error_that_names_it(index, add):
+    """Something may have emptied the temporary directory."""
+    index.expect(["a"])
+    add(0, line("a"))
+    index.choose()
+    index.files[0].unlink()
+
+    with pytest.raises(LocalFileError, match=r"cannot read '.*': No such file"):
+        index.find("a")
