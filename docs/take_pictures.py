@@ -305,11 +305,11 @@ def script(emulator: Emulator, job: str, *phases: tuple[str, float], **options: 
 def some_jobs(emulator: Emulator) -> None:
     """Five jobs in five situations."""
     script(emulator, "reviews", ("RUNNING", 1200), ("COMPLETED", 0), rows=1_000, failed_rows=8)
-    script(emulator, "translations", ("RUNNING", 7200), ("COMPLETED", 0), rows=20_000)
-    script(emulator, "summaries-eu", ("PENDING", 90_000))
+    script(emulator, "letters", ("RUNNING", 7200), ("COMPLETED", 0), rows=20_000)
+    script(emulator, "faqs", ("PENDING", 90_000))
     script(emulator, "roles", ("VALIDATING", 60), ("FAILED", 0), status=REASON)
     script(emulator, "titles", ("RUNNING", 200), ("COMPLETED", 0), rows=200)
-    emulator.add_fault("status", status=503, path="*/translations", after=3, times=None)
+    emulator.add_fault("status", status=503, path="*/letters", after=3, times=None)
 
 
 def ended_jobs(emulator: Emulator) -> None:
@@ -335,7 +335,7 @@ def one_job(emulator: Emulator) -> None:
 async def main() -> None:
     """Take all of them."""
     PICTURES.mkdir(exist_ok=True)
-    five = "fireworks-batch wait reviews translations summaries-eu roles titles"
+    five = "fireworks-batch wait reviews letters faqs roles titles"
     shards = tuple(f"shard-{number:03}" for number in range(500))
     async with asyncio.TaskGroup() as group:
 

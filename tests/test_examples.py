@@ -128,16 +128,16 @@ def test_examples_are_short(name):
 
 
 @pytest.mark.once
-async def test_the_demo_shows_all_five_endings(emulator):
+async def test_the_demo_shows_all_five_outcomes(emulator):
     """It exits with 0, after each of the five jobs has ended as it should."""
     code, out, err = await run_process(emulator, ROOT / "examples" / "demo.py")
     assert (0, "") == (code, err)
-    endings = dict(line.split(maxsplit=1) for line in out.splitlines()[-5:])
-    assert endings["reviews"] == "COMPLETED, 3 rows failed"
-    assert "INVALID_ARGUMENT: invalid role pirate" in endings["bad-rows"]
-    assert "rows that were finished may be in" in endings["too-slow"]
-    assert endings["bad-network"] == "COMPLETED, 0 rows failed"
-    assert endings["from-2030"] == "COMPLETED, 0 rows failed"
+    outcomes = dict(line.split(maxsplit=1) for line in out.splitlines()[-5:])
+    assert outcomes["reviews"] == "COMPLETED, 3 rows failed"
+    assert "INVALID_ARGUMENT: invalid role pirate" in outcomes["bad-rows"]
+    assert "rows that were finished may be in" in outcomes["too-slow"]
+    assert outcomes["bad-network"] == "COMPLETED, 0 rows failed"
+    assert outcomes["from-2030"] == "COMPLETED, 0 rows failed"
     assert "FROBNICATING" in out
     assert "failed polls" in out
 
@@ -179,7 +179,7 @@ async def test_follow_many_jobs_reports_each(emulator):
 
 @pytest.mark.once
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
-@pytest.mark.parametrize("moment", ["before the first look", "asking", "sleeping"])
+@pytest.mark.parametrize("moment", ["before the first poll", "asking", "sleeping"])
 async def test_a_killed_worker_comes_back_to_its_job(emulator, tmp_path, moment):
     """SIGTERM ends it with 75, and the next one finds the job by the stored reference."""
     if moment == "asking":
@@ -189,7 +189,7 @@ async def test_a_killed_worker_comes_back_to_its_job(emulator, tmp_path, moment)
     emulator.script_job("nightly", phases=["RUNNING"], time_limit_seconds=10**7)
     worker = await start(emulator, program, store, 60, "nightly")
     await worker.stdout.readline()
-    while moment != "before the first look" and not emulator.requests():
+    while moment != "before the first poll" and not emulator.requests():
         await asyncio.sleep(0.01)
     worker.send_signal(signal.SIGTERM)
     _, err = await worker.communicate()
