@@ -410,7 +410,9 @@ class Tracker:
         failures = self.machine.failures
         level = logging.WARNING if failures == 1 else logging.DEBUG
         extra = {"fireworks_job": str(self.ref or self.name.job_id)}
-        if failure.kind is FailureKind.NOT_FOUND and not self.machine.has_seen:
+        # Without a reference, the request for the account has failed.
+        is_missing = failure.kind is FailureKind.NOT_FOUND and self.ref is not None
+        if is_missing and not self.machine.has_seen:
             grace = duration_text(self.machine.policy.not_found_grace)
             text = "there is no job %r so far; waiting up to %s for it"
             _log.log(level, text, self.name.job_id, grace, extra=extra)

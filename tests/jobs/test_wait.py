@@ -432,6 +432,24 @@ async def test_a_job_that_is_not_there_is_told_at_once(emulator, client, caplog)
 
 
 @virtual
+@pytest.mark.parametrize(
+    ("path", "fault"),
+    [(JOB_PATH, {"body": "<html>no such page</html>"}), ("/v1/accounts", {"body": API_ERROR})],
+    ids=["of a proxy", "for the account"],
+)
+async def test_a_404_that_is_not_about_the_job_is_not_told_as_a_missing_job(
+    emulator, client, caplog, path, fault
+):
+    """A 404 of a proxy, or of the request for the account, is one failed poll like any other."""
+    emulator.script_job("nightly", phases=["COMPLETED"])
+    emulator.add_fault("status", status=404, times=2, path=path, **fault)
+    async with BatchClient(api_key=emulator.api_key, base_url=emulator.base_url) as other:
+        assert (await other.jobs.wait_until_terminal("nightly")).is_success
+    (warning,) = [each for each in caplog.records if each.levelname == "WARNING"]
+    assert warning.getMessage().startswith("job 'nightly': a poll failed (1 in a row)")
+
+
+@virtual
 async def test_a_job_that_appears_within_the_grace_is_followed(emulator, client):
     """A wait may begin before the job can be read."""
     wait = asyncio.create_task(client.jobs.wait_until_terminal("late"))

@@ -53,7 +53,10 @@ async def tell_missing(session: Session, waits: Mapping[str, JobWait], *, patien
 
 
 def _is_missing(wait: JobWait) -> bool:
-    return wait.last_snapshot is None and isinstance(wait.last_error, NotFoundError)
+    error = wait.last_error
+    # A 404 of a proxy says nothing about the job, nor does a 404 of the request for the account.
+    is_said = isinstance(error, NotFoundError) and error.from_api and wait.ref is not None
+    return is_said and wait.last_snapshot is None
 
 
 async def _ids(client: BatchClient) -> list[str]:
