@@ -329,10 +329,10 @@ class Emulator:
             failed_rows: The number of rows that fail, 0 to *rows*; 0 for a new job. They are spread
                 evenly over the rows, in the order of processing. Uploaded rows fail with code 500.
 
-            output: The delays of the output dataset, for a job that processes uploaded rows, as in
+            output: The delays of the output dataset, as in
                 ``{"not_found_seconds": 60, "late_files": {"error-data": 120}}``. All values are
-                emulated seconds, from 0 to 366 days, and 0 by default. They have no effect on a job
-                that has ended. The members are:
+                emulated seconds, from 0 to 366 days, and 0 by default. Set them before the job has
+                ended. The members are:
 
                 - ``not_found_seconds``: for this time after the job's end, the dataset answers 404.
                 - ``uploading_seconds``: for this time after that, the dataset is UPLOADING.
