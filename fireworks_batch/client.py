@@ -433,8 +433,8 @@ class BatchClient:
                 The rows of one job are a shard. None means the vendor's limits.
 
             on_bad_row: What to do if the server would refuse a row. ``"raise"`` raises
-                `InputRowsError`, and sends nothing. ``"skip"`` leaves bad rows out, with a warning
-                for each.
+                `InputRowsError`, and sends nothing. ``"skip"`` leaves bad rows out, with
+                a warning for each of the first 100.
 
             on_previous: What to do if earlier jobs of the same rows ended in another state than
                 COMPLETED. ``"adopt"`` adopts such a job, and its outcome. ``"new"`` creates one
@@ -630,8 +630,8 @@ class BatchClient:
                 The rows of one job are a shard. None means the vendor's limits.
 
             on_bad_row: What to do if the server would refuse a row. ``"raise"`` raises
-                `InputRowsError`, and sends nothing. ``"skip"`` leaves bad rows out, with a warning
-                for each.
+                `InputRowsError`, and sends nothing. ``"skip"`` leaves bad rows out, with
+                a warning for each of the first 100.
 
             on_previous: What to do if earlier jobs of the same rows ended in another state than
                 COMPLETED. ``"adopt"`` adopts such a job, and its outcome. ``"new"`` creates one

@@ -333,8 +333,8 @@ class Jobs:
 
         The outcome of the job is never raised: a FAILED job is returned as a COMPLETED job is. To
         raise an error for any other state than COMPLETED, call the job's ``raise_for_outcome()``.
-        An error of the wait means that the state of the job cannot be learned. Such an error has
-        the job's reference in ``.ref``. The wait never changes the job.
+        An error of the wait means that the wait ended before it saw a terminal state. Such an error
+        has the job's reference in ``.ref``. The wait never changes the job.
 
         Args:
             job: The job's id or resource name, a `JobRef`, or a job fetched before.

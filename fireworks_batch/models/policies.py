@@ -60,9 +60,9 @@ class PollPolicy:
     """Largest share of the interval that is added or subtracted at random; 0 to 0.9."""
 
     failure_budget: float = _duration(3600.0, number(least=0))
-    """Seconds for which polls may fail in a row before the wait ends; 0 or more. The wait never
-    ends before five polls in a row have failed. A 429 does not count. Between two failed polls at
-    most ``max_interval`` plus the client's ``request_timeout`` is counted, so that time in which
+    """Seconds for which polls may fail in a row before the wait ends; 0 or more. The budget ends
+    no wait before five polls in a row have failed. A 429 does not count. Between two failed polls
+    at most ``max_interval`` plus the client's ``request_timeout`` is counted, so that time in which
     the process was stopped does not end a wait."""
 
     not_found_grace: float = _duration(30.0, number(least=0))

@@ -428,7 +428,11 @@ class PollMachine:
             self.unknown_ends = math.inf
 
     def _record_unknown(self, now: float, *, has_ended: bool) -> None:
-        """Note when an unknown state ends the wait: after its budget, or at a second end time."""
+        """Note when an unknown state ends the wait.
+
+        The wait ends after the budget, or when polls have shown an end time for the largest
+        interval.
+        """
         self.unknown_since = _since(self.unknown_since, now)
         self.ended_since = _since(self.ended_since, now) if has_ended else None
         budget = _after(self.unknown_since, self.policy.unknown_state_budget)
