@@ -83,10 +83,10 @@ async def delete_running(client: BatchClient, refs: Sequence[JobRef]) -> None:
     async def delete(ref: JobRef) -> None:
         try:
             await client.jobs.delete(ref)
-        except NotFoundError:
-            pass
         except FireworksBatchError as error:
-            failures.append(error)
+            # A proxy's 404 does not say that the job is gone.
+            if not (isinstance(error, NotFoundError) and error.from_api):
+                failures.append(error)
 
     async with asyncio.TaskGroup() as group:
         for ref in await still_running(client, refs):

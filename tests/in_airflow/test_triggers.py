@@ -18,6 +18,7 @@ from fireworks_batch import (
     BatchClient,
     ConfigurationError,
     JobRef,
+    NotFoundError,
     PollPolicy,
     ServerError,
 )
@@ -331,6 +332,14 @@ async def test_job_that_cannot_be_deleted_keeps_no_other(client, emulator):
 
     deleted = {each.path[-1] for each in emulator.requests() if each.method == "DELETE"}
     assert deleted == {"a", "b", "c"}
+
+
+async def test_job_that_a_proxy_does_not_find_is_not_deleted(client, emulator):
+    """The 404 of the API says that a job is gone; the 404 of a proxy says nothing about the job."""
+    emulator.script_job("a", phases=[{"state": "RUNNING", "seconds": 1e6}])
+    emulator.add_fault("html", status=404, method="DELETE", times=None)
+    with pytest.raises(NotFoundError):
+        await delete_running(client, [client.jobs.ref("a")])
 
 
 async def longest_hold(work):
