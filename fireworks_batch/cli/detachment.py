@@ -24,6 +24,7 @@ def leave_jobs(
     job_ids: Sequence[str],
     *,
     state: str = "",
+    unseen: int = 0,
     again: str | None = None,
     needs: str = "",
 ) -> None:
@@ -33,14 +34,14 @@ def leave_jobs(
         session: What the command works with.
         job_ids: The jobs; there may be none.
         state: The state of the job, in words, if there is only one job.
+        unseen: How many of the jobs no poll has shown: whether these run is not known.
         again: The command to come back with; None for a command that waits.
         needs: What that command needs, in words.
     """
     wait, stop = come_back(job_ids, session.output.connection)
-    lines = [] if job_ids or not again else ["interrupted: there is no job yet"]
+    lines = [] if job_ids or not again else ["interrupted: no job is known to run"]
     if job_ids:
-        runs = "run on" if len(job_ids) > 1 else "runs on"
-        lines.append(f"detached: {_named(job_ids)} {runs}{state}")
+        lines.append(_what_runs(job_ids, state, unseen))
     if job_ids or again:
         lines.append(f"  to come back{needs}: {again or wait}")
     if job_ids:
@@ -48,6 +49,16 @@ def leave_jobs(
     # Commands that fill the screen come first: the line that is seen last matters most.
     for line in lines if len(job_ids) <= _FEW else reversed(lines):
         session.output.talk(line)
+
+
+def _what_runs(job_ids: Sequence[str], state: str, unseen: int) -> str:
+    is_one = len(job_ids) == 1
+    if unseen == len(job_ids):
+        return f"interrupted: {_named(job_ids)} {'was' if is_one else 'were'} not seen so far"
+    if unseen:
+        seen = len(job_ids) - unseen
+        return f"detached: {seen} of {len(job_ids)} jobs run on; the others were not seen so far"
+    return f"detached: {_named(job_ids)} {'runs on' if is_one else 'run on'}{state}"
 
 
 async def delete_jobs(session: Session, job_ids: Sequence[str]) -> None:

@@ -151,6 +151,29 @@ def test_an_interrupt_leaves_the_job_running(terminal, server, number):
     assert {request.method for request in server.requests()} == {"GET"}
 
 
+@pytest.mark.parametrize(
+    ("jobs", "said"),
+    [
+        (["one"], "interrupted: one was not seen so far"),
+        (["one", "two"], "interrupted: 2 jobs were not seen so far"),
+        (
+            ["seen", "one", "two"],
+            "detached: 1 of 3 jobs run on; the others were not seen so far",
+        ),
+    ],
+)
+def test_an_interrupt_does_not_say_that_an_unseen_job_runs_on(terminal, server, jobs, said):
+    """No poll has shown the job: whether it runs is not known."""
+    server.script_job("seen", phases=["RUNNING"], **LONG)
+    for job in ("one", "two"):
+        server.add_fault("hang", path=f"*/{job}", times=None)
+    screen = terminal("wait", *jobs, columns=100)
+    screen.await_screen(r"seen +RUNNING" if "seen" in jobs else r"one +…")
+    screen.process.send_signal(signal.SIGINT)
+    assert screen.finish() == 130
+    assert screen.lines[0] == said
+
+
 @pytest.mark.parametrize("columns", [40, 80])
 def test_an_interrupt_leaves_no_part_of_the_table_behind(terminal, server, columns):
     """Whatever the width: the "^C" of the terminal finds room beside the table."""

@@ -93,6 +93,7 @@ def test_a_row_is_the_newest_snapshot():
         rate=2.0,
         eta=450.0,
         unchanged_for=10.0,
+        is_seen=True,
     )
 
 

@@ -158,7 +158,12 @@ async def _detach(session: Session, rows: Sequence[Row], *, deletes: bool) -> No
     if deletes:
         await delete_jobs(session, job_ids)
     elif rows:
-        leave_jobs(session, job_ids, state=_state(rows[0]) if len(rows) == 1 else "")
+        leave_jobs(
+            session,
+            job_ids,
+            state=_state(rows[0]) if len(rows) == 1 else "",
+            unseen=sum(not row.is_seen for row in rows),
+        )
 
 
 def _state(row: Row) -> str:

@@ -77,6 +77,9 @@ class Row:
     code: ExitCode | None = None
     """The exit code of its outcome; None while it is followed."""
 
+    is_seen: bool = False
+    """Whether a poll has shown the job."""
+
 
 @attrs.frozen(kw_only=True)
 class Totals:
@@ -199,6 +202,7 @@ def _row(entry: _Entry, now: float) -> Row:
         unchanged_for=seen.unchanged_for + since,
         failed_polls=entry.failed_polls,
         code=code,
+        is_seen=True,
     )
 
 
