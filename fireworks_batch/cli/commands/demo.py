@@ -65,9 +65,10 @@ async def _show(session: Session, directory: Path) -> ExitCode:
         ) as client,
     ):
         _spoil(emulator)
-        terms = RunOptions(output=rows, delete_on_interrupt=True)
+        terms = RunOptions(output=rows)
         on_emulator = attrs.evolve(session, client=client)
-        code = await run_to_the_end(on_emulator, _JOBS, terms, requests)
+        # The emulator ends with this process, and its jobs with the emulator.
+        code = await run_to_the_end(on_emulator, _JOBS, terms, requests, jobs_outlive=False)
     _print_answers(session.output, requests, rows)
     return code
 

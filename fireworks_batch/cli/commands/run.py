@@ -137,9 +137,23 @@ def run(options: CommonOptions, jobs: JobOptions, terms: RunOptions, requests: P
 
 
 async def run_to_the_end(
-    session: Session, jobs: JobOptions, terms: RunOptions, requests: Path
+    session: Session,
+    jobs: JobOptions,
+    terms: RunOptions,
+    requests: Path,
+    *,
+    jobs_outlive: bool = True,
 ) -> ExitCode:
-    """Run requests to results, show progress, write rows and report, and return the outcome."""
+    """Run requests to results, show progress, write rows and report, and return the outcome.
+
+    Args:
+        session: What the command works with.
+        jobs: The settings of the jobs.
+        terms: How results are written, and what an interrupt does.
+        requests: The file of requests.
+        jobs_outlive: Whether the jobs are still there after the command. If not, an interrupt
+            names no jobs and deletes none.
+    """
     output = session.output
     display = _display(output, terms)
     arguments = _job_arguments(jobs) | _collect_arguments(terms)
@@ -152,7 +166,12 @@ async def run_to_the_end(
             **arguments,
         )
         result = await _interruptible(
-            session, display, running, source=requests, deletes=terms.delete_on_interrupt
+            session,
+            display,
+            running,
+            source=requests,
+            deletes=terms.delete_on_interrupt,
+            jobs_outlive=jobs_outlive,
         )
         return await _written(output, result, target, terms)
 
@@ -169,13 +188,15 @@ async def _interruptible(
     *,
     source: Path,
     deletes: bool = False,
+    jobs_outlive: bool = True,
 ) -> BatchResult:
     """Show work until it has a result; if it is interrupted, say what becomes of the jobs."""
     try:
         following = shown(session.output, display, work, rows=display.rows)
         return await session.interrupts.guard(following, reports=True)
     except InterruptedByUserError:
-        await _detach(session, display, source, deletes=deletes)
+        if jobs_outlive:
+            await _detach(session, display, source, deletes=deletes)
         raise
 
 
