@@ -229,7 +229,10 @@ async def test_a_job_has_four_names(emulator, client):
     ("job", "message"),
     [
         ("accounts/other/batchInferenceJobs/nightly", "belongs to account 'other'; this client's"),
-        (JobRef("acme", "nightly", "https://elsewhere.example"), "belongs to another host"),
+        (
+            JobRef("acme", "nightly", "https://elsewhere.example"),
+            "job 'nightly' belongs to another host, https://else",
+        ),
         ("accounts/acme/datasets/nightly", "is not the name of a batch inference job"),
         ("nightly:cancel", "cannot be used in a path because of ':'"),
         ("", "job id is empty"),

@@ -98,13 +98,17 @@ class Api:
 
         Raises:
             NotFoundError: There is no such resource.
+            ResponseDecodeError: The answer is not JSON: the API may not have got the request.
             FireworksBatchError: The call failed.
         """
         try:
-            await self.transport.send(request)
+            answer = await self.transport.send(request)
         except NotFoundError as refusal:
             if not (refusal.from_api and refusal.lost_before):
                 raise
+            return
+        if answer.body.strip():  # a page of a proxy deletes nothing
+            parse_json(answer.body)
 
     # --- Names ----------------------------------------------------------------------------------
 
@@ -120,7 +124,8 @@ class Api:
         if isinstance(job, JobRef):
             if job.base_url != self.base_url:
                 raise ConfigurationError(
-                    f"{job!r} belongs to another host; this client's is {self.base_url}"
+                    f"job {job.job_id!r} belongs to another host, {job.base_url}; this client's "
+                    f"is {self.base_url}"
                 )
             name = JobName(job.account_id, job.job_id)
         else:

@@ -234,6 +234,8 @@ class Datasets:
             NotFoundError: There is no such dataset. Not raised if an earlier request of this call
                 may have deleted the dataset.
             APIStatusError: The server refuses for another reason.
+            ResponseDecodeError: The answer is not JSON, as that of a proxy: the dataset may still
+                be there.
             TransportError: There was no usable answer, after the repeats of the retry policy.
             ClientStateError: The client is closed, or belongs to another loop.
         """

@@ -282,6 +282,7 @@ class Jobs:
             NotFoundError: There is no such job. Not raised if an earlier request of this call may
                 have deleted the job.
             APIStatusError: The server refuses for another reason.
+            ResponseDecodeError: The answer is not JSON, as that of a proxy: the job may run on.
             TransportError: There was no usable answer, after the repeats of the retry policy.
             WaitTimeoutError: With ``wait=True``: the job was not gone within half an hour.
             PollFailureError: With ``wait=True``: polls failed for longer than the

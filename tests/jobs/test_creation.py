@@ -15,6 +15,7 @@ from fireworks_batch import (
     JobConflictError,
     NotFoundError,
     PermissionDeniedError,
+    ResponseDecodeError,
     TransportError,
     WaitTimeoutError,
 )
@@ -323,6 +324,16 @@ async def test_a_repeated_delete_that_a_proxy_does_not_find_has_failed(client, e
     emulator.add_fault("reset", method="DELETE")
     emulator.add_fault("html", method="DELETE", status=404, times=None)
     with pytest.raises(NotFoundError):
+        await client.jobs.delete("nightly")
+
+    assert (await client.jobs.get("nightly")).state == "RUNNING"
+
+
+async def test_a_page_of_a_proxy_deletes_no_job(client, emulator):
+    """A 200 whose body is not JSON is an error: the job may run on."""
+    emulator.script_job("nightly", phases=["RUNNING"])
+    emulator.add_fault("html", method="DELETE", status=200)
+    with pytest.raises(ResponseDecodeError):
         await client.jobs.delete("nightly")
 
     assert (await client.jobs.get("nightly")).state == "RUNNING"
