@@ -31,6 +31,9 @@ from fireworks_batch.models.validators import is_finite, published
 __all__ = ["differences", "draft_job"]
 
 
+# The API's whole numbers have 32 bits (documented).
+_INT32: Final = 2**31
+
 # The server bounds max_job_duration to these values (documented). Whether the server clamps or
 # refuses another value is not documented: here another value is refused.
 _SHORTEST_DURATION: Final = 12 * 3600.0
@@ -165,6 +168,13 @@ def _parameters(value: object) -> InferenceParameters | None:
             # JSON has no such number. Null would be sent, which means that no value is given.
             raise ConfigurationError(
                 f"inference_parameters.{name} must be a finite number, not {number!r}"
+            )
+    for name in ("max_tokens", "n", "top_k"):
+        number = getattr(parameters, name)
+        if isinstance(number, int) and not -_INT32 <= number < _INT32:
+            raise ConfigurationError(
+                f"inference_parameters.{name} must be a number of 32 bits, from {-_INT32} to "
+                f"{_INT32 - 1}, not {shown(number)}"
             )
     if parameters.extra_body is not None:
         _check_extra_body(parameters.extra_body)

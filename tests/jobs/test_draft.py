@@ -90,6 +90,14 @@ def test_a_continued_job_needs_no_model_and_no_input():
             "inference_parameters.temperature must be a finite number, not nan",
         ),
         (
+            {"inference_parameters": {"max_tokens": 2**31}},
+            "inference_parameters.max_tokens must be a number of 32 bits, from -2147483648 to",
+        ),
+        (
+            {"inference_parameters": {"top_k": -(2**31) - 1}},
+            "inference_parameters.top_k must be a number of 32 bits",
+        ),
+        (
             {"inference_parameters": {"top_p": float("inf")}},
             "inference_parameters.top_p must be a finite number, not inf",
         ),
