@@ -62,6 +62,9 @@ def test_submission_knows_rows_and_refs():
     ("text", "reason"),
     [
         ("{", "not a stored submission: Expecting"),
+        ("", "not a stored submission: there is no text"),
+        (b" \n", "not a stored submission: there is no text"),
+        (b'{"\xe4', "not a stored submission: not UTF-8: byte 0xe4 at position 2"),
         ("[]", "not a stored submission: expected a JSON object, not []"),
         (None, "not a stored submission: "),
         (

@@ -35,6 +35,14 @@ def write_stored(members: dict[str, Any], *, version: int) -> str:
     return json.dumps({"version": version, **members}, default=str)
 
 
+def _why_unreadable(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError) and not error.doc.strip():
+        return "there is no text"
+    if isinstance(error, UnicodeDecodeError):
+        return f"not UTF-8: byte 0x{error.object[error.start]:02x} at position {error.start}"
+    return str(error)
+
+
 def read_stored(text: str | bytes, what: str, *, version: int) -> dict[str, Any]:
     """Read what `write_stored` wrote.
 
@@ -49,7 +57,7 @@ def read_stored(text: str | bytes, what: str, *, version: int) -> dict[str, Any]
     try:
         members = json.loads(text)
     except (ValueError, TypeError, RecursionError) as exc:
-        raise ConfigurationError(f"not a stored {what}: {exc}") from None
+        raise ConfigurationError(f"not a stored {what}: {_why_unreadable(exc)}") from None
     if not isinstance(members, dict):
         raise ConfigurationError(
             f"not a stored {what}: expected a JSON object, not {shown(members)}"
