@@ -7,6 +7,7 @@ a ``stream`` that is false. Blank lines are left out, and so is a byte order mar
 of the file. Performs no I/O.
 """
 
+import codecs
 import json
 from collections.abc import Sequence
 from typing import Any, Final
@@ -32,6 +33,12 @@ _INEXACT: Final = 2.0**63
 
 
 _SPACE: Final = b" \t\r\n"
+# What files begin with that are often taken for JSON lines.
+_OTHERS: Final = (
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+    (b"\x1f\x8b", "gzip, whose name has to end in .jsonl.gz"),
+)
 
 
 _ARRAY: Final = "a JSON array, not a JSON object: requests are JSON lines, one object on each line"
@@ -140,7 +147,9 @@ def _problem_of_line(line: bytes, number: int, error: orjson.JSONDecodeError) ->
         line.decode()
     except UnicodeDecodeError as exc:
         byte = line[exc.start]
-        return f"not UTF-8: byte 0x{byte:02x} at column {exc.start + 1}, counted in bytes"
+        other = next((kind for start, kind in _OTHERS if line.startswith(start)), None)
+        hint = f"; the file looks like {other}" if other and number == 1 else ""
+        return f"not UTF-8: byte 0x{byte:02x} at column {exc.start + 1}, counted in bytes{hint}"
     if number == 1 and line.lstrip(_SPACE).startswith(b"["):
         return _ARRAY
     # The error's own text would say "line 1" for each line of the file.

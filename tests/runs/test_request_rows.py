@@ -90,6 +90,22 @@ def test_good_row_is_passed_on_byte_for_byte(name):
     assert row == check_row(GOOD[name], 1, RULES)
 
 
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ('{"custom_id": "a"}'.encode("utf-16"), "; the file looks like UTF-16"),
+        (b"\x1f\x8b\x08\x00", "; the file looks like gzip, whose name has to end in .jsonl.gz"),
+    ],
+)
+def test_a_file_of_another_kind_is_named_at_its_first_line(text, kind):
+    """And at no other line, where the bytes mean nothing."""
+    problem, later = check_row(text, 1, RULES), check_row(text, 2, RULES)
+
+    assert isinstance(problem, RowProblem)
+    assert isinstance(later, RowProblem)
+    assert problem.reason == later.reason + kind
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_bad_row_says_where_it_is_and_what_is_wrong(name):
     """Each kind of bad row has its line, its reason, and its id if that can be read."""
