@@ -152,8 +152,8 @@ def published(name: str, cls: type[_E], value: object) -> _E:
         values = [each.value for each in cls]
         raise ConfigurationError(
             f"{name} must be one of {', '.join(values)}, not {shown(value)}"
-            f"{did_you_mean(value, values)}; a value that is newer than this release is given as "
-            f"{cls.__name__}(…)"
+            f"{did_you_mean(value, values)} (a value that is newer than this release is given as "
+            f"{cls.__name__}(…))"
         )
     return member
 

@@ -7,6 +7,7 @@ import pytest
 import fireworks_batch
 from fireworks_batch import (
     AuthenticationError,
+    BadRequestError,
     BatchInferenceJob,
     ConfigurationError,
     FireworksBatchError,
@@ -146,6 +147,14 @@ def test_a_job_that_stays_poutcome_may_have_the_wrong_model():
         (NotFoundError("there is no job 'x' (404 NOT_FOUND)", status=404), "fireworks-batch list"),
         (NotFoundError("x", status=404), "--account-id"),
         (NotFoundError("x", status=404, from_api=False), "--base-url"),
+        (BadRequestError("GET /v1/accounts/a/datasets: no", status=400), "--filter"),
+        (WaitTimeoutError("x", ref=REF, last_error=ResponseDecodeError("y")), "--base-url"),
+        (
+            WaitTimeoutError(
+                "x", ref=REF, last_error=NotFoundError("", status=404, from_api=False)
+            ),
+            "--base-url",
+        ),
         (RateLimitError("x", status=429, retry_after=30.0), "try again in 30s"),
         (RateLimitError("x", status=429), "try again in a minute"),
         (TransportError("x"), "--base-url"),
@@ -212,10 +221,18 @@ def test_a_listing_that_is_not_there_is_another_api():
         ),
         (
             ConfigurationError(
-                "precision must be one of FP8, not 'FP9'; did you mean 'FP8'?; a value that is "
-                "newer than this release is given as Precision(…)"
+                "precision must be one of FP8, not 'FP9'; did you mean 'FP8'? (a value that is "
+                "newer than this release is given as Precision(…))"
             ),
             "precision must be one of FP8, not 'FP9'; did you mean 'FP8'?",
+        ),
+        (
+            BadRequestError("GET /v1/accounts/a/batchInferenceJobs: 400: no such", status=400),
+            "the server refuses the listing: 400: no such",
+        ),
+        (
+            BadRequestError("GET /v1/accounts/a/batchInferenceJobs: 405: no", status=405),
+            "GET /v1/accounts/a/batchInferenceJobs: 405: no",
         ),
         (
             NotFoundError("there is no job 'x' in account 'a' (404 NOT_FOUND: no)", status=404),

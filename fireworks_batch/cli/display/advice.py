@@ -17,7 +17,9 @@ _PROGRAM: Final = "fireworks-batch"
 # Bad rows that are named with an error.
 _MOST_NAMED: Final = 10
 _CHECK_NETWORK: Final = "check the network, HTTPS_PROXY and --base-url"
+_CHECK_API: Final = "check --base-url: it may be no Fireworks API"
 _REQUEST: Final = re.compile(r"^[A-Z]+ /\S*: ")
+_LISTING: Final = re.compile(r"^GET /\S*/(batchInferenceJobs|datasets): ")
 
 
 @attrs.frozen
@@ -106,7 +108,7 @@ def _wait(error: errors.WaitError, name: str, connection: Sequence[str]) -> Advi
 
 def _never_seen(error: errors.WaitError, name: str, again: str) -> Advice:
     """Say why no poll succeeded; whether the job runs is not known then."""
-    hints = (f"to try again: {again}",)
+    hints: tuple[str, ...] = (f"to try again: {again}",)
     last = error.last_error
     if isinstance(last, errors.TransportError):
         reason = _REQUEST.sub("", str(last))
@@ -116,6 +118,10 @@ def _never_seen(error: errors.WaitError, name: str, again: str) -> Advice:
         problem = f"gave up waiting for {name}: {reason}"
         return Advice(problem, (_CHECK_NETWORK, *hints))
     why = _last_poll(last) if last else "there was no time for a poll"
+    if isinstance(last, errors.ResponseDecodeError) or (
+        isinstance(last, errors.NotFoundError) and not last.from_api
+    ):
+        hints = (_CHECK_API, *hints)
     return Advice(f"gave up waiting for {name}: the job was never seen; {why}", hints)
 
 
@@ -148,13 +154,21 @@ def _suspended(error: errors.AccountSuspendedError) -> Advice:
 def _not_found(error: errors.NotFoundError) -> Advice:
     text = str(error)
     if not error.from_api:
-        return Advice(text, ("check --base-url: it may be no Fireworks API",))
+        return Advice(text, (_CHECK_API,))
     text = text.partition(" (404 ")[0]
     account = "to use another account: --account-id"
     for kind, listing in (("job", "list"), ("dataset", "datasets list")):
         if text.startswith(f"there is no {kind} "):
             return Advice(text, (f"to see what there is: {_PROGRAM} {listing}", account))
     return Advice(text, ("check --base-url, which is without /v1", account))
+
+
+def _bad_request(error: errors.BadRequestError) -> Advice:
+    text = str(error)
+    if error.status != 400 or not _LISTING.match(text):
+        return Advice(text)
+    problem = f"the server refuses the listing: {_REQUEST.sub('', text)}"
+    return Advice(problem, ("check --filter, and --order-by if it is given",))
 
 
 def _rate_limit(error: errors.RateLimitError) -> Advice:
@@ -192,7 +206,7 @@ def _transport(error: BaseException) -> Advice:
 
 
 def _undecodable(error: errors.ResponseDecodeError) -> Advice:
-    return Advice(str(error), ("check --base-url: it may be no Fireworks API",))
+    return Advice(str(error), (_CHECK_API,))
 
 
 def _configuration(error: errors.ConfigurationError) -> Advice:
@@ -213,7 +227,7 @@ def _configuration(error: errors.ConfigurationError) -> Advice:
         ": pass account_id=",
         ", or pass allow_insecure_http=",
         "; call `submit` again",
-        "; a value that is newer than this release",
+        " (a value that is newer than this release",
     ):
         text = text.partition(words)[0]
     return Advice(text, hint)
@@ -254,6 +268,7 @@ _RULES: Final[tuple[_Rule, ...]] = (
     (errors.PermissionDeniedError, _permission),
     (errors.AccountSuspendedError, _suspended),
     (errors.NotFoundError, _not_found),
+    (errors.BadRequestError, _bad_request),
     (errors.RateLimitError, _rate_limit),
     (errors.ConflictError, _conflict),
     (errors.ServerError, _server),
