@@ -30,6 +30,7 @@ from fireworks_batch.datasets.endpoints import Datasets
 from fireworks_batch.jobs.endpoints import Jobs
 from fireworks_batch.models.dataset import Limits
 from fireworks_batch.models.job import InferenceParameters, JobLike, Placement
+from fireworks_batch.models.names import model_name
 from fireworks_batch.models.policies import (
     JOB_TIME_LIMIT,
     JobTimeLimit,
@@ -366,7 +367,8 @@ class BatchClient:
             InputRowsError: The compressed file is damaged. Bad rows raise nothing: they are in the
                 report.
         """
-        rules = RowRules(model=model, has_system_prompt=bool(system_prompt))
+        name = None if model is None else model_name(model)
+        rules = RowRules(model=name, has_system_prompt=bool(system_prompt))
         options = RunOptions(on_bad_row="skip", limits=_given(limits), max_problems=max_problems)
         return await check_requests(requests, rules, options)
 

@@ -1,5 +1,6 @@
 """Durations as people type and read them. Performs no I/O."""
 
+import math
 import re
 from typing import Final
 
@@ -38,7 +39,7 @@ def parse_duration(option: str, text: str) -> float | None:
         seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
     else:
         seconds = 0.0
-    if seconds > 0:
+    if 0 < seconds < math.inf:
         return seconds
     raise ConfigurationError(
         f"{option}: {text!r} is not a duration above 0, as in 90 (seconds), 15m, 1h30m or 2d"

@@ -113,6 +113,13 @@ def test_check_remarks_upon_rows_without_a_cache_key(cli, tmp_path):
     assert [text.startswith(note) for text in report["remarks"]] == [True]
 
 
+def test_check_refuses_a_model_that_run_refuses(cli, requests):
+    """2, and what it should look like."""
+    result = cli("check", str(requests), "--model", "demo-8b")
+    assert (result.code, result.out) == (2, "")
+    assert "'accounts/fireworks/models/demo-8b'" in result.err
+
+
 def test_check_names_bad_rows(cli, bad_requests):
     """2, and a line each on stdout."""
     result = cli("check", str(bad_requests))
@@ -315,7 +322,7 @@ def test_before_there_is_a_job_an_interrupt_names_none(terminal, requests, serve
     screen.process.send_signal(signal.SIGINT)
     assert screen.finish() == 130
     said, again = screen.lines
-    assert said == "interrupted: there is no job yet"
+    assert said == "interrupted: no job is known to run"
     assert again.startswith("  to come back: fireworks-batch run ")
 
 
@@ -606,6 +613,17 @@ def test_the_demo_shows_a_whole_run(cli, monkeypatch):
     assert set(judged.values()) == {"positive", "negative", "mixed"}
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demo_names_no_job(terminal, number):
+    """Its emulator ends with it: there is nothing to come back to, and nothing to delete."""
+    screen = terminal("demo", columns=200)
+    screen.await_screen(r"of 24 rows\)")
+    screen.process.send_signal(number)
+    assert screen.finish() == 130
+    assert "detached" not in screen.text
+    assert "fireworks-batch delete" not in screen.text
+
+
 # --- Pure ---------------------------------------------------------------------------------------
 
 
@@ -669,7 +687,11 @@ def test_progress_in_a_line():
             CheckReport(rows=1200, bytes=9600, jobs=(PLAN, PLAN), problem_count=2, blank_lines=3),
             "1,200 good rows, 9.6 kB, 2 jobs; 2 bad rows; 3 blank lines",
         ),
-        (CheckReport(rows=0, bytes=0, jobs=()), "0 good rows, 0 B, 0 jobs"),
+        (CheckReport(rows=0, bytes=0, jobs=()), "there are no rows"),
+        (
+            CheckReport(rows=0, bytes=0, jobs=(), problem_count=1),
+            "0 good rows, 0 B, 0 jobs; 1 bad row",
+        ),
     ],
 )
 def test_a_check_in_a_line(report, line):

@@ -216,6 +216,8 @@ def code_of_report(report: RunReport) -> ExitCode:
 
 def check_line(report: CheckReport) -> str:
     """Return what a check found, in words."""
+    if not (report.rows or report.problem_count):
+        return "there are no rows"
     good = (counted(report.rows, "good row"), size(report.bytes), counted(len(report.jobs), "job"))
     bad = f"; {counted(report.problem_count, 'bad row')}" if report.problem_count else ""
     blank = f"; {counted(report.blank_lines, 'blank line')}" if report.blank_lines else ""
