@@ -7,6 +7,8 @@ import enum
 import warnings
 from typing import Any, ClassVar, Self, TypeVar
 
+from fireworks_batch.models.texts import did_you_mean
+
 __all__ = [
     "JOB_PHASES",
     "TOMBSTONES",
@@ -76,9 +78,10 @@ class OpenEnum(enum.StrEnum):
         if not prefix or not isinstance(other, str) or str.__eq__(self, other):
             return
         if other.startswith(prefix):
+            bare, names = other.removeprefix(prefix), type(self).__members__
+            hint = "" if bare in names else did_you_mean(bare, names)
             warnings.warn(
-                f"{type(self).__name__} is never equal to {other!r}: compare with "
-                f"{other.removeprefix(prefix)!r}",
+                f"{type(self).__name__} is never equal to {other!r}: compare with {bare!r}{hint}",
                 stacklevel=3,
             )
 

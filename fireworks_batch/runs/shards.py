@@ -182,7 +182,7 @@ def check_same_rows(files: Sequence[ShardFile], submission: Submission) -> None:
     rows = sum(file.rows for file in files)
     if rows != submission.rows:
         raise ConfigurationError(
-            f"the requests have {rows} good rows, and the submission has {submission.rows}: "
+            f"good rows in the requests: {rows}, rows in the submission: {submission.rows}; "
             "pass the requests that were submitted"
         )
     # The number of rows is the same. So another number of shards shows in an earlier digest.

@@ -298,3 +298,9 @@ def test_comparison_with_a_name_of_the_vendors_sdk_warns(compare, state):
     """It is False whatever the state: a loop that was moved from there would never end."""
     with pytest.warns(UserWarning, match="'JOB_STATE_COMPLETED': compare with 'COMPLETED'"):
         assert not compare(state, "JOB_STATE_COMPLETED")
+
+
+def test_comparison_with_a_misspelt_name_says_what_was_probably_meant():
+    """The bare name alone would be no state, either."""
+    with pytest.warns(UserWarning, match="compare with 'COMPLETE'; did you mean 'COMPLETED'"):
+        assert JobState.COMPLETED != "JOB_STATE_COMPLETE"

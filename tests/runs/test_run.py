@@ -278,7 +278,7 @@ async def test_collecting_with_other_requests_is_refused(client, requests):
     """Requests that are not those that were submitted are found out by their number first."""
     submission = await client.submit(requests, model=MODEL)
 
-    with pytest.raises(ConfigurationError, match="the requests have 1 good rows"):
+    with pytest.raises(ConfigurationError, match="good rows in the requests: 1, rows"):
         await client.collect(submission, requests=[mapping("a")])
 
 
