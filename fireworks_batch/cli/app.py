@@ -32,6 +32,7 @@ _EXIT_CODES = (
 )
 
 app: typer.Typer = typer.Typer(
+    context_settings={"help_option_names": ["-h", "--help"]},  # for all commands
     help="Run requests by Fireworks AI batch inference: from a file of requests to their results.",
     epilog=_EXIT_CODES,
     no_args_is_help=True,

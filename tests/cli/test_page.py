@@ -109,3 +109,9 @@ def test_a_help_fits_80_columns_and_has_no_cut_line(cli, monkeypatch, name):
     assert "..." not in next(
         line for line in cli(*group, "--help").lines if line.split()[:1] == name.split()[-1:]
     )
+
+
+@pytest.mark.parametrize("name", ["", "datasets", *COMMANDS])
+def test_a_help_has_a_short_name(cli, name):
+    """As most tools have."""
+    assert cli(*name.split(), "-h").out == cli(*name.split(), "--help").out
