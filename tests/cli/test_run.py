@@ -535,7 +535,7 @@ def test_standard_input_may_be_closed_or_no_requests(shell):
 
 @pytest.mark.parametrize("command", ["check", "run"])
 def test_an_interrupt_ends_the_reading_of_standard_input(terminal, command):
-    """At once, with 130, though nobody has closed the input."""
+    """The command ends at once, with 130, while the input is still open."""
     screen = terminal(command, "-", *MODEL)
     screen.await_screen("reading standard input; Ctrl-D ends it")
     screen.press_ctrl_c()

@@ -97,9 +97,8 @@ async def _listed(session: Session, terms: WaitOptions) -> list[str]:
 
 def _patience(policy: PollPolicy, timeout: float | JobTimeLimit | None) -> float:
     """Return the seconds for which the server may not know a job."""
-    return min(
-        policy.not_found_grace, timeout if isinstance(timeout, float) else policy.not_found_grace
-    )
+    grace = policy.not_found_grace
+    return min(grace, timeout) if isinstance(timeout, float) else grace
 
 
 async def _follow(

@@ -65,7 +65,7 @@ class Workshop:
         return await self.catch_up(self._jobs.listed(account_id, self._clock.now()))
 
     async def catch_up_outputs(self, account_id: str, dataset_id: str | None = None) -> None:
-        """Bring an account's jobs to the present, and the output of those that only have a script.
+        """Bring all jobs of an account to the present, and make the output of scripted jobs.
 
         The rows of such an output are made up when a dataset is asked for: most of these jobs are
         only polled.
