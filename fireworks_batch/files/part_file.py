@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
-from fireworks_batch.files.threads import begin, ended, off_loop, reported, write_all
+from fireworks_batch.files.threads import begin, ended, off_loop, reported
 from fireworks_batch.models.errors import ConfigurationError, LocalFileError
 from fireworks_batch.models.validators import instance_of
 
@@ -38,7 +38,11 @@ def path(value: Any) -> Any:
 is_path: Final = instance_of(Path, "a path")
 """Accept paths that `path` has converted."""
 
-_COLLECTED: Final = 4 * 1024 * 1024  # bytes written in one step, so that few threads are used
+# Bytes written in one step, in a thread: enough that a step is rarely started.
+_COLLECTED: Final = 1024 * 1024
+
+# Bytes of the file's own buffer. Smaller pieces, such as rows, share a write.
+_BUFFER: Final = 64 * 1024
 
 _PRIVATE: Final = 0o600  # the permissions of a file that is being written
 
@@ -171,7 +175,7 @@ class PartFile:
             self._permissions = _permissions_of(os.fstat(self._file.fileno()))
             self._file.close()
             self._part.unlink()
-            self._file = open(self._part, "xb", buffering=0, opener=_open_private)  # noqa: SIM115
+            self._file = open(self._part, "xb", _BUFFER, opener=_open_private)  # noqa: SIM115
 
     def _truncate(self) -> None:
         with reported("write", str(self._path)):
@@ -180,10 +184,11 @@ class PartFile:
 
     def _append(self, pieces: list[bytes]) -> None:
         with reported("write", str(self._path)):
-            data = b"".join(pieces)
             if self._hash is not None:
-                self._hash.update(data)
-            write_all(self._file, data)
+                for piece in pieces:
+                    self._hash.update(piece)
+            self._file.writelines(pieces)
+            self._file.flush()
 
     def _rename(self) -> None:
         with reported("write", str(self._path)):

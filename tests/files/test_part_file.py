@@ -1,7 +1,9 @@
-"""A file that is written: who can read it meanwhile and afterwards, and what a crash leaves."""
+"""A file that is written: its content, who can read it, memory, and what a crash leaves."""
 
+import hashlib
 import os
 import stat
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from fireworks_batch.files.part_file import PartFile
 
 SHARED = 0o640
 UMASK = 0o027
+MIB = 1024 * 1024
 
 
 @pytest.fixture(autouse=True)
@@ -132,3 +135,32 @@ async def test_a_directory_that_cannot_be_synchronised_is_no_error(tmp_path, mon
         await part.write(b"content")
         await part.finish()
     assert (tmp_path / "rows.jsonl").read_bytes() == b"content"
+
+
+async def test_pieces_of_any_size_are_written_and_hashed_in_their_order(tmp_path):
+    """Small pieces share a write, and large pieces do not."""
+    pieces = [bytes([size % 251]) * size for size in (1, 3 * MIB, 7, 65_536, 0, 200_000, MIB, 2)]
+    async with PartFile(tmp_path / "rows.jsonl") as part:
+        await part.empty(hashed=True)
+        for piece in pieces:
+            await part.write(piece)
+        await part.flush()
+        (made,) = tmp_path.glob(".*.part")
+        content, md5 = made.read_bytes(), part.md5
+    whole = b"".join(pieces)
+    assert content == whole
+    assert md5 == hashlib.md5(whole, usedforsecurity=False).digest()
+
+
+async def test_a_few_mib_are_in_memory_whatever_the_size_of_the_file(tmp_path):
+    """One MiB is collected, and one MiB is being written."""
+    async with PartFile(tmp_path / "rows.jsonl") as part:
+        tracemalloc.start()
+        try:
+            for _ in range(128):
+                await part.write(bytes(MIB // 4))
+            await part.flush()
+            most = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert most < 4 * MIB
