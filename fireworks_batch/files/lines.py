@@ -35,9 +35,6 @@ class Block:
     data: bytes
     """The lines."""
 
-    first_line: int
-    """The number of the first line, counted from 1 at the start of the reading."""
-
     start: int
     """Where the lines begin, in decompressed bytes from the beginning of the file."""
 
@@ -48,6 +45,10 @@ class Block:
     def end(self) -> int:
         """Where the lines end, in decompressed bytes from the beginning of the file."""
         return self.start + len(self.data)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Iterate over the lines, with their line ends."""
+        return iter(io.BytesIO(self.data))
 
 
 def check_path(requests: Path) -> Path:
@@ -116,7 +117,7 @@ def read_blocks(
 
 
 def _blocks(file: IO[bytes], size: int, longest: int | None) -> Iterator[Block]:
-    line, start = 1, file.tell()
+    start = file.tell()
     while data := file.read(size):
         tail = b"" if data.endswith(b"\n") else file.readline(-1 if longest is None else longest)
         is_too_long = len(tail) == longest and not tail.endswith(b"\n")
@@ -125,9 +126,7 @@ def _blocks(file: IO[bytes], size: int, longest: int | None) -> Iterator[Block]:
             start, data = len(BOM_UTF8), data[len(BOM_UTF8) :]
         end = data.rfind(b"\n") + 1 if is_too_long else len(data)
         if end:
-            whole = data[:end]
-            yield Block(whole, line, start)
-            line += whole.count(b"\n")
+            yield Block(data[:end], start)
             start += end
         if is_too_long:
             length = len(data) - end
@@ -135,7 +134,6 @@ def _blocks(file: IO[bytes], size: int, longest: int | None) -> Iterator[Block]:
                 length += len(piece)
                 if piece.endswith(b"\n"):
                     break
-                yield Block(b"", line, start)
-            yield Block(b"", line, start, is_too_long=True)
-            line += 1
+                yield Block(b"", start)
+            yield Block(b"", start, is_too_long=True)
             start += length

@@ -16,7 +16,7 @@ from typing import IO, Final, NamedTuple
 
 import attrs
 
-from fireworks_batch.files.lines import read_blocks
+from fireworks_batch.files.lines import Block, read_blocks
 from fireworks_batch.files.threads import reported
 from fireworks_batch.models.errors import LocalFileError
 
@@ -221,7 +221,7 @@ class ResultIndex:
             self.files.append(path)
             with path.open("rb") as file:
                 for block in read_blocks(file):
-                    rows = list(self._rows(block.data, block.start, read, job, number))
+                    rows = list(self._rows(block, read, job, number))
                     self._many("INSERT INTO found VALUES (?, ?, ?, ?, ?, ?)", rows)
                     yield
         self._spans[job] = first, self._one("SELECT ifnull(max(rowid), 0) FROM found")
@@ -275,18 +275,19 @@ class ResultIndex:
         return [at for at, kind in self._run(query, (first, last)) if kind in kinds]
 
     def _rows(
-        self, data: bytes, start: int, read: ReadRow, job: int, file: int
+        self, block: Block, read: ReadRow, job: int, file: int
     ) -> Iterator[tuple[str, int, int, int, int, int]]:
-        for line in data.split(b"\n"):
-            if line.strip():
+        start = block.start
+        for line in block:
+            if not line.isspace():
                 found = read(line)
                 if found is None:
                     self._unreadable[job] += 1
                 else:
                     custom_id, kind = found
-                    rank = job if kind == Kind.OK else _FAILED - job
-                    yield custom_id, rank, kind, file, start, len(line)
-            start += len(line) + 1
+                    rank = job if kind is Kind.OK else _FAILED - job
+                    yield custom_id, rank, kind, file, start, len(line) - line.endswith(b"\n")
+            start += len(line)
 
     def choose(self) -> Tally:
         """Choose the best result of each row, and count the results.

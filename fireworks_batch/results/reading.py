@@ -1,6 +1,5 @@
 """How result files are read: blocks are read in a thread, rows when they are asked for."""
 
-import io
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -127,7 +126,7 @@ def _rows_in(path: Path, is_over: Callable[[], bool]) -> Iterator[ResultRow[dict
     """Yield the rows of a file; *is_over* is asked before each block."""
     with reported("read", str(path)), path.open("rb") as file:
         for block in takewhile(lambda _: not is_over(), read_blocks(file)):
-            yield from read_rows(io.BytesIO(block.data))
+            yield from read_rows(block)
 
 
 def _block_at(path: Path, start: int, size: int) -> Block | None:
@@ -205,7 +204,7 @@ class Reading:
         return False
 
     def _rows_of(self, block: Block) -> Iterator[ResultRow[Any]]:
-        rows = read_rows(io.BytesIO(block.data))
+        rows = read_rows(block)
         return rows if self._decode is None else map(partial(decode_row, decode=self._decode), rows)
 
     async def _settle(self) -> None:

@@ -9,7 +9,7 @@ of the file. Performs no I/O.
 
 import codecs
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, Final
 
 import attrs
@@ -72,13 +72,13 @@ class Row:
 # --- The fast path ------------------------------------------------------------------------------
 
 
-def plain_ids(lines: Sequence[bytes]) -> list[str | None]:
+def plain_ids(lines: Iterable[bytes]) -> list[str | None]:
     """Return the id of each line that can be passed on as it is.
 
     This runs for each of many millions of rows. So it makes no object and no call for a row.
 
     Args:
-        lines: Lines without their line ends.
+        lines: Lines, with or without their line ends.
 
     Returns:
         One item for each line, in their order: the id, or None if `check_row` must check the line.
@@ -92,8 +92,8 @@ def plain_ids(lines: Sequence[bytes]) -> list[str | None]:
             custom_id, body = row["custom_id"], row["body"]
             messages = body["messages"]
             if (
-                custom_id.__class__ is str
-                and messages.__class__ is list
+                type(custom_id) is str
+                and type(messages) is list
                 and messages
                 and custom_id
                 and len(row) == 2

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +17,7 @@ from fireworks_batch.files.workspace import Workspace
 from fireworks_batch.models.errors import ClientStateError
 from fireworks_batch.results.index import Chosen, Kind, ResultIndex
 from fireworks_batch.results.report import ResultRowsError, RunReport
-from fireworks_batch.results.rows import ResultRow, read_row
+from fireworks_batch.results.rows import ResultRow, read_row, read_rows
 from fireworks_batch.runs.submission import Submission
 
 __all__ = ["BatchResult", "keep_answers", "write_lines"]
@@ -234,7 +234,7 @@ def _keep_answers(index: ResultIndex, path: Path) -> Path | None:
         if not place.exists():
             return None
         with place.open("rb") as file:
-            has_more = any(index.lacks(_answered(block.data)) for block in read_blocks(file))
+            has_more = any(index.lacks(_answered(block)) for block in read_blocks(file))
         if not has_more:
             return None
         number, kept = 1, place.with_name(f"{place.name}.previous")
@@ -245,10 +245,9 @@ def _keep_answers(index: ResultIndex, path: Path) -> Path | None:
         return kept
 
 
-def _answered(data: bytes) -> list[str]:
+def _answered(lines: Iterable[bytes]) -> list[str]:
     """Return the ids of the rows that have a response."""
-    rows = [read_row(line) for line in data.split(b"\n") if line.strip()]
-    return [row.custom_id for row in rows if row.ok and row.custom_id is not None]
+    return [row.custom_id for row in read_rows(lines) if row.ok and row.custom_id is not None]
 
 
 async def write_lines(index: ResultIndex, path: Path, *kinds: Kind) -> None:

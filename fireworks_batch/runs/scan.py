@@ -135,6 +135,7 @@ class Scan:
         self._suspects = suspects
         self._seen: dict[str, int] = {}
         self._stop = threading.Event()
+        self._line = 1
         self._room = Room(terms.limits)
         self._shards = _Shards(terms, self._stop)
         self._file = open_lines(terms.path)
@@ -167,26 +168,24 @@ class Scan:
             reason = (
                 f"is longer than {mib} MiB, which no request is: is this one JSON object a line?"
             )
-            self._reject(RowProblem(block.first_line, None, reason))
+            self._reject(RowProblem(self._line, None, reason))
+            self._line += 1
         elif block.data:
-            lines = block.data.split(b"\n")
-            if not lines[-1]:
-                lines.pop()
-            self._take(block, lines)
+            self._take(block)
         return not self._stop.is_set()
 
-    def _take(self, block: Block, lines: list[bytes]) -> None:
-        ids = plain_ids(lines)
+    def _take(self, block: Block) -> None:
+        ids = plain_ids(block)
+        first, self._line = self._line, self._line + len(ids)
         data = block.data if block.data.endswith(b"\n") else block.data + b"\n"
         is_plain = self._suspects is None and all(ids)
-        if not (is_plain and self._room.fits(len(lines), len(data))):
-            self._take_rows(block, lines, ids)
+        if not (is_plain and self._room.fits(len(ids), len(data))):
+            self._take_rows(block, first, ids)
             return
         self._add_ids(ids)  # type: ignore[arg-type]  # all of them are strings
-        self._room.add(len(lines), len(data))
+        self._room.add(len(ids), len(data))
         if self._wants_shards:
-            last = block.first_line + len(lines) - 1
-            self._shards.add(data, block.start, len(lines), block.first_line, last)
+            self._shards.add(data, block.start, len(ids), first, self._line - 1)
 
     def _add_ids(self, ids: list[str]) -> None:
         self.ids.update(ids)
@@ -198,12 +197,13 @@ class Scan:
         """Whether files of jobs are still of use. They are not if a bad row ends the call."""
         return self._terms.skip_bad or not self.problem_count
 
-    def _take_rows(self, block: Block, lines: list[bytes], ids: list[str | None]) -> None:
+    def _take_rows(self, block: Block, first: int, ids: list[str | None]) -> None:
         """Take a block row by row.
 
         This is for a block in which a new job begins, or a row needs all checks.
         """
-        kept = list(self._good_rows(block, lines, ids))
+        lines = [line.removesuffix(b"\n") for line in block]
+        kept = list(self._good_rows(lines, first, ids))
         self._add_ids([row.custom_id for row, _ in kept])
         if not self._wants_shards:
             return
@@ -224,10 +224,10 @@ class Scan:
         return None if start is None else start + len(data)
 
     def _good_rows(
-        self, block: Block, lines: list[bytes], ids: list[str | None]
+        self, lines: list[bytes], first: int, ids: list[str | None]
     ) -> Iterator[tuple[Row, int]]:
         rules = self._terms.rules
-        for number, (line, custom_id) in enumerate(zip(lines, ids, strict=True), block.first_line):
+        for number, (line, custom_id) in enumerate(zip(lines, ids, strict=True), first):
             found = Row(custom_id, line) if custom_id else check_row(line, number, rules)
             if isinstance(found, Row):
                 found = self._check_size(found, number) or self._check_twin(found, number) or found

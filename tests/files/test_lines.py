@@ -44,6 +44,6 @@ def test_a_reading_may_begin_at_any_line():
     file.seek(5)
     rest = list(read_blocks(file, size=1))
 
-    assert whole == Block(b"a\n" + mark + b"b\nc", first_line=1, start=3)
-    assert rest == [Block(mark + b"b\n", 1, 5), Block(b"c", 2, 10)]
+    assert whole == Block(b"a\n" + mark + b"b\nc", start=3)
+    assert rest == [Block(mark + b"b\n", 5), Block(b"c", 10)]
     assert rest[-1].end == whole.end == 11

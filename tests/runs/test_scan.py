@@ -267,10 +267,10 @@ def test_long_line_is_passed_over_in_steps(tmp_path):
         blocks = list(input_files.read_blocks(file, size=10, longest=20))
 
     assert len(blocks) > 90
-    assert [(b"a\n", 1, 0), (b"b\n", 3, 1003)] == [
-        (block.data, block.first_line, block.start) for block in blocks if block.data
+    assert [(b"a\n", 0), (b"b\n", 1003)] == [
+        (block.data, block.start) for block in blocks if block.data
     ]
-    assert [(2, 2)] == [(block.first_line, block.start) for block in blocks if block.is_too_long]
+    assert [2] == [block.start for block in blocks if block.is_too_long]
 
 
 async def test_ids_are_compared_as_what_they_mean(write):
