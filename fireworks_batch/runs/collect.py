@@ -312,10 +312,10 @@ class _Copy:
         first = 0
         with open_lines(self.file.path) as source:
             for block in read_blocks(source):
-                lines = list(block)
+                lines = [line.removesuffix(b"\n") for line in block]  # the last one may have none
                 chosen: list[bytes] = []
                 while next_wanted is not None and next_wanted < first + len(lines):
-                    chosen.append(lines[next_wanted - first])
+                    chosen.append(lines[next_wanted - first] + b"\n")
                     next_wanted = next(wanted, None)
                 self._write(opened, b"".join(chosen), len(chosen))
                 first += len(lines)

@@ -1322,6 +1322,20 @@ async def test_rows_of_a_changed_file_come_from_the_server(
         assert is_there or str(requests) in report.not_retried[0]
 
 
+async def test_the_last_row_of_a_file_without_a_last_line_end_is_sent_again_with_one(
+    client, tmp_path
+):
+    """The new dataset has the same bytes, and the same id, whatever the local file ends with."""
+    path = tmp_path / "requests.jsonl"
+    lines = [orjson.dumps(mapping(*each)) for each in (("a",), ("b", "fail 503"))]
+    path.write_bytes(b"\n".join(lines))
+    async with await client.run(path, model=MODEL, retry_rows=1) as result:
+        (ref,) = result.submission.refs
+        job = await client.jobs.get(ref)
+    (stored,) = await client.datasets.download(job.input_dataset_id, tmp_path / "stored")
+    assert stored.read_bytes() == lines[1] + b"\n"
+
+
 async def test_rest_that_was_uploaded_is_found_after_a_crash(client, emulator, requests):
     """Its dataset's id is made of the rows that are in it: it is not sent again."""
     emulator.script_jobs(phases=["RUNNING", "FAILED"])
