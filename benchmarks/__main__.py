@@ -1,53 +1,160 @@
-"""Run all benchmarks, one after the other, and end with what each one says.
+"""Run all benchmarks, one after the other, and end with one table of their figures.
 
-`--tenth` is the size for CI: the figures only, since the courses and the crashes of that size are
-among the tests. A script that fails says why on its last line, which is repeated at the end.
+At full size, the courses and the crashes are played too. `measured.json` is written then, from
+which `page.py` makes the page of the documentation. `--tenth` is the size for CI. Each figure is
+then compared with `known.json`, which tells of ten runs at that size: a figure that is more than
+1.25 times the least of the ten is worse, so that a regression of 30 % is seen. A script with such a
+figure runs again, because the machine may have been busy. A figure that is worse twice is a
+failure. `--know 10` makes `known.json`.
 """
 
 import argparse
+import json
+import math
+import os
+import platform
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import attrs
+
+from figures import HERE, KNOWN, Figure, Known, Report, known_figures, show, show_known
 
 FIGURES = (
     "cli_start",
     "end_to_end",
     "fleet",
     "get_job",
+    "growth",
     "polling",
     "results",
     "submission",
     "transfer",
 )
 PROOFS = ("courses", "crashes")
+MEASURED = HERE / "measured.json"
 
 
-def run(name: str, *options: str) -> tuple[int, str]:
-    """Run a script, show what it prints, and return its exit code and its last line."""
+class ScriptFailedError(Exception):
+    """A script ended with another exit code than 0."""
+
+
+def main() -> int:
+    """Run what is asked for, and say what is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--tenth", action="store_true", help="the size for CI")
+    size.add_argument("--know", type=int, metavar="TIMES", help="run a tenth so often: known.json")
+    parser.add_argument("names", nargs="*", choices=[[], *FIGURES], help="with --know: which ones")
+    options = parser.parse_args()
+    try:
+        if options.know:
+            return know(options.know, options.names or FIGURES)
+        return tenth() if options.tenth else prove()
+    except ScriptFailedError as error:
+        print(f"FAILED: {error}")
+        return 1
+
+
+def run(name: str, *options: str) -> None:
+    """Run a script, and show what it prints."""
     print(f"== {name}", flush=True)
     last = ""
-    command = [sys.executable, str(Path(__file__).with_name(f"{name}.py")), *options]
+    command = [sys.executable, str(HERE / f"{name}.py"), *options]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         for line in process.stdout or ():
             print(line, end="", flush=True)
             last = line.strip() or last
-    return process.returncode, last
+    if process.returncode:
+        raise ScriptFailedError(f"{name} ({process.returncode}): {last}")
 
 
-def main() -> int:
-    """Run them, and say which ones failed."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tenth", action="store_true", help="the size for CI")
-    is_tenth = parser.parse_args().tenth
-    ends = {name: run(name, *["--tenth"] * is_tenth) for name in FIGURES}
-    if not is_tenth:
-        ends |= {name: run(name) for name in PROOFS}
-    print("== summary")
-    for name, (code, last) in ends.items():
-        print(f"{name}: {f'FAILED ({code}): {last}' if code else 'passed'}")
-    return int(any(code for code, _ in ends.values()))
+def measure(name: str, *options: str) -> Report:
+    """Run a benchmark, and return what it measured."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "report.json")
+        run(name, *options, "--json", str(path))
+        return report_from(json.loads(path.read_text("utf-8")))
+
+
+def report_from(members: Mapping[str, Any]) -> Report:
+    """Read a report from JSON."""
+    return Report([Figure(**each) for each in members["figures"]], members["plots"])
+
+
+# --- At full size -------------------------------------------------------------------------------
+
+
+def prove() -> int:
+    """Run everything at full size, and write what was measured."""
+    reports = {name: measure(name) for name in FIGURES}
+    for name in PROOFS:
+        run(name)
+    members = {
+        "python": platform.python_version(),
+        "cpus": os.cpu_count(),
+        "reports": {name: attrs.asdict(report) for name, report in reports.items()},
+    }
+    MEASURED.write_text(json.dumps(members, indent=1) + "\n", "utf-8")
+    print("== all figures")
+    show([one for report in reports.values() for one in report.figures])
+    return 0
+
+
+# --- At a tenth ---------------------------------------------------------------------------------
+
+
+def tenth() -> int:
+    """Run the benchmarks at a tenth, and say which figures are worse than before."""
+    found: list[Figure] = []
+    for name in FIGURES:
+        figures = measure(name, "--tenth").figures
+        if any(one.change == "WORSE" for one in figures):
+            print("A figure is worse: once more.")
+            figures = better_of(figures, measure(name, "--tenth").figures)
+        found += figures
+    print("== all figures")
+    show_known(found)
+    return int(any(one.change == "WORSE" for one in found))
+
+
+def better_of(first: Sequence[Figure], second: Sequence[Figure]) -> list[Figure]:
+    """Return the lower one of each figure."""
+    pairs = zip(first, second, strict=True)
+    return [
+        min(pair, key=lambda one: math.inf if one.value is None else one.value) for pair in pairs
+    ]
+
+
+def know(times: int, names: Sequence[str]) -> int:
+    """Run benchmarks at a tenth so often, and note what their figures were."""
+    values: dict[str, list[float]] = {}
+    for _ in range(times):
+        for name in names:
+            for one in measure(name, "--tenth").figures:
+                if one.value is not None:
+                    values.setdefault(one.key, []).append(one.value)
+    found = {key: known_from(sorted(each)) for key, each in values.items()}
+    others = {
+        key: each for key, each in known_figures().items() if key.partition(".")[0] not in names
+    }
+    members = {key: attrs.asdict(each) for key, each in sorted((others | found).items())}
+    KNOWN.write_text(json.dumps(members, indent=1) + "\n", "utf-8")
+    for key, each in found.items():
+        noise = f"{each.high / each.low - 1:.0%}" if each.low else "-"
+        print(f"{key:40} {each!s:>20} {noise:>6}")
+    return 0
+
+
+def known_from(values: Sequence[float]) -> Known:
+    """Sum the values of a figure up, the least one first."""
+    return Known(*(round(each, 4) for each in (values[0], values[len(values) // 2], values[-1])))
 
 
 if __name__ == "__main__":

@@ -4,16 +4,12 @@ Each time is the CPU time of a fresh process; the least of several, because ever
 program itself only adds to it. A completion in a shell is the same start.
 """
 
-import asyncio
-import os
 import shutil
-import subprocess
 import sys
 import sysconfig
 
-from table import Row, ask_for_size, by_least, interleave, show
+from figures import Report, by_least, cpu_of_process, interleave, main
 
-GOAL = 1.5
 BARE = """
 import rich.console, typer
 app = typer.Typer()
@@ -33,25 +29,15 @@ def program() -> str:
     return found or sys.exit("fireworks-batch is not installed beside this Python")
 
 
-async def cpu_of_process(*command: str) -> float:
-    """Run a process to its end, and return its CPU time."""
-    before = os.times()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    after = os.times()
-    return (after.children_user - before.children_user) + (
-        after.children_system - before.children_system
-    )
-
-
-async def measure(rounds: int) -> Row:
-    """Start both so often."""
+async def measure(share: float) -> Report:
+    """Start both in turns."""
     ours = [sys.executable, program(), "--help"]
     bare = [sys.executable, "-c", BARE, "--help"]
     samples = await interleave(
-        {"ours": lambda: cpu_of_process(*ours), "bare": lambda: cpu_of_process(*bare)}, rounds
+        {"ours": cpu_of_process(ours), "bare": cpu_of_process(bare)}, max(9, round(30 * share))
     )
-    return by_least("fireworks-batch --help", GOAL, samples["ours"], samples["bare"])
+    return Report([by_least("help", samples["ours"], samples["bare"])])
 
 
 if __name__ == "__main__":
-    sys.exit(show([asyncio.run(measure(max(5, round(30 * ask_for_size(__doc__)))))]))
+    sys.exit(main(__doc__, measure))

@@ -12,7 +12,7 @@ import os
 import random
 import sys
 
-from table import support
+from figures import support
 
 COURSES = 5_000
 

@@ -7,7 +7,6 @@ also checks the requests, sends them under an id that makes a second call safe, 
 results into the order of the requests.
 """
 
-import asyncio
 import functools
 import importlib.util
 import json
@@ -16,19 +15,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
 
-from table import Row, ask_for_size, by_median, interleave, show
+from figures import Figure, Report, by_median, emulator, interleave, main, unmeasured
 
-SIZES = (10_000, 200_000)
+SIZES = {"small": 10_000, "large": 200_000}
 KEY = "fw_benchmark"
 SCRIPTS = Path(__file__).with_name("scripts")
 TEXT = "Is this review positive or negative? The battery is good, the screen is not. " * 3
-GOALS = {"wall": 1.0, "CPU": 1.3, "memory": 1.3}
 
 
 @attrs.frozen
@@ -45,24 +41,20 @@ class Cost:
     """The most that it had in memory, in the unit of the system."""
 
 
-def main() -> int:
-    """Run all of it, and print the table."""
-    return show(asyncio.run(measure(ask_for_size(__doc__))))
+KINDS = [each.name for each in attrs.fields(Cost)]
 
 
-async def measure(share: float) -> list[Row]:
-    """Return a row for each goal and size."""
+async def measure(share: float) -> Report:
+    """Return a figure for each size and kind of cost."""
     if not importlib.util.find_spec("fireworks"):
-        remark = "fireworks-ai is not installed"
-        names = {
-            f"{kind}, {int(size * share):,} requests": kind for size in SIZES for kind in GOALS
-        }
-        return [Row(name, GOALS[kind], None, remark=remark) for name, kind in names.items()]
-    small, large = [int(size * share) for size in SIZES]
-    return [*await compare(small, int(11 * share) + 6), *await compare(large, int(4 * share) + 5)]
+        names = [f"{size}-{kind}" for size in SIZES for kind in KINDS]
+        return Report([unmeasured(name, "fireworks-ai is not installed") for name in names])
+    rounds = {"small": int(11 * share) + 6, "large": int(4 * share) + 5}
+    figures = [await compare(size, int(SIZES[size] * share), rounds[size]) for size in SIZES]
+    return Report([one for each in figures for one in each])
 
 
-async def compare(count: int, rounds: int) -> list[Row]:
+async def compare(size: str, count: int, rounds: int) -> list[Figure]:
     """Run both scripts in turns, and compare what they cost."""
     costs: dict[str, list[Cost]] = {"with_client": [], "with_vendor": []}
     with tempfile.TemporaryDirectory() as directory:
@@ -75,14 +67,13 @@ async def compare(count: int, rounds: int) -> list[Row]:
 
         await interleave({each: functools.partial(sample, each) for each in costs}, rounds)
     ours, vendor = costs.values()
-    figures = {
-        "wall": ([each.wall for each in ours], [each.wall for each in vendor]),
-        "CPU": ([each.cpu for each in ours], [each.cpu for each in vendor]),
-        "memory": ([each.memory for each in ours], [each.memory for each in vendor]),
-    }
     return [
-        by_median(f"{kind}, {count:,} requests", GOALS[kind], *pair)
-        for kind, pair in figures.items()
+        by_median(
+            f"{size}-{kind}",
+            [getattr(cost, kind) for cost in ours],
+            [getattr(cost, kind) for cost in vendor],
+        )
+        for kind in KINDS
     ]
 
 
@@ -98,7 +89,8 @@ def write_requests(path: Path, count: int) -> None:
 def cost_of(script: str, requests: Path) -> Cost:
     """Run a script on an emulator of its own."""
     output = requests.with_name("output.jsonl")
-    with server() as base_url:
+    options = ("--api-key", KEY, "--account-id", "acme", "--speed", "1000000")
+    with emulator(*options) as base_url:
         command = [sys.executable, str(SCRIPTS / f"{script}.py"), base_url, KEY]
         command += [str(requests), str(output)]
         began = time.perf_counter()
@@ -112,17 +104,5 @@ def cost_of(script: str, requests: Path) -> Cost:
     return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
 
 
-@contextmanager
-def server() -> Iterator[str]:
-    """Run the emulator in a process of its own; yields its base URL."""
-    command = [sys.executable, "-m", "fireworks_batch.emulator", "--api-key", KEY]
-    command += ["--account-id", "acme", "--speed", "1000000"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield process.stdout.readline().strip() if process.stdout else ""
-        finally:
-            process.terminate()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(__doc__, measure))

@@ -3,10 +3,8 @@
 Jobs are drawn from seeds, servers show them in different ways, and schedules poll them in virtual
 time: each run gives the same figures. Seeds 5 to 8 are reported, and nothing was tuned on them.
 Seeds 1 to 4 were tuned on; `--tuning` shows four shapes of those.
-`--chart FILE` also draws requests against lag, as SVG.
 """
 
-import argparse
 import math
 import multiprocessing
 import os
@@ -16,17 +14,16 @@ import sys
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import TypeAlias
 
 import attrs
 
+from figures import Figure, Report, main, single
 from fireworks_batch import BatchInferenceJob, JobState, PollPolicy
 from fireworks_batch.models.job import JobProgress
 from fireworks_batch.models.snapshot import History
 from fireworks_batch.polling.machine import PollAt, PollMachine, Seen
 from fireworks_batch.polling.outlook import TickProof, expected_end
-from table import Row, show
 
 JOBS = 24  # of each shape and seed
 REPORTED, TUNED = range(5, 9), range(1, 5)
@@ -36,28 +33,23 @@ LEAST, MOST = 120.0, 259_200.0
 NORMAL = statistics.NormalDist()
 
 
-def main() -> int:
+async def measure(share: float) -> Report:
     """Poll all jobs by all schedules, and print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tenth", action="store_true", help="the size for CI")
-    parser.add_argument("--tuning", action="store_true", help="the jobs that were tuned on")
-    parser.add_argument("--chart", type=Path, help="where to draw requests against lag")
-    options = parser.parse_args()
-    seeds = TUNED if options.tuning else REPORTED
-    shapes = TUNED_SHAPES if options.tuning else (*SHAPES,)
-    tasks = [(seed, shapes, max(2, JOBS // 10) if options.tenth else JOBS) for seed in seeds]
+    results = poll_by_all(REPORTED, (*SHAPES,), max(2, int(JOBS * share)))
+    # A few jobs of one seed would show what chance does.
+    return Report(promises(results, [*REPORTED] if share == 1 else [None]), plots(results))
+
+
+def poll_by_all(seeds: Sequence[int], shapes: Sequence[str], count: int) -> list["Result"]:
+    """Poll so many jobs of each shape and seed by all schedules, and print the tables."""
+    tasks = [(seed, shapes, count) for seed in seeds]
     with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
         results = [one for part in pool.starmap(poll_all, tasks) for one in part]
     results += timetables(results)
     for family in FAMILIES:
         for server in SERVERS:
             print_table(family, server, choose(results, family, server))
-    if options.chart:
-        options.chart.write_text(draw(results), "utf-8")
-    if options.tuning:
-        return 0
-    # A few jobs of one seed would show what chance does.
-    return show(promises(results, [None] if options.tenth else [*seeds]))
+    return results
 
 
 # --- Jobs ---------------------------------------------------------------------------------------
@@ -445,7 +437,7 @@ def print_table(family: str, server: str, found: dict[str, list[Result]]) -> Non
         print(f"{name:24} {one.requests:9.1f} {one.mean:8.1f} {one.p90:8.1f} {one.worst:8.1f}")
 
 
-def promises(results: Sequence[Result], seeds: Sequence[int | None]) -> list[Row]:
+def promises(results: Sequence[Result], seeds: Sequence[int | None]) -> list[Figure]:
     """Return the figures that are promised, each of the seed for which it is worst.
 
     Args:
@@ -453,29 +445,27 @@ def promises(results: Sequence[Result], seeds: Sequence[int | None]) -> list[Row
         seeds: The seeds; None for all of them together.
     """
     evenly, everything = "steady and accelerating", "all shapes"
-    rows = []
-    for server, more, mean, p90, mixed in (
-        ("any moment", 5.0, 6.5, 15.0, 18.0),
-        ("ticking", 2.0, 2.0, 2.5, 4.0),
-    ):
+    found: list[Figure] = []
+    for server in ("any moment", "ticking"):
+        name = server.replace(" ", "-")
         families = [choose(results, evenly, server, seed=seed) for seed in seeds]
         own = [figures(family[OURS]) for family in families]
         bare = [figures(family[BASE]) for family in families]
         added = [one.requests - other.requests for one, other in zip(own, bare, strict=True)]
         mixtures = [choose(results, everything, server, seed=seed)[OURS] for seed in seeds]
-        rows += [
-            Row(f"{server}: requests added to a job", more, max(added)),
-            Row(f"{server}: mean lag, s", mean, max(one.mean for one in own)),
-            Row(f"{server}: lag of nine in ten, s", p90, max(one.p90 for one in own)),
-            Row(f"{server}, all shapes: mean lag, s", mixed, max(map(mean_lag, mixtures))),
-            Row(f"{server}: better schedules", 0.0, float(sum(map(count_better, families)))),
+        found += [
+            single(f"{name}-requests", max(added)),
+            single(f"{name}-lag", max(one.mean for one in own)),
+            single(f"{name}-nine-in-ten", max(one.p90 for one in own)),
+            single(f"{name}-all-shapes", max(map(mean_lag, mixtures))),
+            single(f"{name}-better", float(sum(map(count_better, families)))),
         ]
     untold = [one for one in results if (one.shape, one.server) == ("no totals", "any moment")]
     mine, base = (figures([one for one in untold if one.schedule == name]) for name in (OURS, BASE))
     return [
-        *rows,
-        Row("any moment, no totals: requests / interval's", 1.01, mine.requests / base.requests),
-        Row("any moment, no totals: mean lag / interval's", 1.05, mine.mean / base.mean),
+        *found,
+        single("no-totals-requests", mine.requests / base.requests),
+        single("no-totals-lag", mine.mean / base.mean),
     ]
 
 
@@ -491,66 +481,26 @@ def count_better(family: dict[str, list[Result]]) -> int:
     return sum(one.requests <= mine.requests or one.mean <= mine.mean for one in others)
 
 
-# --- The chart ----------------------------------------------------------------------------------
+def plots(results: Sequence[Result]) -> dict[str, dict[str, list[float]]]:
+    """Return requests a job and the mean lag in seconds, by server and schedule."""
+    by_server = {
+        server: choose(results, "steady and accelerating", server)
+        for server in ("any moment", "ticking")
+    }
+    return {
+        server: {name: requests_and_lag(each) for name, each in found.items()}
+        for server, found in by_server.items()
+    }
 
 
-UNDRAWN = {"without the end", "without the tick", "15 s, doubled to 900 s"}
-LABELS = {"every 60 s": (-16, 5), BASE: (5, 8), "every 15 s": (-7, 0), "google-api-core": (1, 7)}
-LABELS |= {"every 10 s": (10, 7), OURS: (14, 5)}
-"""Where a label stands that would lie on another one."""
-
-
-def draw(results: Sequence[Result]) -> str:
-    """Draw mean lag against requests, both on logarithmic scales, as SVG."""
-    lines = [
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 760 350" role="img">',
-        "<style>text { font: 11px sans-serif }</style>",
-        "<title>Mean time from the end of a job to its last poll, against requests a job</title>",
-        '<rect width="760" height="350" fill="white"/>',
-    ]
-    for left, server in ((50, "any moment"), (420, "ticking")):
-        found = choose(results, "steady and accelerating", server)
-        lines += panel(left, f"a server that {SERVERS[server]}", found)
-    lines.append('<text x="380" y="345" text-anchor="middle">requests a job</text>')
-    return "\n".join([*lines, "</svg>"]) + "\n"
-
-
-def panel(left: int, title: str, found: dict[str, list[Result]]) -> Iterator[str]:
-    """Draw the schedules on one server, and a line through those that no other one beats."""
-
-    def place(requests: float, lag: float) -> tuple[float, float]:
-        return left + 160 * math.log10(requests / 100), 300 - 125 * math.log10(lag / 0.5)
-
-    yield f'<text x="{left}" y="20">{title}</text>'
-    for lag in (0.5, 1, 5, 10, 30, 60):
-        y = place(100, lag)[1]
-        yield f'<path d="M{left} {y:.0f}H{left + 320}" stroke="#ddd"/>'
-        yield f'<text x="{left - 5}" y="{y + 4:.0f}" text-anchor="end">{lag:g} s</text>'
-    for requests in (100, 1000, 10_000):
-        x = place(requests, 1)[0]
-        yield f'<text x="{x:.0f}" y="320" text-anchor="middle">{requests:,}</text>'
-    shown = {name: figures(found[name]) for name in found if name not in UNDRAWN}
-    front = [
-        one
-        for one in sorted(shown.values(), key=lambda one: one.requests)
-        if not any(
-            other.requests < one.requests and other.mean < one.mean for other in shown.values()
-        )
-    ]
-    corners = [place(one.requests, one.mean) for one in front]
-    line = " ".join(f"{x:.0f},{y:.0f}" for x, y in corners)
-    yield f'<polyline points="{line}" fill="none" stroke="#06c" stroke-dasharray="4"/>'
-    for name, one in shown.items():
-        x, y = place(one.requests, one.mean)
-        colour = "#06c" if name == OURS else "#555"
-        up, side = LABELS.get(name, (4, 7))
-        anchor = "end" if side < 0 else "start"
-        yield f'<circle cx="{x:.0f}" cy="{y:.0f}" r="3.5" fill="{colour}"/>'
-        yield (
-            f'<text x="{x + side:.0f}" y="{y + up:.0f}" text-anchor="{anchor}" fill="{colour}">'
-            f"{name}</text>"
-        )
+def requests_and_lag(results: Sequence[Result]) -> list[float]:
+    """Return requests a job, and the mean lag."""
+    both = figures(results)
+    return [both.requests, both.mean]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    if sys.argv[1:] == ["--tuning"]:
+        poll_by_all(TUNED, TUNED_SHAPES, JOBS)
+    else:
+        sys.exit(main(__doc__, measure))

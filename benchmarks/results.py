@@ -5,8 +5,6 @@ makes a row of each line, keeps its id, and writes the report at the end; the lo
 it parsed. The seconds of the rounds are those on the clock.
 """
 
-import asyncio
-import resource
 import sys
 import tempfile
 import time
@@ -15,9 +13,9 @@ from typing import Any
 
 import orjson
 
+from figures import MIB, Report, Sampler, by_median, interleave, main, most_memory, single
 from fireworks_batch import BatchInferenceJob, JobState
 from fireworks_batch.results.job_results import JobResults
-from table import Row, Sampler, ask_for_size, by_median, interleave, show
 
 ROWS = 1_000_000
 JOB = BatchInferenceJob(
@@ -45,19 +43,10 @@ RESPONSE = {
         "prompt_tokens_details": {"cached_tokens": 20},
     },
 }
-# At least 0.6 of the rows per second.
-TIME = 1 / 0.6
-# Of the million ids, some ten megabytes.
-MEMORY = 64.0
 
 
-def main() -> int:
-    """Run all of it, and print the table."""
-    return show(asyncio.run(measure(ask_for_size(__doc__))))
-
-
-async def measure(share: float) -> list[Row]:
-    """Return a row for each goal."""
+async def measure(share: float) -> Report:
+    """Read with a loop and with ours in turns; and a whole file, for the memory of a row."""
     with tempfile.TemporaryDirectory() as directory:
         whole, part = Path(directory, "whole.jsonl"), Path(directory, "part.jsonl")
         write_rows(part, ROWS // 50)
@@ -65,7 +54,7 @@ async def measure(share: float) -> list[Row]:
         before = most_memory()
         write_rows(whole, int(ROWS * share))
         await read(whole)
-        growth = most_memory() - before
+        growth = (most_memory() - before) * MIB / (ROWS * share - ROWS // 50)
 
         async def ours() -> float:
             return await read(part)
@@ -75,10 +64,7 @@ async def measure(share: float) -> list[Row]:
 
         samplers: dict[str, Sampler] = {"loop": loop, "ours": ours}
         samples = await interleave(samplers, int(90 * share) + 11)
-    return [
-        by_median("read / loop of orjson.loads", TIME, samples["ours"], samples["loop"]),
-        Row("memory growth, MiB", MEMORY, growth),
-    ]
+    return Report([by_median("read", samples["ours"], samples["loop"]), single("row", growth)])
 
 
 def write_rows(path: Path, count: int) -> None:
@@ -124,11 +110,5 @@ async def read(path: Path) -> float:
         return time.perf_counter() - began
 
 
-def most_memory() -> float:
-    """Return the most that this process ever had in memory, in MiB."""
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most / (1024 * 1024 if sys.platform == "darwin" else 1024)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(__doc__, measure))

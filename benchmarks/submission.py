@@ -6,9 +6,6 @@ is watched all the while. `--tenth` is the size for CI. Each part runs in a proc
 """
 
 import asyncio
-import re
-import resource
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,9 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import attrs
 import orjson
 
-import table
+from figures import Figure, Report, by_median, interleave, main, most_memory, single
 from fireworks_batch.files.threads import off_loop
 from fireworks_batch.files.workspace import workspace
 from fireworks_batch.models.dataset import Limits
@@ -37,7 +35,6 @@ ROWS: Final = 1_000_000
 IDS: Final = 10_000_000
 ROUNDS: Final = 3
 PARTS: Final = ("preflight", "collect")
-MIB: Final = 1024 * 1024
 TALK: Final = "You are a careful reviewer. Answer with one word: good, bad or mixed. " * 2
 
 
@@ -112,17 +109,6 @@ async def longest_hold(work: Callable[[], Awaitable[object]]) -> float:
     return longest
 
 
-def peak() -> float:
-    """Return the most MiB that this process ever had in memory."""
-    status = Path("/proc/self/status")
-    if status.exists():  # what getrusage says there includes the parent's, from before the exec
-        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="ascii"))
-        if found is not None:
-            return int(found[1]) / 1024
-    unit = MIB if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-
-
 async def collect(directory: Path, count: int) -> None:
     """Put results together, and find some by id."""
     async with workspace(keep=True) as space:
@@ -149,26 +135,41 @@ def work_of(part: str, directory: Path, count: int) -> Callable[[], Awaitable[ob
     return partial(collect, directory, count)
 
 
-def in_process(part: str, directory: Path, count: int) -> tuple[float, float]:
-    """Run a part in a process of its own; return its MiB, and the longest hold of its loop."""
+@attrs.frozen
+class Cost:
+    """What a process took."""
+
+    memory: float
+    """The most MiB that it had."""
+
+    held: float
+    """The longest time for which its loop was held, in seconds."""
+
+
+def in_process(part: str, directory: Path, count: int) -> Cost:
+    """Run a part in a process of its own."""
     command = [sys.executable, __file__, part, str(directory), str(count)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    memory, held = map(float, done.stdout.split())
-    return memory, held
+    return Cost(*map(float, done.stdout.split()))
 
 
 def be_process(part: str, directory: Path, count: int) -> None:
     """Be that process."""
     held = asyncio.run(longest_hold(work_of(part, directory, count)))
-    print(peak(), held)
+    print(most_memory(), held)
 
 
-async def measure(directory: Path, share: float) -> list[table.Row]:
-    """Measure all of it."""
-    rows, ids = int(ROWS * share), int(IDS * share)
+async def measure(share: float) -> Report:
+    """Measure all of it, in a directory of its own."""
+    with tempfile.TemporaryDirectory() as directory:
+        return Report(await figures_in(Path(directory), int(ROWS * share), int(IDS * share)))
+
+
+async def figures_in(directory: Path, rows: int, ids: int) -> list[Figure]:
+    """Return the figures of so many rows, and the memory for so many ids."""
     path = directory / "requests.jsonl"
     write(path, requests(rows, TALK))
-    samples = await table.interleave(
+    samples = await interleave(
         {
             "bare": partial(bare, path),
             "whole": partial(preflight, path),
@@ -177,34 +178,21 @@ async def measure(directory: Path, share: float) -> list[table.Row]:
         ROUNDS,
     )
     write(directory / "results.jsonl", results(rows))
-    # What else the machine does can only make a hold longer: the least of some rounds counts.
-    held = {
-        part: min(in_process(part, directory, rows)[1] for _ in range(ROUNDS)) for part in PARTS
-    }
+    few = {part: [in_process(part, directory, rows) for _ in range(ROUNDS)] for part in PARTS}
     write(path, requests(ids, "x"))
     write(directory / "results.jsonl", results(ids))
-    memory = {part: in_process(part, directory, ids)[0] for part in PARTS}
+    many = {part: in_process(part, directory, ids).memory for part in PARTS}
     return [
-        table.by_median("preflight / bare loop", 1.6, samples["whole"], samples["bare"]),
-        # A split writes each row once more.
-        table.by_median("preflight with split / bare", 2.0, samples["split"], samples["bare"]),
-        *(table.Row(f"{part}: memory / 200 MiB", 1.0, memory[part] / 200) for part in PARTS),
-        *(table.Row(f"{part}: loop held / 50 ms", 1.0, held[part] / 0.05) for part in PARTS),
+        by_median("preflight", samples["whole"], samples["bare"]),
+        by_median("split", samples["split"], samples["bare"]),
+        *(single(f"{part}-memory", many[part]) for part in PARTS),
+        # What else the machine does can only make a hold longer: the least of some rounds counts.
+        *(single(f"{part}-hold", 1000 * min(one.held for one in few[part])) for part in PARTS),
     ]
 
 
-def main() -> int:
-    """Print the figures."""
-    if len(sys.argv) == 4:
-        be_process(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
-        return 0
-    share = table.ask_for_size(__doc__)
-    directory = Path(tempfile.mkdtemp())
-    try:
-        return table.show(asyncio.run(measure(directory, share)))
-    finally:
-        shutil.rmtree(directory)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    if len(sys.argv) == 4 and sys.argv[1] in PARTS:
+        be_process(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
+    else:
+        sys.exit(main(__doc__, measure))

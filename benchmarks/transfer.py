@@ -9,72 +9,62 @@ the bare one computes it as well.
 import asyncio
 import base64
 import hashlib
-import resource
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 from aiohttp import web
 
+from figures import MIB, Report, Sampler, by_median, interleave, main, most_memory, serving, single
 from fireworks_batch import BatchClient, Limits
-from table import Row, Sampler, ask_for_size, by_median, interleave, show
 
 ACCOUNT = "acme"
 KEY = "fw_benchmark"
 DATASETS = f"/v1/accounts/{ACCOUNT}/datasets"
-MIB = 1024 * 1024
 ROW = b'{"custom_id": "row-%09d", "body": {"messages": [{"role": "user", "content": "%s"}]}}\n'
 THROUGH_API = Limits(max_upload_bytes=10 * 1024 * MIB)
 TO_STORAGE = Limits(max_upload_bytes=1)
-# At least 0.8 of the throughput.
-TIME = 1.25
-MEMORY = 64.0
 
 
-def main() -> int:
-    """Run all of it, and print the table; or be the server."""
-    if sys.argv[1:2] == ["--serve"]:
-        asyncio.run(serve(Path(sys.argv[2])))
-        return 0
-    return show(asyncio.run(measure(ask_for_size(__doc__))))
-
-
-async def measure(share: float) -> list[Row]:
-    """Return a row for each goal."""
+async def measure(share: float) -> Report:
+    """Transfer in each way, by hand and by ours in turns."""
     with tempfile.TemporaryDirectory() as directory:
         source = Path(directory, "rows.jsonl")
         write_rows(source, int(1024 * share))
-        async with (
-            server(source) as base_url,
-            aiohttp.ClientSession() as session,
-            BatchClient(api_key=KEY, account_id=ACCOUNT, base_url=base_url) as client,
-        ):
-            bare = Bare(session, base_url, source)
-            ours = Ours(client, source)
-            growth = await memory_of(ours, source)
-            samplers: dict[str, Sampler] = {
-                "bare post": bare.post,
-                "our post": ours.post,
-                "bare put": bare.put,
-                "our put": ours.put,
-                "bare get": bare.get,
-                "our get": ours.get,
-                "bare get, hashed": bare.get_hashed,
-                "our get, hashed": ours.get_hashed,
-            }
-            samples = await interleave(samplers, 3 if share == 1 else 9)
-    pairs = {"up, API": "post", "up, storage": "put", "down": "get", "down, MD5": "get, hashed"}
-    rows = [
-        by_median(f"{name} / bare aiohttp", TIME, samples[f"our {way}"], samples[f"bare {way}"])
-        for name, way in pairs.items()
+        with serving([sys.executable, __file__, "--serve", str(source)]) as base_url:
+            samples, growth = await transfer(base_url, source, 3 if share == 1 else 9)
+    ways = {"up-api": "post", "up-storage": "put", "down": "get", "down-md5": "get, hashed"}
+    figures = [
+        by_median(name, samples[f"our {way}"], samples[f"bare {way}"]) for name, way in ways.items()
     ]
-    return [*rows, Row("memory growth, MiB", MEMORY, growth)]
+    return Report([*figures, single("memory", growth)])
+
+
+async def transfer(
+    base_url: str, source: Path, rounds: int
+) -> tuple[dict[str, list[float]], float]:
+    """Return the seconds of each way, and by how many MiB our memory grew."""
+    async with (
+        aiohttp.ClientSession() as session,
+        BatchClient(api_key=KEY, account_id=ACCOUNT, base_url=base_url) as client,
+    ):
+        bare = Bare(session, base_url, source)
+        ours = Ours(client, source)
+        growth = await memory_of(ours, source)
+        samplers: dict[str, Sampler] = {
+            "bare post": bare.post,
+            "our post": ours.post,
+            "bare put": bare.put,
+            "our put": ours.put,
+            "bare get": bare.get,
+            "our get": ours.get,
+            "bare get, hashed": bare.get_hashed,
+            "our get, hashed": ours.get_hashed,
+        }
+        return await interleave(samplers, rounds), growth
 
 
 def write_rows(path: Path, mib: int) -> None:
@@ -92,12 +82,6 @@ async def memory_of(ours: "Ours", source: Path) -> float:
     before = most_memory()
     await ours.all()
     return most_memory() - before
-
-
-def most_memory() -> float:
-    """Return the most that this process ever had in memory, in MiB."""
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most / (MIB if sys.platform == "darwin" else 1024)
 
 
 # --- Ours ---------------------------------------------------------------------------------------
@@ -206,17 +190,6 @@ class Bare:
 # --- The server ---------------------------------------------------------------------------------
 
 
-@asynccontextmanager
-async def server(source: Path) -> AsyncIterator[str]:
-    """Run the server in a process of its own; yields its base URL."""
-    command = [sys.executable, __file__, "--serve", str(source)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield process.stdout.readline().strip() if process.stdout else ""
-        finally:
-            process.terminate()
-
-
 class Server:
     """Answers as the API and the storage do, in so far as a transfer asks."""
 
@@ -288,4 +261,7 @@ async def serve(source: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    if sys.argv[1:2] == ["--serve"]:
+        asyncio.run(serve(Path(sys.argv[2])))
+    else:
+        sys.exit(main(__doc__, measure))

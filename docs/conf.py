@@ -16,6 +16,7 @@ sys.path.insert(0, str(DOCS))
 import drawn
 import inventories
 import llms
+import measured
 
 import fireworks_batch
 from fireworks_batch import __version__, emulator, pytest_plugin, typing
@@ -143,6 +144,7 @@ def find_ours(app: Sphinx, env: Any, node: Any, content: Any) -> Any:
 def setup(app: Sphinx) -> None:
     """Draw before anything is read."""
     app.connect("builder-inited", lambda _: drawn.write(DRAWN))
+    app.connect("builder-inited", lambda _: measured.write(DRAWN))
     app.connect("autodoc-process-bases", show_public_bases)
     app.connect("autodoc-process-docstring", read_docstring)
     app.connect("autodoc-process-signature", show_signature)
