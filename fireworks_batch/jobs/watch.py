@@ -1,9 +1,9 @@
 """The watch over many jobs: polls them while a reader waits, and keeps the news of each job."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
-from itertools import islice
 from typing import Final
 
 import attrs
@@ -155,7 +155,9 @@ class Watch:
         """Whether a poll of any of the jobs was successful."""
         self._members: dict[str, Member] = {}
         self._outcomes: dict[str, JobOutcome] = {}
-        self._news: dict[Member, None] = {}
+        self._in_order: list[JobOutcome] = []
+        # A plain dict steps over all removed members to find its first one.
+        self._news: OrderedDict[Member, None] = OrderedDict()
         self._waiter: asyncio.Future[None] | None = None
         self._wants_outcomes = False
         self._fatal: Exception | None = None
@@ -227,8 +229,7 @@ class Watch:
         """Return the newest snapshot of a job with news; None after the last news."""
         await self._until(lambda: bool(self._news) or self._is_over, wants_outcomes=False)
         if self._news:
-            member = next(iter(self._news))
-            del self._news[member]
+            member, _ = self._news.popitem(last=False)
             return member.news()
         self._raise_fatal()
         return None
@@ -244,10 +245,10 @@ class Watch:
     async def next_outcome(self, number: int) -> JobOutcome | None:
         """Return an outcome by its number, from 0 in the order of time; None after the last."""
         await self._until(
-            lambda: len(self._outcomes) > number or self._is_over, wants_outcomes=True
+            lambda: len(self._in_order) > number or self._is_over, wants_outcomes=True
         )
-        if len(self._outcomes) > number:
-            return next(islice(self._outcomes.values(), number, None))
+        if len(self._in_order) > number:
+            return self._in_order[number]
         self._raise_fatal()
         return None
 
@@ -344,8 +345,10 @@ class Watch:
 
     def pause(self) -> None:
         """Stop polling until the reader asks again."""
-        self._is_polling = False
         self._stop_timer()
+        if not self._is_polling:
+            return
+        self._is_polling = False
         for member in self._members.values():
             ref = member.tracker.ref
             if member.poll is not None and ref is not None:
@@ -364,6 +367,7 @@ class Watch:
         self.has_good_key = self.has_good_key or member.machine.has_seen
         if member.outcome is not None:
             self._outcomes[member.tracker.name.job_id] = member.outcome
+            self._in_order.append(member.outcome)
         elif not member.has_changed and (self._changes_only or self._wants_outcomes):
             return
         self._news[member] = None

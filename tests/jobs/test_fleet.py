@@ -113,6 +113,32 @@ def test_a_slow_reader_gets_the_newest_snapshot_of_each_job(in_virtual_time):
     assert in_virtual_time(scenario) == {True}
 
 
+def test_a_last_snapshot_costs_the_same_however_many_jobs_have_ended(in_virtual_time):
+    """Four times the jobs take about four times the calls of functions."""
+
+    async def scenario(emulator, client):
+        calls = []
+        for count in (20, 80):
+            ids = [f"of-{count}-{number}" for number in range(count)]
+            for job_id in ids:
+                emulator.script_job(job_id, phases=["COMPLETED"])
+            fleet = client.jobs.watch(ids)
+            await anext(fleet)
+            await asyncio.sleep(30)
+            assert len(fleet.outcomes) == count
+            seen = []
+            sys.setprofile(lambda _, event, __, seen=seen: seen.append(event))
+            try:
+                last = [snapshot async for snapshot in fleet]
+            finally:
+                sys.setprofile(None)
+            assert len(last) == count - 1
+            calls.append(seen.count("call"))
+        return calls[1] / calls[0]
+
+    assert in_virtual_time(scenario) < 6
+
+
 def test_polls_go_on_for_a_while_and_then_pause_until_asked(in_virtual_time):
     """For max_interval after somebody asked; then nothing is sent, and nothing is held."""
 
