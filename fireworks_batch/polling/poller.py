@@ -66,6 +66,7 @@ class Poller:
         self._round: PageRound | None = None
         self._gap_until = -math.inf
         self._reached = -math.inf
+        self._pause = 0.0
 
     # --- Followers ------------------------------------------------------------------------------
 
@@ -264,6 +265,7 @@ class Poller:
         if not missing:
             return
         first, *others = missing
+        self._pause = self._followers.pause()
         news = await self._ask(first)
         self._tell([first], news, now)
         if isinstance(news, Moment) or not concerns_all(news):
@@ -277,6 +279,7 @@ class Poller:
         The other jobs are still due, and come next. If the listing has failed, it may work by then.
         """
         waiting = [one for one in subjects if one.polls and not one.is_for_get]
+        self._pause = self._followers.pause()
         pause = min(
             (poll.follower.machine.pause for one in waiting for poll in one.polls), default=0.0
         )
@@ -320,8 +323,15 @@ class Poller:
         subject.task = subject.asked_at = None
         self._gets -= 1
         again_at = self._timer.when() if self._timer is not None else math.inf
-        is_early = any(min(one.due, one.deadline) < again_at for one in subject.polls)
-        if self._for_get or is_early:
+        if self._for_get:
+            # Only the next GET is begun here: with many jobs, to look at all polls takes long.
+            now = self._reached = max(self._reached, self._api.clock())
+            is_open = self._api.session.gate.opens_at <= now
+            has_begun_all = not is_open or self._begin_gets(now)
+            is_early = has_begun_all or any(one.deadline < again_at for one in subject.polls)
+        else:
+            is_early = any(min(one.due, one.deadline) < again_at for one in subject.polls)
+        if is_early:
             self._waken()
 
     async def _get(self, subject: Subject, asked_at: float) -> None:
@@ -336,7 +346,7 @@ class Poller:
         """Request a whole job; an error that is returned ends all polls."""
         try:
             value, observation = await self._source.get(
-                self._followers.account_id, subject.ref.job_id, pause=self._followers.pause()
+                self._followers.account_id, subject.ref.job_id, pause=self._pause
             )
         except (ClientStateError, ConfigurationError) as error:
             return error

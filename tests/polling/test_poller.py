@@ -22,6 +22,7 @@ from fireworks_batch import (
     WaitTimeoutError,
 )
 from fireworks_batch.polling.approach import ORDER
+from fireworks_batch.polling.poller import Poller
 
 EVEN = PollPolicy(jitter=0)
 STEADY = PollPolicy(initial_interval=60, max_interval=60)
@@ -1065,6 +1066,24 @@ def test_a_listing_that_is_well_again_is_found_so_in_time(in_virtual_time):
 
     client = {"max_requests_per_minute": 10}
     assert in_virtual_time(scenario, client=client) == (100, True, True)
+
+
+def test_the_polls_are_not_looked_at_after_each_get(in_virtual_time, monkeypatch):
+    """To look at n polls after each of n GETs would take n squared."""
+    looks = []
+    begin = Poller._begin
+    monkeypatch.setattr(
+        Poller, "_begin", lambda self, now: (looks.append(now), begin(self, now))[1]
+    )
+
+    async def scenario(emulator, client):
+        ids = await script(emulator, 80, ["COMPLETED"])
+        await client.jobs.watch(ids)
+        return len(gets(emulator)), len(looks)
+
+    polls, looked = in_virtual_time(scenario, emulator={"assume": {"list_support": "refuse"}})
+    assert polls == 80
+    assert looked < 8
 
 
 def test_unlisted_jobs_keep_no_page_waiting(in_virtual_time):
