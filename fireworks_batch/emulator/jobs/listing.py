@@ -55,15 +55,16 @@ def list_jobs(
     wanted = [job for job in jobs if listing.wants(job.show(now))] if listing.terms else jobs
     cursor = listing.cursor()
     if listing.order[0].is_descending:
-        remaining = wanted[: bisect_left(wanted, cursor, key=_SEQUENCE)] if cursor else wanted
-        page = remaining[-listing.size :][::-1]
+        left = bisect_left(wanted, cursor, key=_SEQUENCE) if cursor else len(wanted)
+        page = wanted[max(0, left - listing.size) : left][::-1]
     else:
-        remaining = wanted[bisect_right(wanted, cursor, key=_SEQUENCE) :]
-        page = remaining[: listing.size]
+        start = bisect_right(wanted, cursor, key=_SEQUENCE)
+        left = len(wanted) - start
+        page = wanted[start : start + listing.size]
     return listing.page(
         [job.show(now) for job in page],
         total=len(wanted),
-        cursor=page[-1].origin.sequence if len(remaining) > len(page) else 0,
+        cursor=page[-1].origin.sequence if left > len(page) else 0,
     )
 
 

@@ -38,6 +38,7 @@ class JobStore:
         self._jobs: dict[str, dict[str, Job]] = {}
         self._leaving: list[Job] = []
         self._listed: dict[str, list[Job]] = {}
+        self._at_work: dict[str, tuple[Sequence[Job], Sequence[Job]]] = {}
         self._reserved: set[tuple[str, str]] = set()
         self._sequence = 0
 
@@ -48,6 +49,7 @@ class JobStore:
         self._jobs.clear()
         self._leaving.clear()
         self._listed.clear()
+        self._at_work.clear()
         self._reserved.clear()
         self._sequence = 0
 
@@ -138,6 +140,16 @@ class JobStore:
             jobs = self._jobs.get(account_id, {}).values()
             self._listed[account_id] = [job for job in jobs if not job.is_gone(now)]
         return self._listed[account_id]
+
+    def at_work(self, account_id: str, now: Instant) -> Sequence[Job]:
+        """Return the jobs of `listed` that process rows, or have done so. Do not change it.
+
+        A page of a listing asks for them; all jobs would be too many to look at for each page.
+        """
+        listed = self.listed(account_id, now)
+        if self._at_work.get(account_id, (None, ()))[0] is not listed:
+            self._at_work[account_id] = listed, [job for job in listed if job.work is not None]
+        return self._at_work[account_id][1]
 
     def forget_work(self) -> None:
         """Remove the work of all jobs. From now on they only count made-up rows."""

@@ -62,7 +62,7 @@ class Workshop:
 
     async def catch_up_account(self, account_id: str) -> Instant:
         """Do the work of an account's jobs that is due now; return as `catch_up` does."""
-        return await self.catch_up(self._jobs.listed(account_id, self._clock.now()))
+        return await self.catch_up(self._jobs.at_work(account_id, self._clock.now()))
 
     async def catch_up_outputs(self, account_id: str, dataset_id: str | None = None) -> None:
         """Bring all jobs of an account to the present, and make the output of scripted jobs.
