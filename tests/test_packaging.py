@@ -68,6 +68,15 @@ def test_lowest_python_is_3_11():
     assert metadata.metadata(DISTRIBUTION)["Requires-Python"] == ">=3.11"
 
 
+def test_each_python_that_is_claimed_has_a_leg_of_the_gate():
+    """The classifiers name the Pythons for which `.ci/run` tests the wheel."""
+    classifiers = metadata.metadata(DISTRIBUTION).get_all("Classifier")
+    claimed = [each.split()[-1] for each in classifiers if re.search(r":: 3\.\d+$", each)]
+    gate = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+    assert re.findall(r"^readonly pythons=\((.+)\)$", gate, re.MULTILINE) == [" ".join(claimed)]
+
+
 def test_licence_is_apache_2():
     """The metadata name the licence by its SPDX expression, and its text comes along."""
     facts = metadata.metadata(DISTRIBUTION)
