@@ -5,15 +5,13 @@ import json
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
+from busy_threads import no_thread_free
 
 from fireworks_batch import (
     BatchInferenceJob,
@@ -118,19 +116,6 @@ async def read(files, *args, **kwargs) -> tuple[list[Any], ResultsReport]:
     async with made as rows:
         found = [row async for row in rows]
         return found, rows.report
-
-
-@contextmanager
-def no_thread_free() -> Iterator[None]:
-    """Keep each read waiting: a thread may be so fast that Python 3.14 has the result at once."""
-    go_on = threading.Event()
-    loop = asyncio.get_running_loop()
-    loop.set_default_executor(ThreadPoolExecutor(1))
-    loop.run_in_executor(None, go_on.wait)
-    try:
-        yield
-    finally:
-        go_on.set()
 
 
 @pytest.fixture(autouse=True)
