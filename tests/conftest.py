@@ -53,6 +53,14 @@ def _clean_environment(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_waits_for_the_disk():
+    """No test can see what fsync does, which takes milliseconds each time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
 @pytest.fixture
 def home(monkeypatch, tmp_path):
     """Give a home directory of the test's own, in which it may write."""

@@ -10,6 +10,8 @@ import fireworks_batch
 from fireworks_batch import JobState
 from fireworks_batch.cli.exit_codes import ExitCode, worst
 
+pytestmark = pytest.mark.once
+
 DOCS = Path(__file__).parents[1] / "docs"
 README = DOCS.parent / "README.md"
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 DOCS = Path(__file__).parents[1] / "docs"
 GLOSSARY = re.findall(r"^(\w.*)\n  ", (DOCS / "words.md").read_text(encoding="utf-8"), re.MULTILINE)
 # Each word of the glossary, and the names that it replaces. They are found in that sense alone:

@@ -515,6 +515,7 @@ def test_an_interrupted_collect_says_how_to_come_back(terminal, server, submissi
 # --- Standard input -----------------------------------------------------------------------------
 
 
+@pytest.mark.once
 def test_requests_come_from_standard_input(shell, requests):
     """For check, submit and run; also if they are compressed."""
     assert shell(f"$CLI check - < {requests}").err == "standard input: 10 good rows, 850 B, 1 job\n"
@@ -525,6 +526,7 @@ def test_requests_come_from_standard_input(shell, requests):
     assert (ran.code, texts(ran.lines)) == (0, texts(submitted.lines))
 
 
+@pytest.mark.once
 def test_standard_input_may_be_closed_or_no_requests(shell):
     """2, and what was read."""
     closed = shell("$CLI check - <&-")

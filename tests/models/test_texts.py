@@ -51,6 +51,7 @@ def test_a_long_text_has_both_its_ends():
     assert fit("a" * 10**7 + "b" * 400) == "a" * 1500 + " … " + "a" * 97 + "b" * 400
 
 
+@pytest.mark.once
 @given(st.text(alphabet="a\n\x1b\ud800", min_size=1000, max_size=3000))
 def test_a_text_that_fits_fits_in_another_one(text):
     """An error may be told by another error, and by the log."""

@@ -32,6 +32,8 @@ from fireworks_batch.polling.machine import (
     Unrecognised,
 )
 
+pytestmark = pytest.mark.once  # pure arithmetic, and seconds of it
+
 NO_ANSWER, LIMITED, UNAUTHORIZED, NOT_FOUND, REFUSED, CUT = FailureKind
 # Intervals of 15, 22.5, 33.75, 50.625, 60 s, and no jitter unless a test wants it.
 PLAIN = PollPolicy(jitter=0)

@@ -1233,6 +1233,7 @@ def test_the_last_departure_ends_everything_within_a_turn(in_virtual_time):
 # --- Chaos --------------------------------------------------------------------------------------
 
 
+@pytest.mark.once
 def test_chaos_changes_no_outcome(in_virtual_time, monkeypatch):
     """Each route fails a third of the time, jobs are deleted, pages shift: all end truly, once."""
     monkeypatch.setattr("fireworks_batch.polling.schedule.PAGE_SIZE", 60)

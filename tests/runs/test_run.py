@@ -162,8 +162,9 @@ async def test_one_job_is_uploaded_from_where_it_is(client, emulator, requests):
 
 
 @pytest.mark.parametrize("kind", ["list", "async"])
-async def test_mappings_do_as_well_as_a_file(client, requests, kind):
+async def test_mappings_do_as_well_as_a_file(client, emulator, requests, kind):
     """The same requests are the same jobs, in whatever form they come."""
+    emulator.script_jobs(phases=["RUNNING"])
 
     async def stream():
         for each in IDS:
@@ -1542,6 +1543,7 @@ async def test_change_that_size_and_time_do_not_show_is_refused(client, emulator
 
 async def test_last_line_may_lack_its_end(client, emulator, requests):
     """Such a file is sent with one, under the same id: nobody says whether the server needs it."""
+    emulator.script_jobs(phases=["RUNNING"])
     whole = requests.read_bytes()
     requests.write_bytes(whole.removesuffix(b"\n"))
     first = await client.submit(requests, model=MODEL)
@@ -1565,6 +1567,7 @@ SWITCHES = [
 ]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("assume", SWITCHES, ids=" ".join)
 async def test_nothing_depends_on_what_nobody_has_seen(requests, tmp_path, assume):
     """Whatever the real server does where nobody has looked: three jobs, each row once.

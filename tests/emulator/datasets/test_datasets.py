@@ -344,6 +344,7 @@ async def test_a_form_without_the_file_is_refused(bench):
     assert (await upload(bench)).status == 200
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("position", "status"), [("150MB", 413), ("150MiB", 413), ("none", 200)])
 async def test_an_upload_has_a_limit(make_bench, position, status, tmp_path):
     """A byte too many is answered by the front end; the dataset still waits."""
