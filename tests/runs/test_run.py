@@ -1251,9 +1251,10 @@ async def test_rows_before_the_rest_that_are_not_seen_are_not_paid_for_again(
     async with await client.run(requests, model=MODEL, on_previous="new") as second:
         assert second.report.is_complete
     output = (await client.jobs.get(ref)).output_dataset_id
-    for times in (2, None):
+    for times, grace in ((2, 0.5), (None, 0.02)):
         emulator.add_fault("status", status=404, path=f"*/{output}*", times=times)
-        async with await client.run(requests, model=MODEL, retry_rows=2) as result:
+        poll = attrs.evolve(FAST, not_found_grace=grace)
+        async with await client.run(requests, model=MODEL, retry_rows=2, poll=poll) as result:
             assert (0 if times else done) == result.report.missing
 
     assert 2 == len(creations(emulator))
