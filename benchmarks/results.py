@@ -8,12 +8,13 @@ it parsed. The seconds of the rounds are those on the clock.
 import sys
 import tempfile
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from figures import MIB, Report, Sampler, by_median, interleave, main, most_memory, single
+from figures import Report, Sampler, by_median, interleave, main, single
 from fireworks_batch import BatchInferenceJob, JobState
 from fireworks_batch.results.job_results import JobResults
 
@@ -50,11 +51,8 @@ async def measure(share: float) -> Report:
     with tempfile.TemporaryDirectory() as directory:
         whole, part = Path(directory, "whole.jsonl"), Path(directory, "part.jsonl")
         write_rows(part, ROWS // 50)
-        await read(part)
-        before = most_memory()
         write_rows(whole, int(ROWS * share))
-        await read(whole)
-        growth = (most_memory() - before) * MIB / (ROWS * share - ROWS // 50)
+        growth = await memory_of(whole) - await memory_of(part)
 
         async def ours() -> float:
             return await read(part)
@@ -63,8 +61,22 @@ async def measure(share: float) -> Report:
             return bare_loop(part)
 
         samplers: dict[str, Sampler] = {"loop": loop, "ours": ours}
-        samples = await interleave(samplers, int(90 * share) + 11)
-    return Report([by_median("read", samples["ours"], samples["loop"]), single("row", growth)])
+        samples = await interleave(samplers, int(90 * share) + 40)
+    return Report(
+        [
+            by_median("read", samples["ours"], samples["loop"]),
+            single("row", growth / (ROWS * share - ROWS // 50)),
+        ]
+    )
+
+
+async def memory_of(path: Path) -> int:
+    """Return the most bytes of Python's objects while a file is read."""
+    tracemalloc.start()
+    await read(path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return most
 
 
 def write_rows(path: Path, count: int) -> None:

@@ -18,7 +18,7 @@ from typing import Final
 import attrs
 import orjson
 
-from figures import Figure, Report, by_median, interleave, main, most_memory, single
+from figures import MIB, Figure, Report, by_median, interleave, main, most_memory, single
 from fireworks_batch.files.threads import off_loop
 from fireworks_batch.files.workspace import workspace
 from fireworks_batch.models.dataset import Limits
@@ -33,7 +33,8 @@ from fireworks_batch.runs.submission import Submission
 
 ROWS: Final = 1_000_000
 IDS: Final = 10_000_000
-ROUNDS: Final = 3
+ROUNDS: Final = 7
+TRIES: Final = 2
 PARTS: Final = ("preflight", "collect")
 TALK: Final = "You are a careful reviewer. Answer with one word: good, bad or mixed. " * 2
 
@@ -178,15 +179,17 @@ async def figures_in(directory: Path, rows: int, ids: int) -> list[Figure]:
         ROUNDS,
     )
     write(directory / "results.jsonl", results(rows))
-    few = {part: [in_process(part, directory, rows) for _ in range(ROUNDS)] for part in PARTS}
+    few = {part: [in_process(part, directory, rows) for _ in range(TRIES)] for part in PARTS}
     write(path, requests(ids, "x"))
     write(directory / "results.jsonl", results(ids))
     many = {part: in_process(part, directory, ids).memory for part in PARTS}
+    less = {part: min(one.memory for one in few[part]) for part in PARTS}
     return [
         by_median("preflight", samples["whole"], samples["bare"]),
         by_median("split", samples["split"], samples["bare"]),
         *(single(f"{part}-memory", many[part]) for part in PARTS),
-        # What else the machine does can only make a hold longer: the least of some rounds counts.
+        *(single(f"{part}-row", (many[part] - less[part]) * MIB / (ids - rows)) for part in PARTS),
+        # What else the machine does can only make a hold longer: the least of some tries counts.
         *(single(f"{part}-hold", 1000 * min(one.held for one in few[part])) for part in PARTS),
     ]
 

@@ -9,6 +9,7 @@ the bare one computes it as well.
 import asyncio
 import base64
 import hashlib
+import os
 import sys
 import tempfile
 import time
@@ -36,9 +37,15 @@ async def measure(share: float) -> Report:
         write_rows(source, int(1024 * share))
         with serving([sys.executable, __file__, "--serve", str(source)]) as base_url:
             samples, growth = await transfer(base_url, source, 3 if share == 1 else 9)
-    ways = {"up-api": "post", "up-storage": "put", "down": "get", "down-md5": "get, hashed"}
+    pairs = {
+        "up-api": ("our post", "bare post"),
+        "up-storage": ("our put", "bare put"),
+        "down": ("our get", "bare get"),
+        "down-synced": ("our get", "bare get, synced"),
+        "down-md5": ("our get, hashed", "bare get, hashed"),
+    }
     figures = [
-        by_median(name, samples[f"our {way}"], samples[f"bare {way}"]) for name, way in ways.items()
+        by_median(name, samples[ours], samples[bare]) for name, (ours, bare) in pairs.items()
     ]
     return Report([*figures, single("memory", growth)])
 
@@ -60,6 +67,7 @@ async def transfer(
             "bare put": bare.put,
             "our put": ours.put,
             "bare get": bare.get,
+            "bare get, synced": bare.get_synced,
             "our get": ours.get,
             "bare get, hashed": bare.get_hashed,
             "our get, hashed": ours.get_hashed,
@@ -165,13 +173,19 @@ class Bare:
 
     async def get(self) -> float:
         """Write what comes."""
-        return await self._receive("plain", hashed=False)
+        return await self._receive("plain")
+
+    async def get_synced(self) -> float:
+        """Write what comes, and wait until it is on the disk."""
+        return await self._receive("plain", synced=True)
 
     async def get_hashed(self) -> float:
-        """Write and hash what comes."""
-        return await self._receive("hashed", hashed=True)
+        """Write and hash what comes, and wait until it is on the disk."""
+        return await self._receive("hashed", hashed=True, synced=True)
 
-    async def _receive(self, dataset_id: str, *, hashed: bool) -> float:
+    async def _receive(
+        self, dataset_id: str, *, hashed: bool = False, synced: bool = False
+    ) -> float:
         path = self.source.with_name("bare")
         digest = hashlib.md5(usedforsecurity=False)
         began = time.perf_counter()
@@ -182,6 +196,9 @@ class Bare:
                     file.write(piece)
                     if hashed:
                         digest.update(piece)
+                if synced:
+                    file.flush()
+                    os.fsync(file.fileno())
         took = time.perf_counter() - began
         path.unlink()
         return took
