@@ -49,7 +49,7 @@ async def measure(share: float) -> Report:
     if not importlib.util.find_spec("fireworks"):
         names = [f"{size}-{kind}" for size in SIZES for kind in KINDS]
         return Report([unmeasured(name, "fireworks-ai is not installed") for name in names])
-    rounds = {"small": int(12 * share) + 4, "large": int(5 * share) + 4}
+    rounds = {"small": int(12 * share) + 4, "large": int(4 * share) + 3}
     figures = [await compare(size, int(SIZES[size] * share), rounds[size]) for size in SIZES]
     return Report([one for each in figures for one in each])
 

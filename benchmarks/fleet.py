@@ -1,4 +1,4 @@
-"""What it costs to follow many jobs: requests, lag, CPU, memory, and politeness over hours.
+"""What it costs to follow many jobs: requests, lag, memory, and politeness over hours.
 
 The first part goes over real HTTP, to a server in a process of its own. The second part lasts hours
 on a virtual clock, and each run of it is the same.
@@ -18,16 +18,13 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeAlias
 from unittest import mock
-from urllib.parse import urlencode
 
 import aiohttp
 import attrs
-import orjson
 
-from figures import Figure, Report, by_median, emulator, main, single, support
+from figures import Figure, Report, emulator, main, single, support
 from fireworks_batch import BatchClient, BatchInferenceJob, JobSnapshot, PollPolicy
 from fireworks_batch.emulator import Emulator
-from fireworks_batch.polling.approach import MASK
 
 KEY = "fw_benchmark"
 PATH = "/v1/accounts/acme/batchInferenceJobs"
@@ -55,25 +52,23 @@ async def measure(share: float) -> Report:
 
 
 async def measure_real(base_url: str, *, count: int, share: float) -> list[Figure]:
-    """Measure memory, CPU and lag, each by a fleet and by waits."""
+    """Measure memory and lag, each by a fleet and by waits."""
     figures: list[Figure] = []
     async with aiohttp.ClientSession(base_url) as session:
         account = Account(session, base_url, count)
         for prefix, follow in (("", follow_fleet), ("waits-", follow_waits)):
             figures.append(await account.memory(prefix, follow))
-            figures.append(await account.cpu(prefix, follow, blocks=4 + int(10 * share)))
         figures += await account.lags(seconds=4 + 16 * share)
     return figures
 
 
 @attrs.define
 class Account:
-    """The server's other side: it makes jobs, and tells what was asked."""
+    """The server's other side, which makes jobs."""
 
     session: aiohttp.ClientSession
     base_url: str
     count: int
-    _asked: int = 0
 
     async def memory(self, prefix: str, follow: "Follow") -> Figure:
         """Return the KiB that following takes for each job, after some rounds."""
@@ -87,29 +82,6 @@ class Account:
             after, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return single(f"{prefix}memory", (after - before) / 1024 / self.count)
-
-    async def cpu(
-        self, prefix: str, follow: "Follow", *, blocks: int, interval: float = 0.25
-    ) -> Figure:
-        """Compare the CPU of a round over unchanged jobs with that of reading its pages.
-
-        Both are measured in turns, so that the processor is as fast for one as for the other.
-        """
-        ids = await self.script(phases=["PENDING"])
-        rounds: list[float] = []
-        loads: list[float] = []
-        async with self.following(lambda client: follow(client, ids, []), interval):
-            await asyncio.sleep(4 * interval)
-            for _ in range(blocks):
-                bare = [[spent async for spent in self.loads()] for _ in range(5)]
-                loads.append(statistics.median(map(sum, bare)))
-                gc.collect()
-                since = await self.requests()
-                began = time.process_time()
-                await asyncio.sleep(4 * interval)
-                spent = time.process_time() - began
-                rounds.append(spent * len(bare[0]) / (await self.requests() - since))
-        return by_median(f"{prefix}cpu", rounds, loads)
 
     async def lags(self, seconds: float, interval: float = 1.0) -> list[Figure]:
         """Return how many intervals after its end a job comes, on the average."""
@@ -150,35 +122,6 @@ class Account:
             async with self.session.post(f"/_emulator/jobs/{job_id}", json=body) as answer:
                 answer.raise_for_status()
         return ids
-
-    async def requests(self) -> int:
-        """Return how many requests there were."""
-        query = {"since": self._asked}
-        async with self.session.get("/_emulator/requests", params=query) as answer:
-            members = orjson.loads(await answer.read())
-        if members["requests"]:
-            self._asked = members["requests"][-1]["n"]
-        return self._asked
-
-    async def loads(self) -> AsyncIterator[float]:
-        """Ask for the pages of a round, and yield the CPU that `orjson.loads` takes for each.
-
-        They come from the server one by one, as ours do: what comes after a wait is read by a
-        processor that has slept, and not as fast as the same bytes over and over.
-        """
-        token = ""
-        while True:
-            query = {"pageSize": 200, "orderBy": "create_time desc", "readMask": MASK}
-            url = f"{PATH}?{urlencode(query | {'pageToken': token})}"
-            headers = {"Authorization": f"Bearer {KEY}"}
-            async with self.session.get(url, headers=headers) as answer:
-                body = await answer.read()
-            began = time.process_time()
-            page = orjson.loads(body)
-            yield time.process_time() - began
-            token = page["nextPageToken"]
-            if not token:
-                return
 
 
 def ending(lead: float, seconds: float) -> Callable[[], list[dict[str, Any]]]:

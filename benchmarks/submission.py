@@ -33,8 +33,8 @@ from fireworks_batch.runs.submission import Submission
 
 ROWS: Final = 1_000_000
 IDS: Final = 10_000_000
-ROUNDS: Final = 7
-TRIES: Final = 2
+ROUNDS: Final = 5
+TRIES: Final = 3
 PARTS: Final = ("preflight", "collect")
 TALK: Final = "You are a careful reviewer. Answer with one word: good, bad or mixed. " * 2
 
@@ -183,12 +183,12 @@ async def figures_in(directory: Path, rows: int, ids: int) -> list[Figure]:
     write(path, requests(ids, "x"))
     write(directory / "results.jsonl", results(ids))
     many = {part: in_process(part, directory, ids).memory for part in PARTS}
-    less = {part: min(one.memory for one in few[part]) for part in PARTS}
+    less = min(one.memory for one in few["preflight"])
     return [
         by_median("preflight", samples["whole"], samples["bare"]),
         by_median("split", samples["split"], samples["bare"]),
         *(single(f"{part}-memory", many[part]) for part in PARTS),
-        *(single(f"{part}-row", (many[part] - less[part]) * MIB / (ids - rows)) for part in PARTS),
+        single("preflight-row", (many["preflight"] - less) * MIB / (ids - rows)),
         # What else the machine does can only make a hold longer: the least of some tries counts.
         *(single(f"{part}-hold", 1000 * min(one.held for one in few[part])) for part in PARTS),
     ]

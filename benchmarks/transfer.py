@@ -13,13 +13,14 @@ import os
 import sys
 import tempfile
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 from aiohttp import web
 
-from figures import MIB, Report, Sampler, by_median, interleave, main, most_memory, serving, single
+from figures import MIB, Report, Sampler, by_median, interleave, main, serving, single
 from fireworks_batch import BatchClient, Limits
 
 ACCOUNT = "acme"
@@ -36,7 +37,7 @@ async def measure(share: float) -> Report:
         source = Path(directory, "rows.jsonl")
         write_rows(source, int(1024 * share))
         with serving([sys.executable, __file__, "--serve", str(source)]) as base_url:
-            samples, growth = await transfer(base_url, source, 3 if share == 1 else 9)
+            samples, memory = await transfer(base_url, source, 5 if share == 1 else 11)
     pairs = {
         "up-api": ("our post", "bare post"),
         "up-storage": ("our put", "bare put"),
@@ -47,20 +48,20 @@ async def measure(share: float) -> Report:
     figures = [
         by_median(name, samples[ours], samples[bare]) for name, (ours, bare) in pairs.items()
     ]
-    return Report([*figures, single("memory", growth)])
+    return Report([*figures, single("memory", memory)])
 
 
 async def transfer(
     base_url: str, source: Path, rounds: int
 ) -> tuple[dict[str, list[float]], float]:
-    """Return the seconds of each way, and by how many MiB our memory grew."""
+    """Return the seconds of each way, and how many MiB ours took."""
     async with (
         aiohttp.ClientSession() as session,
         BatchClient(api_key=KEY, account_id=ACCOUNT, base_url=base_url) as client,
     ):
         bare = Bare(session, base_url, source)
         ours = Ours(client, source)
-        growth = await memory_of(ours, source)
+        memory = await memory_of(ours)
         samplers: dict[str, Sampler] = {
             "bare post": bare.post,
             "our post": ours.post,
@@ -72,7 +73,7 @@ async def transfer(
             "bare get, hashed": bare.get_hashed,
             "our get, hashed": ours.get_hashed,
         }
-        return await interleave(samplers, rounds), growth
+        return await interleave(samplers, rounds), memory
 
 
 def write_rows(path: Path, mib: int) -> None:
@@ -82,14 +83,13 @@ def write_rows(path: Path, mib: int) -> None:
             file.write(ROW % (number, b"x" * 930))
 
 
-async def memory_of(ours: "Ours", source: Path) -> float:
-    """Return by how much the most memory ever used grows, in MiB, through all of our transfers."""
-    small = Ours(ours.client, source.with_name("small.jsonl"))
-    write_rows(small.source, 1)
-    await small.all()
-    before = most_memory()
+async def memory_of(ours: "Ours") -> float:
+    """Return the most MiB of Python's objects through all of our transfers."""
+    tracemalloc.start()
     await ours.all()
-    return most_memory() - before
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return most / MIB
 
 
 # --- Ours ---------------------------------------------------------------------------------------
