@@ -64,6 +64,7 @@ def texts(measured: Mapping[str, Any], goals: Mapping[str, Any]) -> dict[str, st
         "machine": f"CPython {measured['python']}, {measured['cpus']} processors: "
         f"{len(everything)} figures, {len(missed)} of which miss their goal.\n",
         "gets": table_of_gets(measured["reports"]["get_job"]["plots"]["gets"]),
+        "day": day(*measured["reports"]["growth"]["plots"]["day"]),
         "schedules": table_of_schedules(measured["reports"]["polling"]["plots"]),
     }
 
@@ -113,6 +114,20 @@ def reason(goal: Mapping[str, Any], figure: Mapping[str, Any]) -> str:
         raise ValueError(f"{figure['key']} is missed, and figures.toml does not say why")
     measured = f"**{goal['title']}: {number(figure['value'])}**, goal {goal['goal']:g}"
     return f"- {measured}. {goal['missed']}"
+
+
+def day(one: Mapping[str, float]) -> str:
+    """Write what a day with many jobs takes."""
+    polls = one["polls"] / one["requests"]
+    mib = one["jobs"] * one["memory"] / 1024
+    return (
+        f"| {one['jobs']:,} jobs for a day | |\n"
+        "|---|---|\n"
+        f"| requests | {one['requests']:,}, for {one['polls']:,} polls: {polls:.0f} polls a "
+        "request |\n"
+        f"| CPU | {one['cpu']:,.0f} s, {one['cpu'] / 864:.2f} % of a core |\n"
+        f"| memory | {mib:,.0f} MiB, {one['memory']:.1f} KiB a job |\n"
+    )
 
 
 def table_of_gets(rows: Sequence[Mapping[str, Any]]) -> str:
