@@ -95,14 +95,14 @@ def report_from(members: Mapping[str, Any]) -> Report:
 def prove() -> int:
     """Run everything at full size, and write what was measured."""
     reports = {name: measure(name) for name in FIGURES}
-    for name in PROOFS:
-        run(name)
     members = {
         "python": platform.python_version(),
         "cpus": os.cpu_count(),
         "reports": {name: attrs.asdict(report) for name, report in reports.items()},
     }
     MEASURED.write_text(json.dumps(members, indent=1) + "\n", "utf-8")
+    for name in PROOFS:
+        run(name)
     print("== all figures")
     show([one for report in reports.values() for one in report.figures])
     return 0
@@ -136,21 +136,22 @@ def better_of(first: Sequence[Figure], second: Sequence[Figure]) -> list[Figure]
 
 def know(times: int, names: Sequence[str]) -> int:
     """Run benchmarks at a tenth so often, and note what their figures were."""
+    others = {
+        key: each for key, each in known_figures().items() if key.partition(".")[0] not in names
+    }
     values: dict[str, list[float]] = {}
-    for _ in range(times):
+    for number in range(1, times + 1):
         for name in names:
             for one in measure(name, "--tenth").figures:
                 if one.value is not None:
                     values.setdefault(one.key, []).append(one.value)
-    found = {key: known_from(sorted(each)) for key, each in values.items()}
-    others = {
-        key: each for key, each in known_figures().items() if key.partition(".")[0] not in names
-    }
-    members = {key: attrs.asdict(each) for key, each in sorted((others | found).items())}
-    KNOWN.write_text(json.dumps(members, indent=1) + "\n", "utf-8")
-    for key, each in found.items():
-        noise = f"{each.high / each.low - 1:.0%}" if each.low else "-"
-        print(f"{key:40} {each!s:>20} {noise:>6}")
+        known = others | {key: known_from(sorted(each)) for key, each in values.items()}
+        members = {key: attrs.asdict(each) for key, each in sorted(known.items())}
+        KNOWN.write_text(json.dumps(members, indent=1) + "\n", "utf-8")
+        print(f"== after {number} of {times} runs")
+        for key in values:
+            noise = f"{known[key].high / known[key].low - 1:.0%}" if known[key].low else "-"
+            print(f"{key:40} {known[key]!s:>20} {noise:>6}")
     return 0
 
 
