@@ -25,18 +25,16 @@ SOURCES := . .ci/lowest .ci/release .ci/types
 pyright = PATH="$(BIN):$$PATH" PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install install-airflow test style mypy pyright imports pytest coverage docs pictures paste release prove tenth chaos cases test-airflow format clean
+.PHONY: help demo install test style mypy pyright imports pytest coverage docs pictures paste release prove tenth chaos cases test-airflow format clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 demo: $(PROJECT) ## five jobs to five ends, then requests to results, on servers of their own: needs no account
 	$(BIN)/python examples/demo.py
 	$(BIN)/fireworks-batch demo
 
 install: $(DEV) ## make the virtual environment with all that `make test` needs
-
-install-airflow: $(AIRFLOW) ## make the virtual environment with all that `make test-airflow` needs
 
 test: style mypy pyright imports pytest ## every check; `make --keep-going test` does not stop at the first failure
 

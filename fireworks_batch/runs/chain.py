@@ -136,6 +136,10 @@ class Attempt:
             return False
         if self.resulted >= self.rows:
             return True
+        if self.unreadable:
+            # Each of these lines may be a row with a response, or one that failed for good. The
+            # counters do not tell: they may be older than the line.
+            return False
         counted = self.progress
         succeeded = counted.successfully_processed_requests if counted else None
         failed = counted.failed_requests if counted else None
@@ -146,10 +150,7 @@ class Attempt:
         if lacks_results or lacks_errors:
             return False
         if succeeded or failed:
-            # Lines that cannot be read may be rows that failed for good.
-            ended = min((succeeded or 0) + (failed or 0), self.rows)
-            is_known = not self.unreadable or self.resulted >= ended
-            return is_known and self.answered >= min(succeeded or 0, self.rows)
+            return self.answered >= min(succeeded or 0, self.rows)
         processed = counted.total_processed_requests if counted else 0
         return self.resulted >= min(processed, self.rows)
 

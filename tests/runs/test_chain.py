@@ -81,6 +81,9 @@ def counters(succeeded=0, failed=0, processed=None) -> JobProgress:
         # lines that cannot be read may be the rows that did not come, whether or not they failed
         ({"answered": 9, "resulted": 9, "unreadable": 1, "progress": counters(9, 1)}, False),
         ({"answered": 9, "resulted": 10, "unreadable": 1, "progress": counters(9, 1)}, True),
+        # counters that are behind do not tell how many rows such lines are
+        ({"answered": 1, "resulted": 1, "progress": counters(processed=1)}, True),
+        ({"answered": 1, "resulted": 1, "unreadable": 1, "progress": counters(processed=1)}, False),
         ({"answered": 10, "resulted": 10, "unreadable": 1}, True),
         # counters that include the rows of jobs before
         ({"answered": 4, "resulted": 4, "rows": 4, "progress": counters(20)}, True),

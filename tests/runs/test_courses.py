@@ -40,6 +40,7 @@ def test_a_run_keeps_its_promises_in_random_courses(first):
         670197787,  # the same, where the row in it must not run again
         670200599,  # an output that is there is a 400, and cannot be seen
         342638489,  # the file of errors is downloaded as garbage: a row that failed for good
+        981176719,  # the same, and the counters of the job are behind
     ],
 )
 def test_a_course_that_broke_a_promise_once(seed):
