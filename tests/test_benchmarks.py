@@ -25,6 +25,12 @@ def test_a_known_figure_has_words(figures):
     assert set(figures.known_figures()) <= set(figures.goals())
 
 
+def test_the_limit_lies_between_noise_and_a_regression(figures):
+    """A figure is worse above 1.25 times the lowest run, and so if it is 30 % above that run."""
+    known = figures.Known(low=2.0, median=2.2, high=2.4)
+    assert known.high < known.limit < 1.3 * known.low
+
+
 def test_a_regression_of_thirty_percent_is_worse(figures):
     """Each figure is worse if it is 1.3 times what it was in the quickest of the known runs."""
     for key, known in figures.known_figures().items():
