@@ -3,7 +3,7 @@
 At full size, the courses and the crashes are played too. `measured.json` is written then, from
 which `page.py` makes the page of the documentation. `--tenth` is the size for CI. Each figure is
 then compared with `known.json`, which has the values of ten runs at that size: a figure that is
-more than 1.15 times their median is worse. A script with such a figure runs again, up to five
+more than 1.2 times their median is worse. A script with such a figure runs again, up to five
 times, because the machine may have been busy. Then the median of these runs counts. So a regression
 of 30 % is seen, and noise is not. `--know 10` makes `known.json`, for machines of one kind.
 """
