@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from fireworks_batch import emulator as emulator
+    from fireworks_batch import integrations as integrations
     from fireworks_batch import pytest_plugin as pytest_plugin
     from fireworks_batch import typing as typing
     from fireworks_batch.client import BatchClient
@@ -254,7 +255,7 @@ _HOMES = {
 }
 
 # Public modules that are imported when they are first used.
-_MODULES = ("emulator", "pytest_plugin", "typing")
+_MODULES = ("emulator", "integrations", "pytest_plugin", "typing")
 
 if not TYPE_CHECKING:  # type checkers do not see this, and so refuse a misspelt name
     from importlib import import_module
