@@ -93,6 +93,7 @@ if TYPE_CHECKING:
         ResultRow,
         RowError,
     )
+    from fireworks_batch.runs.contents import RowContents
     from fireworks_batch.runs.progress import (
         CheckReport,
         JobPlan,
@@ -161,6 +162,7 @@ __all__ = [
     "ResultRowsError",
     "ResultsReport",
     "RetryPolicy",
+    "RowContents",
     "RowError",
     "RowProblem",
     "RunProgress",
@@ -236,6 +238,7 @@ _HOMES = {
     "ResultRowsError": "results.report",
     "ResultsReport": "results.report",
     "RetryPolicy": "models.policies",
+    "RowContents": "runs.contents",
     "RowError": "results.rows",
     "RowProblem": "models.errors",
     "RunProgress": "runs.progress",

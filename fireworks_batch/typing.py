@@ -8,6 +8,7 @@ from fireworks_batch.jobs.fleet import JobFleet, JobOutcomes
 from fireworks_batch.jobs.wait import JobWait
 from fireworks_batch.models.dataset import DatasetLike
 from fireworks_batch.models.job import JobLike
+from fireworks_batch.results.decoding import Decode, Output
 from fireworks_batch.results.job_results import JobResults
 from fireworks_batch.runs.requests import Requests
 from fireworks_batch.runs.result import BatchResult
@@ -17,6 +18,7 @@ __all__ = [
     "BatchResult",
     "DatasetLike",
     "Datasets",
+    "Decode",
     "JobFleet",
     "JobLike",
     "JobOutcomes",
@@ -24,5 +26,6 @@ __all__ = [
     "JobWait",
     "Jobs",
     "Listing",
+    "Output",
     "Requests",
 ]

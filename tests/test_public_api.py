@@ -34,13 +34,13 @@ PATHS = {
         JobReport JobSnapshot JobStalledError JobState JobStoppedError Lifecycle Limits
         LocalFileError MultiRegion NotFoundError PermissionDeniedError Placement PollFailureError
         PollPolicy Precision RateLimitError RequestTimeoutError ResponseDecodeError ResultRow
-        ResultRowsError ResultsReport RetryPolicy RowError RowProblem RunProgress RunReport
+        ResultRowsError ResultsReport RetryPolicy RowContents RowError RowProblem RunProgress RunReport
         RunStage ServerError Status StatusCode Submission SubmittedShard TransportError
         UnknownStateError WaitError WaitTimeoutError __version__ to_dict
     """,
     "fireworks_batch.typing": """
-        ApiKey BatchResult DatasetLike Datasets JobFleet JobLike JobOutcomes JobResults JobWait
-        Jobs Listing Requests
+        ApiKey BatchResult DatasetLike Datasets Decode JobFleet JobLike JobOutcomes JobResults
+        JobWait Jobs Listing Output Requests
     """,
     "fireworks_batch.emulator": """
         Assumptions Emulator Exchange Phase RecordedRequest RowFailureError

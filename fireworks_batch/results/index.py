@@ -1,8 +1,8 @@
 """An index of results on disk, in SQLite. It may have any size, and memory stays bounded.
 
 The result files of each job are added, in any order. A row may have several results: then the best
-one is chosen, which is the first success, else the newest failure. The index is synchronous: use it
-in a thread.
+one is chosen, which is the first success, else the newest response that was refused, else the
+newest failure. The index is synchronous: use it in a thread.
 """
 
 import enum
@@ -20,7 +20,7 @@ from fireworks_batch.files.lines import Block, read_blocks
 from fireworks_batch.files.threads import reported
 from fireworks_batch.models.errors import LocalFileError
 
-__all__ = ["UNANSWERED", "Chosen", "Kind", "ReadRow", "ResultIndex", "Tally"]
+__all__ = ["BAD", "UNANSWERED", "Chosen", "Kind", "ReadRow", "ResultIndex", "Tally"]
 
 
 class Kind(enum.IntEnum):
@@ -30,6 +30,12 @@ class Kind(enum.IntEnum):
     FAILED = 1
     RETRYABLE = 2
     MISSING = 3
+    INVALID = 4
+    """There is a response, but ``decode=`` has refused it."""
+
+
+BAD: Final = (Kind.FAILED, Kind.RETRYABLE, Kind.INVALID)
+"""The kinds of rows with an error."""
 
 
 UNANSWERED: Final = (Kind.MISSING, Kind.RETRYABLE, Kind.FAILED)
@@ -89,13 +95,15 @@ ORDER BY custom_id
 _PAGE: Final = """
 SELECT position, custom_id, file, start, length FROM chosen
 WHERE position > ?
-AND CASE kind WHEN 0 THEN ? WHEN 1 THEN ? WHEN 2 THEN ? ELSE ? END
+AND CASE kind WHEN 0 THEN ? WHEN 1 THEN ? WHEN 2 THEN ? WHEN 3 THEN ? ELSE ? END
 ORDER BY position LIMIT ?
 """
 
 
-# The rank of a failure is this number minus the number of its job: any success comes before it.
-_FAILED: Final = 10**15
+# The rank of a success is the number of its job: the first one counts. The rank of another result is
+# this number minus the number of its job: the newest one counts. A response that `decode=` has
+# refused comes before an error.
+_RANKS: Final = {Kind.FAILED: 10**15, Kind.RETRYABLE: 10**15, Kind.INVALID: 10**14}
 
 
 # Most bytes of the lines of one page. Rows with log probabilities may have megabytes each.
@@ -137,7 +145,7 @@ class Tally:
     """Rows with a response."""
 
     failed: int
-    """Rows with an error instead."""
+    """Rows with an error, or with a response that ``decode=`` has refused."""
 
     missing: int
     """Expected rows with neither a response nor an error."""
@@ -239,7 +247,7 @@ class ResultIndex:
     def _count(self, job: int) -> None:
         query = """
             SELECT ifnull(sum(has_response), 0), count(*) FROM (
-                SELECT max(kind = 0) AS has_response FROM found WHERE rowid BETWEEN ? AND ?
+                SELECT max(kind IN (0, 4)) AS has_response FROM found WHERE rowid BETWEEN ? AND ?
                 GROUP BY custom_id
             )
         """
@@ -285,7 +293,7 @@ class ResultIndex:
                     self._unreadable[job] += 1
                 else:
                     custom_id, kind = found
-                    rank = job if kind is Kind.OK else _FAILED - job
+                    rank = job if kind is Kind.OK else _RANKS[kind] - job
                     yield custom_id, rank, kind, file, start, len(line) - line.endswith(b"\n")
             start += len(line)
 
@@ -304,7 +312,7 @@ class ResultIndex:
         missing = kinds.get(Kind.MISSING, 0)
         return Tally(
             succeeded=kinds.get(Kind.OK, 0),
-            failed=kinds.get(Kind.FAILED, 0) + kinds.get(Kind.RETRYABLE, 0),
+            failed=sum(kinds.get(kind, 0) for kind in BAD),
             missing=missing,
             duplicate=found - sum(resulted for _, resulted in self._distinct.values()),
             foreign=rows - (sum(kinds.values()) - missing),

@@ -3,12 +3,12 @@
 import enum
 import os
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import AsyncExitStack
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Generic, NoReturn, Self, TypeAlias, TypeVar, get_origin
+from typing import Any, Final, Generic, NoReturn, Self, TypeAlias, TypeVar
 
 from fireworks_batch.connection.api import if_there
 from fireworks_batch.datasets.endpoints import Datasets
@@ -17,12 +17,12 @@ from fireworks_batch.files.workspace import workspace
 from fireworks_batch.jobs.endpoints import Jobs
 from fireworks_batch.models.errors import ClientStateError, ConfigurationError, JobNotFinishedError
 from fireworks_batch.models.job import BatchInferenceJob, JobLike
+from fireworks_batch.results.decoding import Decoder
 from fireworks_batch.results.reading import ExpectedIds, Reading, order_files
 from fireworks_batch.results.report import ResultRowsError, ResultsReport, make_report
 from fireworks_batch.results.rows import ResultRow
-from fireworks_batch.wire.codec import response_reader
 
-__all__ = ["Expected", "JobResults", "check_expected", "read_decode"]
+__all__ = ["Expected", "JobResults", "check_expected"]
 
 _T = TypeVar("_T")
 
@@ -61,7 +61,7 @@ class JobResults(Generic[_T]):
     _jobs: Jobs
     _datasets: Datasets
     _expecting: Expected | None
-    _decode: Callable[[Any], _T] | None
+    _decode: Decoder | None
     _lineage: bool
     _phase = _Phase.NEW
     _job: BatchInferenceJob | None = None
@@ -78,7 +78,7 @@ class JobResults(Generic[_T]):
         datasets: Datasets,
         *,
         expected: Expected | None,
-        decode: Callable[[Any], _T] | None,
+        decode: Decoder | None,
         lineage: bool,
     ) -> Self:
         """Return the results of a job. Nothing happens before they are entered.
@@ -88,7 +88,7 @@ class JobResults(Generic[_T]):
             jobs: Fetches the job.
             datasets: Downloads the files.
             expected: The ids that should have rows, or the path of the input file.
-            decode: Converts a response; None leaves responses as they are.
+            decode: Makes the output of a response; None if rows have no output.
             lineage: Whether the rows of all jobs of a continuation chain are read.
         """
         self = cls()
@@ -306,22 +306,6 @@ _WAYS_OUT: Final = {
 
 
 # --- Arguments ----------------------------------------------------------------------------------
-
-
-def read_decode(decode: Any) -> Callable[[Any], Any] | None:
-    """Return the function that converts responses. For a type, the function makes that type.
-
-    Raises:
-        ConfigurationError: The argument is neither a function nor a type that cattrs can make.
-    """
-    if decode is None:
-        return None
-    if isinstance(decode, type) or get_origin(decode) is not None:
-        return response_reader(decode)
-    if callable(decode):
-        checked: Callable[[Any], Any] = decode
-        return checked
-    raise ConfigurationError(f"decode must be a type or a function, not {decode!r}")
 
 
 def check_expected(expected: Any) -> Expected | None:

@@ -70,7 +70,10 @@ class RunReport:
     """The number of rows with a response."""
 
     failed: int
-    """The number of rows with an error instead of a response."""
+    """The number of rows with an error instead of a response, or a response that does not fit.
+
+    The latter are responses that ``decode=`` refused.
+    """
 
     missing: int
     """The number of rows with neither a response nor an error.

@@ -10,6 +10,7 @@ from fireworks_batch.models.errors import InputRowsError, RowProblem
 from fireworks_batch.models.job import BatchInferenceJob
 from fireworks_batch.models.snapshot import JobSnapshot
 from fireworks_batch.models.states import JobPhase
+from fireworks_batch.runs.contents import RowContents
 
 __all__ = [
     "MOST_NAMED",
@@ -50,6 +51,9 @@ class JobPlan:
 class CheckReport:
     """What `BatchClient.check` found in the requests. Nothing was sent."""
 
+    model: str | None = None
+    """The resource name of the jobs' model; None if the check was not told."""
+
     rows: int
     """The number of good rows."""
 
@@ -70,6 +74,9 @@ class CheckReport:
 
     remarks: tuple[str, ...] = ()
     """Sentences about rows that are good, but may cost more than necessary."""
+
+    content: RowContents = RowContents()  # noqa: RUF009 - frozen
+    """What the good rows hold, in numbers from which a price can be estimated."""
 
     @property
     def is_good(self) -> bool:

@@ -8,14 +8,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Generic, Self, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
 from fireworks_batch.files.lines import read_blocks
 from fireworks_batch.files.part_file import PartFile, written_to
 from fireworks_batch.files.threads import off_loop, reported
 from fireworks_batch.files.workspace import Workspace
 from fireworks_batch.models.errors import ClientStateError
-from fireworks_batch.results.index import Chosen, Kind, ResultIndex
+from fireworks_batch.results.decoding import Decoder
+from fireworks_batch.results.index import BAD, Chosen, Kind, ResultIndex
 from fireworks_batch.results.report import ResultRowsError, RunReport
 from fireworks_batch.results.rows import ResultRow, read_row, read_rows
 from fireworks_batch.runs.submission import Submission
@@ -27,16 +28,13 @@ _log = logging.getLogger("fireworks_batch.run")
 
 
 _T = TypeVar("_T")
-
-
-Row: TypeAlias = ResultRow[dict[str, Any]]
-"""A row with its response as a mapping."""
+_T_co = TypeVar("_T_co", covariant=True)
 
 
 _PAGE: Final = 500
 
 
-class BatchResult:
+class BatchResult(Generic[_T_co]):
     """The results of a run: its rows, and the report on them.
 
     ``async for row in result`` reads the rows, and ``await result.get("id")`` reads one of them.
@@ -52,23 +50,31 @@ class BatchResult:
     """The numbers of rows of each kind, and the outcome of each job."""
 
     _index: ResultIndex
+    _decode: Decoder | None
     _lock: asyncio.Lock
     _finalizer: "weakref.finalize[[ResultIndex, Workspace], Self]"
 
     @classmethod
     def _made(
-        cls, index: ResultIndex, space: Workspace, submission: Submission, report: RunReport
+        cls,
+        index: ResultIndex,
+        space: Workspace,
+        submission: Submission,
+        report: RunReport,
+        *,
+        decode: Decoder | None,
     ) -> Self:
         """Return a result that owns the index and the directory."""
         self = cls()
         self.submission = submission
         self.report = report
         self._index = index
+        self._decode = decode
         self._lock = asyncio.Lock()
         self._finalizer = weakref.finalize(self, _clear, index, space)
         return self
 
-    def __aiter__(self) -> AsyncIterator[Row]:
+    def __aiter__(self) -> AsyncIterator[ResultRow[_T_co]]:
         """Iterate over all rows that have a response or an error, in the order of the requests.
 
         The result of `BatchClient.collect` without ``requests`` has its rows in the order of their
@@ -78,10 +84,10 @@ class BatchResult:
             ClientStateError: The result is closed.
             LocalFileError: The rows cannot be read from disk.
         """
-        return _Pages(partial(self._rows, (Kind.OK, Kind.FAILED, Kind.RETRYABLE)))
+        return _Pages(partial(self._rows, (Kind.OK, *BAD)))
 
-    def failures(self) -> AsyncIterator[Row]:
-        """Iterate over the rows that have an error instead of a response.
+    def failures(self) -> AsyncIterator[ResultRow[_T_co]]:
+        """Iterate over the rows that have an error, also an invalid output.
 
         Returns:
             The rows, in the order of the requests; without ``requests`` in the order of their ids.
@@ -90,7 +96,7 @@ class BatchResult:
             ClientStateError: The result is closed.
             LocalFileError: The rows cannot be read from disk.
         """
-        return _Pages(partial(self._rows, (Kind.FAILED, Kind.RETRYABLE)))
+        return _Pages(partial(self._rows, BAD))
 
     def missing_ids(self) -> AsyncIterator[str]:
         """Iterate over the ids of rows that have neither a response nor an error.
@@ -105,7 +111,7 @@ class BatchResult:
         """
         return _Pages(self._missing)
 
-    async def get(self, custom_id: str) -> Row | None:
+    async def get(self, custom_id: str) -> ResultRow[_T_co] | None:
         """Return one row, with its response or its error.
 
         Args:
@@ -118,8 +124,12 @@ class BatchResult:
             ClientStateError: The result is closed.
             LocalFileError: The row cannot be read from disk.
         """
-        line = await self._read(partial(self._index.find, custom_id))
-        return None if line is None else read_row(line)
+
+        def read() -> ResultRow[_T_co] | None:
+            line = self._index.find(custom_id)
+            return None if line is None else self._row(line)
+
+        return await self._read(read)
 
     def raise_for_failures(self) -> Self:
         """Return the result itself, or raise an error if a row that was sent has no response.
@@ -156,10 +166,16 @@ class BatchResult:
     def __repr__(self) -> str:
         return f"<BatchResult {self.report}>"
 
-    async def _rows(self, kinds: tuple[Kind, ...], after: int) -> tuple[list[Row], int]:
-        def read() -> tuple[list[Row], int]:
+    def _row(self, line: bytes) -> ResultRow[Any]:
+        row = read_row(line)
+        return row if self._decode is None else self._decode.decoded(row)
+
+    async def _rows(
+        self, kinds: tuple[Kind, ...], after: int
+    ) -> tuple[list[ResultRow[_T_co]], int]:
+        def read() -> tuple[list[ResultRow[_T_co]], int]:
             page = self._index.page(kinds, after=after, size=_PAGE)
-            return [read_row(line) for line in self._index.lines(page)], _last(page)
+            return [self._row(line) for line in self._index.lines(page)], _last(page)
 
         return await self._read(read)
 

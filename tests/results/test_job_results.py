@@ -28,10 +28,10 @@ from fireworks_batch import (
 )
 from fireworks_batch.files.workspace import sweep
 from fireworks_batch.results.id_sets import IdSet
+from fireworks_batch.results.decoding import read_decode
 from fireworks_batch.results.job_results import (
     JobResults,
     check_expected,
-    read_decode,
 )
 from fireworks_batch.results.reading import Reading
 
@@ -400,11 +400,12 @@ async def test_a_type_gives_typed_responses():
 
     (fits, wrong, none), report = await read({"r": content, "error-data": b""}, decode=Completion)
 
-    assert fits.response == Completion([Choice(Message("positive"))])
+    assert fits.output == Completion([Choice(Message("positive"))])
     assert fits.text == "positive"
     assert wrong.error.code == "undecodable"
     assert "expected a string, not 5 @ response.choices[0].message.content" in wrong.error.message
-    assert wrong.response is None
+    assert wrong.output is None
+    assert wrong.error.raw is None
     assert b'"content": 5' in wrong.raw
     assert none.error.message.startswith("cannot read a Completion: ")
     assert report == ResultsReport(succeeded=1, undecodable=2)
@@ -413,9 +414,9 @@ async def test_a_type_gives_typed_responses():
 async def test_a_function_decodes():
     """Of the mapping; a generic alias is a type."""
     rows, _ = await read({"r": good("a")}, decode=lambda response: len(response["choices"]))
-    assert rows[0].response == 1
+    assert rows[0].output == 1
     rows, _ = await read({"r": good("a")}, decode=dict[str, Any])
-    assert rows[0].response == GOOD
+    assert rows[0].output == rows[0].response == GOOD
 
 
 def test_decode_must_be_a_type_or_a_function():

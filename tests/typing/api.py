@@ -236,7 +236,7 @@ async def results(client: BatchClient, job: BatchInferenceJob) -> None:
     """Rows, decoded or not."""
     async with client.results(job, expected=["a"], lineage=True) as rows:
         async for row in rows:
-            assert_type(row, ResultRow[dict[str, Any]])
+            assert_type(row, ResultRow[None])
             assert_type(row.custom_id, str | None)
             assert_type(row.response, dict[str, Any] | None)
             assert_type(row.error, RowError | None)
@@ -249,6 +249,7 @@ async def results(client: BatchClient, job: BatchInferenceJob) -> None:
         assert_type(await typed.ordered({"a": 1}), list[ResultRow[Verdict]])
     async with client.results("nightly", decode=lambda body: len(body["choices"])) as sizes:
         assert_type(await anext(sizes), ResultRow[int])
+        assert_type((await anext(sizes)).output, int | None)
 
 
 def gaps(error: ResultRowsError) -> None:
@@ -268,9 +269,9 @@ async def from_requests_to_results(client: BatchClient) -> None:
     assert_type(submission.refs, tuple[JobRef, ...])
     assert_type(Submission.from_json(submission.to_json()), Submission)
     async with await client.collect(submission, requests=iter(rows)) as result:
-        assert_type(result, BatchResult)
+        assert_type(result, BatchResult[None])
         assert_type(result.report, RunReport)
-        assert_type(result.raise_for_failures(), BatchResult)
+        assert_type(result.raise_for_failures(), BatchResult[None])
     result = await client.run(
         (row for row in rows),
         model="accounts/fireworks/models/demo-8b",
@@ -283,6 +284,10 @@ async def from_requests_to_results(client: BatchClient) -> None:
         assert_type(row.text, str | None)
     async for custom_id in result.missing_ids():
         assert_type(custom_id, str)
+    typed = await client.run(rows, model="m", decode=Verdict, before_submit=print)
+    assert_type(typed, BatchResult[Verdict])
+    assert_type([row.output async for row in typed], list[Verdict | None])
+    assert_type(await client.collect(submission, decode=Verdict), BatchResult[Verdict])
     found = await result.get("a")
     if found is not None:
         assert_type(found.is_retryable, bool)

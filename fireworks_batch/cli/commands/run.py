@@ -184,12 +184,12 @@ def _display(output: Output, terms: CollectOptions) -> RunDisplay:
 async def _interruptible(
     session: Session,
     display: RunDisplay,
-    work: Awaitable[BatchResult],
+    work: Awaitable[BatchResult[None]],
     *,
     source: Path,
     deletes: bool = False,
     jobs_outlive: bool = True,
-) -> BatchResult:
+) -> BatchResult[None]:
     """Show work until it has a result; if it is interrupted, say what becomes of the jobs."""
     try:
         following = shown(session.output, display, work, rows=display.rows)
@@ -201,7 +201,7 @@ async def _interruptible(
 
 
 async def _written(
-    output: Output, result: BatchResult, target: Path, terms: CollectOptions
+    output: Output, result: BatchResult[None], target: Path, terms: CollectOptions
 ) -> ExitCode:
     """Write the rows to stdout, unless they have a file, and the report; return the outcome."""
     async with result:
