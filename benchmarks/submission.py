@@ -34,7 +34,7 @@ from fireworks_batch.runs.submission import Submission
 ROWS: Final = 1_000_000
 IDS: Final = 10_000_000
 ROUNDS: Final = 5
-TRIES: Final = 3
+TRIES: Final = 7
 PARTS: Final = ("preflight", "collect")
 TALK: Final = "You are a careful reviewer. Answer with one word: good, bad or mixed. " * 2
 
