@@ -425,7 +425,8 @@ def _formatted(
     record: Mapping[str, Any], count: int, name: str, spec: str, conversion: str | None
 ) -> str:
     if name not in record:
-        raise ConfigurationError(_lacks(record, count, name, "which the template names"))
+        hint = "" if name.isidentifier() else " (a brace of the text is doubled: '{{')"
+        raise ConfigurationError(_lacks(record, count, name, f"which the template names{hint}"))
     value = record[name]
     if _is_missing(value):
         raise ConfigurationError(
@@ -452,8 +453,6 @@ def _is_missing(value: Any) -> bool:
 
 def _lacks(record: Mapping[str, Any], count: int, name: str, why: str) -> str:
     names = [*map(str, record)]
-    hint = did_you_mean(name, names)
-    if not hint and not name.isidentifier():
-        hint = "; a brace of the text is doubled: '{{'"
     columns = ", ".join(names) or "none"
+    hint = did_you_mean(name, names)
     return f"record {count} has no column {name!r}, {why}; its columns: {columns}{hint}"
