@@ -94,29 +94,16 @@ def test_a_command_reaches_the_same_account(cli, server, monkeypatch, tmp_path):
     assert re.search(r"^state +COMPLETED$", result.err, re.MULTILINE)
 
 
-def test_a_command_does_not_hold_other_waits(cli, server, tmp_path):
-    """The command of the first job waits for a file that the outcome of the second one makes."""
+def test_a_command_does_not_hold_other_waits(shell, server, tmp_path):
+    """The command of the first job waits until the outcome of the second one is written."""
     server.script_job("first", phases=["COMPLETED"])
     server.script_job("second", phases=["RUNNING", "COMPLETED"])
-    done = tmp_path / "done"
-    # A poll of the second job shows while the first one's command runs: else this never ends.
-    command = (
-        f'test "$FIREWORKS_BATCH_JOB" = second || until grep -q second {done}; do sleep 0.01; done'
-    )
-    watch = f"$CLI wait first second --json --exec '{command}'"
-    ended = _shell_with_timeout(f"{watch} | tee {done} | grep -c '\"event\": \"end\"'")
-    assert ended == "2"
-
-
-def _shell_with_timeout(line):
-    from conftest import COMMAND  # noqa: PLC0415
-    import subprocess  # noqa: PLC0415
-
-    script = f"CLI='{' '.join(COMMAND)}'; {line}"
-    ended = subprocess.run(
-        ["bash", "-c", script], check=False, capture_output=True, text=True, timeout=30
-    )
-    return ended.stdout.strip()
+    log = tmp_path / "log"
+    log.touch()
+    seen = f'grep -q "end., .id.: .second" {log}'
+    command = f'test "$FIREWORKS_BATCH_JOB" = second || until {seen}; do sleep 0.01; done'
+    ended = shell(f"$CLI wait first second --json --exec '{command}' | tee {log} | grep -c exit_code")
+    assert (ended.code, ended.out, ended.err) == (0, "2\n", "")
 
 
 def test_output_is_drawn_above_a_live_table(terminal, server):
