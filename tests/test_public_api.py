@@ -24,9 +24,7 @@ EXPORTED = {
 # A TypedDict describes a dict: it has no objects of its own.
 DICTS = [name for name, value in EXPORTED.items() if is_typeddict(value)]
 CLASSES = {
-    name: value
-    for name, value in EXPORTED.items()
-    if isinstance(value, type) and name not in DICTS
+    name: value for name, value in EXPORTED.items() if isinstance(value, type) and name not in DICTS
 }
 PACKAGE = Path(fireworks_batch.__file__).parent
 # The public import paths. A change here is one that users must be told of.

@@ -64,23 +64,27 @@ class OutcomeCommand:
         self._output.talk(failure, "bold red")
 
     async def _run(self, outcome: Outcome) -> int:
-        process = await asyncio.create_subprocess_shell(
-            self._command,
-            stdin=DEVNULL,
-            stdout=PIPE,
-            stderr=STDOUT,
-            env={**os.environ, **self._environment, **_variables(outcome)},
-            start_new_session=True,  # a Ctrl-C is for this process, which then ends the command
+        starting = asyncio.ensure_future(
+            asyncio.create_subprocess_shell(
+                self._command,
+                stdin=DEVNULL,
+                stdout=PIPE,
+                stderr=STDOUT,
+                env={**os.environ, **self._environment, **_variables(outcome)},
+                start_new_session=True,  # a Ctrl-C is for this process, which then ends the command
+            )
         )
         try:
+            # A start that is cancelled would leave what the shell has started by then.
+            process = await asyncio.shield(starting)
             await self._relay(process)
             return await process.wait()
         except asyncio.CancelledError:
-            await self._end(process)
+            await self._end(await starting)
             raise
 
     async def _end(self, process: Process) -> None:
-        """End a command and what it has started; by force after the grace, or if cancelled again."""
+        """End a command and what it has started; by force after the grace, or if cancelled."""
         for force in (False, True):
             _signal(process, force=force)
             with suppress(TimeoutError, asyncio.CancelledError):

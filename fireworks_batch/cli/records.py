@@ -1,6 +1,7 @@
 """The requests of a command: a file as it is, its first rows, or records with a template."""
 
 import csv
+import gzip
 import io
 import json
 import zlib
@@ -19,6 +20,7 @@ from fireworks_batch.files.lines import LONGEST_LINE, check_path, open_lines, re
 from fireworks_batch.files.threads import off_loop, reported
 from fireworks_batch.files.workspace import workspace
 from fireworks_batch.models.errors import ConfigurationError, InputRowsError
+from fireworks_batch.models.errors import shown as quoted
 from fireworks_batch.models.texts import visible
 from fireworks_batch.typing import Requests
 
@@ -123,14 +125,12 @@ def _long_fields() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _csv_records(
-    path: Path, name: str, delimiter: str
-) -> Generator[dict[str, Any], None, None]:
+def _csv_records(path: Path, name: str, delimiter: str) -> Generator[dict[str, Any], None, None]:
     """Yield the lines of a file of values, by the names in its first line."""
     with open_lines(path) as file, io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
         # If a quote is missing, a reader that is not strict takes the rest of a file for one value.
         reader = csv.reader(text, delimiter=delimiter, strict=True)
-        with _told(name, reader):
+        with reported("read", name), _told(name, reader):
             columns = next(reader, [])
             _check_columns(name, columns)
             for values in reader:
@@ -147,11 +147,10 @@ def _csv_records(
 def _told(name: str, reader: Any) -> Iterator[None]:
     """Raise errors that name the file, and the line before."""
     try:
-        with reported("read", name):
-            yield
+        yield
     except UnicodeDecodeError as exc:
         problem = f"not UTF-8: byte 0x{exc.object[exc.start]:02x}; save the file as UTF-8"
-    except (csv.Error, EOFError, zlib.error) as exc:
+    except (csv.Error, gzip.BadGzipFile, EOFError, zlib.error) as exc:
         problem = str(exc)
     else:
         return
@@ -181,7 +180,7 @@ def _object(line: bytes, place: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as exc:
         raise InputRowsError(f"{place}: not JSON: {exc}") from None
     if not isinstance(record, dict):
-        raise InputRowsError(f"{place}: a record must be a JSON object, not a {type(record).__name__}")
+        raise InputRowsError(f"{place}: a record must be a JSON object, not {quoted(record)}")
     return record
 
 
@@ -189,8 +188,8 @@ def _lines(file: IO[bytes], name: str) -> Iterator[bytes]:
     for block in read_blocks(file, longest=LONGEST_LINE):
         if block.is_too_long:
             raise InputRowsError(
-                f"{name} has a line of more than {LONGEST_LINE // 1024**2} MiB, which is no row: is "
-                "there one JSON object on each line?"
+                f"{name} has a line of more than {LONGEST_LINE // 1024**2} MiB, which is no row: "
+                "is there one JSON object on each line?"
             )
         yield from block
 

@@ -176,7 +176,8 @@ def _checked(request: dict[str, Any]) -> dict[str, Any]:
         line = json_line(request)
     except (TypeError, ValueError) as exc:
         members = {"custom_id": request["custom_id"], **request["body"]}
-        member = next(name for name, value in members.items() if not _is_json({name: value}))
+        wrong = (name for name, value in members.items() if not _is_json({name: value}))
+        member = next(wrong, "body")  # too deep only as a whole
         raise ConfigurationError(
             f"{named}: {shown(member)} cannot be written as JSON: {exc}"
         ) from None
@@ -276,8 +277,8 @@ def _embedded(path: Path) -> str:
     media_type = next((kind for kind, begins in _IMAGES if begins.match(data)), None)
     if media_type is None:
         raise ConfigurationError(
-            f"image {name!r} begins as no PNG, JPEG, GIF, BMP, TIFF or PPM file does: convert the "
-            "image, or give a data URL, which is passed on unchecked"
+            f"image {name!r} is no PNG, JPEG, GIF, BMP, TIFF or PPM file: convert the image, or give a "
+            "data URL, which is passed on unchecked"
         )
     return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
 
@@ -319,13 +320,17 @@ def chats(
             has no column of a name in the template, no value in that column (None, NaN), or no id.
     """
     pieces = _pieces(template)
+    _check_records(records)
+    # What is wrong with the body is wrong at once, for all records.
+    sample = chat("row", "prompt", **body)["body"]
+    return _requests(records, pieces, id_column, sample)
+
+
+def _check_records(records: Any) -> None:
     if not isinstance(records, Iterable) or isinstance(records, Mapping | str | bytes):
         raise ConfigurationError(
             f"records must be mappings, as csv.DictReader gives them, not {shown(records)}"
         )
-    # What is wrong with the body is wrong at once, for all records.
-    sample = chat("row", "prompt", **body)["body"]
-    return _requests(records, pieces, id_column, sample)
 
 
 def _requests(
@@ -354,14 +359,12 @@ def _id_of(record: Mapping[str, Any], column: str, count: int) -> str:
     if column not in record:
         raise ConfigurationError(_lacks(record, count, column, "which its id is to come from"))
     value = record[column]
-    if isinstance(value, Integral) and not isinstance(value, bool):
-        return str(int(value))
-    if not isinstance(value, str) or not value:
+    if isinstance(value, bool) or not isinstance(value, str | Integral) or value == "":
         raise ConfigurationError(
             f"record {count}: the id, in the column {column!r}, must be a string that is not empty "
             f"or a whole number, not {shown(value)}"
         )
-    return value
+    return value if isinstance(value, str) else str(int(value))
 
 
 _Piece: TypeAlias = tuple[str, str | None, str | None, str | None]

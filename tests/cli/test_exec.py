@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+
 from fireworks_batch.cli.display.board import Outcome
 from fireworks_batch.cli.display.output import Output
 from fireworks_batch.cli.outcome_command import OutcomeCommand
@@ -102,7 +103,9 @@ def test_a_command_does_not_hold_other_waits(shell, server, tmp_path):
     log.touch()
     seen = f'grep -q "end., .id.: .second" {log}'
     command = f'test "$FIREWORKS_BATCH_JOB" = second || until {seen}; do sleep 0.01; done'
-    ended = shell(f"$CLI wait first second --json --exec '{command}' | tee {log} | grep -c exit_code")
+    ended = shell(
+        f"$CLI wait first second --json --exec '{command}' | tee {log} | grep -c exit_code"
+    )
     assert (ended.code, ended.out, ended.err) == (0, "2\n", "")
 
 
@@ -163,7 +166,7 @@ async def test_commands_run_one_at_a_time(tmp_path):
 
 async def test_a_line_without_an_end_is_written_in_pieces(capsys):
     """A command may write any amount without a line feed; all of it is told."""
-    script = f"{sys.executable} -c 'print(\"x\" * 1_000_000, end=\"\")'"
+    script = f'{sys.executable} -c \'print("x" * 1_000_000, end="")\''
     command = OutcomeCommand(script, Output(as_json=False, is_verbose=False), {})
     await command.run(Outcome("one", None, None))
     assert capsys.readouterr().err.count("x") == 1_000_000

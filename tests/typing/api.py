@@ -326,5 +326,5 @@ async def requests(client: BatchClient, path: Path) -> None:
     made = chats(records, "{text}", id_column="id", max_tokens=5)
     assert_type(made, Iterator[dict[str, Any]])
     await client.check(made)
-    with path.open(newline="") as file:  # noqa: ASYNC230 - never run
+    with path.open(newline="") as file:
         await client.check(chats(csv.DictReader(file), "{text}"))

@@ -74,9 +74,7 @@ def _print(output: Output, outcome: Outcome) -> None:
         output.fields(*outcome_fields(outcome))
 
 
-def _command(
-    output: Output, options: CommonOptions, terms: WaitOptions
-) -> OutcomeCommand | None:
+def _command(output: Output, options: CommonOptions, terms: WaitOptions) -> OutcomeCommand | None:
     """Return the command of --exec, in whose environment the library finds the same account."""
     if terms.exec is None:
         return None
