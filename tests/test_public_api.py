@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import is_typeddict
 
 import attrs
 import pytest
@@ -20,7 +21,11 @@ EXPORTED = {
     for module in (fireworks_batch, fireworks_batch.typing)
     for name in module.__all__
 }
-CLASSES = {name: value for name, value in EXPORTED.items() if isinstance(value, type)}
+# A TypedDict describes a dict: it has no objects of its own.
+DICTS = [name for name, value in EXPORTED.items() if is_typeddict(value)]
+CLASSES = {
+    name: value for name, value in EXPORTED.items() if isinstance(value, type) and name not in DICTS
+}
 PACKAGE = Path(fireworks_batch.__file__).parent
 # The public import paths. A change here is one that users must be told of.
 PATHS = {
@@ -36,11 +41,11 @@ PATHS = {
         PollPolicy Precision RateLimitError RequestTimeoutError ResponseDecodeError ResultRow
         ResultRowsError ResultsReport RetryPolicy RowContents RowError RowProblem RunProgress RunReport
         RunStage ServerError Status StatusCode Submission SubmittedShard TransportError
-        UnknownStateError WaitError WaitTimeoutError __version__ to_dict
+        UnknownStateError WaitError WaitTimeoutError __version__ chat chats to_dict
     """,
     "fireworks_batch.typing": """
-        ApiKey BatchResult DatasetLike Datasets Decode JobFleet JobLike JobOutcomes JobResults
-        JobWait Jobs Listing Output Requests
+        ApiKey BatchResult ContentPart DatasetLike Datasets Decode JobFleet JobLike JobOutcomes
+        JobResults JobWait Jobs Listing Message Output Requests
     """,
     "fireworks_batch.emulator": """
         Assumptions Emulator Exchange Phase RecordedRequest RowFailureError
@@ -225,7 +230,7 @@ def test_every_error_has_the_one_base():
     assert all(EXPORTED[name].__name__.endswith("Error") for name in raised)
 
 
-@pytest.mark.parametrize("name", [*CLASSES, "to_dict"])
+@pytest.mark.parametrize("name", [*CLASSES, *DICTS, "chat", "chats", "to_dict"])
 def test_exported_name_has_a_docstring(name):
     """Each exported class and function says what it is, in a text of its own."""
     value = EXPORTED[name]

@@ -14,6 +14,7 @@ from fireworks_batch.cli.options import (
     JobsArgument,
     JobsToWaitForArgument,
     MaxRows,
+    RecordOptions,
     RequestsArgument,
     ResultsOptions,
     RunOptions,
@@ -71,7 +72,11 @@ def _program(
 
 @command(app)
 def run(
-    options: CommonOptions, jobs: JobOptions, terms: RunOptions, requests: RequestsArgument
+    options: CommonOptions,
+    jobs: JobOptions,
+    terms: RunOptions,
+    records: RecordOptions,
+    requests: RequestsArgument,
 ) -> int:
     """Submit requests, wait, and write the results.
 
@@ -79,12 +84,13 @@ def run(
     """
     from fireworks_batch.cli.commands import run as commands
 
-    return commands.run(options, jobs, terms, requests)
+    return commands.run(options, jobs, terms, records, requests)
 
 
 @command(app)
 def check(
     options: CommonOptions,
+    records: RecordOptions,
     requests: RequestsArgument,
     model: Annotated[
         str | None,
@@ -115,6 +121,7 @@ def check(
 
     return commands.check(
         options,
+        records,
         requests,
         model=model,
         system_prompt=system_prompt,
@@ -124,14 +131,16 @@ def check(
 
 
 @command(app)
-def submit(options: CommonOptions, jobs: JobOptions, requests: RequestsArgument) -> int:
+def submit(
+    options: CommonOptions, jobs: JobOptions, records: RecordOptions, requests: RequestsArgument
+) -> int:
     """Create the jobs of requests, and write their ids.
 
     The same command again creates no second job. With --json, it writes what 'collect' reads.
     """
     from fireworks_batch.cli.commands import run as commands
 
-    return commands.submit(options, jobs, requests)
+    return commands.submit(options, jobs, records, requests)
 
 
 @command(app)

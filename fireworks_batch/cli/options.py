@@ -17,6 +17,7 @@ __all__ = [
     "JobsArgument",
     "JobsToWaitForArgument",
     "MaxRows",
+    "RecordOptions",
     "RequestsArgument",
     "ResultsOptions",
     "RunOptions",
@@ -84,6 +85,37 @@ class CommonOptions:
             help="Write the log, and the tracebacks of errors, to stderr.",
         ),
     ] = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecordOptions:
+    """How requests are made of the records of a file, and how many rows are taken."""
+
+    template: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Prompt for each record of a .csv, .tsv or .jsonl file, with names of columns in "
+            "braces, as in 'Summarise: {text}'. A brace of the text is doubled.",
+        ),
+    ] = None
+    id_column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Column with the ids of the requests. By default the requests are numbered: "
+            "row-00000001 and so on.",
+        ),
+    ] = None
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Take only the first N rows. They are a job of their own: without --limit, all "
+            "rows run, these rows once more.",
+        ),
+    ] = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -275,6 +307,15 @@ class WaitOptions:
     ] = None
     timeout: _Timeout = None
     stall_after: _StallAfter = None
+    exec: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COMMAND",
+            help="Command for the shell to run when a job has ended, or the wait for it. The "
+            "command finds FIREWORKS_BATCH_JOB, FIREWORKS_BATCH_STATE and "
+            "FIREWORKS_BATCH_EXIT_CODE in its environment.",
+        ),
+    ] = None
     delete_on_interrupt: Annotated[
         bool,
         typer.Option(
@@ -327,7 +368,7 @@ RequestsArgument = Annotated[
         dir_okay=False,
         allow_dash=True,
         help="Requests: a .jsonl or .jsonl.gz file with one JSON object per line, each with "
-        "custom_id and body. '-' reads standard input.",
+        "custom_id and body. With --template, records. '-' reads standard input.",
     ),
 ]
 SubmissionArgument = Annotated[

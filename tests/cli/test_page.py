@@ -23,9 +23,12 @@ GROUPS = {
 }
 CONNECTION = {"api_key_file", "account_id", "base_url", "json", "debug"}
 # What no argument of the library stands for.
+RECORDS = {"template", "id_column", "limit"}
 OWN = {
-    "run": {"delete_on_interrupt"},
-    "wait": {"delete_on_interrupt", "all", "filter"},
+    "run": {"delete_on_interrupt"} | RECORDS,
+    "check": RECORDS,
+    "submit": RECORDS,
+    "wait": {"delete_on_interrupt", "all", "filter", "exec"},
     "results": {"output", "errors"},
     "list": {"limit"},
     "datasets list": {"limit"},

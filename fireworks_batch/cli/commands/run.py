@@ -24,7 +24,14 @@ from fireworks_batch.cli.display.run import (
 from fireworks_batch.cli.durations import parse_job_time_limit, parse_timeout
 from fireworks_batch.cli.exit_codes import ExitCode
 from fireworks_batch.cli.interrupts import InterruptedByUserError
-from fireworks_batch.cli.options import CollectOptions, CommonOptions, JobOptions, RunOptions
+from fireworks_batch.cli.options import (
+    CollectOptions,
+    CommonOptions,
+    JobOptions,
+    RecordOptions,
+    RunOptions,
+)
+from fireworks_batch.cli.records import requests_of
 from fireworks_batch.cli.session import Session, in_session, poll_policy
 from fireworks_batch.cli.standard_input import is_standard_input, readable
 from fireworks_batch.files.threads import off_loop, reported
@@ -39,6 +46,7 @@ _PARAMETERS = ("max_tokens", "temperature", "top_p", "top_k", "n", "extra_body")
 
 def check(
     options: CommonOptions,
+    records: RecordOptions,
     requests: Path,
     *,
     model: str | None,
@@ -50,9 +58,9 @@ def check(
 
     async def work(session: Session) -> ExitCode:
         output = session.output
-        async with readable(requests, output) as file:
+        async with requests_of(requests, records, output) as rows:
             checking = session.client.check(
-                file,
+                rows,
                 model=model,
                 system_prompt=system_prompt,
                 limits=Limits(max_rows=max_rows),
@@ -74,14 +82,16 @@ def check(
     return in_session(options, work, needs_key=False)
 
 
-def submit(options: CommonOptions, jobs: JobOptions, requests: Path) -> ExitCode:
+def submit(
+    options: CommonOptions, jobs: JobOptions, records: RecordOptions, requests: Path
+) -> ExitCode:
     """Create the jobs that are not there yet, and write the ids of all."""
 
     async def work(session: Session) -> ExitCode:
         output = session.output
         arguments = _job_arguments(jobs)
-        async with readable(requests, output) as file:
-            submitting = session.client.submit(file, **arguments)
+        async with requests_of(requests, records, output) as rows:
+            submitting = session.client.submit(rows, **arguments)
             submission = await shown(output, Words("checking and submitting"), submitting)
         ids = [ref.job_id for ref in submission.refs]
         if output.as_json:
@@ -127,11 +137,17 @@ def collect(
     return in_session(options, work)
 
 
-def run(options: CommonOptions, jobs: JobOptions, terms: RunOptions, requests: Path) -> ExitCode:
+def run(
+    options: CommonOptions,
+    jobs: JobOptions,
+    terms: RunOptions,
+    records: RecordOptions,
+    requests: Path,
+) -> ExitCode:
     """Run requests to results."""
 
     async def work(session: Session) -> ExitCode:
-        return await run_to_the_end(session, jobs, terms, requests)
+        return await run_to_the_end(session, jobs, terms, records, requests)
 
     return in_session(options, work)
 
@@ -140,6 +156,7 @@ async def run_to_the_end(
     session: Session,
     jobs: JobOptions,
     terms: RunOptions,
+    records: RecordOptions,
     requests: Path,
     *,
     jobs_outlive: bool = True,
@@ -150,16 +167,17 @@ async def run_to_the_end(
         session: What the command works with.
         jobs: The settings of the jobs.
         terms: How results are written, and what an interrupt does.
-        requests: The file of requests.
+        records: The template of the requests, if the file has records, and how many rows are taken.
+        requests: The file of requests or records.
         jobs_outlive: Whether the jobs are still there after the command. If not, an interrupt
             names no jobs and deletes none.
     """
     output = session.output
     display = _display(output, terms)
     arguments = _job_arguments(jobs) | _collect_arguments(terms)
-    async with readable(requests, output) as file, _target(terms.output) as target:
+    async with requests_of(requests, records, output) as rows, _target(terms.output) as target:
         running = session.client.run(
-            file,
+            rows,
             output=target,
             max_in_flight=terms.max_in_flight,
             on_progress=display.show,
