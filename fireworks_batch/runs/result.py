@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
 
 from fireworks_batch.files.lines import read_blocks
-from fireworks_batch.files.part_file import PartFile, written_to
+from fireworks_batch.files.part_file import PartFile, set_aside, written_to
 from fireworks_batch.files.threads import off_loop, reported
 from fireworks_batch.files.workspace import Workspace
 from fireworks_batch.models.errors import ClientStateError
@@ -253,12 +253,7 @@ def _keep_answers(index: ResultIndex, path: Path) -> Path | None:
             has_more = any(index.lacks(_answered(block)) for block in read_blocks(file))
         if not has_more:
             return None
-        number, kept = 1, place.with_name(f"{place.name}.previous")
-        while kept.exists():
-            number += 1
-            kept = place.with_name(f"{place.name}.previous.{number}")
-        place.rename(kept)
-        return kept
+        return set_aside(place)
 
 
 def _answered(lines: Iterable[bytes]) -> list[str]:
