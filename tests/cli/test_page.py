@@ -24,9 +24,10 @@ GROUPS = {
 CONNECTION = {"api_key_file", "account_id", "base_url", "json", "debug"}
 # What no argument of the library stands for.
 OWN = {
-    "run": {"delete_on_interrupt"},
+    "run": {"delete_on_interrupt", "format"},
+    "collect": {"format"},
     "wait": {"delete_on_interrupt", "all", "filter"},
-    "results": {"output", "errors"},
+    "results": {"output", "errors", "format"},
     "list": {"limit"},
     "datasets list": {"limit"},
 }
