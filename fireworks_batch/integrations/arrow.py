@@ -8,8 +8,12 @@ import asyncio
 import json
 import os
 import secrets
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator
 from contextlib import ExitStack, aclosing, contextmanager, suppress
+from functools import partial
+from io import BytesIO
+from itertools import count
 from pathlib import Path
 from string import Formatter
 from typing import Any, Final, TypeVar
@@ -18,9 +22,12 @@ import orjson
 
 from fireworks_batch import ConfigurationError, LocalFileError, ResultRow, chats
 from fireworks_batch.integrations import needs
+from fireworks_batch.typing import BatchResult, JobResults
 
 with needs("arrow"):
     import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.json as pj
     import pyarrow.parquet as pq
 
 __all__ = ["SCHEMA", "read_table", "requests", "to_arrow", "write_parquet"]
@@ -28,28 +35,28 @@ __all__ = ["SCHEMA", "read_table", "requests", "to_arrow", "write_parquet"]
 _T = TypeVar("_T")
 
 SCHEMA: Final = pa.schema(
-    [
-        ("custom_id", pa.string()),
-        ("text", pa.string()),
-        ("finish_reason", pa.string()),
-        ("error_code", pa.string()),
-        ("error_message", pa.string()),
-        ("prompt_tokens", pa.int64()),
-        ("completion_tokens", pa.int64()),
-        ("cached_tokens", pa.int64()),
-    ]
+    {
+        "custom_id": pa.string(),
+        "text": pa.string(),
+        "finish_reason": pa.string(),
+        "error_code": pa.string(),
+        "error_message": pa.string(),
+        "prompt_tokens": pa.int64(),
+        "completion_tokens": pa.int64(),
+        "cached_tokens": pa.int64(),
+    }
 )
 """The columns of results, which are the members of `ResultRow.record`."""
-
-_RESPONSE: Final = pa.field("response", pa.string())
 
 # Nearly all ids and texts differ: no dictionary makes them shorter.
 _FEW_VALUES: Final = ["finish_reason", "error_code", "error_message"]
 
-# Most rows and characters of a batch. A batch becomes a row group of a Parquet file, and files of
-# many small row groups are slow to read.
-_ROWS: Final = 32_768
-_CHARACTERS: Final = 16 * 1024 * 1024
+# Most rows and characters of a batch of rows that are converted one by one.
+_ROWS: Final = 16_384
+_CHARACTERS: Final = 8 * 1024 * 1024
+
+# Bytes of a row group of a Parquet file. Files of many small row groups are slow to read.
+_GROUP: Final = 32 * 1024 * 1024
 
 # Rows of a data frame that are Python objects at a time.
 _SLICE: Final = 1000
@@ -127,6 +134,10 @@ async def to_arrow(
     and an ``error_message``, and null in the columns for which it has no response. A row that
     succeeded has null in these two. A row that is missing has no record.
 
+    The lines of a `BatchResult` and of `JobResults` are parsed by pyarrow, in threads. Other rows
+    are converted one by one, which takes about twice as long: rows of other iterables, rows with
+    ``decode=`` or ``lineage=True``, and ``response=True``.
+
     Args:
         rows: The result of `BatchClient.run` or `BatchClient.collect`, the entered results of
             `BatchClient.results`, or another async iterable of rows, such as ``result.failures()``.
@@ -134,37 +145,37 @@ async def to_arrow(
             what the other columns lack, such as tool calls and further choices.
 
     Yields:
-        Batches with the columns of `SCHEMA`: at most 32,768 rows each, and about 16 million
-        characters (or one longer row). Memory holds one batch, and the Python objects of its
-        values. Without rows there is no batch. A lone surrogate, which Arrow cannot hold, becomes a
-        question mark.
+        Batches with the columns of `SCHEMA`. A batch has at most 8 MiB of lines, or some 8 million
+        characters of text (or one longer row). Memory holds four batches. A lone surrogate, which
+        Arrow cannot hold, becomes a question mark.
 
     Raises:
         ClientStateError: The rows cannot be read, as with ``async for row in rows``.
         LocalFileError: The rows cannot be read from disk.
     """
-    schema = _schema(response=response)
-    records: list[dict[str, Any]] = []
-    characters = 0
-    async for row in rows:
-        record: dict[str, Any] = row.record()
-        characters += len(record["text"] or "")
-        if response and row.response is not None:
-            record["response"] = text = _json_of(row.response)
-            characters += len(text)
-        records.append(record)
-        if len(records) >= _ROWS or characters >= _CHARACTERS:
-            yield await _in_thread(_batch, records, schema)
-            records, characters = [], 0
-    if records:
-        yield await _in_thread(_batch, records, schema)
+    lines = rows.lines() if isinstance(rows, BatchResult | JobResults) and not response else None
+    parts: AsyncIterable[Any] = _records_of(rows, response=response) if lines is None else lines
+    convert = partial(_batch, schema=_schema(response=response)) if lines is None else _parsed
+    loop = asyncio.get_running_loop()
+    # While a part is converted, the next part is read, and the batch before is with the caller.
+    converting: deque[asyncio.Future[pa.RecordBatch]] = deque()
+    try:
+        async for part in parts:
+            converting.append(loop.run_in_executor(None, convert, part))
+            if len(converting) > 1:
+                yield await converting.popleft()
+        while converting:
+            yield await converting.popleft()
+    finally:
+        if isinstance(parts, AsyncGenerator):
+            await parts.aclose()
 
 
 async def read_table(rows: AsyncIterable[ResultRow[Any]], *, response: bool = False) -> pa.Table:
     """Read results as one table in memory.
 
-    ``table.to_pandas()`` makes a data frame of pandas, and ``polars.from_arrow(table)`` makes a data
-    frame of polars.
+    ``table.to_pandas()`` makes a data frame of pandas, and ``polars.from_arrow(table)`` makes one
+    of polars.
 
     Args:
         rows: The rows, as for `to_arrow`.
@@ -210,7 +221,27 @@ async def write_parquet(
 
 
 def _schema(*, response: bool) -> pa.Schema:
-    return SCHEMA.append(_RESPONSE) if response else SCHEMA
+    return SCHEMA.append(pa.field("response", pa.string())) if response else SCHEMA
+
+
+async def _records_of(
+    rows: AsyncIterable[ResultRow[Any]], *, response: bool
+) -> AsyncGenerator[list[dict[str, Any]], None]:
+    """Yield the records of rows, in lists of bounded size."""
+    records: list[dict[str, Any]] = []
+    characters = 0
+    async for row in rows:
+        record: dict[str, Any] = row.record()
+        characters += len(record["text"] or "")
+        if response and row.response is not None:
+            record["response"] = text = _json_of(row.response)
+            characters += len(text)
+        records.append(record)
+        if len(records) >= _ROWS or characters >= _CHARACTERS:
+            yield records
+            records, characters = [], 0
+    if records:
+        yield records
 
 
 def _json_of(response: dict[str, Any]) -> str:
@@ -220,7 +251,7 @@ def _json_of(response: dict[str, Any]) -> str:
         return json.dumps(response)
 
 
-def _batch(records: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
+def _batch(records: list[dict[str, Any]], *, schema: pa.Schema) -> pa.RecordBatch:
     try:
         return pa.RecordBatch.from_pylist(records, schema)
     except UnicodeEncodeError:
@@ -234,12 +265,101 @@ def _without_surrogates(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+# --- Lines of results -----------------------------------------------------------------------------
+
+
+# The members of a line that become columns; and "body" and "error", which no usual line has.
+_CHOICE: Final = pa.struct(
+    {"message": pa.struct({"content": pa.string()}), "finish_reason": pa.string()}
+)
+_USAGE: Final = pa.struct(
+    {
+        "prompt_tokens": pa.int64(),
+        "completion_tokens": pa.int64(),
+        "prompt_tokens_details": pa.struct({"cached_tokens": pa.int64()}),
+    }
+)
+_RESPONSE: Final = pa.struct({"choices": pa.list_(_CHOICE), "usage": _USAGE, "body": pa.string()})
+_LINE: Final = pa.schema(
+    {"custom_id": pa.string(), "response": _RESPONSE, "error": pa.string()}
+)
+
+
+def _parsed(lines: bytes) -> pa.RecordBatch:
+    """Return the records of lines: parsed by pyarrow, or, where that is not sure, by the library.
+
+    Most lines that pyarrow cannot parse are lines with an error.
+    """
+    batch = _plain(lines)
+    if batch is not None:
+        return batch
+    each = [line for line in BytesIO(lines) if not line.isspace()]
+    is_odd = [b'"error"' in line for line in each]
+    plain = _plain(b"".join(line for line, odd in zip(each, is_odd, strict=True) if not odd))
+    if plain is None:
+        return _batch([ResultRow.from_line(line).record() for line in each], schema=SCHEMA)
+    odd_lines = (line for line, odd in zip(each, is_odd, strict=True) if odd)
+    odd = _batch([ResultRow.from_line(line).record() for line in odd_lines], schema=SCHEMA)
+    places = {False: count(), True: count(plain.num_rows)}
+    order = [next(places[is_odd_line]) for is_odd_line in is_odd]
+    (merged,) = pa.Table.from_batches([plain, odd]).take(order).combine_chunks().to_batches()
+    return merged
+
+
+def _plain(lines: bytes) -> pa.RecordBatch | None:
+    """Return the records of lines if all have a response, and pyarrow surely parses them well."""
+    number = lines.count(b"\n") + (not lines.endswith(b"\n"))
+    # So each line is one object: a string has no line end, and only objects on lines meet like this.
+    if not lines.startswith(b"{") or lines.count(b"}\n{") != number - 1:
+        return None
+    try:
+        lines.decode()  # pyarrow does not look at the bytes of members that it leaves out
+        table = pj.read_json(
+            pa.BufferReader(lines),
+            pj.ReadOptions(use_threads=False, block_size=len(lines) + 1),
+            pj.ParseOptions(explicit_schema=_LINE, unexpected_field_behavior="ignore"),
+        )
+        (found,) = table.combine_chunks().to_batches()
+        response = found["response"]
+        choices = pc.struct_field(response, "choices")
+        strangers = pc.struct_field(response, "body"), found["error"]
+        if (
+            found.num_rows != number
+            or found["custom_id"].null_count
+            or choices.null_count
+            or any(stranger.null_count != number for stranger in strangers)
+        ):
+            return None
+        first = pc.list_element(choices, 0)
+        usage = pc.struct_field(response, "usage")
+        columns = {
+            "custom_id": found["custom_id"],
+            "text": pc.struct_field(first, ["message", "content"]),
+            "finish_reason": pc.struct_field(first, "finish_reason"),
+            "prompt_tokens": pc.struct_field(usage, "prompt_tokens"),
+            "completion_tokens": pc.struct_field(usage, "completion_tokens"),
+            "cached_tokens": pc.struct_field(usage, ["prompt_tokens_details", "cached_tokens"]),
+        }
+        batch = pa.RecordBatch.from_arrays(
+            [columns.get(field.name, pa.nulls(number, field.type)) for field in SCHEMA],
+            schema=SCHEMA,
+        )
+        batch.validate(full=True)  # a lone surrogate has become bytes that are no UTF-8
+    except (ValueError, LookupError, pa.ArrowException):
+        return None
+    return batch
+
+
+# --- Parquet ------------------------------------------------------------------------------------
+
+
 class _ParquetFile:
     """A Parquet file with a temporary name; `finish` gives it the final name. Blocks the thread."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._leaving = ExitStack()
+        self._group: list[pa.RecordBatch] = []
 
     def open(self, schema: pa.Schema) -> None:
         """Make the file, in the directory of the final name."""
@@ -253,12 +373,20 @@ class _ParquetFile:
             self._writer = self._leaving.enter_context(writer)
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Append a row group."""
+        """Append records."""
+        self._group.append(batch)
+        if sum(batch.nbytes for batch in self._group) >= _GROUP:
+            self._write_group()
+
+    def _write_group(self) -> None:
         with self._reported():
-            self._writer.write_batch(batch)
+            self._writer.write_table(pa.Table.from_batches(self._group))
+        self._group.clear()
 
     def finish(self) -> None:
         """Give the file the final name, and replace an existing file of this name."""
+        if self._group:
+            self._write_group()
         with self._reported():
             self._writer.close()
             self._file.flush()

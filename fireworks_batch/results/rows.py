@@ -102,6 +102,18 @@ class ResultRow(Generic[_T]):
     _line: bytes = attrs.field(alias="raw", eq=_without_end)
     _output: _T | None = attrs.field(alias="output", default=None, eq=False)
 
+    @classmethod
+    def from_line(cls, line: bytes) -> "ResultRow[None]":
+        """Read a line of results: of a file that ``output=`` has written, say.
+
+        Args:
+            line: The line, with or without its line end.
+
+        Returns:
+            The row. A line that cannot be read is a row with the error ``"unreadable"``.
+        """
+        return read_row(line)
+
     @property
     def custom_id(self) -> str | None:
         """The id of the row of the input; None if the line has no readable id."""
@@ -163,6 +175,7 @@ class ResultRow(Generic[_T]):
         choices = _member(response, "choices")
         first = choices[0] if type(choices) is list and choices else None
         usage = _member(response, "usage")
+        details = _member(usage, "prompt_tokens_details")
         return {
             "custom_id": self._custom_id,
             "text": _string(_member(_member(first, "message"), "content")),
@@ -171,7 +184,7 @@ class ResultRow(Generic[_T]):
             "error_message": None if error is None else error.message,
             "prompt_tokens": _count(_member(usage, "prompt_tokens")),
             "completion_tokens": _count(_member(usage, "completion_tokens")),
-            "cached_tokens": _count(_member(_member(usage, "prompt_tokens_details"), "cached_tokens")),
+            "cached_tokens": _count(_member(details, "cached_tokens")),
         }
 
     def __repr__(self) -> str:
@@ -336,6 +349,9 @@ def _shown(value: Any) -> str:
 # --- The members of a record --------------------------------------------------------------------
 
 
+_LIMIT: Final = 1 << 63
+
+
 def _member(value: Any, name: str) -> Any:
     return value.get(name) if type(value) is dict else None
 
@@ -345,5 +361,5 @@ def _string(value: Any) -> str | None:
 
 
 def _count(value: Any) -> int | None:
-    """Return a number of tokens; None if the value is another one, or needs more than 64 bits."""
-    return value if type(value) is int and 0 <= value < 1 << 63 else None
+    """Return a whole number; None if the value is another one, or needs more than 64 bits."""
+    return value if type(value) is int and -_LIMIT <= value < _LIMIT else None

@@ -109,17 +109,13 @@ def test_requests_without_an_id_column_are_numbered():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "column"),
-    [(("{txt}",), "txt"), (("{text}", "key"), "key")],
-    ids=["template", "id_column"],
+    ("template", "id_column", "column"), [("{txt}", None, "txt"), ("{text}", "key", "key")]
 )
-def test_a_column_that_the_table_lacks_is_an_error_at_once(arguments, column):
+def test_a_column_that_the_table_lacks_is_an_error_at_once(template, id_column, column):
     """Not when the first request is read; and the columns that there are are named."""
-    template, *id_column = arguments
+    frame = polars.DataFrame({"text": ["a"], "more": [1]})
     with pytest.raises(ConfigurationError, match=f"no column '{column}'; it has: text, more"):
-        arrow.requests(
-            polars.DataFrame({"text": ["a"], "more": [1]}), template, id_column=(*id_column, None)[0]
-        )
+        arrow.requests(frame, template, id_column=id_column)
 
 
 @pytest.mark.parametrize("template", ["{text", "{0}", "no column"])
@@ -234,16 +230,143 @@ async def test_a_lone_surrogate_becomes_a_question_mark(results):
 
 async def test_a_batch_has_a_bounded_number_of_rows():
     """Of many small rows."""
-    sizes = [batch.num_rows async for batch in arrow.to_arrow(rows_of(32_768 + 5))]
-    assert sizes == [32_768, 5]
+    sizes = [batch.num_rows async for batch in arrow.to_arrow(rows_of(16_384 + 5))]
+    assert sizes == [16_384, 5]
 
 
 @pytest.mark.parametrize("response", [False, True])
 async def test_a_batch_has_a_bounded_size(response):
     """Of few large rows."""
-    rows = rows_of(20, "x" * 5 * MIB)
+    rows = rows_of(6, "x" * 5 * MIB)
     sizes = [batch.num_rows async for batch in arrow.to_arrow(rows, response=response)]
-    assert sizes == ([2] * 10 if response else [4] * 5)
+    assert sizes == ([1] * 6 if response else [2] * 3)
+
+
+# --- Lines that pyarrow parses ------------------------------------------------------------------
+
+
+def line_of(response=COMPLETION, **members):
+    """A line of results, with further members."""
+    return json.dumps({"custom_id": "r", "response": response, **members}).encode()
+
+
+def with_choice(**members):
+    """A response with such a choice."""
+    return {"choices": [members]}
+
+
+USUAL = line_of()
+ODD = {
+    "an error": line_of(None, error={"code": 429, "message": "wait"}),
+    "an error as a string": line_of(None, error="wait"),
+    "an error beside a response": line_of(error={"message": "no"}),
+    "an empty error": line_of(error={}),
+    "an error that is null": line_of(error=None),
+    "an error under an escaped name": USUAL[:-1] + rb", "\u0065rror": "no"}",
+    "no response": b'{"custom_id": "r"}',
+    "no id": json.dumps({"response": COMPLETION}).encode(),
+    "an id that is a number": line_of(custom_id=7),
+    "an id that is null": line_of(custom_id=None),
+    "a response that is wrapped": line_of({"status_code": 200, "body": COMPLETION}),
+    "a wrapped response that failed": line_of({"status_code": 500, "body": None}),
+    "a response that is a string": line_of("text"),
+    "no choices": line_of({"usage": COMPLETION["usage"]}),
+    "choices that are empty": line_of({"choices": []}),
+    "a choice that is null": line_of({"choices": [None]}),
+    "a message that is null": line_of(with_choice(message=None)),
+    "a message that is a string": line_of(with_choice(message="text")),
+    "a content that is null": line_of(with_choice(message={"content": None, "tool_calls": []})),
+    "a content of parts": line_of(with_choice(message={"content": [{"type": "text"}]})),
+    "a content that is a number": line_of(with_choice(message={"content": 7})),
+    "a finish reason that is a number": line_of(with_choice(finish_reason=1)),
+    "two choices": line_of({"choices": [*COMPLETION["choices"] * 2]}),
+    "usage that is null": line_of({**COMPLETION, "usage": None}),
+    "tokens that are no whole number": line_of({**COMPLETION, "usage": {"prompt_tokens": 1.5}}),
+    "tokens with a fraction of 0": line_of({**COMPLETION, "usage": {"prompt_tokens": 1.0}}),
+    "tokens that are a string": line_of({**COMPLETION, "usage": {"prompt_tokens": "7"}}),
+    "tokens that are true": line_of({**COMPLETION, "usage": {"prompt_tokens": True}}),
+    "tokens below 0": line_of({**COMPLETION, "usage": {"prompt_tokens": -7}}),
+    "tokens of more than 64 bits": line_of({**COMPLETION, "usage": {"prompt_tokens": 2**63}}),
+    "tokens that are not a number": USUAL.replace(b"7", b"NaN"),
+    "NaN where nobody looks": line_of({**COMPLETION, "logprobs": float("nan")}),
+    "further members": line_of({**COMPLETION, "choices_": 1}, more=[{"error": "none"}]),
+    "a name that is there twice": b'{"custom_id": "q", ' + USUAL[1:],
+    "a text of other scripts": line_of(with_choice(message={"content": "ä 漢 🎉\0\n"})),
+    "a text of other scripts, unescaped": json.dumps(
+        {"custom_id": "漢", "response": with_choice(message={"content": "🎉"})}, ensure_ascii=False
+    ).encode(),
+    "half a surrogate pair": line_of(with_choice(message={"content": "a\ud83d"})),
+    "the other half": line_of(with_choice(message={"content": "\ude00b"})),
+    "half a pair in the id": line_of(custom_id="\ud83d"),
+    "half a pair where nobody looks": line_of({**COMPLETION, "model": "\ude00"}),
+    "bytes that are no UTF-8": USUAL.replace(b"hello", b"\xff"),
+    "no UTF-8 where nobody looks": USUAL.replace(b"chatcmpl", b"\xff"),
+    "no JSON": b"{",
+    "no object": b"[1]",
+    "nothing but blanks": b"  ",
+    "a blank line": b"",
+    "blanks around": b"  " + USUAL + b" \r",
+    "two objects": USUAL + USUAL,
+    "half an object, and half of another": b'{"custom_id": "a}\n{", "response": {"choices": []}}',
+    "an object on two lines": USUAL.replace(b", ", b",\n"),
+    "an object whose halves look whole": b'{"a": {}\n{}, "b": {}}',
+    "a line that is nested deeply": line_of(with_choice(x=0)).replace(
+        b"0", b"[" * 100_000 + b"]" * 100_000
+    ),
+}
+
+
+async def records_by_row(rows):
+    """The records that the library makes of rows, as Arrow holds them."""
+    return [*(await arrow.read_table(row async for row in rows)).to_pylist()]
+
+
+@pytest.mark.parametrize("name", ODD)
+async def test_a_line_is_the_same_record_whoever_parses_it(results, name):
+    """Alone, and between usual lines."""
+    for lines in ([ODD[name]], [USUAL, ODD[name], USUAL], [ODD[name], USUAL, ODD[name]]):
+        async with results(*lines) as rows:
+            expected = await records_by_row(rows)
+        async with results(*lines) as rows:
+            assert (await arrow.read_table(rows)).to_pylist() == expected
+
+
+async def test_usual_lines_are_parsed_by_pyarrow(monkeypatch, results):
+    """And those with an error by the library: else nothing would be gained, and nothing proved."""
+    read = []
+
+    def note(line):
+        read.append(line.rstrip())
+        return ResultRow.from_line(line)
+
+    monkeypatch.setattr(arrow, "ResultRow", type("", (), {"from_line": staticmethod(note)}))
+    async with results(*[USUAL] * 3, ODD["an error"], USUAL) as rows:
+        table = await arrow.read_table(rows)
+    assert read == [ODD["an error"]]
+    assert table.column("error_code").to_pylist() == [None, None, None, "429", None]
+
+
+async def test_the_report_is_there_after_the_lines(results):
+    """As after the rows."""
+    lines = [USUAL, ODD["an error"], b"{", USUAL.replace(b'"r"', b'"q"')]
+    async with results(*lines) as rows:
+        await records_by_row(rows)
+        expected = rows.report
+    async with results(*lines) as rows:
+        await arrow.read_table(rows)
+        assert rows.report == expected
+
+
+async def test_a_response_that_decode_refuses_is_a_record_with_an_error(client, results):
+    """Lines know nothing of it: the rows are converted, and keep their texts."""
+    results(GOOD)
+
+    def refuse(response):
+        raise ValueError("no")
+
+    async with client.results("nightly", decode=refuse) as rows:
+        (record,) = (await arrow.read_table(rows)).to_pylist()
+    assert (record["error_code"], record["text"]) == ("undecodable", "hello")
 
 
 # --- Parquet ------------------------------------------------------------------------------------
@@ -272,14 +395,14 @@ async def test_memory_does_not_grow_with_the_rows(tmp_path):
 
     async def watched():
         nonlocal most
-        async for row in rows_of(200, "x" * MIB):
+        async for row in rows_of(300, "x" * MIB):
             most = max(most, pyarrow.total_allocated_bytes() - before)
             yield row
 
     before = pyarrow.total_allocated_bytes()
     await arrow.write_parquet(watched(), tmp_path / "rows.parquet")
-    assert 16 * MIB <= most <= 64 * MIB
-    assert parquet.read_metadata(tmp_path / "rows.parquet").num_rows == 200
+    assert 8 * MIB <= most <= 96 * MIB
+    assert parquet.read_metadata(tmp_path / "rows.parquet").num_rows == 300
 
 
 async def test_a_parquet_file_appears_when_it_is_complete(tmp_path):
