@@ -262,7 +262,7 @@ ODD = {
     "an error beside a response": line_of(error={"message": "no"}),
     "an empty error": line_of(error={}),
     "an error that is null": line_of(error=None),
-    "an error under an escaped name": USUAL[:-1] + rb", "\u0065rror": "no"}",
+    "an error under an escaped name": USUAL[:-1] + rb', "\u0065rror": "no"}',
     "no response": b'{"custom_id": "r"}',
     "no id": json.dumps({"response": COMPLETION}).encode(),
     "an id that is a number": line_of(custom_id=7),
