@@ -20,6 +20,7 @@ __all__ = [
     "RecordOptions",
     "RequestsArgument",
     "ResultsOptions",
+    "RowOptions",
     "RunOptions",
     "SubmissionArgument",
     "WaitOptions",
@@ -256,11 +257,30 @@ _DELETE_ON_INTERRUPT: Final = "FIREWORKS_BATCH_DELETE_ON_INTERRUPT"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CollectOptions:
-    """The arguments of ``client.collect``, under their own names."""
+class RowOptions:
+    """Where rows are written, and in which format."""
 
     output: _OutputFile = None
     errors: _ErrorsFile = None
+    format: Annotated[
+        Literal["jsonl", "openai", "csv", "parquet"],
+        typer.Option(
+            help="Format of the rows. 'jsonl' is the format of the server, 'openai' the format of OpenAI's "
+            "batch results. 'csv' and 'parquet' are tables of all rows, with columns for errors; "
+            "'parquet' needs the extra 'arrow'.",
+        ),
+    ] = "jsonl"
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the rows with an error are among the others, in the same file."""
+        return self.format in {"csv", "parquet"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CollectOptions(RowOptions):
+    """The arguments of ``client.collect``, under their own names."""
+
     timeout: _Timeout = None
     stall_after: _StallAfter = None
     cleanup: Annotated[
@@ -327,11 +347,9 @@ class WaitOptions:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ResultsOptions:
+class ResultsOptions(RowOptions):
     """Which rows of a job are written, and where to."""
 
-    output: _OutputFile = None
-    errors: _ErrorsFile = None
     expected: Annotated[
         Path | None,
         typer.Option(

@@ -10,7 +10,6 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import accumulate
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
@@ -333,10 +332,15 @@ class ResultIndex:
             size: Most results of the page.
         """
         wanted = [kind in kinds for kind in Kind]
-        rows = self._run(_PAGE, (after, *wanted, size)).fetchall()
-        page = [Chosen._make(row) for row in rows]
-        sizes = accumulate(each.length for each in page)
-        return page[: max(1, sum(size <= _MOST_BYTES for size in sizes))]
+        page: list[Chosen] = []
+        bytes_ = 0
+        for row in self._run(_PAGE, (after, *wanted, size)):
+            chosen = Chosen._make(row)
+            bytes_ += chosen.length
+            if page and bytes_ > _MOST_BYTES:
+                break
+            page.append(chosen)
+        return page
 
     def lacks(self, ids: Iterable[str]) -> bool:
         """Return whether a row with one of some ids has no response among the chosen results.

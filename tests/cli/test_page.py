@@ -25,11 +25,12 @@ CONNECTION = {"api_key_file", "account_id", "base_url", "json", "debug"}
 # What no argument of the library stands for.
 RECORDS = {"template", "id_column", "limit"}
 OWN = {
-    "run": {"delete_on_interrupt"} | RECORDS,
+    "run": {"delete_on_interrupt", "format"} | RECORDS,
     "check": RECORDS,
     "submit": RECORDS,
+    "collect": {"format"},
     "wait": {"delete_on_interrupt", "all", "filter", "exec"},
-    "results": {"output", "errors"},
+    "results": {"output", "errors", "format"},
     "list": {"limit"},
     "datasets list": {"limit"},
 }

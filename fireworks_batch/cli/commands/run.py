@@ -23,6 +23,7 @@ from fireworks_batch.cli.display.run import (
 )
 from fireworks_batch.cli.durations import parse_job_time_limit, parse_timeout
 from fireworks_batch.cli.exit_codes import ExitCode
+from fireworks_batch.cli.formats import check_terms, keep_rows, write_rows
 from fireworks_batch.cli.interrupts import InterruptedByUserError
 from fireworks_batch.cli.options import (
     CollectOptions,
@@ -120,10 +121,11 @@ def collect(
         output = session.output
         display = _display(output, terms)
         arguments = _collect_arguments(terms)
+        await check_terms(output, terms, requests)
         async with readable(submission, output) as file:
             with reported("read", str(submission)):
                 stored = Submission.from_json(await off_loop(file.read_bytes))
-        async with _target(terms.output) as target:
+        async with _target(terms) as target:
             collecting = session.client.collect(
                 stored,
                 requests=requests,
@@ -175,7 +177,8 @@ async def run_to_the_end(
     output = session.output
     display = _display(output, terms)
     arguments = _job_arguments(jobs) | _collect_arguments(terms)
-    async with requests_of(requests, records, output) as rows, _target(terms.output) as target:
+    await check_terms(output, terms, requests)
+    async with requests_of(requests, records, output) as rows, _target(terms) as target:
         running = session.client.run(
             rows,
             output=target,
@@ -219,11 +222,14 @@ async def _interruptible(
 
 
 async def _written(
-    output: Output, result: BatchResult[None], target: Path, terms: CollectOptions
+    output: Output, result: BatchResult[None], target: Path | None, terms: CollectOptions
 ) -> ExitCode:
-    """Write the rows to stdout, unless they have a file, and the report; return the outcome."""
+    """Write the rows that the library has not written, and the report; return the outcome."""
     async with result:
-        if terms.output is None:
+        if target is None:
+            await keep_rows(result.report, output, terms)
+            await write_rows(result, output, terms)
+        elif terms.output is None:
             output.copy(target)
         _print_report(output, result.report, terms)
     return code_of_report(result.report)
@@ -249,7 +255,7 @@ def _job_arguments(jobs: JobOptions) -> dict[str, Any]:
 def _collect_arguments(terms: CollectOptions) -> dict[str, Any]:
     """Return the arguments of ``client.collect``, which are also arguments of ``client.run``."""
     return {
-        "errors": terms.errors,
+        "errors": terms.errors if terms.format == "jsonl" else None,
         "cleanup": terms.cleanup,
         "timeout": parse_timeout(terms.timeout),
         "poll": None if terms.stall_after is None else poll_policy(terms.stall_after),
@@ -257,10 +263,16 @@ def _collect_arguments(terms: CollectOptions) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _target(path: Path | None) -> AsyncIterator[Path]:
-    """Give the file to write to; a temporary one if the rows go to stdout."""
-    if path is not None:
-        yield path
+async def _target(terms: CollectOptions) -> AsyncIterator[Path | None]:
+    """Give the file that the library writes to; a temporary one if the rows go to stdout.
+
+    The library writes JSON lines only: for other formats there is no such file.
+    """
+    if terms.format != "jsonl":
+        yield None
+        return
+    if terms.output is not None:
+        yield terms.output
         return
     async with workspace() as space:
         yield space.path / "rows.jsonl"
@@ -273,7 +285,7 @@ def _print_report(output: Output, report: RunReport, terms: CollectOptions) -> N
     say: Callable[[str], None] = output.line if terms.output is not None else output.talk
     for line in report_lines(report):
         say(visible(line))
-    if report.failed and terms.errors is None:
+    if report.failed and terms.errors is None and not terms.is_table:
         output.talk("to see the rows that failed: the same command with --errors FILE")
     if report.adopted:
         output.talk(rerun_hint(report.adopted))
