@@ -26,7 +26,7 @@ CONNECTION = {"api_key_file", "account_id", "base_url", "json", "debug"}
 RECORDS = {"template", "id_column", "limit"}
 OWN = {
     "run": {"delete_on_interrupt", "format"} | RECORDS,
-    "check": RECORDS,
+    "check": {"price"} | RECORDS,
     "submit": RECORDS,
     "collect": {"format"},
     "wait": {"delete_on_interrupt", "all", "filter", "exec"},
