@@ -25,7 +25,6 @@ from fireworks_batch.cli.display.lines import (
     dataset_cells,
     dataset_fields,
     job_cells,
-    job_details,
     job_fields,
     outcome_fields,
     outcome_line,
