@@ -24,9 +24,7 @@ _LEFT: Final = ' style="text-align:left"'
 _CAPTION: Final = ' style="text-align:left;white-space:nowrap"'
 
 
-def table(
-    caption: str, rows: Sequence[Sequence[object]], *, headings: Sequence[str] = ()
-) -> str:
+def table(caption: str, rows: Sequence[Sequence[object]], *, headings: Sequence[str] = ()) -> str:
     """Return a table as HTML; empty if there are no rows.
 
     Args:
@@ -54,7 +52,9 @@ def facts(caption: str, values: Mapping[str, object]) -> str:
         caption: The line above the table.
         values: The values by their names. None and ``""`` are left out with their names.
     """
-    return table(caption, [pair for pair in values.items() if pair[1] is not None and pair[1] != ""])
+    return table(
+        caption, [pair for pair in values.items() if pair[1] is not None and pair[1] != ""]
+    )
 
 
 def some(texts: Sequence[str], count: int | None = None) -> str:

@@ -130,7 +130,7 @@ class JobResults(Generic[_T]):
         values = html.facts("JobResults", {"job": self._name, "rows": self._phase.value})
         if self._report is None:
             return values
-        return values + self._report._repr_html_()  # noqa: SLF001 - as a notebook calls it
+        return values + self._report._repr_html_()
 
     @property
     def _name(self) -> str:

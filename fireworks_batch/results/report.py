@@ -23,6 +23,10 @@ __all__ = [
 ]
 
 
+_SHOWN_JOBS: Final = 10
+"""The most jobs that a notebook shows."""
+
+
 @attrs.frozen(kw_only=True)
 class AdoptedJob:
     """A job that had ended before the call that adopted it. Its results may be old."""

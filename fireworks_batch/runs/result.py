@@ -182,7 +182,7 @@ class BatchResult(Generic[_T_co]):
             [(row.custom_id, _shown(row), _error(row)) for row in self._first],
             headings=("custom_id", "output", "error"),
         )
-        return self.report._repr_html_() + rows  # noqa: SLF001 - as a notebook calls it
+        return self.report._repr_html_() + rows
 
     def _row(self, line: bytes) -> ResultRow[Any]:
         return _read_row(line, self._decode)

@@ -654,9 +654,7 @@ def test_progress_in_a_line():
     assert progress_line(progress(failed_polls=failed)).endswith(
         "jobs ended, failed polls of 2 jobs"
     )
-    assert progress_line(progress(failed_polls=failed[:1])).endswith(
-        "ended, failed polls of 1 job"
-    )
+    assert progress_line(progress(failed_polls=failed[:1])).endswith("ended, failed polls of 1 job")
     assert progress_line(progress(rows=0, stage=RunStage.CHECKING)) == "checking"
 
 

@@ -87,11 +87,14 @@ async def test_a_notebook_shows_bars_and_results(execute):
 
 async def test_a_cell_that_fails_keeps_its_bars_and_the_next_cell_works(execute):
     """The bars show the last progress, the error is below them, and nothing else is left."""
-    refused = "await client.run([], model='m', on_progress=integrations.rich.bars())"
-    ours = f"""
+    refused = """
 from fireworks_batch import InputRowsError
 try:
-    {refused}
+    await client.run(
+        [],
+        model="accounts/fireworks/models/demo-8b",
+        on_progress=integrations.rich.bars(),
+    )
 except InputRowsError as error:
     print(type(error).__name__)
 """
@@ -100,7 +103,7 @@ import asyncio, sys
 assert type(sys.stderr).__name__ == type(sys.stdout).__name__ == "OutStream"
 print(*(task.get_name() for task in asyncio.all_tasks() if "fireworks" in repr(task)))
 """
-    _, (bar, error), (rest,), _ = await execute(MAKE, ours, after, "await client.aclose()")
+    _, (bar, error), (rest,), _ = await execute(MAKE, refused, after, "await client.aclose()")
     assert "checking" in bar.data["text/plain"]
     assert error.text == "InputRowsError\n"
     assert not rest.text.strip()

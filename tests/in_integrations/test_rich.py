@@ -69,20 +69,23 @@ class Hidden(Screen):
 class Gone(Screen):
     """A terminal whose window was closed."""
 
-    def write(self, text):
+    def write(self, _):
         raise OSError(5, "Input/output error")
 
 
 def bars_on(stream):
+    """Bars on a stream."""
     return Bars(Console(file=stream, width=WIDTH, height=HEIGHT, force_terminal=stream.isatty()))
 
 
 @pytest.fixture
 def screen():
+    """Give a terminal."""
     return Screen()
 
 
 def snapshot(job_id="nightly", state="RUNNING", done=100, **members):
+    """A snapshot of a job of a thousand rows."""
     progress = JobProgress(
         total_input_requests=1000,
         total_processed_requests=done,
@@ -109,6 +112,7 @@ def snapshot(job_id="nightly", state="RUNNING", done=100, **members):
 
 
 def progress(stage="running", done=100, **members):
+    """The progress of a run of a thousand rows."""
     defaults = {
         "rows": 1000,
         "rows_done": done,

@@ -188,7 +188,9 @@ REPORT = RunReport(
     failed=10,
     missing=0,
     input_tokens=12_000,
-    jobs=(JobReport(job_id="nightly", state=JobState.COMPLETED, rows=1000, reason="10 rows failed"),),
+    jobs=(
+        JobReport(job_id="nightly", state=JobState.COMPLETED, rows=1000, reason="10 rows failed"),
+    ),
     adopted=(AdoptedJob(job_id="nightly", state=JobState.COMPLETED, age=60.0),),
 )
 RESULTS = ResultsReport(
@@ -246,7 +248,8 @@ def test_the_progress_of_a_run():
         "done": "10.0%",
         "rows": "100 of 1,000",
         "failed rows": "3",
-        "jobs": "1 of 2 ended, 2 submitted",
+        "jobs": "1 of 2 ended",
+        "jobs submitted": "2",
         "under way": "nightly",
         "rate": "2.00 rows/s",
         "left": "0:07:30",

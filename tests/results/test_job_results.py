@@ -28,8 +28,8 @@ from fireworks_batch import (
     RowError,
 )
 from fireworks_batch.files.workspace import sweep
-from fireworks_batch.results.id_sets import IdSet
 from fireworks_batch.results.decoding import read_decode
+from fireworks_batch.results.id_sets import IdSet
 from fireworks_batch.results.job_results import (
     JobResults,
     check_expected,

@@ -21,6 +21,7 @@ def respond(custom_id, body):
 
 
 def requests(**contents):
+    """Rows with these contents."""
     return [
         {"custom_id": each, "body": {"messages": [{"role": "user", "content": content}]}}
         for each, content in contents.items()
@@ -29,6 +30,7 @@ def requests(**contents):
 
 @pytest.fixture
 async def client():
+    """A client of an emulator that answers as above."""
     async with (
         Emulator(speed=60_000, account_id="acme", responder=respond) as emulator,
         client_of(emulator) as made,
@@ -56,7 +58,7 @@ async def test_the_first_rows_are_shown(client):
 async def test_outputs_are_shown_as_decode_makes_them(client):
     """As text; what a function refuses is an error."""
     rows = requests(a="one", b="fail")
-    async with await client.run(rows, model=MODEL, decode=lambda answer: ["made"]) as result:
+    async with await client.run(rows, model=MODEL, decode=lambda _: ["made"]) as result:
         assert shown(result).rows[-2][:2] == ["a", "['made']"]
 
 

@@ -15,7 +15,7 @@ class Tables(HTMLParser):
         self.rows = []
         self.open = []
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag, _attrs):
         self.tags.add(tag)
         self.open.append(tag)
         if tag == "tr":
