@@ -15,6 +15,7 @@ from fireworks_batch.datasets.endpoints import Datasets
 from fireworks_batch.files.threads import off_loop
 from fireworks_batch.files.workspace import workspace
 from fireworks_batch.jobs.endpoints import Jobs
+from fireworks_batch.models import html
 from fireworks_batch.models.errors import ClientStateError, ConfigurationError, JobNotFinishedError
 from fireworks_batch.models.job import BatchInferenceJob, JobLike
 from fireworks_batch.results.decoding import Decoder
@@ -126,9 +127,18 @@ class JobResults(Generic[_T]):
         return self._report
 
     def __repr__(self) -> str:
+        return f"<JobResults of {self._name!r}, {self._phase.value}>"
+
+    def _repr_html_(self) -> str:
+        values = html.facts("JobResults", {"job": self._name, "rows": self._phase.value})
+        if self._report is None:
+            return values
+        return values + self._report._repr_html_()
+
+    @property
+    def _name(self) -> str:
         asked = self._asked
-        name = asked.id if isinstance(asked, BatchInferenceJob) else str(asked)
-        return f"<JobResults of {name!r}, {self._phase.value}>"
+        return asked.id if isinstance(asked, BatchInferenceJob) else str(asked)
 
     # --- Entering and leaving -------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from typing import Final
 
 import attrs
 
+from fireworks_batch.models import html
 from fireworks_batch.models.errors import FireworksBatchError
 from fireworks_batch.models.job import JobProgress
 from fireworks_batch.models.states import JobState
@@ -20,6 +21,10 @@ __all__ = [
     "RunReport",
     "make_report",
 ]
+
+
+_SHOWN_JOBS: Final = 10
+"""The most jobs that a notebook shows."""
 
 
 @attrs.frozen(kw_only=True)
@@ -171,6 +176,33 @@ class RunReport:
     def __repr__(self) -> str:
         return f"<RunReport {str(self)[:100]}>"
 
+    def _repr_html_(self) -> str:
+        values = {
+            "rows": self.rows,
+            "succeeded": self.succeeded,
+            "failed": self.failed,
+            "missing": self.missing,
+            "bad rows left out": self.skipped or None,
+            "duplicate results": self.duplicate or None,
+            "foreign rows": self.foreign or None,
+            "unreadable lines": self.unreadable or None,
+            "rows sent again": self.retried or None,
+            "input tokens": self.input_tokens or None,
+            "of them cached": self.cached_tokens or None,
+            "output tokens": self.output_tokens or None,
+            "adopted jobs": html.some([job.job_id for job in self.adopted]),
+            "remarks": html.some(self.remarks),
+            "not sent again": html.some(self.not_retried),
+            "not deleted": html.some(self.not_cleaned),
+        }
+        first = self.jobs[:_SHOWN_JOBS]
+        jobs = html.table(
+            f"{len(first)} of {len(self.jobs):,} jobs",
+            [(job.job_id, job.state, job.rows, job.reason) for job in first],
+            headings=("job", "state", "rows", "reason"),
+        )
+        return html.facts("RunReport", values) + jobs
+
 
 class ResultRowsError(FireworksBatchError):
     """Raised for result rows that failed, are missing, have two responses, or cannot be read."""
@@ -271,6 +303,23 @@ class ResultsReport:
         parts += ["counts disagree"] if self.counts_agree is False else []
         parts += ["no output"] if self.no_output else []
         return f"<ResultsReport: {', '.join(parts)}>"
+
+    def _repr_html_(self) -> str:
+        values = {
+            "succeeded": self.succeeded,
+            "failed": self.failed,
+            "unreadable lines": self.unreadable or None,
+            "refused by decode=": self.undecodable or None,
+            "superseded errors": self.superseded or None,
+            "duplicate ids": html.some(self.duplicate_ids, self.duplicate_count),
+            "missing": self.missing_count,
+            "missing ids": html.some(self.missing_ids, self.missing_count),
+            "foreign": self.foreign_count,
+            "foreign ids": html.some(self.foreign_ids, self.foreign_count),
+            "counts": "differ from the server's" if self.counts_agree is False else None,
+            "output": "none" if self.no_output else None,
+        }
+        return html.facts("ResultsReport", values)
 
 
 @attrs.frozen

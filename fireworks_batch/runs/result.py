@@ -6,6 +6,7 @@ import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
@@ -14,6 +15,7 @@ from fireworks_batch.files.lines import read_blocks
 from fireworks_batch.files.part_file import PartFile, set_aside, written_to
 from fireworks_batch.files.threads import off_loop, reported
 from fireworks_batch.files.workspace import Workspace
+from fireworks_batch.models import html
 from fireworks_batch.models.errors import ClientStateError
 from fireworks_batch.results.decoding import Decoder
 from fireworks_batch.results.index import BAD, Chosen, Kind, ResultIndex
@@ -21,7 +23,7 @@ from fireworks_batch.results.report import ResultRowsError, RunReport
 from fireworks_batch.results.rows import ResultRow, read_row, read_rows
 from fireworks_batch.runs.submission import Submission
 
-__all__ = ["BatchResult", "keep_answers", "write_lines"]
+__all__ = ["BatchResult", "first_rows", "keep_answers", "write_lines"]
 
 
 _log = logging.getLogger("fireworks_batch.run")
@@ -32,6 +34,10 @@ _T_co = TypeVar("_T_co", covariant=True)
 
 
 _PAGE: Final = 500
+
+# A notebook shows so many rows, if they have no more bytes than this.
+_FIRST: Final = 5
+_FIRST_BYTES: Final = 64 * 1024
 
 
 # Rows of a page of lines, which are not parsed: some 5 MB of usual rows.
@@ -55,6 +61,7 @@ class BatchResult(Generic[_T_co]):
 
     _index: ResultIndex
     _decode: Decoder | None
+    _first: list[ResultRow[Any]]
     _lock: asyncio.Lock
     _finalizer: "weakref.finalize[[ResultIndex, Workspace], Self]"
 
@@ -67,6 +74,7 @@ class BatchResult(Generic[_T_co]):
         report: RunReport,
         *,
         decode: Decoder | None,
+        first: list[ResultRow[Any]],
     ) -> Self:
         """Return a result that owns the index and the directory."""
         self = cls()
@@ -74,6 +82,7 @@ class BatchResult(Generic[_T_co]):
         self.report = report
         self._index = index
         self._decode = decode
+        self._first = first
         self._lock = asyncio.Lock()
         self._finalizer = weakref.finalize(self, _clear, index, space)
         return self
@@ -185,9 +194,17 @@ class BatchResult(Generic[_T_co]):
     def __repr__(self) -> str:
         return f"<BatchResult {self.report}>"
 
+    def _repr_html_(self) -> str:
+        of_all = self.report.succeeded + self.report.failed
+        rows = html.table(
+            f"first {len(self._first)} of {of_all:,} rows",
+            [(row.custom_id, _shown(row), _error(row)) for row in self._first],
+            headings=("custom_id", "output", "error"),
+        )
+        return self.report._repr_html_() + rows
+
     def _row(self, line: bytes) -> ResultRow[Any]:
-        row = read_row(line)
-        return row if self._decode is None else self._decode.decoded(row)
+        return _read_row(line, self._decode)
 
     async def _rows(
         self, kinds: tuple[Kind, ...], after: int
@@ -252,6 +269,38 @@ def _lines_of(
     """Return the lines of the next page, and the position of the last one."""
     page = index.page(kinds, after=after, size=size)
     return b"".join(line + b"\n" for line in index.lines(page)), _last(page)
+
+
+def _read_row(line: bytes, decode: Decoder | None) -> ResultRow[Any]:
+    row = read_row(line)
+    return row if decode is None else decode.decoded(row)
+
+
+def _shown(row: ResultRow[Any]) -> object:
+    values = (row.output, row.text, row.response)
+    return next((value for value in values if value is not None), None)
+
+
+def _error(row: ResultRow[Any]) -> str:
+    return "" if row.error is None else f"{row.error.code}: {row.error.message}"
+
+
+def first_rows(index: ResultIndex, decode: Decoder | None) -> list[ResultRow[Any]]:
+    """Return the first rows, which a notebook shows. Blocks the thread.
+
+    A repr reads no file: it may be asked for in the event loop, while a thread reads.
+
+    Args:
+        index: The index with the chosen results.
+        decode: Makes the output of a response; None if rows have no output.
+
+    Returns:
+        At most five rows, and as many as have 64 KiB together.
+    """
+    page = index.page((Kind.OK, *BAD), size=_FIRST)
+    sizes = accumulate(each.length for each in page)
+    few = [each for each, size in zip(page, sizes, strict=True) if size <= _FIRST_BYTES]
+    return [_read_row(line, decode) for line in index.lines(few)]
 
 
 def _clear(index: ResultIndex, space: Workspace) -> None:

@@ -53,7 +53,7 @@ from fireworks_batch.runs.outcome import run_report
 from fireworks_batch.runs.progress import ProgressBoard, RunStage, input_error
 from fireworks_batch.runs.request_rows import RowRules
 from fireworks_batch.runs.requests import Prepared, Requests, check_report, prepare_requests
-from fireworks_batch.runs.result import BatchResult, keep_answers, write_lines
+from fireworks_batch.runs.result import BatchResult, first_rows, keep_answers, write_lines
 from fireworks_batch.runs.search import Search
 from fireworks_batch.runs.shards import Shard, ShardFile, check_same_rows
 from fireworks_batch.runs.spec import JobTemplate, RunOptions, attempt_id, input_id
@@ -467,6 +467,7 @@ class Run:
             retried=self._retried,
             not_retried=self._refused,
         )
+        first = await off_loop(first_rows, collector.index, self._options.decode)
         if self._options.output is not None:
             if not report.is_complete:
                 await keep_answers(collector.index, self._options.output)
@@ -476,7 +477,12 @@ class Run:
         if self._options.cleanup == "datasets":
             report = attrs.evolve(report, not_cleaned=tuple(await self._clean_up(shards)))
         return BatchResult._made(
-            collector.index, space, submission, report, decode=self._options.decode
+            collector.index,
+            space,
+            submission,
+            report,
+            decode=self._options.decode,
+            first=first,
         )
 
     async def _clean_up(self, shards: Sequence[Shard]) -> list[str]:

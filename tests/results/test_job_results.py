@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 import pytest
 from busy_threads import no_thread_free
+from html_tables import shown
 
 from fireworks_batch import (
     BatchInferenceJob,
@@ -27,8 +28,8 @@ from fireworks_batch import (
     RowError,
 )
 from fireworks_batch.files.workspace import sweep
-from fireworks_batch.results.id_sets import IdSet
 from fireworks_batch.results.decoding import read_decode
+from fireworks_batch.results.id_sets import IdSet
 from fireworks_batch.results.job_results import (
     JobResults,
     check_expected,
@@ -741,3 +742,14 @@ async def test_a_download_that_fails_leaves_nothing(emulator, client):
 
     with pytest.raises(Exception, match="500"):
         await client.results("nightly").__aenter__()
+
+
+async def test_a_notebook_shows_the_job_and_the_report_when_there_is_one():
+    """No row is read for it."""
+    made, _ = results({"r.jsonl": good("a")})
+    assert shown(made).facts == {"job": job().id, "rows": "not entered yet"}
+    async with made as rows:
+        assert shown(made).facts["rows"] == "entered"
+        assert ["a"] == [row.custom_id async for row in rows]
+        assert shown(made).captions == ["JobResults", "ResultsReport"]
+        assert shown(made).facts["succeeded"] == "1"
