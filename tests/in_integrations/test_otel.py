@@ -67,7 +67,7 @@ class Telemetry:
                     if metric.name == name:
                         for point in metric.data.data_points:
                             found[point.attributes[key]] += point.value
-        return found
+        return +found
 
 
 @pytest.fixture
