@@ -304,8 +304,8 @@ class _Proxy:
             raise AttributeError(name)
         return getattr(self._inner, name)
 
-    @property
-    def __class__(self) -> Any:  # type: ignore[override]  # isinstance() says what annotations say
+    @property  # type: ignore[misc]  # isinstance() says what annotations say
+    def __class__(self) -> Any:
         return type(self._inner)
 
     def __repr__(self) -> str:
@@ -323,7 +323,7 @@ class _TracedClient(_Proxy):
         await self._inner.__aenter__()
         return self
 
-    async def __aexit__(self, *error: Any) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self._inner.__aexit__(*error)
 
     @_like(BatchClient.run)
@@ -406,7 +406,7 @@ class _TracedResults(_Proxy):
             call.attributes |= _about(rows.job)
         return rows
 
-    async def __aexit__(self, *error: Any) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self._inner.__aexit__(*error)
 
     def __aiter__(self) -> Any:
@@ -578,6 +578,8 @@ class _Driven(_Steps, Coroutine[Any, Any, Any]):
 class _TracedWait(_Driven):
     """The wait for one job. It is iterated over when it is awaited, so as to count each poll."""
 
+    _is_closed = False
+
     def __init__(
         self, wait: Any, telemetry: _Telemetry, job_id: str, *, changes_only: bool
     ) -> None:
@@ -585,10 +587,15 @@ class _TracedWait(_Driven):
         self._job_id = job_id
         self._changes_only = changes_only
 
+    def close(self) -> None:
+        self._is_closed = True
+        super().close()
+
     async def _to_the_end(self) -> Any:
-        async for snapshot in self:
-            if snapshot.job.is_terminal:
-                return snapshot.job
+        if not self._is_closed:
+            async for snapshot in self:
+                if snapshot.job.is_terminal:
+                    return snapshot.job
         raise ClientStateError(f"{self!r} was closed before it was awaited")
 
     def _see(self, call: _Call, item: JobSnapshot) -> bool:

@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Coroutine
 from time import time_ns
 
+import attrs
 import pytest
-from clients import client_of
+from clients import FAST, client_of
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
@@ -23,6 +24,7 @@ from fireworks_batch import (
     ConfigurationError,
     Limits,
     NotFoundError,
+    PollFailureError,
     WaitTimeoutError,
 )
 from fireworks_batch.integrations import otel
@@ -319,18 +321,22 @@ async def test_a_wait_can_be_closed_before_its_use(traced, telemetry):
 @pytest.mark.parametrize("way", ["await", "async for", "changes_only"])
 async def test_the_counters_of_polls_have_each_request(emulator, traced, telemetry, way):
     """Those of the emulator's log: the failed ones are counted twice, once as such."""
-    emulator.script_job("eval")
-    emulator.add_fault("status", status=503, path="*/eval", times=2)
-    emulator.add_fault("reset", path="*/eval", after=2, times=2)
-    wait = traced.jobs.wait_until_terminal("eval", changes_only=way == "changes_only")
-    if way == "await":
-        await wait
-    else:
-        async for _ in wait:
-            pass
+    emulator.script_job("eval", phases=HELD)
+    emulator.add_fault("status", status=503, path="*/eval", after=1, times=3)
+    emulator.add_fault("html", path="*/eval", after=3)
+
+    async def follow():
+        wait = traced.jobs.wait_until_terminal("eval", changes_only=way == "changes_only")
+        if way == "await":
+            return await wait
+        return [snapshot async for snapshot in wait]
+
+    task = asyncio.create_task(follow())
+    while sum(one.fault is not None for one in polls_of(emulator, "eval")) < 4:
+        await asyncio.sleep(0.001)
+    emulator.script_job("eval", phases=["COMPLETED"])
+    await task
     asked = polls_of(emulator, "eval")
-    failed = [one for one in asked if one.fault]
-    assert len(failed) == 4
     assert telemetry.metric("fireworks.polls") == {"wait_for_job": len(asked)}
     assert telemetry.metric("fireworks.failed_polls") == {"wait_for_job": 4}
     assert telemetry.span.attributes["fireworks.polls"] == len(asked)
@@ -347,13 +353,12 @@ async def test_polls_are_counted_during_a_wait(emulator, traced, telemetry):
     await wait.aclose()
 
 
-async def test_polls_of_an_outage_that_ends_the_wait_are_counted(emulator, telemetry):
+async def test_polls_of_an_outage_that_ends_the_wait_are_counted(emulator, traced, telemetry):
     """The last of them, too."""
-    emulator.script_job("eval")
+    emulator.script_job("eval", phases=HELD)
     emulator.add_fault("status", status=503, path="*/eval", after=1, times=None)
-    async with client_of(emulator) as client:
-        with pytest.raises(Exception, match="polls in a row failed"):
-            await telemetry.traced(client).jobs.wait_until_terminal("eval")
+    with pytest.raises(PollFailureError):
+        await traced.jobs.wait_until_terminal("eval", poll=attrs.evolve(FAST, failure_budget=0.02))
     asked = polls_of(emulator, "eval")
     assert telemetry.metric("fireworks.polls") == {"wait_for_job": len(asked)}
     assert telemetry.metric("fireworks.failed_polls") == {"wait_for_job": len(asked) - 1}
@@ -406,16 +411,32 @@ async def test_a_run_is_a_span_with_its_waits_inside(emulator, traced, telemetry
 
 
 async def test_the_counters_of_a_run_are_those_of_the_server(emulator, client, telemetry):
-    """Polls by the log, from each job's creation on; rows and tokens by the jobs."""
-    emulator.add_fault("status", status=503, method="GET", path="*Jobs/x-*", after=8, times=2)
+    """Polls by the log, from the job's creation on; rows and tokens by the job."""
+    emulator.script_jobs(phases=HELD)
+    emulator.add_fault("status", status=503, method="GET", path="*Jobs/x-*", after=2, times=3)
+
+    def tell(progress):
+        # After the failed polls, which are 1, 2 and 3 in a row.
+        for job_id, failed in progress.failed_polls:
+            if failed == 3:
+                emulator.script_job(job_id, phases=["COMPLETED"])
+
     result = await telemetry.traced(client).run(
-        requests("r1", "r2", "r3"), model=MODEL, name="x", limits=Limits(max_rows=2)
+        requests("r1", "r2", "r3"), model=MODEL, name="x", on_progress=tell
     )
-    jobs = [await client.jobs.get(job.job_id) for job in result.report.jobs]
+    (job,) = [await client.jobs.get(job.job_id) for job in result.report.jobs]
+    (created,) = [
+        one.n
+        for one in emulator.requests()
+        if one.method == "POST" and one.path.endswith("/batchInferenceJobs")
+    ]
+    asked = polls_of(emulator, job.id, since=created)[:-1]  # the last one is that of this test
+    assert telemetry.metric("fireworks.polls") == {"run_batch": len(asked)}
+    assert telemetry.metric("fireworks.failed_polls") == {"run_batch": 3}
     assert telemetry.metric("fireworks.rows", "fireworks.row.outcome") == {"succeeded": 3}
     assert telemetry.metric("fireworks.tokens", "gen_ai.token.type") == {
-        "input": sum(job.job_progress.input_tokens for job in jobs),
-        "output": sum(job.job_progress.output_tokens for job in jobs),
+        "input": job.job_progress.input_tokens,
+        "output": job.job_progress.output_tokens,
     }
     await result.aclose()
 
@@ -474,7 +495,7 @@ async def test_submitting_and_collecting_are_spans_with_the_same_jobs(traced, te
     """And with the model and the name of the run."""
     submission = await traced.submit(requests("r1", "r2"), model=MODEL, name="nightly")
     result = await traced.collect(submission)
-    submit, collect, _ = telemetry.spans
+    submit, collect, *_ = telemetry.spans
     assert submit.name == f"submit_batch {MODEL}"
     assert submit.attributes["fireworks.rows.submitted"] == 2
     assert collect.name == f"collect_batch {MODEL}"
@@ -492,7 +513,7 @@ async def test_requests_that_are_refused_are_an_error_of_the_span(traced, teleme
         with pytest.raises(ValueError, match="name"):
             await call(requests("r1"), model=MODEL, name=5)
     assert [span.attributes["fireworks.run.name"] for span in telemetry.spans] == ["5", "5"]
-    with pytest.raises(Exception, match="submission|attribute"):
+    with pytest.raises(Exception, match=r"submission|attribute"):
         await traced.collect("no submission")
     assert telemetry.spans[-1].name == "collect_batch"
     assert telemetry.spans[-1].status.status_code is StatusCode.ERROR
@@ -691,8 +712,8 @@ def test_the_package_itself_imports_no_opentelemetry():
         "import sys, fireworks_batch; fireworks_batch.BatchClient; fireworks_batch.integrations\n"
         "print([name for name in sys.modules if name.startswith('opentelemetry')])"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("[]\n", "")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert (done.stdout, done.stderr) == (b"[]\n", b"")
 
 
 async def test_a_copy_that_failed_says_so():

@@ -24,7 +24,7 @@ async def everything(client: BatchClient, tracers: TracerProvider, meters: Meter
     assert_type(wait, JobWait)
     assert_type(await wait, BatchInferenceJob)
     as_coroutine: Coroutine[Any, Any, BatchInferenceJob] = wait
-    print(as_coroutine)
+    assert_type(await as_coroutine, BatchInferenceJob)
     async for snapshot in wait:
         assert_type(snapshot, JobSnapshot)
     assert_type(traced.jobs.watch(["a"]), JobFleet)
@@ -32,4 +32,4 @@ async def everything(client: BatchClient, tracers: TracerProvider, meters: Meter
     assert_type(await traced.submit([], model="m"), Submission)
 
     traced.jobs.wait_until_terminal()  # type: ignore[call-arg]
-    await traced.run([])  # type: ignore[call-arg]
+    await traced.run([])  # type: ignore[call-overload]
