@@ -152,8 +152,8 @@ class _Telemetry:
             error: What ended the operation. An error that is no `Exception`, such as
                 CancelledError, means that the caller gave up.
         """
-        known = {key: value for key, value in attributes.items() if value is not None}
-        known |= {_PROVIDER: "fireworks", _OPERATION: operation}
+        known: dict[str, Any] = {_PROVIDER: "fireworks", _OPERATION: operation}
+        known |= {key: value for key, value in attributes.items() if value is not None}
         if isinstance(error, Exception):
             known["error.type"] = type(error).__name__
         elif error is not None:
