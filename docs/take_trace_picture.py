@@ -29,7 +29,7 @@ STYLE = """
   .paper { fill: #ffffff }
   .grid { stroke: #d9dee7 }
   .time, .key { fill: #5b6678 }
-  .fact { font: 11px Menlo, Consolas, 'DejaVu Sans Mono', monospace }
+  .fact { font: 10.5px Menlo, Consolas, 'DejaVu Sans Mono', monospace }
   .caller { fill: #b8c0cc }
   .call { fill: #1b4f9c }
   .wait { fill: #8fb0df }
@@ -80,7 +80,7 @@ def drawn(spans: Sequence[ReadableSpan]) -> str:
     first, last = min(map(_start, spans)), max(map(_end, spans))
     run = next(span for span in spans if span.name.startswith("run_batch"))
     wait = next(span for span in spans if (span.attributes or {}).get("fireworks.rows.failed"))
-    facts = {"the run": list(_facts(run)), "the third wait": list(_facts(wait))}
+    facts = {"the run": list(_facts(run)), "a wait": list(_facts(wait))}
     under = TOP + ROW * len(spans)
     height = under + 34 + 17 * max(map(len, facts.values()))
     opening = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}">'
@@ -90,7 +90,7 @@ def drawn(spans: Sequence[ReadableSpan]) -> str:
     for number, span in enumerate(spans):
         parts += _bar(span, spans, TOP + ROW * number, first, last)
     for column, (name, lines) in enumerate(facts.items()):
-        x = 16 + 370 * column
+        x = 16 + 374 * column
         parts += [_text(x, under + 24, f"Attributes of {name}:", "key")]
         parts += [_text(x, under + 44 + 17 * row, line, "fact") for row, line in enumerate(lines)]
     return "\n".join([*parts, "</svg>\n"])
@@ -136,7 +136,7 @@ def _depth(span: ReadableSpan, spans: Sequence[ReadableSpan]) -> int:
 def _facts(span: ReadableSpan) -> Iterator[str]:
     for key, value in (span.attributes or {}).items():
         said = f"{len(value)} ids" if isinstance(value, tuple) else str(value)
-        yield f"{key}: {said.removeprefix('accounts/fireworks/models/')}"
+        yield f"{key}: {said}"
 
 
 def _text(x: float, y: float, text: str, kind: str = "") -> str:
