@@ -115,7 +115,7 @@ class _Telemetry:
     """The tracer and the counters of one traced client."""
 
     def __init__(self, tracers: TracerProvider | None, meters: MeterProvider | None) -> None:
-        self._tracer = get_tracer(_SCOPE, __version__, tracers)
+        self.tracer = get_tracer(_SCOPE, __version__, tracers)
         meter = get_meter(_SCOPE, __version__, meters)
         self.polls = meter.create_counter(
             "fireworks.polls", "{poll}", "Polls of jobs, failed polls included"
@@ -132,63 +132,32 @@ class _Telemetry:
         """Return a call that begins now, in the current context."""
         return _Call(self, operation, get_current(), attributes)
 
-    def emit(
-        self,
-        operation: str,
-        context: Context,
-        started: int,
-        ended: int,
-        attributes: Mapping[str, Any],
-        error: BaseException | None = None,
-    ) -> Context:
-        """Make a span that has ended, and return the context of its children.
-
-        Args:
-            operation: What was done.
-            context: The context with the parent.
-            started: When the operation began, in nanoseconds of POSIX time.
-            ended: When the operation ended, in nanoseconds of POSIX time.
-            attributes: Further attributes. Those that are None are left out.
-            error: What ended the operation. An error that is no `Exception`, such as
-                CancelledError, means that the caller gave up.
-        """
-        known: dict[str, Any] = {_PROVIDER: "fireworks", _OPERATION: operation}
-        known |= {key: value for key, value in attributes.items() if value is not None}
-        if isinstance(error, Exception):
-            known["error.type"] = type(error).__name__
-        elif error is not None:
-            known["fireworks.given_up"] = True
-        span = self._tracer.start_span(
-            f"{operation} {known[_MODEL]}" if _MODEL in known else operation,
-            context,
-            SpanKind.CLIENT,
-            known,
-            start_time=started,
-        )
-        if isinstance(error, Exception):
-            span.set_status(Status(StatusCode.ERROR, str(error)))
-        span.end(ended)
-        return set_span_in_context(span, context)
-
 
 class _Call:
     """A call that is under way. Its span is made at its end."""
 
     def __init__(
-        self, telemetry: _Telemetry, operation: str, context: Context, attributes: dict[str, Any]
+        self,
+        telemetry: _Telemetry,
+        operation: str,
+        context: Context,
+        attributes: dict[str, Any],
+        *,
+        started: int | None = None,
     ) -> None:
-        """Begin now.
+        """Begin.
 
         Args:
-            telemetry: Makes the span, and has the counters.
+            telemetry: The tracer and the counters.
             operation: What is done.
-            context: The context with the parent.
-            attributes: What is known so far.
+            context: The context with the parent of the span.
+            attributes: What is known so far. Values of None are left out of the span.
+            started: When the call began, in nanoseconds of POSIX time; None for now.
         """
         self._telemetry = telemetry
         self._operation = operation
         self._context = context
-        self._started = time_ns()
+        self._started = time_ns() if started is None else started
         self.attributes: dict[str, Any] = attributes
         """The attributes of the span. They may be added until the end."""
         self.snapshots: tuple[JobSnapshot, ...] = ()
@@ -208,16 +177,37 @@ class _Call:
         self.end(exc)
 
     def end(self, error: BaseException | None = None, *, ended: int | None = None) -> None:
-        """Make the span, with a child for each job that was waited for inside this call."""
-        ended = time_ns() if ended is None else ended
-        inside = self._telemetry.emit(
-            self._operation, self._context, self._started, ended, self.attributes, error
+        """Make the span, with a child for each job that was waited for inside this call.
+
+        Args:
+            error: What ended the call. An error that is no `Exception`, such as CancelledError,
+                means that the caller gave up.
+            ended: When the call ended, in nanoseconds of POSIX time; None for now.
+        """
+        known: dict[str, Any] = self._dimensions()
+        known |= {key: value for key, value in self.attributes.items() if value is not None}
+        if isinstance(error, Exception):
+            known["error.type"] = type(error).__name__
+        elif error is not None:
+            known["fireworks.given_up"] = True
+        model = known.get(_MODEL)
+        span = self._telemetry.tracer.start_span(
+            f"{self._operation} {model}" if model else self._operation,
+            self._context,
+            SpanKind.CLIENT,
+            known,
+            start_time=self._started,
         )
+        if isinstance(error, Exception):
+            span.set_status(Status(StatusCode.ERROR, str(error)))
+        span.end(ended)
+        inside = set_span_in_context(span, self._context)
         for snapshot in self.snapshots:
             seen = int(snapshot.observed_at.timestamp() * 1e9)
             started = seen - int(snapshot.elapsed * 1e9)
-            attributes = {**_about(snapshot.job), **_row_attributes(_rows_of(snapshot.job))}
-            self._telemetry.emit("wait_for_job", inside, started, seen, attributes)
+            about = {**_about(snapshot.job), **_row_attributes(_rows_of(snapshot.job))}
+            wait = _Call(self._telemetry, "wait_for_job", inside, about, started=started)
+            wait.end(ended=seen)
 
     def add(self, key: str, number: int) -> None:
         """Add to an attribute that is a number."""
@@ -296,8 +286,9 @@ def _like(method: object) -> Callable[[_F], _F]:
 class _Proxy:
     """Stands for an object. What a proxy does not have itself, the object does."""
 
-    def __init__(self, inner: Any) -> None:
+    def __init__(self, inner: Any, telemetry: _Telemetry) -> None:
         self._inner = inner
+        self._telemetry = telemetry
 
     def __getattr__(self, name: str) -> Any:
         if name == "_inner":  # a failed copy has no object
@@ -314,8 +305,7 @@ class _Proxy:
 
 class _TracedClient(_Proxy):
     def __init__(self, client: BatchClient, telemetry: _Telemetry) -> None:
-        super().__init__(client)
-        self._telemetry = telemetry
+        super().__init__(client, telemetry)
         self.jobs = _TracedJobs(client.jobs, telemetry)
         self.datasets = _TracedDatasets(client.datasets, telemetry)
 
@@ -351,10 +341,6 @@ class _TracedClient(_Proxy):
 
 
 class _TracedJobs(_Proxy):
-    def __init__(self, jobs: Jobs, telemetry: _Telemetry) -> None:
-        super().__init__(jobs)
-        self._telemetry = telemetry
-
     @_like(Jobs.wait_until_terminal)
     def wait_until_terminal(self, job: Any, *, changes_only: bool = False, **options: Any) -> Any:
         wait = self._inner.wait_until_terminal(job, **options)
@@ -370,10 +356,6 @@ class _TracedJobs(_Proxy):
 
 
 class _TracedDatasets(_Proxy):
-    def __init__(self, datasets: Datasets, telemetry: _Telemetry) -> None:
-        super().__init__(datasets)
-        self._telemetry = telemetry
-
     @_like(Datasets.upload)
     async def upload(self, *args: Any, **options: Any) -> Any:
         known = {_DATASET: options.get("dataset_id")}
@@ -396,8 +378,7 @@ class _TracedResults(_Proxy):
     """The rows of a job. Entering them makes a span, since it downloads the files."""
 
     def __init__(self, results: Any, telemetry: _Telemetry, job_id: str) -> None:
-        super().__init__(results)
-        self._telemetry = telemetry
+        super().__init__(results, telemetry)
         self._job_id = job_id
 
     async def __aenter__(self) -> Any:
@@ -468,8 +449,7 @@ class _Steps(_Proxy, AsyncIterator[Any]):
     """A wait that is iterated over. Its span begins with the first step, which sends a request."""
 
     def __init__(self, inner: Any, telemetry: _Telemetry, operation: str) -> None:
-        super().__init__(inner)
-        self._telemetry = telemetry
+        super().__init__(inner, telemetry)
         self._operation = operation
         self._context = get_current()
         self._call: _Call | None = None
@@ -645,8 +625,8 @@ class _TracedFleet(_TracedOutcomes, _Driven):
         except BaseException as error:
             self._end(error)
             raise
+        call.newest = time_ns() if outcomes else None
         for outcome in outcomes.values():
-            call.newest = time_ns()
             self._count(call, outcome.job)
         self._end()
         return outcomes
