@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from fireworks_batch.cli.options import (
+    Choices,
     CollectOptions,
     CommonOptions,
     DatasetArgument,
@@ -14,6 +15,7 @@ from fireworks_batch.cli.options import (
     JobsArgument,
     JobsToWaitForArgument,
     MaxRows,
+    MaxTokens,
     RecordOptions,
     RequestsArgument,
     ResultsOptions,
@@ -105,6 +107,8 @@ def check(
     system_prompt: Annotated[
         str | None, typer.Option(metavar="TEXT", help="The system prompt of the jobs.")
     ] = None,
+    max_tokens: MaxTokens = None,
+    n: Choices = None,
     max_rows: MaxRows = None,
     max_problems: Annotated[
         int,
@@ -132,6 +136,8 @@ def check(
         requests,
         model=model,
         system_prompt=system_prompt,
+        max_tokens=max_tokens,
+        n=n,
         max_rows=max_rows,
         max_problems=max_problems,
         price=price,

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 import typer
 
 __all__ = [
+    "Choices",
     "CollectOptions",
     "CommonOptions",
     "DatasetArgument",
@@ -17,6 +18,7 @@ __all__ = [
     "JobsArgument",
     "JobsToWaitForArgument",
     "MaxRows",
+    "MaxTokens",
     "RecordOptions",
     "RequestsArgument",
     "ResultsOptions",
@@ -25,6 +27,14 @@ __all__ = [
     "SubmissionArgument",
     "WaitOptions",
     "command",
+]
+
+MaxTokens = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Maximum tokens of a response.")
+]
+
+Choices = Annotated[
+    int | None, typer.Option("--n", min=1, metavar="N", help="Choices per response.")
 ]
 
 MaxRows = Annotated[
@@ -149,9 +159,7 @@ class JobOptions:
             metavar="TEXT", help="System message for rows that do not begin with a system message."
         ),
     ] = None
-    max_tokens: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Maximum tokens of a response.")
-    ] = None
+    max_tokens: MaxTokens = None
     temperature: Annotated[
         float | None, typer.Option(min=0, metavar="X", help="Sampling temperature.")
     ] = None
@@ -168,9 +176,7 @@ class JobOptions:
         int | None,
         typer.Option(metavar="N", help="Sample only from this many of the likeliest tokens."),
     ] = None
-    n: Annotated[
-        int | None, typer.Option("--n", min=1, metavar="N", help="Choices per response.")
-    ] = None
+    n: Choices = None
     extra_body: Annotated[
         str | None,
         typer.Option(metavar="JSON", help="Further parameters of each row, as a JSON object."),

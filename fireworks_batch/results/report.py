@@ -81,19 +81,19 @@ class RunReport:
     """The number of rows that were sent."""
 
     succeeded: int
-    """The number of rows with a response."""
+    """The number of rows with a response that fits."""
 
     failed: int
-    """The number of rows with an error instead of a response, or a response that does not fit.
-
-    The latter are responses that ``decode=`` refused.
-    """
+    """The number of rows with an error, or with a response that ``decode=`` refused."""
 
     missing: int
     """The number of rows with neither a response nor an error.
 
     If the requests are not at hand, each foreign row makes this number smaller by one.
     """
+
+    undecodable: int = 0
+    """How many of the failed rows have a response that ``decode=`` refused."""
 
     duplicate: int = 0
     """The number of results of a row beyond the first result from the same job.
@@ -159,13 +159,14 @@ class RunReport:
 
     @property
     def is_complete(self) -> bool:
-        """Whether each row that was sent has a response."""
+        """Whether each row that was sent has a response that fits."""
         return self.succeeded == self.rows
 
     def __str__(self) -> str:
         parts = [
             f"{self.succeeded} of {self.rows} rows succeeded",
             f"{self.failed} failed",
+            *([f"{self.undecodable} of them with a response"] if self.undecodable else ()),
             f"{self.missing} are missing",
             *([f"bad rows left out: {self.skipped}"] if self.skipped else ()),
             *self.remarks,

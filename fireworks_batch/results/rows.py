@@ -156,8 +156,8 @@ class ResultRow(Generic[_T]):
     def is_retryable(self) -> bool:
         """Whether the row failed, and the same row may succeed in another job.
 
-        True for the codes of rate limits, timeouts, overload and faults of the server. False for
-        all other codes, and for rows that succeeded.
+        True for the codes of rate limits, timeouts, overload and faults of the server, and for
+        ``"invalid_output"``. False for all other codes, and for rows that succeeded.
         """
         return self.error is not None and _normal(self.error.code) in _RETRYABLE
 

@@ -56,6 +56,7 @@ def run_report(
         succeeded=tally.succeeded,
         failed=tally.failed,
         missing=missing,
+        undecodable=tally.undecodable,
         duplicate=tally.duplicate,
         foreign=foreign,
         unreadable=tally.unreadable,

@@ -62,6 +62,8 @@ def check(
     *,
     model: str | None,
     system_prompt: str | None,
+    max_tokens: int | None,
+    n: int | None,
     max_rows: int | None,
     max_problems: int,
     price: bool,
@@ -76,6 +78,7 @@ def check(
                 rows,
                 model=model,
                 system_prompt=system_prompt,
+                inference_parameters={"max_tokens": max_tokens, "n": n},
                 limits=Limits(max_rows=max_rows),
                 max_problems=max_problems,
             )
