@@ -216,13 +216,15 @@ async def test_who_collects_without_decode_gets_the_newest_text(server):
 async def test_on_previous_new_sends_invalid_outputs_again(server):
     """Together with the rows without a response, if `retry_rows` allows it."""
     server.says = {"a": ["one", "2"], "b": ["3"]}
-    submission = await server.client.submit(requests("a", "b"), model=MODEL, decode=Number())
-    (ref,) = submission.refs
-    server.emulator.script_job(ref.job_id, phases=["EXPIRED"], rows_done=2)
+    server.emulator.script_jobs(phases=["RUNNING", "EXPIRED"])  # half of the rows
+    options = {"model": MODEL, "decode": Number()}
+    async with await server.client.run(requests("a", "b"), **options) as result:
+        assert (result.report.undecodable, result.report.missing) == (1, 1)
     async with await server.client.run(
-        requests("a", "b"), model=MODEL, decode=Number(), retry_rows=1, on_previous="new"
+        requests("a", "b"), **options, retry_rows=1, on_previous="new"
     ) as result:
         assert [row.output async for row in result] == [2, 3]
+        assert [job.rows for job in result.report.jobs] == [2, 2]
 
 
 async def test_the_report_counts_responses_that_do_not_fit(server):
