@@ -66,7 +66,7 @@ test-airflow: $(AIRFLOW) ## what needs a real Airflow or Temporal, in an environ
 	$(AIRFLOW_BIN)/pytest -n 2 --dist loadfile tests/in_airflow tests/in_engines
 
 test-integrations: $(INTEGRATIONS) ## what needs pydantic, Arrow, OpenTelemetry and others, in an environment that has them
-	$(INTEGRATIONS_BIN)/mypy fireworks_batch/integrations/*.py tests/in_integrations/typing/*.py
+	$(INTEGRATIONS_BIN)/mypy fireworks_batch/integrations/*.py tests/in_integrations/typing/typed_*.py
 	$(INTEGRATIONS_BIN)/pytest -n 2 --dist worksteal tests/in_integrations
 
 coverage: $(DEV) ## the tests with branch coverage, in one process, and the lines they miss

@@ -21,10 +21,16 @@ EXPORTED = {
     for module in (fireworks_batch, fireworks_batch.typing)
     for name in module.__all__
 }
-# A TypedDict describes a dict: it has no objects of its own.
-DICTS = [name for name, value in EXPORTED.items() if is_typeddict(value)]
+# A TypedDict describes a dict, and a protocol an object of the user's: they have no objects of ours.
+SHAPES = [
+    name
+    for name, value in EXPORTED.items()
+    if is_typeddict(value) or getattr(value, "_is_protocol", False)
+]
 CLASSES = {
-    name: value for name, value in EXPORTED.items() if isinstance(value, type) and name not in DICTS
+    name: value
+    for name, value in EXPORTED.items()
+    if isinstance(value, type) and name not in SHAPES
 }
 PACKAGE = Path(fireworks_batch.__file__).parent
 # The public import paths. A change here is one that users must be told of.
@@ -39,8 +45,8 @@ PATHS = {
         JobReport JobSnapshot JobStalledError JobState JobStoppedError Lifecycle Limits
         LocalFileError MultiRegion NotFoundError PermissionDeniedError Placement PollFailureError
         PollPolicy Precision RateLimitError RequestTimeoutError ResponseDecodeError ResultRow
-        ResultRowsError ResultsReport RetryPolicy RowContents RowError RowProblem RunProgress RunReport
-        RunStage ServerError Status StatusCode Submission SubmittedShard TransportError
+        ResultRowsError ResultsReport RetryPolicy RowContents RowError RowProblem RunProgress
+        RunReport RunStage ServerError Status StatusCode Submission SubmittedShard TransportError
         UnknownStateError WaitError WaitTimeoutError __version__ chat chats to_dict
     """,
     "fireworks_batch.typing": """
@@ -53,11 +59,11 @@ PATHS = {
 }
 # The classes that only the client makes, and the public names of each: a promise like the paths.
 HANDLES = {
-    "BatchResult": "aclose failures get missing_ids raise_for_failures report submission",
+    "BatchResult": "aclose failures get lines missing_ids raise_for_failures report submission",
     "Datasets": "create delete download get list upload",
     "JobFleet": "aclose add close outcomes progress refs send throw",
     "JobOutcomes": "aclose",
-    "JobResults": "job ordered report",
+    "JobResults": "job lines ordered report",
     "JobWait": "aclose close failures last_error last_snapshot next_poll ref send throw",
     "Jobs": "as_completed create delete get list ref wait_until_terminal watch",
     "Listing": "",
@@ -230,7 +236,7 @@ def test_every_error_has_the_one_base():
     assert all(EXPORTED[name].__name__.endswith("Error") for name in raised)
 
 
-@pytest.mark.parametrize("name", [*CLASSES, *DICTS, "chat", "chats", "to_dict"])
+@pytest.mark.parametrize("name", [*CLASSES, *SHAPES, "chat", "chats", "to_dict"])
 def test_exported_name_has_a_docstring(name):
     """Each exported class and function says what it is, in a text of its own."""
     value = EXPORTED[name]
