@@ -350,8 +350,9 @@ class BatchClient:
             system_prompt: The system message of the jobs. With a system message, rows of
                 ``prompt_token_ids`` are bad. None if the jobs have no system message.
 
-            inference_parameters: Sampling defaults of all rows, as for `run`. Only ``max_tokens``
-                and ``n`` count here: in ``content`` of the report. None means the server's defaults.
+            inference_parameters: Sampling defaults of all rows: `InferenceParameters`, or a
+                mapping of its members. Here ``max_tokens`` and ``n`` count, for ``content`` of the
+                report. None means the server's defaults.
 
             limits: The most rows and bytes of one job. None means the vendor's limits.
 

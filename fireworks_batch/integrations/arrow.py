@@ -280,9 +280,7 @@ _USAGE: Final = pa.struct(
     }
 )
 _RESPONSE: Final = pa.struct({"choices": pa.list_(_CHOICE), "usage": _USAGE, "body": pa.string()})
-_LINE: Final = pa.schema(
-    {"custom_id": pa.string(), "response": _RESPONSE, "error": pa.string()}
-)
+_LINE: Final = pa.schema({"custom_id": pa.string(), "response": _RESPONSE, "error": pa.string()})
 
 
 def _parsed(lines: bytes) -> pa.RecordBatch:

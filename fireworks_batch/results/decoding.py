@@ -50,6 +50,7 @@ class Output(Protocol[_T_co]):
 Decode: TypeAlias = type[_T] | Callable[[dict[str, Any]], _T] | Output[_T]
 """How outputs are made: a type, a function of the response, or an object that reads the text."""
 
+
 @attrs.frozen
 class Decoder:
     """Makes the outputs of rows."""
@@ -77,8 +78,8 @@ def read_decode(decode: Any) -> Decoder | None:
         ConfigurationError: The argument is neither an object that reads texts, nor a function, nor
             a type that cattrs can make.
     """
-    if decode is None:
-        return None
+    if decode is None or isinstance(decode, Decoder):
+        return decode
     if isinstance(decode, type) or get_origin(decode) is not None:
         return Decoder(response_reader(decode), UNDECODABLE)
     if _is_output(decode):
@@ -119,7 +120,7 @@ def read_response_format(decode: Any) -> str:
         )
     try:
         text = json.dumps(dict(wanted), ensure_ascii=False, allow_nan=False)
-        orjson.dumps(orjson.loads(text))  # which writes the rows: no number of more than 64 bits
+        orjson.dumps(json.loads(text))  # which writes the rows, and takes no larger numbers
     except (TypeError, ValueError, RecursionError) as exc:
         raise ConfigurationError(
             f"decode: response_format cannot be written as JSON: {exc}"

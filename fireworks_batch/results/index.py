@@ -100,8 +100,8 @@ ORDER BY position LIMIT ?
 
 
 # The rank of a result is one of these numbers minus the number of its job: the newest one counts. A
-# success comes first, then a response that `decode=` has refused, then an error. If the first success
-# counts, its rank is the number of its job.
+# success comes first, then a response that `decode=` has refused, then an error. If the first
+# success counts, its rank is the number of its job.
 _RANKS: Final = {
     Kind.OK: 10**13,
     Kind.INVALID: 10**14,

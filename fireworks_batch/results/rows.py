@@ -126,7 +126,7 @@ class ResultRow(Generic[_T]):
 
     @property
     def output(self) -> _T | None:
-        """What ``decode=`` made of the response; None without ``decode=``, and if the row failed."""
+        """What ``decode=`` made of the response; None without ``decode=``, or if the row failed."""
         return self._output
 
     @property

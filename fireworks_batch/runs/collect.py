@@ -248,9 +248,7 @@ class Collector:
             kinds = (*kinds, Kind.INVALID)
         async with self._lock:
             positions = await off_loop(
-                lambda: self.index.positions(
-                    kinds, jobs=keys, first=shard.first, last=shard.last
-                ),
+                lambda: self.index.positions(kinds, jobs=keys, first=shard.first, last=shard.last),
                 stop=self.index.interrupt,
             )
         if not positions:

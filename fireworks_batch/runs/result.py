@@ -355,7 +355,6 @@ async def write_lines(index: ResultIndex, path: Path, *kinds: Kind) -> None:
     Raises:
         LocalFileError: The file cannot be written.
     """
-
     after = 0
     with reported("write", str(path)):
         place = await off_loop(written_to, path)

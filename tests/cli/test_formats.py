@@ -15,7 +15,11 @@ MODEL = ("--model", "accounts/fireworks/models/demo-8b")
 COMPLETION = {
     "id": "chatcmpl-1",
     "choices": [
-        {"index": 0, "message": {"role": "assistant", "content": 'a, "b"\nc'}, "finish_reason": "stop"}
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": 'a, "b"\nc'},
+            "finish_reason": "stop",
+        }
     ],
     "usage": {
         "prompt_tokens": 7,
@@ -26,7 +30,9 @@ COMPLETION = {
 GOOD = {"custom_id": "r-0", "response": COMPLETION}
 TOOL_CALL = {"custom_id": "r-1", "response": {"choices": [{"message": {"content": None}}]}}
 BAD = {"custom_id": "r-2", "error": {"code": 400, "message": "no"}}
-SURROGATE = b'{"custom_id": "r-3", "response": {"choices": [{"message": {"content": "\\ud800"}}]}}\n'
+SURROGATE = (
+    b'{"custom_id": "r-3", "response": {"choices": [{"message": {"content": "\\ud800"}}]}}\n'
+)
 HEADER = [
     *("custom_id", "text", "finish_reason", "error_code", "error_message"),
     *("prompt_tokens", "completion_tokens", "cached_tokens"),
@@ -60,7 +66,9 @@ def ended_job(server):
     """Make a job with some rows."""
 
     def make(results, errors=b""):
-        name = server.add_dataset("out", files={"BIJOutputSet.jsonl": results, "error-data": errors})
+        name = server.add_dataset(
+            "out", files={"BIJOutputSet.jsonl": results, "error-data": errors}
+        )
         server.script_job("nightly", phases=["COMPLETED"], fields={"outputDatasetId": name})
         return "nightly"
 

@@ -433,9 +433,7 @@ def test_a_job_is_priced_as_of_its_creation():
     model = "accounts/fireworks/models/gpt-oss-120b"
     counters = {"input_tokens": MILLION, "cached_input_token_count": MILLION}
     job = attrs.evolve(a_job("COMPLETED", **counters), model=model)
-    assert cost_of(job).usd == listed(
-        model, NOON, input_tokens=MILLION, cache_read_tokens=MILLION
-    )
+    assert cost_of(job).usd == listed(model, NOON, input_tokens=MILLION, cache_read_tokens=MILLION)
 
 
 def test_a_job_that_runs_has_cost_something_so_far():

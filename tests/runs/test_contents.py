@@ -12,6 +12,7 @@ SYSTEM = {"role": "system", "content": "123"}
 
 
 def counted(*bodies, **defaults):
+    """Return what the bodies hold."""
     counter = ContentCounter(JobDefaults(**defaults))
     for body in bodies:
         counter.add(json.dumps({"custom_id": "r", "body": body}).encode())

@@ -40,6 +40,7 @@ class Server:
 
 @pytest.fixture
 async def server():
+    """Give such a server, with a client."""
     made = Server()
     async with Emulator(speed=60_000, account_id="acme", responder=made.respond) as emulator:
         made.emulator = emulator
@@ -49,6 +50,7 @@ async def server():
 
 
 def requests(*ids, **body):
+    """Return a request for each id."""
     messages = [{"role": "user", "content": "hi"}]
     return [{"custom_id": each, "body": {"messages": messages, **body}} for each in ids]
 
@@ -63,7 +65,7 @@ async def test_the_response_format_goes_into_rows_that_bring_none(server):
 
 
 def test_a_large_number_beside_the_response_format_stays_exact():
-    """orjson would round it."""
+    """As the caller wrote it: orjson would round it."""
     body = {"messages": [{"role": "user", "content": "hi"}], "seed": 2**70 + 1}
     line = json.dumps({"custom_id": "a", "body": body}).encode()
     row = check_row(line, 1, RowRules(response_format=json.dumps(FORMAT)))
@@ -215,16 +217,16 @@ async def test_who_collects_without_decode_gets_the_newest_text(server):
 
 async def test_on_previous_new_sends_invalid_outputs_again(server):
     """Together with the rows without a response, if `retry_rows` allows it."""
-    server.says = {"a": ["one", "2"], "b": ["3"]}
+    server.says = {"a": ["one", "2"], "b": ["one", "3"]}
     server.emulator.script_jobs(phases=["RUNNING", "EXPIRED"])  # half of the rows
     options = {"model": MODEL, "decode": Number()}
     async with await server.client.run(requests("a", "b"), **options) as result:
         assert (result.report.undecodable, result.report.missing) == (1, 1)
     async with await server.client.run(
-        requests("a", "b"), **options, retry_rows=1, on_previous="new"
+        requests("a", "b"), **options, retry_rows=2, on_previous="new"
     ) as result:
         assert [row.output async for row in result] == [2, 3]
-        assert [job.rows for job in result.report.jobs] == [2, 2]
+        assert [job.rows for job in result.report.jobs] == [2, 2, 1]
 
 
 async def test_the_report_counts_responses_that_do_not_fit(server):

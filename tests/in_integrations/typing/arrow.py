@@ -15,9 +15,7 @@ def requests_of(frame: object) -> Requests:
     return made
 
 
-async def results_of(
-    client: BatchClient, result: BatchResult[Any], rows: JobResults[Any]
-) -> None:
+async def results_of(client: BatchClient, result: BatchResult[Any], rows: JobResults[Any]) -> None:
     """All that gives rows is taken, whatever is made of them."""
     await arrow.read_table(result)
     await arrow.read_table(rows, response=True)
