@@ -106,6 +106,13 @@ def check(
             min=1, metavar="N", help="Maximum bad rows to name. All bad rows are counted."
         ),
     ] = 100,
+    price: Annotated[
+        bool,
+        typer.Option(
+            "--price",
+            help="Estimate what the requests cost; needs --model, and the extra 'cost'.",
+        ),
+    ] = False,
 ) -> int:
     """Check requests as 'run' does, and send nothing.
 
@@ -120,6 +127,7 @@ def check(
         system_prompt=system_prompt,
         max_rows=max_rows,
         max_problems=max_problems,
+        price=price,
     )
 
 

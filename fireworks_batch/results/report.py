@@ -58,6 +58,15 @@ class JobReport:
     The text has the server's message, if there is one. It is empty if nothing went wrong.
     """
 
+    input_tokens: int | None = None
+    """The number of tokens that the job has read. None if the server did not say."""
+
+    output_tokens: int | None = None
+    """The number of tokens that the job has generated. None if the server did not say."""
+
+    cached_tokens: int | None = None
+    """How many of ``input_tokens`` came from the prompt cache. None if the server did not say."""
+
 
 @attrs.frozen(kw_only=True, repr=False)
 class RunReport:
@@ -104,14 +113,17 @@ class RunReport:
     retried: int = 0
     """The number of rows that this call has sent again."""
 
-    input_tokens: int = 0
-    """The number of tokens that all jobs have read, as the server counts them."""
+    model: str = ""
+    """The resource name of the model of all jobs."""
 
-    output_tokens: int = 0
-    """The number of tokens that all jobs have generated, as the server counts them."""
+    input_tokens: int | None = None
+    """The number of tokens that all jobs have read. None if the number of a job is not known."""
 
-    cached_tokens: int = 0
-    """The number of tokens that all jobs have read from the prompt cache, as the server counts."""
+    output_tokens: int | None = None
+    """The number of tokens that all jobs have generated. None if that of a job is not known."""
+
+    cached_tokens: int | None = None
+    """How many of ``input_tokens`` came from the prompt cache. None if that is not known."""
 
     jobs: tuple[JobReport, ...] = ()
     """The outcome of each job, ordered by attempt number and then by the rows of the job."""

@@ -460,6 +460,7 @@ class Run:
         report = run_report(
             tally,
             shards,
+            model=submission.model,
             rows=submission.rows,
             adopted=self._adopted,
             skipped=submission.skipped,

@@ -25,6 +25,7 @@ CONNECTION = {"api_key_file", "account_id", "base_url", "json", "debug"}
 # What no argument of the library stands for.
 OWN = {
     "run": {"delete_on_interrupt"},
+    "check": {"price"},
     "wait": {"delete_on_interrupt", "all", "filter"},
     "results": {"output", "errors"},
     "list": {"limit"},

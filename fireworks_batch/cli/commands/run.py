@@ -7,7 +7,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from fireworks_batch import Limits, RunReport, Submission, to_dict
+from fireworks_batch import (
+    CheckReport,
+    ConfigurationError,
+    Limits,
+    RunReport,
+    Submission,
+    integrations,
+    to_dict,
+)
 from fireworks_batch.cli.detachment import delete_jobs, leave_jobs
 from fireworks_batch.cli.display.advice import come_back
 from fireworks_batch.cli.display.figures import counted
@@ -18,6 +26,8 @@ from fireworks_batch.cli.display.run import (
     adopted_lines,
     check_line,
     code_of_report,
+    price_lines,
+    price_record,
     report_lines,
     rerun_hint,
 )
@@ -45,11 +55,13 @@ def check(
     system_prompt: str | None,
     max_rows: int | None,
     max_problems: int,
+    price: bool,
 ) -> ExitCode:
-    """Check requests, and name the rows that the server would refuse."""
+    """Check requests, and name the rows that the server would refuse; estimate their price."""
 
     async def work(session: Session) -> ExitCode:
         output = session.output
+        prices = _prices(model) if price else None
         async with readable(requests, output) as file:
             checking = session.client.check(
                 file,
@@ -59,12 +71,8 @@ def check(
                 max_problems=max_problems,
             )
             report = await shown(output, Words("checking"), checking)
-        if output.as_json:
-            output.record({**to_dict(report), "is_good": report.is_good})
-        for problem in () if output.as_json else report.problems:
-            output.line(visible(str(problem)))
-        if report.problem_count > len(report.problems) and not output.as_json:
-            output.talk(f"and {report.problem_count - len(report.problems):,} more")
+        estimate = None if prices is None else prices.estimate(report)
+        _print_check(output, report, estimate)
         source = "standard input" if is_standard_input(requests) else visible(str(requests))
         output.talk(f"{source}: {check_line(report)}")
         for remark in report.remarks:
@@ -72,6 +80,33 @@ def check(
         return ExitCode.SUCCEEDED if report.is_good else ExitCode.USAGE
 
     return in_session(options, work, needs_key=False)
+
+
+def _prices(model: str | None) -> Any:
+    """Return `fireworks_batch.integrations.cost`, which needs an extra.
+
+    Raises:
+        ConfigurationError: The extra is not installed, or there is no model.
+    """
+    if model is None:
+        raise ConfigurationError("--price needs --model: prices depend on the model")
+    try:
+        return integrations.cost
+    except ModuleNotFoundError as exc:
+        raise ConfigurationError(f"--price: {exc}") from exc
+
+
+def _print_check(output: Output, report: CheckReport, estimate: Any) -> None:
+    if output.as_json:
+        price = {} if estimate is None else {"price": price_record(estimate)}
+        output.record({**to_dict(report), "is_good": report.is_good, **price})
+        return
+    for problem in report.problems:
+        output.line(visible(str(problem)))
+    if report.problem_count > len(report.problems):
+        output.talk(f"and {report.problem_count - len(report.problems):,} more")
+    for line in () if estimate is None else price_lines(estimate):
+        output.line(line)
 
 
 def submit(options: CommonOptions, jobs: JobOptions, requests: Path) -> ExitCode:
