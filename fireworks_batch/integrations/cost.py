@@ -558,10 +558,10 @@ def _sum(price: Price | None, bills: list[_Bill]) -> Decimal | None:
 
 
 def _shown(usd: Decimal) -> str:
-    """Return an amount as people write it. An amount above 0 never looks like 0."""
-    if 0 < usd < Decimal("0.0001"):
-        return "<$0.0001"
-    return f"${usd:,.2f}" if usd >= 1 or not usd else f"${usd:.4f}"
+    """Return an amount as people write it: a small one with two digits that count."""
+    if usd >= 1 or not usd:
+        return f"${usd:,.2f}"
+    return f"${usd:.{max(4, 1 - usd.adjusted())}f}"
 
 
 def _no_price(model: str) -> str:
