@@ -7,7 +7,7 @@ in the table has no price here: fine-tuned models, models of an account, and rou
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from importlib.metadata import version
@@ -20,7 +20,6 @@ from fireworks_batch import (
     CheckReport,
     ConfigurationError,
     FireworksBatchError,
-    JobProgress,
     JobReport,
     JobState,
     RunReport,
@@ -463,7 +462,7 @@ class Cost:
 def cost_of(spent: RunReport | BatchInferenceJob) -> Cost:
     """Return what a run or a job has cost, from the tokens that the server has counted.
 
-    All jobs of the report count, and so each time that a row was sent. Jobs that had ended before
+    All jobs of the report count, so a row that ran twice counts twice. Jobs that had ended before
     the call count too: ``earlier_usd`` has their part. Jobs that were deleted before the call are
     not in the report.
 
@@ -480,78 +479,55 @@ def cost_of(spent: RunReport | BatchInferenceJob) -> Cost:
     """
     if isinstance(spent, BatchInferenceJob):
         price = _find(spent.model, spent.create_time)
-        return _cost(spent.model, price, [_bill_of_job(spent)])
+        return _cost(spent.model, price, [_report_of(spent)], frozenset())
     if isinstance(spent, RunReport):
-        adopted = {each.job_id for each in spent.adopted}
-        bills = [_bill(each, is_earlier=each.job_id in adopted) for each in spent.jobs]
-        return _cost(spent.model, _find(spent.model), bills)
+        adopted = frozenset(each.job_id for each in spent.adopted)
+        return _cost(spent.model, _find(spent.model), spent.jobs, adopted)
     raise ConfigurationError(
         f"cost_of takes the report of a run or a job, not {type(spent).__name__}: the report of "
         "client.results() belongs to rows.job"
     )
 
 
-@attrs.frozen(kw_only=True)
-class _Bill:
-    """The counted tokens of one job."""
-
-    job_id: str
-    is_final: bool
-    is_earlier: bool = False
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cached_tokens: int = 0
-
-    def usd(self, price: Price) -> Decimal:
-        return price.of(
-            input_tokens=self.input_tokens,
-            output_tokens=self.output_tokens,
-            cached_tokens=self.cached_tokens,
-        )
-
-
-def _bill_of_job(job: BatchInferenceJob) -> _Bill:
-    counted = job.job_progress or JobProgress()
-    return _Bill(
-        job_id=job.id,
-        is_final=job.has_token_counts and _has_ended(job.state),
+def _report_of(job: BatchInferenceJob) -> JobReport:
+    report = JobReport(job_id=job.id, state=job.state, rows=0)
+    counted = job.job_progress
+    if counted is None or not job.has_token_counts:
+        return report
+    return attrs.evolve(
+        report,
         input_tokens=counted.input_tokens,
         output_tokens=counted.output_tokens,
         cached_tokens=counted.cached_input_token_count,
     )
 
 
-def _bill(job: JobReport, *, is_earlier: bool) -> _Bill:
-    return _Bill(
-        job_id=job.job_id,
-        is_final=job.input_tokens is not None and _has_ended(job.state),
-        is_earlier=is_earlier,
-        input_tokens=job.input_tokens or 0,
-        output_tokens=job.output_tokens or 0,
-        cached_tokens=job.cached_tokens or 0,
-    )
-
-
-def _has_ended(state: JobState) -> bool:
-    """Whether the counters are final. Those of a deleted job are as old as the last poll."""
-    return state.is_terminal and state != JobState.DELETED
-
-
-def _cost(model: str, price: Price | None, bills: list[_Bill]) -> Cost:
+def _cost(
+    model: str, price: Price | None, jobs: Sequence[JobReport], adopted: frozenset[str]
+) -> Cost:
+    tokens = _tokens(jobs)
+    earlier = _tokens([job for job in jobs if job.job_id in adopted])
     return Cost(
         model=model,
-        input_tokens=sum(bill.input_tokens for bill in bills),
-        cached_tokens=sum(bill.cached_tokens for bill in bills),
-        output_tokens=sum(bill.output_tokens for bill in bills),
-        counted_usd=_sum(price, bills),
-        earlier_usd=_sum(price, [bill for bill in bills if bill.is_earlier]),
-        uncounted_jobs=tuple(bill.job_id for bill in bills if not bill.is_final),
+        **tokens,
+        counted_usd=None if price is None else price.of(**tokens),
+        earlier_usd=None if price is None else price.of(**earlier),
+        uncounted_jobs=tuple(job.job_id for job in jobs if not _is_final(job)),
         price=price,
     )
 
 
-def _sum(price: Price | None, bills: list[_Bill]) -> Decimal | None:
-    return None if price is None else sum((bill.usd(price) for bill in bills), Decimal(0))
+def _tokens(jobs: Sequence[JobReport]) -> dict[str, int]:
+    return {
+        name: sum(getattr(job, name) or 0 for job in jobs)
+        for name in ("input_tokens", "output_tokens", "cached_tokens")
+    }
+
+
+def _is_final(job: JobReport) -> bool:
+    """Whether all tokens are counted. The counters of a deleted job are as old as the last poll."""
+    ended = job.state.is_terminal and job.state != JobState.DELETED
+    return ended and job.input_tokens is not None
 
 
 # --- Words ----------------------------------------------------------------------------------------

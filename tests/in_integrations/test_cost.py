@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from types import SimpleNamespace
 
+import attrs
 import pytest
 from clients import client_of
 from genai_prices import Usage, calc_price
@@ -425,6 +426,16 @@ def a_job(state, **counters):
 def test_a_job_that_failed_at_once_costs_nothing():
     """Its counters say so: no row ran."""
     assert cost_of(a_job("FAILED")).usd == 0
+
+
+def test_a_job_is_priced_as_of_its_creation():
+    """The table has several prices of cached input of this model, each from a day on."""
+    model = "accounts/fireworks/models/gpt-oss-120b"
+    counters = {"input_tokens": MILLION, "cached_input_token_count": MILLION}
+    job = attrs.evolve(a_job("COMPLETED", **counters), model=model)
+    assert cost_of(job).usd == listed(
+        model, NOON, input_tokens=MILLION, cache_read_tokens=MILLION
+    )
 
 
 def test_a_job_that_runs_has_cost_something_so_far():
