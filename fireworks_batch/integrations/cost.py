@@ -336,7 +336,10 @@ def cap(
 ) -> Callable[[CheckReport], None]:
     """Return a function for ``before_submit=`` that refuses requests that may cost too much.
 
-    The **high** end of `estimate` counts: the requests are sent only if it is not above the cap.
+    The **high** end of `estimate` counts: the requests are sent only if it is not above the cap. It
+    is no guarantee: emoji and rare scripts can have more tokens than characters, and rows that
+    ``retry_rows`` sends again cost again. The function is called also if all jobs exist already and
+    nothing new is to be paid. To go on with such jobs above the cap, leave ``before_submit=`` out.
 
     Args:
         usd: The most that the requests may cost, in USD; above 0.
@@ -414,12 +417,15 @@ class Cost:
     """The number of tokens generated, as far as the server has told."""
 
     counted_usd: Decimal | None
-    """What these tokens cost, in USD, not rounded. None if the model has no price."""
+    """What these tokens cost, in USD, not rounded.
+
+    None if the model has no price, or if the server has told the tokens of no job.
+    """
 
     earlier_usd: Decimal | None
     """The part of ``counted_usd`` for jobs that had ended before the call that adopted them.
 
-    An earlier call has paid for these jobs. None if the model has no price.
+    An earlier call has paid for these jobs. None if ``counted_usd`` is None.
     """
 
     uncounted_jobs: tuple[str, ...] = ()
@@ -443,8 +449,10 @@ class Cost:
     def __str__(self) -> str:
         cached = f" ({self.cached_tokens:,} of them cached)" if self.cached_tokens else ""
         tokens = f"{self.input_tokens:,} tokens in{cached}, {self.output_tokens:,} out"
-        if self.price is None or self.counted_usd is None:
+        if self.price is None:
             return f"unknown: {_no_price(self.model)}; {tokens}"
+        if self.counted_usd is None:
+            return f"unknown: the server has told the tokens of no job; {self.price}"
         count = len(self.uncounted_jobs)
         least = "at least " if count else ""
         missing = f"; jobs whose tokens are not all counted: {count:,}" if count else ""
@@ -507,11 +515,13 @@ def _cost(
 ) -> Cost:
     tokens = _tokens(jobs)
     earlier = _tokens([job for job in jobs if job.job_id in adopted])
+    is_counted = any(job.input_tokens is not None for job in jobs)
+    known = price if is_counted else None
     return Cost(
         model=model,
         **tokens,
-        counted_usd=None if price is None else price.of(**tokens),
-        earlier_usd=None if price is None else price.of(**earlier),
+        counted_usd=None if known is None else known.of(**tokens),
+        earlier_usd=None if known is None else known.of(**earlier),
         uncounted_jobs=tuple(job.job_id for job in jobs if not _is_final(job)),
         price=price,
     )
