@@ -40,10 +40,10 @@ _MILLION: Final = 1_000_000
 
 _SOURCE: Final = f"genai-prices {version('genai-prices')}"
 
-# The least and the most tokens. Long English words have some 6 characters to a token. Chinese or
-# Japanese has up to one token for each character. The template of a model adds to each row.
-_CHARACTERS: Final = (6, 1)
-_TEMPLATE: Final = 100
+# Long English words have some 6 characters to a token. A token is one byte at least, whatever the
+# script. The template of a model adds to each message.
+_CHARACTERS: Final = 6
+_TEMPLATE: Final = 20
 _PICTURE: Final = (100, 10_000)
 
 
@@ -271,10 +271,9 @@ def estimate(report: CheckReport, *, model: str | None = None) -> Estimate:
     price = price_of(model)
     content = report.content
     fixed = content.token_ids
-    fewest, most = _CHARACTERS
     small, large = _PICTURE
-    low = content.characters // fewest + fixed + content.images * small
-    high = content.characters // most + fixed + content.images * large + report.rows * _TEMPLATE
+    low = content.characters // _CHARACTERS + fixed + content.images * small
+    high = content.bytes + fixed + content.images * large + content.messages * _TEMPLATE
     written = None if content.unlimited_rows else content.max_tokens
     return Estimate(
         model=model,
@@ -300,8 +299,8 @@ def _reasons(report: CheckReport, low: int, high: int) -> Iterator[str]:
     content = report.content
     yield (
         f"input: {low:,} to {high:,} tokens, all or none of them from the prompt cache; "
-        f"{content.characters:,} characters count {_CHARACTERS[0]} or {_CHARACTERS[1]} to a token, "
-        f"and a row up to {_TEMPLATE} tokens for the model's template"
+        f"{content.characters:,} characters count {_CHARACTERS} to a token, or a token for each of "
+        f"their {content.bytes:,} bytes, and a message up to {_TEMPLATE} tokens for the template"
     )
     if content.token_ids:
         yield f"token ids: {content.token_ids:,}, which are exact"

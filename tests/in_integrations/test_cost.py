@@ -198,10 +198,10 @@ async def test_an_estimate_has_two_ends(client):
     report = await client.check(requests(4, "x" * 600, max_tokens=50), model=model)
     found = estimate(report)
     price = price_of(model)
-    assert found.input_tokens == (400, 2400 + 4 * 100)
+    assert found.input_tokens == (400, 2400 + 4 * 20)
     assert found.output_tokens == (0, 200)
     assert found.low_usd == price.of(input_tokens=400, cached_tokens=400, output_tokens=0)
-    assert found.high_usd == price.of(input_tokens=2800, output_tokens=200)
+    assert found.high_usd == price.of(input_tokens=2480, output_tokens=200)
     assert str(found).endswith(str(price))
     assert "2,400 characters" in found.reasons[0]
     assert found.reasons[1] == "output: 0 to 200 tokens, by max_tokens"
@@ -209,9 +209,9 @@ async def test_an_estimate_has_two_ends(client):
 
 def test_token_ids_are_exact_and_pictures_are_not():
     """And both are in the reasons."""
-    content = RowContents(token_ids=7, images=2, max_tokens=1)
+    content = RowContents(token_ids=7, images=2, messages=3, max_tokens=1)
     found = estimate(CheckReport(model=MODEL, rows=3, bytes=1, jobs=(), content=content))
-    assert found.input_tokens == (7 + 2 * 100, 7 + 2 * 10_000 + 3 * 100)
+    assert found.input_tokens == (7 + 2 * 100, 7 + 2 * 10_000 + 3 * 20)
     assert "token ids: 7, which are exact" in found.reasons
     assert any(reason.startswith("parts that are not text: 2,") for reason in found.reasons)
 

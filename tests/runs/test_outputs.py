@@ -182,7 +182,9 @@ async def test_before_submit_is_given_the_report(server):
     (report,) = reports
     assert isinstance(report, CheckReport)
     assert (report.model, report.rows) == (MODEL, 2)
-    assert report.content == RowContents(characters=2 * (2 + 4), max_tokens=40)
+    assert report.content == RowContents(
+        characters=2 * (2 + 4), bytes=2 * (2 + 4), messages=2 * 2, max_tokens=40
+    )
 
 
 async def test_what_before_submit_raises_ends_the_call(server):
@@ -199,7 +201,7 @@ async def test_what_before_submit_raises_ends_the_call(server):
 async def test_a_check_counts_what_rows_hold(server):
     """Without sending anything."""
     report = await server.client.check(requests("a", max_tokens=3), system_prompt="1234")
-    assert report.content == RowContents(characters=6, max_tokens=3)
+    assert report.content == RowContents(characters=6, bytes=6, messages=2, max_tokens=3)
     assert report.model is None
 
 
