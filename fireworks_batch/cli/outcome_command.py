@@ -41,7 +41,7 @@ class OutcomeCommand:
             environment: Further variables of the command's environment.
             grace: Seconds that a command has to end after SIGTERM, before SIGKILL.
         """
-        self.has_failed = False
+        self.has_failed: bool = False
         """Whether the command could not be run, or has ended with another code than 0."""
         self._command = command
         self._output = output
