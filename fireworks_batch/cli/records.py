@@ -1,10 +1,7 @@
 """The requests of a command: a file as it is, its first rows, or records with a template."""
 
 import csv
-import gzip
-import io
 import json
-import zlib
 from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, closing, contextmanager
 from itertools import islice
@@ -52,7 +49,7 @@ async def requests_of(path: Path, terms: RecordOptions, output: Output) -> Async
     async with readable(path, output) as file:
         if terms.template is not None:
             records = await off_loop(_records, file, path)
-            with _long_fields(), closing(records):
+            with closing(records):
                 first = islice(records, terms.limit)
                 yield _in_threads(chats(first, terms.template, id_column=terms.id_column))
         elif _kind(file) in {"csv", "tsv"}:
@@ -73,9 +70,18 @@ async def requests_of(path: Path, terms: RecordOptions, output: Output) -> Async
 
 async def _in_threads(requests: Iterator[Mapping[str, Any]]) -> AsyncIterator[Mapping[str, Any]]:
     """Yield requests. Their file is read in threads."""
-    while chunk := await off_loop(lambda: [*islice(requests, _CHUNK)]):
+    while chunk := await off_loop(_chunk, requests):
         for request in chunk:
             yield request
+
+
+def _chunk(requests: Iterator[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    # The csv module has one limit for all its readers: a request may be longer than the usual one.
+    before = csv.field_size_limit(LONGEST_LINE)
+    try:
+        return [*islice(requests, _CHUNK)]
+    finally:
+        csv.field_size_limit(before)
 
 
 def _name(path: Path) -> str:
@@ -115,22 +121,13 @@ def _records(file: Path, path: Path) -> Generator[dict[str, Any], None, None]:
     return _csv_records(file, _name(path), delimiter)
 
 
-@contextmanager
-def _long_fields() -> Iterator[None]:
-    """Let the csv module read values as long as a request may be. Its limit is one for all."""
-    before = csv.field_size_limit(LONGEST_LINE)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
-
-
 def _csv_records(path: Path, name: str, delimiter: str) -> Generator[dict[str, Any], None, None]:
     """Yield the lines of a file of values, by the names in its first line."""
-    with open_lines(path) as file, io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
+    with open_lines(path) as file:
+        text = (line.decode() for line in _lines(file, name))
         # If a quote is missing, a reader that is not strict takes the rest of a file for one value.
         reader = csv.reader(text, delimiter=delimiter, strict=True)
-        with reported("read", name), _told(name, reader):
+        with _told(name, reader):
             columns = next(reader, [])
             _check_columns(name, columns)
             for values in reader:
@@ -150,7 +147,7 @@ def _told(name: str, reader: Any) -> Iterator[None]:
         yield
     except UnicodeDecodeError as exc:
         problem = f"not UTF-8: byte 0x{exc.object[exc.start]:02x}; save the file as UTF-8"
-    except (csv.Error, gzip.BadGzipFile, EOFError, zlib.error) as exc:
+    except csv.Error as exc:
         problem = str(exc)
     else:
         return

@@ -277,8 +277,8 @@ def _embedded(path: Path) -> str:
     media_type = next((kind for kind, begins in _IMAGES if begins.match(data)), None)
     if media_type is None:
         raise ConfigurationError(
-            f"image {name!r} is no PNG, JPEG, GIF, BMP, TIFF or PPM file: convert the image, or give a "
-            "data URL, which is passed on unchecked"
+            f"image {name!r} is no PNG, JPEG, GIF, BMP, TIFF or PPM file: convert the image, or "
+            "give a data URL, which is passed on unchecked"
         )
     return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
 

@@ -1,12 +1,12 @@
 """`wait --exec`: a command for each job, when the job has an outcome."""
 
 import asyncio
-import contextlib
 import os
 import re
 import signal
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +19,20 @@ pytest_plugins = ["fireworks_batch.pytest_plugin"]
 LONG = {"time_limit_seconds": 10**7}
 TELL = "echo $FIREWORKS_BATCH_JOB:$FIREWORKS_BATCH_STATE:$FIREWORKS_BATCH_EXIT_CODE"
 
+# Goes on when the server has refused the key twice, which ends the wait for the other job.
+AFTER_REFUSALS = """
+import json, os, time, urllib.request
+url = os.environ["FIREWORKS_BASE_URL"] + "/_emulator/requests"
+while True:
+    with urllib.request.urlopen(url) as answer:
+        seen = json.load(answer)["requests"]
+    if sum(one["status"] == 401 for one in seen) >= 2:
+        break
+    time.sleep(0.01)
+time.sleep(0.1)
+print("done with", os.environ["FIREWORKS_BATCH_JOB"])
+"""
+
 
 @pytest.fixture(autouse=True)
 def server(fireworks_emulator):
@@ -28,10 +42,21 @@ def server(fireworks_emulator):
 
 def is_running(pid):
     """Whether a process is there, and is no zombie."""
-    with contextlib.suppress(ProcessLookupError):
+    try:
         os.kill(pid, 0)
-        return True
-    return False
+        state = Path(f"/proc/{pid}/stat")  # Linux has it
+        return not Path("/proc").exists() or ") Z " not in state.read_text()
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+
+
+def await_pids(path):
+    """Wait for a file with a whole line of numbers of processes, and return them."""
+    deadline = time.monotonic() + 30
+    while not (path.exists() and path.read_text().endswith("\n")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return [*map(int, path.read_text().split())]
 
 
 def await_end(pid):
@@ -125,59 +150,94 @@ def test_an_interrupt_leaves_no_process_behind(terminal, server, tmp_path):
     """The command and what it has started get SIGTERM; 130, and the job is named."""
     server.script_job("one", phases=["COMPLETED"])
     pids = tmp_path / "pids"
-    command = f"sleep 1000 & echo $! $$ > {pids}.new; mv {pids}.new {pids}; echo ready; wait"
+    command = f"sleep 1000 & echo so far; echo $! $$ > {pids}; wait"
     screen = terminal("wait", "one", "--exec", command)
-    screen.await_screen("^ready$")
+    started = await_pids(pids)
     screen.process.send_signal(signal.SIGINT)
     assert screen.finish() == 130
-    assert "--exec for one: interrupted" in screen.text
-    for pid in map(int, pids.read_text().split()):
+    assert screen.lines == ["so far", "--exec for one: interrupted"]
+    for pid in started:
         await_end(pid)
+
+
+def test_a_process_in_the_background_holds_nothing(cli, server, tmp_path):
+    """Though it keeps the output of the command open: the wait ends before it."""
+    server.script_job("one", phases=["COMPLETED"])
+    server.script_job("two", phases=["COMPLETED"])
+    pids = tmp_path / "pids"
+    result = cli("wait", "one", "two", "--exec", f"sleep 1000 & echo $! >> {pids}; echo started")
+    left = await_pids(pids)
+    assert [is_running(pid) for pid in left] == [True, True]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert (result.code, result.err.count("started\n")) == (0, 2)
+
+
+def test_a_refused_key_waits_for_the_commands(cli, server, tmp_path):
+    """A job that has ended has its command run to the end, whatever becomes of the others; 8."""
+    server.script_job("ended", phases=["COMPLETED"])
+    server.script_job("next", phases=["COMPLETED"])
+    server.script_job("other", phases=["RUNNING"], **LONG)
+    server.add_fault("status", status=401, path="*/other", after=1, times=None)
+    script = tmp_path / "script.py"
+    script.write_text(AFTER_REFUSALS)
+    result = cli("wait", "ended", "next", "other", "--exec", f"{sys.executable} {script}")
+    assert result.code == 8
+    assert result.err.count("done with ended\n") == result.err.count("done with next\n") == 1
+    assert "interrupted" not in result.err
+
+
+# --- The command alone --------------------------------------------------------------------------
+
+
+def command_of(script, environment=None, **options):
+    """A command that writes to the streams of this process."""
+    output = Output(as_json=False, is_verbose=False)
+    return OutcomeCommand(script, output, environment or {}, **options)
+
+
+async def run(command, *job_ids):
+    """Run a command for jobs that no poll has shown."""
+    for job_id in job_ids:
+        command.add(Outcome(job_id, None, None))
+    command.close()
+    await command.run()
 
 
 async def test_a_command_that_does_not_obey_is_killed(tmp_path, capsys):
-    """After its grace, with what it has started."""
+    """After its grace, with what it has started; jobs whose turn did not come are named, too."""
     pids = tmp_path / "pids"
-    script = f"trap '' TERM; sleep 1000 & echo $! $$ > {pids}; echo ready; wait; sleep 1000"
-    output = Output(as_json=False, is_verbose=False)
-    command = OutcomeCommand(script, output, {}, grace=0.05)
-    running = asyncio.create_task(command.run(Outcome("one", None, None)))
-    while not (pids.exists() and len(pids.read_text().split()) == 2):
-        await asyncio.sleep(0.001)
+    script = f"trap '' TERM; sleep 1000 & echo $! $$ > {pids}; wait; sleep 1000"
+    running = asyncio.create_task(run(command_of(script, grace=0.05), "one", "two"))
+    started = await asyncio.to_thread(await_pids, pids)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    for pid in map(int, pids.read_text().split()):
+    for pid in started:
         await_end(pid)
-    assert "--exec for one: interrupted" in capsys.readouterr().err
+    assert capsys.readouterr().err == "--exec for one: interrupted\n--exec for two: interrupted\n"
 
 
 async def test_commands_run_one_at_a_time(tmp_path):
     """In the order of the outcomes."""
     log = tmp_path / "log"
     script = f"echo begin $FIREWORKS_BATCH_JOB >> {log}; echo end >> {log}"
-    command = OutcomeCommand(script, Output(as_json=False, is_verbose=False), {})
-    async with asyncio.TaskGroup() as group:
-        for job_id in ("one", "two", "three"):
-            group.create_task(command.run(Outcome(job_id, None, None)))
+    await run(command_of(script), "one", "two", "three")
     begun = [f"begin {job_id}" for job_id in ("one", "two", "three")]
     assert log.read_text().splitlines() == [word for line in begun for word in (line, "end")]
 
 
 async def test_a_line_without_an_end_is_written_in_pieces(capsys):
     """A command may write any amount without a line feed; all of it is told."""
-    script = f'{sys.executable} -c \'print("x" * 1_000_000, end="")\''
-    command = OutcomeCommand(script, Output(as_json=False, is_verbose=False), {})
-    await command.run(Outcome("one", None, None))
+    command = command_of(f'{sys.executable} -c \'print("x" * 1_000_000, end="")\'')
+    await run(command, "one")
     assert capsys.readouterr().err.count("x") == 1_000_000
     assert not command.has_failed
 
 
 async def test_a_shell_that_cannot_be_run_is_told(capsys):
     """An environment that is too large, say: the wait goes on."""
-    command = OutcomeCommand(
-        "true", Output(as_json=False, is_verbose=False), {"X": "x" * 10_000_000}
-    )
-    await command.run(Outcome("one", None, None))
+    command = command_of("true", {"X": "x" * 10_000_000})
+    await run(command, "one")
     assert command.has_failed
     assert "--exec for one: cannot run the shell: Argument list too long" in capsys.readouterr().err

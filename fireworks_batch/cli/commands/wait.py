@@ -61,8 +61,7 @@ def wait(options: CommonOptions, terms: WaitOptions, jobs: Sequence[str]) -> Exi
             raise
         for outcome in board.outcomes:
             _print(session.output, outcome)
-        has_failed = command is not None and command.has_failed
-        return worst([board.code, ExitCode.TROUBLE]) if has_failed else board.code
+        return worst([board.code, ExitCode.TROUBLE]) if command.has_failed else board.code
 
     return in_session(options, work)
 
@@ -74,10 +73,8 @@ def _print(output: Output, outcome: Outcome) -> None:
         output.fields(*outcome_fields(outcome))
 
 
-def _command(output: Output, options: CommonOptions, terms: WaitOptions) -> OutcomeCommand | None:
+def _command(output: Output, options: CommonOptions, terms: WaitOptions) -> OutcomeCommand:
     """Return the command of --exec, in whose environment the library finds the same account."""
-    if terms.exec is None:
-        return None
     connection = {
         "FIREWORKS_API_KEY_FILE": options.api_key_file,
         "FIREWORKS_ACCOUNT_ID": options.account_id,
@@ -121,7 +118,7 @@ async def _follow(
     session: Session,
     waits: Mapping[str, JobWait],
     board: Board,
-    command: OutcomeCommand | None,
+    command: OutcomeCommand,
     *,
     patience: float,
 ) -> None:
@@ -131,7 +128,7 @@ async def _follow(
         session: What the command works with.
         waits: The waits, by the ids of the jobs.
         board: Takes the snapshots and the outcomes.
-        command: Run for each outcome; None for no command.
+        command: Run for each outcome.
         patience: Seconds for which the server may not know a job.
 
     Raises:
@@ -148,15 +145,24 @@ async def _follow(
             group.create_task(display.keep_fresh(count_failed_polls)),
             group.create_task(tell_missing(session, waits, patience=patience)),
         )
-        async with asyncio.TaskGroup() as followers:
-            for job_id, wait in waits.items():
-                followers.create_task(_follow_one(job_id, wait, board, display, command))
+        commands = group.create_task(command.run())
+        failure: ExceptionGroup[Exception] | None = None
+        try:
+            async with asyncio.TaskGroup() as followers:
+                for job_id, wait in waits.items():
+                    followers.create_task(_follow_one(job_id, wait, board, display, command))
+        except ExceptionGroup as exc:
+            failure = exc
+        command.close()
+        await commands  # also after a failure: the command is owed to the jobs that have ended
         for helper in helpers:
             helper.cancel()
+        if failure is not None:
+            raise failure
 
 
 async def _follow_one(
-    job_id: str, wait: JobWait, board: Board, display: Display, command: OutcomeCommand | None
+    job_id: str, wait: JobWait, board: Board, display: Display, command: OutcomeCommand
 ) -> None:
     error: FireworksBatchError | None = None
     try:
@@ -171,8 +177,7 @@ async def _follow_one(
     outcome = Outcome(job_id, last.job if last else None, error)
     board.end(outcome)
     display.end(outcome)
-    if command is not None:
-        await command.run(outcome)
+    command.add(outcome)
 
 
 # --- Interrupted --------------------------------------------------------------------------------
