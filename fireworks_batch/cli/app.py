@@ -160,6 +160,7 @@ def submit(
 @command(app)
 def collect(
     options: CommonOptions,
+    records: RecordOptions,
     terms: CollectOptions,
     submission: SubmissionArgument,
     requests: Annotated[
@@ -167,15 +168,16 @@ def collect(
         typer.Option(
             metavar="FILE",
             dir_okay=False,
-            help="The requests, to keep their order and to name the rows that are missing. By "
-            "default rows come in the order of their ids.",
+            help="The requests, to keep their order and to name the rows that are missing, with "
+            "the --template, --id-column and --limit of 'submit'. By default rows come in the "
+            "order of their ids.",
         ),
     ] = None,
 ) -> int:
     """Wait for the jobs of 'submit', and write the results."""
     from fireworks_batch.cli.commands import run as commands
 
-    return commands.collect(options, terms, submission, requests=requests)
+    return commands.collect(options, records, terms, submission, requests=requests)
 
 
 # --- Jobs ---------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ OWN = {
     "run": {"delete_on_interrupt", "format"} | RECORDS,
     "check": {"price"} | RECORDS,
     "submit": RECORDS,
-    "collect": {"format"},
+    "collect": {"format"} | RECORDS,
     "wait": {"delete_on_interrupt", "all", "filter", "exec"},
     "results": {"output", "errors", "format"},
     "list": {"limit"},

@@ -125,6 +125,16 @@ def test_check_and_submit_take_records_too(cli, table):
     assert [job["id"] for job in cli("list", "--json").objects] == [job_id]
 
 
+def test_collect_takes_the_records_that_were_submitted(cli, table, tmp_path):
+    """So the rows keep their order; without the template the file is refused."""
+    options = (*SAY, "--id-column", "id", "--limit", "2")
+    (stored,) = cli("submit", str(table), *MODEL, *options, "--json").lines
+    submission = written(tmp_path / "submission.json", stored)
+    result = cli("collect", str(submission), "--requests", str(table), *options)
+    assert [*answers(result.lines)] == ["a", "b"]
+    assert cli("collect", str(submission), "--requests", str(table)).code == 2
+
+
 def test_ids_that_occur_twice_are_named(cli, tmp_path, server):
     """As bad rows, before anything is sent."""
     path = written(tmp_path / "data.csv", "id,text\na,one\na,two\n")

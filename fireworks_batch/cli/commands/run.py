@@ -3,7 +3,7 @@
 import shlex
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +151,12 @@ def submit(
 
 
 def collect(
-    options: CommonOptions, terms: CollectOptions, submission: Path, *, requests: Path | None
+    options: CommonOptions,
+    records: RecordOptions,
+    terms: CollectOptions,
+    submission: Path,
+    *,
+    requests: Path | None,
 ) -> ExitCode:
     """Wait for the jobs of a submission, and write their results."""
 
@@ -163,10 +168,15 @@ def collect(
         async with readable(submission, output) as file:
             with reported("read", str(submission)):
                 stored = Submission.from_json(await off_loop(file.read_bytes))
-        async with _target(terms) as target:
+        async with AsyncExitStack() as stack:
+            target = await stack.enter_async_context(_target(terms))
+            rows = None
+            if requests is not None:
+                making = requests_of(requests, records, output)
+                rows = await stack.enter_async_context(making)
             collecting = session.client.collect(
                 stored,
-                requests=requests,
+                requests=rows,
                 output=target,
                 on_progress=display.show,
                 **arguments,
