@@ -61,6 +61,10 @@ __all__ = ["FireworksBatchModel"]
 _MOST_REQUESTS: Final = 1_000_000
 
 
+# Bytes of a body from which on the row is checked, since the server limits the size of a row.
+_LARGE: Final = 1024 * 1024
+
+
 # Characters of the name that the ids of jobs begin with.
 _SHOWN_NAME: Final = 20
 
@@ -139,9 +143,8 @@ class FireworksBatchModel(OpenAIChatModel):
             request: The messages, the settings and the tools.
 
         Raises:
-            UserError: The server would refuse the row, or a setting has no meaning in a batch.
-            ConfigurationError: The name of the model is malformed.
-            LocalFileError: A temporary file cannot be written.
+            UserError: The row is too large, or ``extra_body`` has members that the server would
+                refuse, or another setting has no meaning in a batch.
         """
         try:
             await self.request(
@@ -149,11 +152,20 @@ class FireworksBatchModel(OpenAIChatModel):
             )
         except _NotSentError as recorded:
             body = to_json(recorded.body).decode()
-        row = {"custom_id": "request", "body": json.loads(body)}
+            # A check takes milliseconds, and pydantic-ai writes good rows. So only rows are checked
+            # that have members of the caller's, or large files.
+            if recorded.is_extended or len(body) > _LARGE:
+                await self._check(json.loads(body))
+            return EncodedBatchRequest(custom_id=request.custom_id, group=self._group, body=body)
+        raise NotImplementedError("this release of pydantic-ai sends requests in a way of its own")
+
+    async def _check(self, body: dict[str, Any]) -> None:
+        """Refuse a row that would make `BatchClient.submit` refuse the rows of all runs."""
+        row = {"custom_id": "request", "body": body}
         report = await self._batch_client.check([row], model=self.model_name)
-        for problem in report.problems:
-            raise UserError(f"the request cannot be a row of a batch job: {problem.reason}")
-        return EncodedBatchRequest(custom_id=request.custom_id, group=self._group, body=body)
+        if report.problems:
+            reason = report.problems[0].reason
+            raise UserError(f"the request cannot be a row of a batch job: {reason}")
 
     @property
     def _group(self) -> str:
@@ -180,7 +192,8 @@ class FireworksBatchModel(OpenAIChatModel):
             ModelHTTPError: The server refuses.
             ModelConnectionError: There was no usable answer. The same call finds the job, if there
                 is one.
-            FireworksBatchError: Another error of `BatchClient.submit`.
+            FireworksBatchError: Another error of `BatchClient.submit`, such as a malformed name of
+                the model.
         """
         rows = [{"custom_id": each.custom_id, "body": json.loads(each.body)} for each in requests]
         rows.sort(key=lambda row: row["custom_id"])
@@ -205,15 +218,14 @@ class FireworksBatchModel(OpenAIChatModel):
     def _named(self, rows: Sequence[dict[str, Any]]) -> Iterator[str]:
         """Choose the name of a run of `BatchClient.submit`.
 
-        The same rows get another name each time, so that each batch has a job of its own: pydantic-ai
-        sends a row again that failed, and deletes the job of a batch that is given up. If the rows
-        were not sent, the next batch gets the name.
-
-        The run is named by a digest, because runs of one name that have other rows cause a warning.
+        The same rows get another name each time, so that each batch has a job of its own: a row
+        that failed is sent again, and the job of a batch that is given up is deleted. If the rows
+        were not sent, the next batch gets the name. The name has a digest, because a warning is
+        logged if a run has the name of another run with other rows.
         """
         content = _digest(self._name, [row["custom_id"] for row in rows])
         shown = self._name[:_SHOWN_NAME]
-        names = (f"{shown}-{_digest(content, number)[:9]}" for number in count())
+        names = (f"{shown}-{_digest(content, number)}" for number in count())
         name = next(name for name in names if name not in self._run_names)
         self._run_names.add(name)
         try:
@@ -324,7 +336,11 @@ class FireworksBatchModel(OpenAIChatModel):
             await self._batch_client.jobs.delete(_ref(batch))
         return dataclasses.replace(batch, status="canceling")
 
-    def batch_decode(self, result: BatchResult, request: BatchRequest) -> ModelResponse:
+    def batch_decode(
+        self,
+        result: BatchResult,
+        request: BatchRequest,  # noqa: ARG002 - the name is pydantic-ai's
+    ) -> ModelResponse:
         """Read the result of a row, as ``OpenAIChatModel`` reads a response.
 
         Args:
@@ -340,7 +356,7 @@ class FireworksBatchModel(OpenAIChatModel):
             UnexpectedModelBehavior: The response is not a chat completion.
         """
         if result.body is None:
-            raise ModelAPIError(self.model_name, f"the job ended before the row ran: {result.status}")
+            raise ModelAPIError(self.model_name, f"{result.status} before the row ran")
         body = json.loads(result.body)
         if result.status != "succeeded":
             raise ModelHTTPError(body.pop("status"), self.model_name, body)
@@ -367,9 +383,12 @@ class FireworksBatchModel(OpenAIChatModel):
 class _NotSentError(UserError):
     """A request that was not sent, with the body that it would have."""
 
-    def __init__(self, body: dict[str, Any]) -> None:
+    def __init__(self, body: dict[str, object], *, is_extended: bool) -> None:
         super().__init__(_NOT_BATCHED)
         self.body = body
+        """What pydantic-ai would send."""
+        self.is_extended = is_extended
+        """Whether the body has members of the caller's (the setting ``extra_body``)."""
 
 
 class _Recorder:
@@ -408,11 +427,10 @@ class _Recorder:
         if not isinstance(extra_body, dict | None):
             raise UserError(f"extra_body must be a dict, not {extra_body!r}")
         body = {
-            name: value
-            for name, value in members.items()
-            if not isinstance(value, NotGiven | Omit)
+            name: value for name, value in members.items() if not isinstance(value, NotGiven | Omit)
         }
-        raise _NotSentError({**body, **(extra_body or {})})
+        extended = {**body, **(extra_body or {})}
+        raise _NotSentError(extended, is_extended=bool(extra_body))
 
 
 def _digest(*parts: object) -> str:
