@@ -188,6 +188,14 @@ async def test_two_equal_requests_of_a_batch_are_two_rows(serving):
     assert len(created(emulator)) == 1
 
 
+async def test_two_equal_batches_at_a_time_are_two_jobs(emulator, client):
+    """If one of them is cancelled, the other one has its job."""
+    agent = Agent(FireworksBatchModel(MODEL, client=client), capabilities=[batching()])
+    results = await asyncio.gather(agent.run("hello"), agent.run("hello"))
+    assert [each.output for each in results] == ["hello"] * 2
+    assert len(set(created(emulator))) == 2
+
+
 async def test_another_name_is_another_job(emulator, client):
     """The ids of jobs begin with the name."""
     for name in ("monday", "tuesday"):
@@ -407,6 +415,16 @@ async def test_a_failed_job_is_an_error_of_its_runs(emulator, client):
     assert not deleted(emulator)
 
 
+async def test_a_job_that_failed_half_way_keeps_its_rows(emulator, client):
+    """The other rows are not sent again: the job would fail again."""
+    emulator.script_jobs(phases=["RUNNING", "FAILED"])
+    agent = Agent(FireworksBatchModel(MODEL, client=client), capabilities=[batching(4, wait=30)])
+    runs = (agent.run(each) for each in ("a", "b", "c", "d"))
+    results = await asyncio.gather(*runs, return_exceptions=True)
+    assert Counter(map(type, results))[ModelAPIError] == 2
+    assert len(created(emulator)) == 1
+
+
 async def test_cancelled_runs_delete_their_job(emulator, client):
     """When the last run is cancelled."""
     emulator.script_jobs(phases=FOR_EVER)
@@ -429,15 +447,22 @@ async def test_a_setting_without_a_meaning_is_refused(client, setting):
         await agent.run("hello", model_settings=setting)
 
 
-async def test_a_bad_row_is_an_error_of_its_run(emulator, client):
+@pytest.mark.parametrize(
+    ("prompt", "settings", "reason"),
+    [
+        ("bad", {"extra_body": {"model": f"{MODEL}-2"}}, "demo-8b-2"),
+        ([BinaryContent(bytes(13 * 2**20), media_type="image/png")], {}, "16"),
+    ],
+    ids=["another model", "too large"],
+)
+async def test_a_bad_row_is_an_error_of_its_run(emulator, client, prompt, settings, reason):
     """Before anything is sent, so that the other rows of the batch are."""
     agent = Agent(FireworksBatchModel(MODEL, client=client), capabilities=[batching()])
-    other = {"extra_body": {"model": f"{MODEL}-2"}}
     bad, good = await asyncio.gather(
-        agent.run("bad", model_settings=other), agent.run("good"), return_exceptions=True
+        agent.run(prompt, model_settings=settings), agent.run("good"), return_exceptions=True
     )
     assert isinstance(bad, UserError)
-    assert "demo-8b-2" in str(bad)
+    assert reason in str(bad)
     assert good.output == "good"
     assert len(created(emulator)) == 1
 
