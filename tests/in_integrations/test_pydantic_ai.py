@@ -128,7 +128,7 @@ async def main():
     async with BatchClient() as client:
         model = FireworksBatchModel("accounts/fireworks/models/demo-8b", client=client)
         agent = Agent(model, capabilities=[batching])
-        if sys.argv[1:]:
+        if sys.stdin.readline() == "backwards\\n":
             prompts.reverse()
         results = await asyncio.gather(*(agent.run(each) for each in prompts))
     print(json.dumps(sorted(each.output for each in results)))
@@ -137,29 +137,31 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.timeout(240)
 async def test_a_killed_process_finds_its_job(emulator, tmp_path):
     """With the same calls in another order: all answers, and one job."""
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     emulator.script_jobs(phases=FOR_EVER)
 
-    async def start(*arguments):
+    async def start():
         return await asyncio.create_subprocess_exec(
             sys.executable,
             str(program),
-            *arguments,
             env=environment(emulator),
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
 
-    process = await start()
+    # The imports take seconds. So both processes import at the same time, and wait for a line.
+    process, again = await start(), await start()
+    process.stdin.write(b"forwards\n")
     await until(lambda: created(emulator) or process.returncode is not None)
     process.kill()
     await process.communicate()
     assert process.returncode == -signal.SIGKILL
     emulator.script_job(created(emulator)[0], phases=["RUNNING", "COMPLETED"])
-    again = await start("backwards")
-    output, _ = await again.communicate()
+    output, _ = await again.communicate(b"backwards\n")
     assert json.loads(output) == sorted(f"question {number}" for number in range(50))
     posted = [each for each in emulator.requests() if each.path.endswith("/batchInferenceJobs")]
     assert [each.method for each in posted].count("POST") == 1
@@ -526,9 +528,9 @@ async def test_a_stored_batch_can_be_cancelled(emulator, client):
     model = FireworksBatchModel(MODEL, client=client)
     batch = await model.batch_cancel(await a_batch(model, "a"))
     assert batch.status == "canceling"
-    await client.jobs.delete(batch.id, wait=True)
     with pytest.raises(NotFoundError):
-        await client.jobs.get(batch.id)
+        while True:
+            await client.jobs.get(batch.id)
 
 
 async def test_a_batch_that_has_ended_is_not_deleted(emulator, client):
