@@ -84,8 +84,9 @@ async def serving():
     """Give a function that makes an emulator with a responder, and a client of the emulator."""
     async with contextlib.AsyncExitStack() as stack:
 
-        async def make(responder):
-            emulator = Emulator(speed=60_000, account_id="acme", responder=responder)
+        async def make(responder, **options):
+            options |= {"speed": 60_000, "account_id": "acme", "responder": responder}
+            emulator = Emulator(**options)
             await stack.enter_async_context(emulator)
             return emulator, await stack.enter_async_context(client_of(emulator))
 
@@ -200,10 +201,10 @@ async def test_two_equal_batches_at_a_time_are_two_jobs(emulator, client):
 
 async def test_another_name_is_another_job(emulator, client):
     """The ids of jobs begin with the name."""
-    for name in ("monday", "tuesday"):
+    for name in ("what customers ask on Monday", "what customers ask on Tuesday"):
         model = FireworksBatchModel(MODEL, client=client, name=name)
         await Agent(model, capabilities=[batching()]).run("hello")
-    assert [each.partition("-")[0] for each in created(emulator)] == ["monday", "tuesday"]
+    assert [each[:18] for each in created(emulator)] == ["what-customers-ask"] * 2
 
 
 async def test_a_refused_submission_does_not_count(emulator, client):
@@ -244,6 +245,16 @@ async def test_requests_without_an_agent_become_a_job(emulator, client):
     )
     assert [each.text for each in responses] == ["b", "a"]
     assert len(created(emulator)) == 1
+
+
+async def test_ids_of_the_caller_do_not_make_two_batches_one(emulator, client):
+    """What counts is the content: another process finds both jobs, in any order."""
+    for prompts in (("a", "b"), ("b", "a")):
+        model = FireworksBatchModel(MODEL, client=client)
+        for prompt in prompts:
+            request = BatchRequest(custom_id="0", messages=[ModelRequest.user_text_prompt(prompt)])
+            await model.batch_create([await model.batch_encode(request)])
+    assert len(created(emulator)) == 2
 
 
 # --- What agents do -------------------------------------------------------------------------------
@@ -383,10 +394,13 @@ async def test_a_failed_row_is_an_error_of_its_run(serving):
     assert len(created(emulator)) == 1
 
 
-async def test_a_row_that_failed_for_a_moment_runs_again(serving):
+@pytest.mark.parametrize("shape", ["int_code", "string_code"])
+@pytest.mark.parametrize("code", [429, 499, 503])
+async def test_a_row_that_failed_for_a_moment_runs_again(serving, code, shape):
     """In a job of its own, though its batch had the same rows."""
-    failures = iter([RowFailureError("busy", 503), RowFailureError("busy", 429)])
-    emulator, client = await serving(lambda *_: next(failures, "at last"))
+    failures = iter([RowFailureError("busy", code)] * 2)
+    assume = {"error_shape": shape}
+    emulator, client = await serving(lambda *_: next(failures, "at last"), assume=assume)
     agent = Agent(FireworksBatchModel(MODEL, client=client), capabilities=[batching()])
     assert (await agent.run("hello")).output == "at last"
     assert len(created(emulator)) == 3
@@ -512,10 +526,11 @@ async def test_a_stored_batch_has_its_results(emulator, client):
     """By another model with another client, as in another process."""
     batch = await a_batch(FireworksBatchModel(MODEL, client=client), "b", "a")
     assert batch.id == f"accounts/acme/batchInferenceJobs/{created(emulator)[0]}"
-    assert batch.created_at.year == emulator.now().year
     async with client_of(emulator) as other:
         model = FireworksBatchModel(MODEL, client=other)
-        results = await model.batch_results(await its_end(model, batch))
+        batch = await its_end(model, batch)
+        results = await model.batch_results(batch)
+    assert batch.created_at == (await client.jobs.get(batch.id)).create_time
     assert sorted((each.custom_id, each.status) for each in results) == [
         ("a", "succeeded"),
         ("b", "succeeded"),
@@ -541,14 +556,40 @@ async def test_a_batch_that_has_ended_is_not_deleted(emulator, client):
     assert not deleted(emulator)
 
 
-async def test_a_late_output_is_not_taken_for_missing_rows(emulator, client):
+@pytest.mark.parametrize("state", ["COMPLETED", "EXPIRED"])
+async def test_a_late_output_is_not_taken_for_missing_rows(emulator, client, state):
     """Otherwise the rows would be sent again, and paid for again."""
     late = {"not_found_seconds": 30_000_000}
-    emulator.script_jobs(phases=["RUNNING", "COMPLETED"], output=late)
+    emulator.script_jobs(phases=["RUNNING", state], output=late)
     model = FireworksBatchModel(MODEL, client=client)
-    batch = await its_end(model, await a_batch(model, "a"))
-    with pytest.raises(ModelConnectionError, match="output"):
+    batch = await its_end(model, await a_batch(model, "a", "b"))
+    with pytest.raises(ModelConnectionError, match=f"{state}: its output has 0 of"):
         await model.batch_results(batch)
+
+
+async def test_a_line_that_cannot_be_read_costs_one_result(emulator, client):
+    """Its row was paid for, and is not sent again."""
+    model = FireworksBatchModel(MODEL, client=client)
+    batch = await its_end(model, await a_batch(model, "a", "b"))
+    line = json.dumps({"custom_id": "a", "response": completion(content="yes")})
+    output = f"{created(emulator)[0]}-out"
+    emulator.replace_file(output, "BIJOutputSet.jsonl", f"{line}\n{{broken\n".encode())
+    assert [each.custom_id for each in await model.batch_results(batch)] == ["a"]
+    assert model._batch_unlisted_status(batch) == "canceled"
+
+
+async def test_a_new_job_may_not_be_visible_yet(emulator, client):
+    """A job that was seen before is gone."""
+    model = FireworksBatchModel(MODEL, client=client)
+    batch = await a_batch(model, "a")
+    hidden = {"method": "GET", "path": "*/batchInferenceJobs/*", "status": 404}
+    emulator.add_fault("status", **hidden)
+    with pytest.raises(ModelConnectionError):
+        await model.batch_status(batch)
+    batch = await model.batch_status(batch)
+    emulator.add_fault("status", **hidden)
+    with pytest.raises(ModelHTTPError, match="404"):
+        await model.batch_status(batch)
 
 
 async def test_results_of_a_batch_that_runs_are_refused(emulator, client):
