@@ -299,7 +299,7 @@ class FireworksBatchModel(OpenAIChatModel):
             # Missing rows would be sent again, and paid for again, while the output is late.
             raise ModelConnectionError(
                 self.model_name,
-                f"job {job.id!r} is {job.state}: its output has {read} of {counted} responses so far",
+                f"job {job.id!r} is {job.state}: its output has {read} of {counted} responses",
             )
         if job.state == JobState.FAILED and not results:
             reason = report.jobs[-1].reason
