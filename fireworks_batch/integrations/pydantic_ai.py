@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any, Final, NoReturn, Self, cast
@@ -18,7 +18,6 @@ from typing import Any, Final, NoReturn, Self, cast
 from fireworks_batch import (
     APIStatusError,
     BatchClient,
-    BatchInferenceJob,
     JobPhase,
     JobRef,
     JobState,
@@ -195,27 +194,24 @@ class FireworksBatchModel(OpenAIChatModel):
             FireworksBatchError: Another error of `BatchClient.submit`, such as a malformed name of
                 the model.
         """
-        rows = [{"custom_id": each.custom_id, "body": json.loads(each.body)} for each in requests]
-        rows.sort(key=lambda row: row["custom_id"])
-        with self._named(rows) as name, self._errors():
+        requests = sorted(requests, key=lambda each: each.custom_id)
+        rows = ({"custom_id": each.custom_id, "body": json.loads(each.body)} for each in requests)
+        with self._named(requests) as name, self._errors():
             submission = await self._batch_client.submit(rows, model=self.model_name, name=name)
-            (ref,) = submission.refs
-            return self._seen(
-                Batch(
-                    id=str(ref),
-                    model_name=self.model_name,
-                    provider_name=self.system,
-                    group=requests[0].group,
-                    status="in_progress",
-                    created_at=datetime.fromtimestamp(0, UTC),
-                    request_count=len(rows),
-                    provider_details={"submission": submission.to_json()},
-                ),
-                await self._poll(ref),
-            )
+        (ref,) = submission.refs
+        return Batch(
+            id=str(ref),
+            model_name=self.model_name,
+            provider_name=self.system,
+            group=requests[0].group,
+            status="in_progress",
+            created_at=datetime.now(UTC),  # noqa: TID251 - until the first poll
+            request_count=len(requests),
+            provider_details={"submission": submission.to_json()},
+        )
 
     @contextmanager
-    def _named(self, rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    def _named(self, requests: Sequence[EncodedBatchRequest]) -> Iterator[str]:
         """Choose the name of a run of `BatchClient.submit`.
 
         The same rows get another name each time, so that each batch has a job of its own: a row
@@ -223,9 +219,11 @@ class FireworksBatchModel(OpenAIChatModel):
         were not sent, the next batch gets the name. The name has a digest, because a warning is
         logged if a run has the name of another run with other rows.
         """
-        content = _digest(self._name, [row["custom_id"] for row in rows])
+        content = _digest(
+            self._name, *(text for each in requests for text in (each.custom_id, each.body))
+        )
         shown = self._name[:_SHOWN_NAME]
-        names = (f"{shown}-{_digest(content, number)}" for number in count())
+        names = (f"{shown}-{_digest(content, str(number))}" for number in count())
         name = next(name for name in names if name not in self._run_names)
         self._run_names.add(name)
         try:
@@ -245,24 +243,21 @@ class FireworksBatchModel(OpenAIChatModel):
 
         Raises:
             ModelHTTPError: The server refuses. Status 404: the job was deleted.
-            ModelConnectionError: There was no usable answer.
+            ModelConnectionError: There was no usable answer, or a new job is not visible yet.
             ConfigurationError: The batch is not one of this model, or belongs to another account or
                 host.
         """
-        with self._errors():
-            return self._seen(batch, await self._poll(_ref(batch)))
-
-    async def _poll(self, ref: JobRef) -> BatchInferenceJob:
-        """Return the job, as the first poll of a wait shows it.
-
-        Unlike `Jobs.get`, a wait gives a new job time to appear, and is not ended by an outage.
-        """
-        wait = self._batch_client.jobs.wait_until_terminal(ref)
-        return (await anext(wait)).job
-
-    @staticmethod
-    def _seen(batch: Batch, job: BatchInferenceJob) -> Batch:
-        """Return a batch with what is known of its job."""
+        details = batch.provider_details or {}
+        try:
+            with self._errors():
+                job = await self._batch_client.jobs.get(
+                    _ref(batch), read_mask=("state", "create_time")
+                )
+        except ModelHTTPError as error:
+            if error.status_code != 404 or "state" in details:
+                raise
+            # A new job may not be visible yet. After this error, pydantic-ai polls again.
+            raise ModelConnectionError(self.model_name, str(error)) from error
         status: BatchStatus = "in_progress"
         if job.is_terminal:
             status = "ended"
@@ -272,7 +267,7 @@ class FireworksBatchModel(OpenAIChatModel):
             batch,
             status=status,
             created_at=job.create_time or batch.created_at,
-            provider_details={**(batch.provider_details or {}), "state": str(job.state)},
+            provider_details={**details, "state": str(job.state)},
         )
 
     async def batch_results(self, batch: Batch) -> list[BatchResult]:
@@ -296,23 +291,29 @@ class FireworksBatchModel(OpenAIChatModel):
         with self._errors():
             async with await self._batch_client.collect(_submission(batch)) as result:
                 results = [_result(row) async for row in result]
-        job = result.report.jobs[-1]
-        if job.state == JobState.COMPLETED and job.reason:
-            # A missing result would be sent again, and paid for again, while the output is late.
-            raise ModelConnectionError(self.model_name, f"job {job.job_id!r}: {job.reason}")
+            job = await self._batch_client.jobs.get(_ref(batch))
+        report, progress = result.report, job.job_progress
+        counted = progress.successfully_processed_requests if progress else 0
+        read = sum(each.status == "succeeded" for each in results) + report.unreadable
+        if read < min(counted, batch.request_count) or (job.is_success and not results):
+            # Missing rows would be sent again, and paid for again, while the output is late.
+            raise ModelConnectionError(
+                self.model_name,
+                f"job {job.id!r} is {job.state}: its output has {read} of {counted} responses",
+            )
         if job.state == JobState.FAILED and not results:
-            raise ModelAPIError(self.model_name, f"job {job.job_id!r} FAILED: {job.reason}")
+            reason = report.jobs[-1].reason
+            raise ModelAPIError(self.model_name, f"job {job.id!r} FAILED: {reason}")
         return results
 
     def _batch_unlisted_status(self, batch: Batch) -> BatchResultStatus | None:
-        """Say what became of the rows that have no result. pydantic-ai asks, and may send them."""
-        match (batch.provider_details or {}).get("state"):
-            case "COMPLETED":
-                return None
-            case "EXPIRED" | "EARLY_STOPPED":
-                return "expired"
-            case _:
-                return "canceled"
+        """Say what became of the rows that have no result. Only expired rows are sent again.
+
+        Other rows are not: a job that FAILED would fail again, a person has stopped a job that is
+        CANCELLED, and a row of a COMPLETED job was paid for, and cannot be read.
+        """
+        state = (batch.provider_details or {}).get("state")
+        return "expired" if state in {"EXPIRED", "EARLY_STOPPED"} else "canceled"
 
     async def batch_cancel(self, batch: Batch) -> Batch:
         """Delete the job of a batch, unless it has ended. The API has no cancel.
@@ -329,7 +330,8 @@ class FireworksBatchModel(OpenAIChatModel):
             ConfigurationError: The batch is not one of this model, or belongs to another account or
                 host.
         """
-        batch = await self.batch_status(batch)
+        with suppress(ModelAPIError):
+            batch = await self.batch_status(batch)
         if batch.status != "in_progress":
             return batch
         with self._errors():
@@ -345,18 +347,21 @@ class FireworksBatchModel(OpenAIChatModel):
 
         Args:
             result: The result of a row.
-            request: The request of the row. It is not used.
+            request: The request of the row. It is not used. So the settings that ask for unread
+                parts of a response (``openai_include_...``) have no effect.
 
         Returns:
             The response.
 
         Raises:
             ModelHTTPError: The row failed. ``body`` has the server's code and message.
-            ModelAPIError: The row was not run.
+            ModelAPIError: The row has no result.
             UnexpectedModelBehavior: The response is not a chat completion.
         """
         if result.body is None:
-            raise ModelAPIError(self.model_name, f"{result.status} before the row ran")
+            raise ModelAPIError(
+                self.model_name, f"the job has no result of this row: {result.status}"
+            )
         body = json.loads(result.body)
         if result.status != "succeeded":
             raise ModelHTTPError(body.pop("status"), self.model_name, body)
@@ -433,8 +438,12 @@ class _Recorder:
         raise _NotSentError(extended, is_extended=bool(extra_body))
 
 
-def _digest(*parts: object) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+def _digest(*texts: str) -> str:
+    """Return a digest of texts. It tells apart texts that are divided in another way."""
+    whole = hashlib.sha256()
+    for text in texts:
+        whole.update(hashlib.sha256(text.encode()).digest())
+    return whole.hexdigest()
 
 
 # --- Batches and results --------------------------------------------------------------------------
@@ -461,5 +470,6 @@ def _status(row: ResultRow[Any]) -> int:
     """Return an HTTP status. It tells pydantic-ai whether the row may run again."""
     code = row.error.code if row.error is not None else ""
     if len(code) == 3 and code.isascii() and code.isdigit() and code >= "400":
-        return int(code)
+        # pydantic-ai does not know that 425 and 499 may pass.
+        return 503 if row.is_retryable and code in {"425", "499"} else int(code)
     return 503 if row.is_retryable else 400

@@ -84,8 +84,9 @@ async def serving():
     """Give a function that makes an emulator with a responder, and a client of the emulator."""
     async with contextlib.AsyncExitStack() as stack:
 
-        async def make(responder):
-            emulator = Emulator(speed=60_000, account_id="acme", responder=responder)
+        async def make(responder, **options):
+            options |= {"speed": 60_000, "account_id": "acme", "responder": responder}
+            emulator = Emulator(**options)
             await stack.enter_async_context(emulator)
             return emulator, await stack.enter_async_context(client_of(emulator))
 
@@ -128,7 +129,7 @@ async def main():
     async with BatchClient() as client:
         model = FireworksBatchModel("accounts/fireworks/models/demo-8b", client=client)
         agent = Agent(model, capabilities=[batching])
-        if sys.argv[1:]:
+        if sys.stdin.readline() == "backwards\\n":
             prompts.reverse()
         results = await asyncio.gather(*(agent.run(each) for each in prompts))
     print(json.dumps(sorted(each.output for each in results)))
@@ -137,29 +138,31 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.timeout(240)
 async def test_a_killed_process_finds_its_job(emulator, tmp_path):
     """With the same calls in another order: all answers, and one job."""
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     emulator.script_jobs(phases=FOR_EVER)
 
-    async def start(*arguments):
+    async def start():
         return await asyncio.create_subprocess_exec(
             sys.executable,
             str(program),
-            *arguments,
             env=environment(emulator),
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
 
-    process = await start()
+    # The imports take seconds. So both processes import at the same time, and wait for a line.
+    process, again = await start(), await start()
+    process.stdin.write(b"forwards\n")
     await until(lambda: created(emulator) or process.returncode is not None)
     process.kill()
     await process.communicate()
     assert process.returncode == -signal.SIGKILL
     emulator.script_job(created(emulator)[0], phases=["RUNNING", "COMPLETED"])
-    again = await start("backwards")
-    output, _ = await again.communicate()
+    output, _ = await again.communicate(b"backwards\n")
     assert json.loads(output) == sorted(f"question {number}" for number in range(50))
     posted = [each for each in emulator.requests() if each.path.endswith("/batchInferenceJobs")]
     assert [each.method for each in posted].count("POST") == 1
@@ -188,12 +191,20 @@ async def test_two_equal_requests_of_a_batch_are_two_rows(serving):
     assert len(created(emulator)) == 1
 
 
+async def test_two_equal_batches_at_a_time_are_two_jobs(emulator, client):
+    """If one of them is cancelled, the other one has its job."""
+    agent = Agent(FireworksBatchModel(MODEL, client=client), capabilities=[batching()])
+    results = await asyncio.gather(agent.run("hello"), agent.run("hello"))
+    assert [each.output for each in results] == ["hello"] * 2
+    assert len(set(created(emulator))) == 2
+
+
 async def test_another_name_is_another_job(emulator, client):
     """The ids of jobs begin with the name."""
-    for name in ("monday", "tuesday"):
+    for name in ("what customers ask on Monday", "what customers ask on Tuesday"):
         model = FireworksBatchModel(MODEL, client=client, name=name)
         await Agent(model, capabilities=[batching()]).run("hello")
-    assert [each.partition("-")[0] for each in created(emulator)] == ["monday", "tuesday"]
+    assert [each[:18] for each in created(emulator)] == ["what-customers-ask"] * 2
 
 
 async def test_a_refused_submission_does_not_count(emulator, client):
@@ -234,6 +245,16 @@ async def test_requests_without_an_agent_become_a_job(emulator, client):
     )
     assert [each.text for each in responses] == ["b", "a"]
     assert len(created(emulator)) == 1
+
+
+async def test_ids_of_the_caller_do_not_make_two_batches_one(emulator, client):
+    """What counts is the content: another process finds both jobs, in any order."""
+    for prompts in (("a", "b"), ("b", "a")):
+        model = FireworksBatchModel(MODEL, client=client)
+        for prompt in prompts:
+            request = BatchRequest(custom_id="0", messages=[ModelRequest.user_text_prompt(prompt)])
+            await model.batch_create([await model.batch_encode(request)])
+    assert len(created(emulator)) == 2
 
 
 # --- What agents do -------------------------------------------------------------------------------
@@ -373,10 +394,13 @@ async def test_a_failed_row_is_an_error_of_its_run(serving):
     assert len(created(emulator)) == 1
 
 
-async def test_a_row_that_failed_for_a_moment_runs_again(serving):
+@pytest.mark.parametrize("shape", ["int_code", "string_code"])
+@pytest.mark.parametrize("code", [429, 499, 503])
+async def test_a_row_that_failed_for_a_moment_runs_again(serving, code, shape):
     """In a job of its own, though its batch had the same rows."""
-    failures = iter([RowFailureError("busy", 503), RowFailureError("busy", 429)])
-    emulator, client = await serving(lambda *_: next(failures, "at last"))
+    failures = iter([RowFailureError("busy", code)] * 2)
+    assume = {"error_shape": shape}
+    emulator, client = await serving(lambda *_: next(failures, "at last"), assume=assume)
     agent = Agent(FireworksBatchModel(MODEL, client=client), capabilities=[batching()])
     assert (await agent.run("hello")).output == "at last"
     assert len(created(emulator)) == 3
@@ -407,6 +431,16 @@ async def test_a_failed_job_is_an_error_of_its_runs(emulator, client):
     assert not deleted(emulator)
 
 
+async def test_a_job_that_failed_half_way_keeps_its_rows(emulator, client):
+    """The other rows are not sent again: the job would fail again."""
+    emulator.script_jobs(phases=["RUNNING", "FAILED"])
+    agent = Agent(FireworksBatchModel(MODEL, client=client), capabilities=[batching(4, wait=30)])
+    runs = (agent.run(each) for each in ("a", "b", "c", "d"))
+    results = await asyncio.gather(*runs, return_exceptions=True)
+    assert Counter(map(type, results))[ModelAPIError] == 2
+    assert len(created(emulator)) == 1
+
+
 async def test_cancelled_runs_delete_their_job(emulator, client):
     """When the last run is cancelled."""
     emulator.script_jobs(phases=FOR_EVER)
@@ -429,15 +463,22 @@ async def test_a_setting_without_a_meaning_is_refused(client, setting):
         await agent.run("hello", model_settings=setting)
 
 
-async def test_a_bad_row_is_an_error_of_its_run(emulator, client):
+@pytest.mark.parametrize(
+    ("prompt", "settings", "reason"),
+    [
+        ("bad", {"extra_body": {"model": f"{MODEL}-2"}}, "demo-8b-2"),
+        ([BinaryContent(bytes(13 * 2**20), media_type="image/png")], {}, "16"),
+    ],
+    ids=["another model", "too large"],
+)
+async def test_a_bad_row_is_an_error_of_its_run(emulator, client, prompt, settings, reason):
     """Before anything is sent, so that the other rows of the batch are."""
     agent = Agent(FireworksBatchModel(MODEL, client=client), capabilities=[batching()])
-    other = {"extra_body": {"model": f"{MODEL}-2"}}
     bad, good = await asyncio.gather(
-        agent.run("bad", model_settings=other), agent.run("good"), return_exceptions=True
+        agent.run(prompt, model_settings=settings), agent.run("good"), return_exceptions=True
     )
     assert isinstance(bad, UserError)
-    assert "demo-8b-2" in str(bad)
+    assert reason in str(bad)
     assert good.output == "good"
     assert len(created(emulator)) == 1
 
@@ -485,10 +526,11 @@ async def test_a_stored_batch_has_its_results(emulator, client):
     """By another model with another client, as in another process."""
     batch = await a_batch(FireworksBatchModel(MODEL, client=client), "b", "a")
     assert batch.id == f"accounts/acme/batchInferenceJobs/{created(emulator)[0]}"
-    assert batch.created_at.year == emulator.now().year
     async with client_of(emulator) as other:
         model = FireworksBatchModel(MODEL, client=other)
-        results = await model.batch_results(await its_end(model, batch))
+        batch = await its_end(model, batch)
+        results = await model.batch_results(batch)
+    assert batch.created_at == (await client.jobs.get(batch.id)).create_time
     assert sorted((each.custom_id, each.status) for each in results) == [
         ("a", "succeeded"),
         ("b", "succeeded"),
@@ -501,9 +543,9 @@ async def test_a_stored_batch_can_be_cancelled(emulator, client):
     model = FireworksBatchModel(MODEL, client=client)
     batch = await model.batch_cancel(await a_batch(model, "a"))
     assert batch.status == "canceling"
-    await client.jobs.delete(batch.id, wait=True)
     with pytest.raises(NotFoundError):
-        await client.jobs.get(batch.id)
+        while True:
+            await client.jobs.get(batch.id)
 
 
 async def test_a_batch_that_has_ended_is_not_deleted(emulator, client):
@@ -514,14 +556,40 @@ async def test_a_batch_that_has_ended_is_not_deleted(emulator, client):
     assert not deleted(emulator)
 
 
-async def test_a_late_output_is_not_taken_for_missing_rows(emulator, client):
+@pytest.mark.parametrize("state", ["COMPLETED", "EXPIRED"])
+async def test_a_late_output_is_not_taken_for_missing_rows(emulator, client, state):
     """Otherwise the rows would be sent again, and paid for again."""
     late = {"not_found_seconds": 30_000_000}
-    emulator.script_jobs(phases=["RUNNING", "COMPLETED"], output=late)
+    emulator.script_jobs(phases=["RUNNING", state], output=late)
     model = FireworksBatchModel(MODEL, client=client)
-    batch = await its_end(model, await a_batch(model, "a"))
-    with pytest.raises(ModelConnectionError, match="output"):
+    batch = await its_end(model, await a_batch(model, "a", "b"))
+    with pytest.raises(ModelConnectionError, match=f"{state}: its output has 0 of"):
         await model.batch_results(batch)
+
+
+async def test_a_line_that_cannot_be_read_costs_one_result(emulator, client):
+    """Its row was paid for, and is not sent again."""
+    model = FireworksBatchModel(MODEL, client=client)
+    batch = await its_end(model, await a_batch(model, "a", "b"))
+    line = json.dumps({"custom_id": "a", "response": completion(content="yes")})
+    output = f"{created(emulator)[0]}-out"
+    emulator.replace_file(output, "BIJOutputSet.jsonl", f"{line}\n{{broken\n".encode())
+    assert [each.custom_id for each in await model.batch_results(batch)] == ["a"]
+    assert model._batch_unlisted_status(batch) == "canceled"
+
+
+async def test_a_new_job_may_not_be_visible_yet(emulator, client):
+    """A job that was seen before is gone."""
+    model = FireworksBatchModel(MODEL, client=client)
+    batch = await a_batch(model, "a")
+    hidden = {"method": "GET", "path": "*/batchInferenceJobs/*", "status": 404}
+    emulator.add_fault("status", **hidden)
+    with pytest.raises(ModelConnectionError):
+        await model.batch_status(batch)
+    batch = await model.batch_status(batch)
+    emulator.add_fault("status", **hidden)
+    with pytest.raises(ModelHTTPError, match="404"):
+        await model.batch_status(batch)
 
 
 async def test_results_of_a_batch_that_runs_are_refused(emulator, client):
