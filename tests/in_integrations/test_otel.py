@@ -1,9 +1,11 @@
 """Spans and metrics, by a real OpenTelemetry SDK, of what a real client does."""
 
 import asyncio
+import gc
 import inspect
 import subprocess
 import sys
+import weakref
 from collections import Counter
 from collections.abc import Coroutine
 from time import time_ns
@@ -131,14 +133,15 @@ async def test_a_wait_is_one_span_named_by_the_conventions(emulator, traced, tel
 
 async def test_a_span_is_made_at_the_end_with_its_true_start(emulator, traced, telemetry):
     """It began before the first snapshot, and nothing was exported before the last one."""
-    emulator.script_job("eval")
+    emulator.script_job("eval", phases=HELD)
     wait = traced.jobs.wait_until_terminal("eval")
     called = time_ns()
-    first = None
-    async for snapshot in wait:
-        first = first or time_ns()
-        assert bool(telemetry.spans) == snapshot.job.is_terminal
-    assert first is not None
+    await anext(wait)
+    first = time_ns()
+    assert not telemetry.spans
+    emulator.script_job("eval", phases=["COMPLETED"])
+    while not (await anext(wait)).job.is_terminal:
+        assert not telemetry.spans
     assert called <= telemetry.span.start_time <= first < telemetry.span.end_time <= time_ns()
 
 
@@ -284,19 +287,19 @@ async def test_a_traced_wait_goes_wherever_a_wait_goes(emulator, traced, telemet
         group.create_task(traced.jobs.wait_until_terminal("b"))
         group.create_task(asyncio.wait_for(traced.jobs.wait_until_terminal("c"), 30))
     assert (await task).is_success
-    snapshots = [one async for one in traced.jobs.wait_until_terminal("d", changes_only=True)]
-    assert all(one.changed for one in snapshots)
-    assert snapshots[-1].job.is_success
+    assert [one.number async for one in traced.jobs.wait_until_terminal("d")]
     assert {span.attributes["fireworks.job.id"] for span in telemetry.spans} == {*names}
 
 
 async def test_a_second_use_is_refused(emulator, traced, telemetry):
-    """As by an untraced wait: after the end, and by a second task."""
-    emulator.script_job("eval")
+    """As by an untraced wait: by a second task at once, and after the end."""
+    emulator.script_job("eval", phases=HELD)
     wait = traced.jobs.wait_until_terminal("eval")
     first, second = asyncio.create_task(wait), asyncio.create_task(wait)
     with pytest.raises(ClientStateError):
         await second
+    assert not first.done()
+    emulator.script_job("eval", phases=["COMPLETED"])
     assert (await first).is_success
     with pytest.raises(ClientStateError):
         await wait
@@ -304,6 +307,41 @@ async def test_a_second_use_is_refused(emulator, traced, telemetry):
         async for _ in wait:
             pass
     assert len(telemetry.spans) == 1
+
+
+async def test_snapshots_without_a_change_are_left_out_if_asked(emulator, traced, telemetry):
+    """They are counted as polls."""
+    emulator.script_job("eval", phases=HELD)
+
+    async def follow():
+        wait = traced.jobs.wait_until_terminal("eval", changes_only=True)
+        return [snapshot async for snapshot in wait]
+
+    task = asyncio.create_task(follow())
+    while len(polls_of(emulator, "eval")) < 9:
+        await asyncio.sleep(0.001)
+    emulator.script_job("eval", phases=["COMPLETED"])
+    snapshots = await task
+    polls = len(polls_of(emulator, "eval"))
+    assert len(snapshots) < polls == telemetry.metric("fireworks.polls")["wait_for_job"]
+    assert all(snapshot.changed for snapshot in snapshots)
+    assert snapshots[-1].job.is_success
+
+
+async def test_a_wait_is_freed_with_its_last_reference(emulator, traced):
+    """It is in no cycle that only the garbage collector finds."""
+    emulator.script_job("eval")
+    wait = traced.jobs.wait_until_terminal("eval")
+    freed = weakref.ref(wait)
+    task = asyncio.create_task(wait)
+    await task
+    gc.disable()
+    try:
+        del wait, task
+        await asyncio.sleep(0)
+        assert freed() is None
+    finally:
+        gc.enable()
 
 
 async def test_a_wait_can_be_closed_before_its_use(traced, telemetry):
