@@ -272,8 +272,12 @@ async def test_a_loop_that_goes_on_after_a_cancelled_step_has_one_more_span(
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(anext(wait), 0.1)
     assert wait.failures == 2
+    assert (await anext(wait)).failures == 2
     emulator.script_job("eval", phases=["COMPLETED"])
-    assert (await anext(wait)).job.is_success
+    while not (await anext(wait)).job.is_terminal:
+        pass
+    asked = [one for one in polls_of(emulator, "eval") if one.fault != "hang"]
+    assert telemetry.metric("fireworks.polls") == {"wait_for_job": len(asked)}
     first, second = telemetry.spans
     assert first.attributes["fireworks.given_up"] is True
     assert first.attributes["fireworks.failed_polls"] == 2
