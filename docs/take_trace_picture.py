@@ -1,7 +1,7 @@
 """Take the picture of docs/integrations/otel.md: a real run, traced, and its spans drawn as SVG.
 
 Needs the environment of `make test-integrations`. The emulator runs in real time, as for the other
-pictures, so this takes six minutes::
+pictures, so this takes five minutes::
 
     .venv-integrations/bin/python docs/take_trace_picture.py
 """
@@ -23,7 +23,7 @@ from fireworks_batch.integrations import otel
 PICTURE = Path(__file__).parent / "pictures" / "trace.svg"
 MODEL = "accounts/fireworks/models/demo-8b"
 WIDTH, LEFT, ROW, TOP = 760, 250, 26, 34
-BARS = WIDTH - LEFT - 20
+BARS = WIDTH - LEFT - 44
 STYLE = """
   text { font: 12px sans-serif; fill: #1b2a41 }
   .paper { fill: #ffffff }

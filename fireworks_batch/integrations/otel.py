@@ -13,7 +13,6 @@ import asyncio
 import inspect
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping
-from contextlib import suppress
 from functools import wraps
 from time import time_ns
 from types import TracebackType
@@ -68,7 +67,8 @@ _JOBS: Final = "fireworks.job.ids"
 _STATE: Final = "fireworks.job.state"
 _DATASET: Final = "fireworks.dataset.id"
 
-# The most jobs that a span names. Some back ends refuse large attributes.
+# The most jobs that the span of a run names, and that have a span inside it. Some back ends refuse
+# large attributes.
 _MOST_IDS: Final = 100
 
 
@@ -177,7 +177,7 @@ class _Call:
         self.end(exc)
 
     def end(self, error: BaseException | None = None, *, ended: int | None = None) -> None:
-        """Make the span, with a child for each job that was waited for inside this call.
+        """Make the span, with a child for each of the first jobs that this call has waited for.
 
         Args:
             error: What ended the call. An error that is no `Exception`, such as CancelledError,
@@ -202,10 +202,11 @@ class _Call:
             span.set_status(Status(StatusCode.ERROR, str(error)))
         span.end(ended)
         inside = set_span_in_context(span, self._context)
-        for snapshot in self.snapshots:
+        for snapshot in self.snapshots[:_MOST_IDS]:
             seen = int(snapshot.observed_at.timestamp() * 1e9)
             started = seen - int(snapshot.elapsed * 1e9)
-            about = {**_about(snapshot.job), **_row_attributes(_rows_of(snapshot.job))}
+            about = _about(snapshot.job)
+            about |= {f"fireworks.rows.{key}": rows for key, rows in _rows_of(snapshot.job).items()}
             wait = _Call(self._telemetry, "wait_for_job", inside, about, started=started)
             wait.end(ended=seen)
 
@@ -228,27 +229,35 @@ class _Call:
         progress = job.job_progress
         if progress is not None:
             tokens = progress.input_tokens, progress.output_tokens
-            self._count(job.model, _rows_of(job), tokens, progress.cached_input_token_count)
+            self._count(job.model, _rows_of(job), *tokens, progress.cached_input_token_count)
 
     def count_report(self, report: RunReport) -> None:
         """Count the rows and tokens of a run, and name its jobs."""
         self.attributes[_JOBS] = [job.job_id for job in report.jobs[:_MOST_IDS]]
         rows = {"succeeded": report.succeeded, "failed": report.failed, "missing": report.missing}
-        tokens = report.input_tokens, report.output_tokens
-        self._count(self.attributes[_MODEL], rows, tokens, report.cached_tokens)
+        tokens = report.input_tokens, report.output_tokens, report.cached_tokens
+        self._count(self.attributes[_MODEL], rows, *tokens)
 
     def _count(
-        self, model: str, rows: Mapping[str, int], tokens: tuple[int, int], cached: int
+        self,
+        model: str,
+        rows: Mapping[str, int],
+        read: int | None,
+        generated: int | None,
+        cached: int | None,
     ) -> None:
-        for key, number in _row_attributes(rows).items():
-            self.add(key, number)
-        for key, number in zip((_INPUT, _OUTPUT, _CACHED), (*tokens, cached), strict=True):
-            self.add(key, number)
         dimensions = {**self._dimensions(), _MODEL: model}
         for outcome, number in rows.items():
+            self.add(f"fireworks.rows.{outcome}", number)
             self._telemetry.rows.add(number, {**dimensions, "fireworks.row.outcome": outcome})
-        for kind, number in zip(("input", "output"), tokens, strict=True):
-            self._telemetry.tokens.add(number, {**dimensions, "gen_ai.token.type": kind})
+        if not (read or generated):  # late counters are 0, and unknown ones None
+            return
+        for key, count in ((_INPUT, read), (_OUTPUT, generated), (_CACHED, cached)):
+            if count is not None:
+                self.add(key, count)
+        for kind, count in (("input", read), ("output", generated)):
+            if count is not None:
+                self._telemetry.tokens.add(count, {**dimensions, "gen_ai.token.type": kind})
 
     def _dimensions(self) -> dict[str, str]:
         return {_PROVIDER: "fireworks", _OPERATION: self._operation}
@@ -264,10 +273,6 @@ def _rows_of(job: BatchInferenceJob) -> dict[str, int]:
         return {}
     done, failed = progress.successfully_processed_requests, progress.failed_requests
     return {"succeeded": done, "failed": failed}
-
-
-def _row_attributes(rows: Mapping[str, int]) -> dict[str, int]:
-    return {f"fireworks.rows.{outcome}": number for outcome, number in rows.items()}
 
 
 def _id_of(resource: Any) -> str:
@@ -493,6 +498,8 @@ class _Steps(_Proxy, AsyncIterator[Any]):
                 self._end()
                 raise
             except BaseException as error:
+                # A cancelled step, too: whether the loop goes on is not known, and the frames of
+                # the error may keep the wait alive until the garbage collector runs.
                 self._end(error)
                 raise
             call.newest = time_ns()
@@ -506,16 +513,19 @@ class _Steps(_Proxy, AsyncIterator[Any]):
     def __del__(self) -> None:
         # A loop that is left by `break` tells nobody. The garbage collector may call this method
         # inside an exporter that holds a lock. So the span is made later, by the event loop.
-        if vars(self).get("_call") is not None and self._loop is not None:
-            with suppress(RuntimeError):  # the loop is closed
-                self._loop.call_soon_threadsafe(self._give_up)
+        if vars(self).get("_call") is None or self._loop is None:
+            return
+        try:
+            self._loop.call_soon_threadsafe(self._give_up)
+        except RuntimeError:  # the event loop is closed
+            self._give_up()
 
 
 class _Driven(_Steps, Coroutine[Any, Any, Any]):
     """A wait that is also a coroutine, as `create_task` and others ask for."""
 
     _coroutine: Coroutine[Any, Any, Any] | None = None
-    _driver: asyncio.Task[Any] | None = None
+    _driver = 0  # an id, since a reference to the task would be a cycle
 
     @abstractmethod
     async def _to_the_end(self) -> Any:
@@ -525,12 +535,12 @@ class _Driven(_Steps, Coroutine[Any, Any, Any]):
         return self._to_the_end().__await__()
 
     def send(self, value: Any, /) -> Any:
-        return self._step(self._running().send, value)
+        return self._running().send(value)
 
     def throw(self, *error: Any) -> Any:
         if self._coroutine is None:  # a task that is cancelled before its first step
             self._inner.close()
-        return self._step(self._running().throw, *error)
+        return self._running().throw(*error)
 
     def close(self) -> None:
         if self._coroutine is not None:
@@ -539,26 +549,20 @@ class _Driven(_Steps, Coroutine[Any, Any, Any]):
 
     def _running(self) -> Coroutine[Any, Any, Any]:
         """Return the coroutine that waits; refuse all tasks but the first."""
-        coroutine, task = self._coroutine, asyncio.current_task()
+        coroutine, task = self._coroutine, id(asyncio.current_task())
         if coroutine is None or inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED:
             coroutine = self._coroutine = self._to_the_end()
             self._driver = task
-        elif self._driver is not task:
+        elif self._driver != task:
             raise ClientStateError(f"{self!r} is being awaited by another task")
         return coroutine
-
-    def _step(self, step: Callable[..., Any], *args: Any) -> Any:
-        try:
-            return step(*args)
-        except BaseException:
-            self._driver = None
-            raise
 
 
 class _TracedWait(_Driven):
     """The wait for one job. It is iterated over when it is awaited, so as to count each poll."""
 
     _is_closed = False
+    _told = 0  # failed polls since the newest snapshot that were counted when a step was cancelled
 
     def __init__(
         self, wait: Any, telemetry: _Telemetry, job_id: str, *, changes_only: bool
@@ -579,7 +583,9 @@ class _TracedWait(_Driven):
         raise ClientStateError(f"{self!r} was closed before it was awaited")
 
     def _see(self, call: _Call, item: JobSnapshot) -> bool:
-        call.count_polls(1 + item.failures, item.failures)
+        failed = item.failures - self._told
+        call.count_polls(1 + failed, failed)
+        self._told = 0
         if item.job.is_terminal:
             call.count_job(item.job)
             self._end()
@@ -587,8 +593,10 @@ class _TracedWait(_Driven):
 
     def _describe(self, call: _Call, error: BaseException | None) -> None:
         # A refusal that ends the wait is a failed poll that the wait itself does not count.
-        failed = self._inner.failures + isinstance(error, APIStatusError | JobGoneError)
+        failed = self._inner.failures - self._told
+        failed += isinstance(error, APIStatusError | JobGoneError)
         call.count_polls(failed, failed)
+        self._told = self._inner.failures
         call.attributes[_JOB] = self._job_id
         if self._inner.last_snapshot is not None:
             call.attributes |= _about(self._inner.last_snapshot.job)

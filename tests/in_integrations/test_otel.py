@@ -1,9 +1,12 @@
 """Spans and metrics, by a real OpenTelemetry SDK, of what a real client does."""
 
 import asyncio
+import contextlib
+import gc
 import inspect
 import subprocess
 import sys
+import weakref
 from collections import Counter
 from collections.abc import Coroutine
 from time import time_ns
@@ -27,6 +30,7 @@ from fireworks_batch import (
     PollFailureError,
     WaitTimeoutError,
 )
+from fireworks_batch.emulator import Emulator
 from fireworks_batch.integrations import otel
 from fireworks_batch.typing import Datasets, JobFleet, Jobs, JobWait
 
@@ -131,14 +135,15 @@ async def test_a_wait_is_one_span_named_by_the_conventions(emulator, traced, tel
 
 async def test_a_span_is_made_at_the_end_with_its_true_start(emulator, traced, telemetry):
     """It began before the first snapshot, and nothing was exported before the last one."""
-    emulator.script_job("eval")
+    emulator.script_job("eval", phases=HELD)
     wait = traced.jobs.wait_until_terminal("eval")
     called = time_ns()
-    first = None
-    async for snapshot in wait:
-        first = first or time_ns()
-        assert bool(telemetry.spans) == snapshot.job.is_terminal
-    assert first is not None
+    await anext(wait)
+    first = time_ns()
+    assert not telemetry.spans
+    emulator.script_job("eval", phases=["COMPLETED"])
+    while not (await anext(wait)).job.is_terminal:
+        assert not telemetry.spans
     assert called <= telemetry.span.start_time <= first < telemetry.span.end_time <= time_ns()
 
 
@@ -236,6 +241,68 @@ async def test_a_loop_that_is_left_after_the_last_snapshot_is_whole(emulator, tr
     assert "fireworks.given_up" not in telemetry.span.attributes
 
 
+async def test_a_loop_that_is_cancelled_was_given_up(emulator, traced, telemetry):
+    """At once: no garbage collector is waited for."""
+    emulator.script_job("eval", phases=HELD)
+
+    async def follow():
+        async for _ in traced.jobs.wait_until_terminal("eval"):
+            pass
+
+    task = asyncio.create_task(follow())
+    while len(polls_of(emulator, "eval")) < 3:
+        await asyncio.sleep(0.001)
+    before = time_ns()
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert telemetry.span.attributes["fireworks.given_up"] is True
+    assert before <= telemetry.span.end_time <= time_ns()
+
+
+async def test_a_loop_that_goes_on_after_a_cancelled_step_has_one_more_span(
+    emulator, traced, telemetry
+):
+    """Each poll is counted once."""
+    emulator.script_job("eval", phases=HELD)
+    emulator.add_fault("status", status=503, path="*/eval", after=1, times=2)
+    emulator.add_fault("hang", path="*/eval", after=1)
+    wait = traced.jobs.wait_until_terminal("eval")
+    await anext(wait)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(anext(wait), 0.1)
+    assert wait.failures == 2
+    assert (await anext(wait)).failures == 2
+    emulator.script_job("eval", phases=["COMPLETED"])
+    while not (await anext(wait)).job.is_terminal:
+        pass
+    asked = [one for one in polls_of(emulator, "eval") if one.fault != "hang"]
+    assert telemetry.metric("fireworks.polls") == {"wait_for_job": len(asked)}
+    first, second = telemetry.spans
+    assert first.attributes["fireworks.given_up"] is True
+    assert first.attributes["fireworks.failed_polls"] == 2
+    assert second.attributes["fireworks.job.state"] == "COMPLETED"
+    assert second.attributes["fireworks.failed_polls"] == 0
+    assert telemetry.metric("fireworks.failed_polls") == {"wait_for_job": 2}
+
+
+def test_a_wait_that_outlives_its_loop_has_a_span(telemetry):
+    """It is made at once when the wait is dropped."""
+
+    async def left():
+        async with Emulator(speed=60_000, account_id="acme") as emulator:
+            emulator.script_job("eval", phases=HELD)
+            async with client_of(emulator) as client:
+                wait = telemetry.traced(client).jobs.wait_until_terminal("eval")
+                await anext(wait)
+                return wait
+
+    wait = asyncio.run(left())
+    assert not telemetry.spans
+    del wait
+    assert telemetry.span.attributes["fireworks.given_up"] is True
+
+
 async def test_a_wait_that_is_closed_was_given_up(emulator, traced, telemetry):
     """By ``aclose``, and only once."""
     emulator.script_job("eval", phases=HELD)
@@ -284,19 +351,19 @@ async def test_a_traced_wait_goes_wherever_a_wait_goes(emulator, traced, telemet
         group.create_task(traced.jobs.wait_until_terminal("b"))
         group.create_task(asyncio.wait_for(traced.jobs.wait_until_terminal("c"), 30))
     assert (await task).is_success
-    snapshots = [one async for one in traced.jobs.wait_until_terminal("d", changes_only=True)]
-    assert all(one.changed for one in snapshots)
-    assert snapshots[-1].job.is_success
+    assert [one.number async for one in traced.jobs.wait_until_terminal("d")]
     assert {span.attributes["fireworks.job.id"] for span in telemetry.spans} == {*names}
 
 
 async def test_a_second_use_is_refused(emulator, traced, telemetry):
-    """As by an untraced wait: after the end, and by a second task."""
-    emulator.script_job("eval")
+    """As by an untraced wait: by a second task at once, and after the end."""
+    emulator.script_job("eval", phases=HELD)
     wait = traced.jobs.wait_until_terminal("eval")
     first, second = asyncio.create_task(wait), asyncio.create_task(wait)
     with pytest.raises(ClientStateError):
         await second
+    assert not first.done()
+    emulator.script_job("eval", phases=["COMPLETED"])
     assert (await first).is_success
     with pytest.raises(ClientStateError):
         await wait
@@ -304,6 +371,41 @@ async def test_a_second_use_is_refused(emulator, traced, telemetry):
         async for _ in wait:
             pass
     assert len(telemetry.spans) == 1
+
+
+async def test_snapshots_without_a_change_are_left_out_if_asked(emulator, traced, telemetry):
+    """They are counted as polls."""
+    emulator.script_job("eval", phases=HELD)
+
+    async def follow():
+        wait = traced.jobs.wait_until_terminal("eval", changes_only=True)
+        return [snapshot async for snapshot in wait]
+
+    task = asyncio.create_task(follow())
+    while len(polls_of(emulator, "eval")) < 9:
+        await asyncio.sleep(0.001)
+    emulator.script_job("eval", phases=["COMPLETED"])
+    snapshots = await task
+    polls = len(polls_of(emulator, "eval"))
+    assert len(snapshots) < polls == telemetry.metric("fireworks.polls")["wait_for_job"]
+    assert all(snapshot.changed for snapshot in snapshots)
+    assert snapshots[-1].job.is_success
+
+
+async def test_a_wait_is_freed_with_its_last_reference(emulator, traced):
+    """It is in no cycle that only the garbage collector finds."""
+    emulator.script_job("eval")
+    wait = traced.jobs.wait_until_terminal("eval")
+    freed = weakref.ref(wait)
+    task = asyncio.create_task(wait)
+    await task
+    gc.disable()
+    try:
+        del wait, task
+        await asyncio.sleep(0)
+        assert freed() is None
+    finally:
+        gc.enable()
 
 
 async def test_a_wait_can_be_closed_before_its_use(traced, telemetry):
@@ -408,6 +510,26 @@ async def test_a_run_is_a_span_with_its_waits_inside(emulator, traced, telemetry
         assert "gen_ai.usage.output_tokens" not in wait.attributes
         assert run.start_time <= wait.start_time <= wait.end_time <= run.end_time
     await result.aclose()
+
+
+async def test_a_run_of_many_jobs_names_some(traced, telemetry, monkeypatch):
+    """The first ones; its numbers are those of all."""
+    monkeypatch.setattr(otel, "_MOST_IDS", 2)
+    result = await traced.run(requests("r1", "r2", "r3"), model=MODEL, limits=Limits(max_rows=1))
+    run, *waits = telemetry.spans
+    assert len(run.attributes["fireworks.job.ids"]) == len(waits) == 2
+    assert run.attributes["fireworks.rows.succeeded"] == 3
+    await result.aclose()
+
+
+async def test_tokens_that_are_not_known_are_left_out(emulator, traced, telemetry):
+    """Late counters are 0: nobody shall take this for a free job."""
+    counters = {"totalProcessedRequests": 3, "successfullyProcessedRequests": 3}
+    emulator.script_job("eval", phases=["COMPLETED"], rows=3, fields={"jobProgress": counters})
+    await traced.jobs.wait_until_terminal("eval")
+    assert telemetry.span.attributes["fireworks.rows.succeeded"] == 3
+    assert not [key for key in telemetry.span.attributes if "usage" in key]
+    assert telemetry.metric("fireworks.tokens") == {}
 
 
 async def test_the_counters_of_a_run_are_those_of_the_server(emulator, client, telemetry):

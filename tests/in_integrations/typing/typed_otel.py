@@ -8,7 +8,12 @@ from opentelemetry.trace import TracerProvider
 
 from fireworks_batch import BatchClient, BatchInferenceJob, Dataset, JobSnapshot, Submission
 from fireworks_batch.integrations import otel
-from fireworks_batch.typing import Datasets, JobFleet, Jobs, JobWait
+from fireworks_batch.typing import BatchResult, Datasets, JobFleet, Jobs, JobWait
+
+
+def length(response: dict[str, Any]) -> int:
+    """Decode a response."""
+    return len(response)
 
 
 async def everything(client: BatchClient, tracers: TracerProvider, meters: MeterProvider) -> None:
@@ -30,6 +35,7 @@ async def everything(client: BatchClient, tracers: TracerProvider, meters: Meter
     assert_type(traced.jobs.watch(["a"]), JobFleet)
     assert_type(await traced.datasets.upload("rows.jsonl"), Dataset)
     assert_type(await traced.submit([], model="m"), Submission)
+    assert_type(await traced.run([], model="m", decode=length), BatchResult[int])
 
     traced.jobs.wait_until_terminal()  # type: ignore[call-arg]
     await traced.run([])  # type: ignore[call-overload]
