@@ -320,10 +320,14 @@ def test_a_terminal_that_has_gone_ends_no_run():
 # --- Elsewhere ----------------------------------------------------------------------------------
 
 
-def test_a_log_has_a_line_for_each_change():
-    """No bars: where stderr is a file, a line says what is new, and nothing is moved."""
+@pytest.mark.parametrize("has_colours", [False, True])
+def test_a_log_has_a_line_for_each_change(has_colours):
+    """No bars: where stderr is a file, a line says what is new, and nothing is moved.
+
+    Neither are there bars where FORCE_COLOR asks for the colours of a terminal.
+    """
     stream = Hidden()
-    show = bars_on(stream)
+    show = Bars(Console(file=stream, width=WIDTH, height=HEIGHT, force_terminal=has_colours))
     show(progress(done=100))
     show(progress(done=100, rate=2.0))
     show(progress(done=200))
