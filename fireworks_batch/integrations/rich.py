@@ -77,9 +77,9 @@ class Bars:
     the newest drawing stays where it is.
 
     In a ``with`` block at most four drawings a second are made, and the end of the block makes the
-    last one. Without a block, a terminal is drawn on before anything can be printed after the
-    call: at each snapshot, and once for all progress of a run at the same moment. In a notebook a
-    drawing may come up to a quarter of a second later.
+    last one. Without a block, a terminal shows each snapshot at once, and the progress of a run
+    before the run can raise an error. In a notebook a drawing may come up to a quarter of a second
+    later.
     """
 
     def __init__(self, console: Console) -> None:
