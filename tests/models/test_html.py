@@ -95,6 +95,17 @@ def test_a_text_is_one_line(text, said):
     assert tables(facts("x", {"a": text})).facts == {"a": said}
 
 
+def test_a_value_that_has_no_text_leaves_the_others():
+    """A class of the user's, say."""
+
+    class Broken:
+        def __str__(self):
+            raise ValueError("no")
+
+    html = table("x", [("a", Broken()), ("b", 1)])
+    assert tables(html).facts == {"a": "Broken: str() raised ValueError", "b": "1"}
+
+
 @pytest.mark.parametrize(
     ("texts", "count", "said"),
     [
