@@ -17,6 +17,8 @@ AIRFLOW_BIN := $(VENV)-airflow/bin
 AIRFLOW := $(VENV)-airflow/.installed-$(VERSION)
 INTEGRATIONS_BIN := $(VENV)-integrations/bin
 INTEGRATIONS := $(VENV)-integrations/.installed-$(VERSION)
+OLDEST := $(VENV)-integrations/oldest
+FLOOR := $(shell sed -n 's/.*pydantic-ai-slim.*>=\([0-9.]*\)".*/\1/p' pyproject.toml)
 
 SECONDS ?= 600
 
@@ -65,9 +67,10 @@ test-airflow: $(AIRFLOW) ## what needs a real Airflow or Temporal, in an environ
 	$(AIRFLOW_BIN)/mypy examples/airflow/*.py examples/temporal_worker.py
 	$(AIRFLOW_BIN)/pytest -n 2 --dist loadfile tests/in_airflow tests/in_engines
 
-test-integrations: $(INTEGRATIONS) ## what needs pydantic, Arrow, OpenTelemetry and others, in an environment that has them
-	$(INTEGRATIONS_BIN)/mypy fireworks_batch/integrations/*.py tests/in_integrations/typing/*.py
+test-integrations: $(INTEGRATIONS) $(OLDEST)/pydantic_ai ## what needs pydantic, Arrow, OpenTelemetry and others, in an environment that has them
+	$(INTEGRATIONS_BIN)/mypy fireworks_batch/integrations/*.py tests/in_integrations/typing/typed_*.py
 	$(INTEGRATIONS_BIN)/pytest -n 2 --dist worksteal tests/in_integrations
+	PYTHONPATH=$(OLDEST) $(INTEGRATIONS_BIN)/pytest -n 2 tests/in_integrations/test_pydantic_ai.py
 
 coverage: $(DEV) ## the tests with branch coverage, in one process, and the lines they miss
 	$(BIN)/coverage run -m pytest
@@ -147,6 +150,12 @@ $(INTEGRATIONS): pyproject.toml
 	$(INTEGRATIONS_BIN)/python -m pip --quiet --disable-pip-version-check install 'pip>=25.1'
 	$(INTEGRATIONS_BIN)/python -m pip --quiet --disable-pip-version-check install --editable ".[arrow,cli,cost,otel,pydantic,pydantic-ai]" --group integrations
 	rm -f $(VENV)-integrations/.installed-*
+	touch $@
+
+# The first version whose hooks for batches we use: they are young, and may change.
+$(OLDEST)/pydantic_ai: $(INTEGRATIONS)
+	rm -rf $(OLDEST)
+	$(INTEGRATIONS_BIN)/python -m pip --quiet --disable-pip-version-check install --no-deps --target $(OLDEST) pydantic-ai-slim==$(FLOOR) pydantic-graph==$(FLOOR)
 	touch $@
 
 $(BIN)/python:

@@ -34,7 +34,7 @@ from fireworks_batch.runs.submission import Submission
 ROWS: Final = 1_000_000
 IDS: Final = 10_000_000
 ROUNDS: Final = 5
-TRIES: Final = 3
+TRIES: Final = 7
 PARTS: Final = ("preflight", "collect")
 TALK: Final = "You are a careful reviewer. Answer with one word: good, bad or mixed. " * 2
 
@@ -122,7 +122,7 @@ async def collect(directory: Path, count: int) -> None:
     if tally.succeeded != count:
         raise SystemExit(f"{tally.succeeded} of {count} rows were found")
     submission = Submission(account_id="a", base_url="b", name="", model="m", shards=())
-    report = run_report(tally, (), rows=count, adopted=(), skipped=0)
+    report = run_report(tally, (), model="m", rows=count, adopted=(), skipped=0)
     result = BatchResult[None]._made(index, space, submission, report, decode=None, first=[])
     for number in range(0, count, max(1, count // 10_000)):
         await result.get(f"request-{number:09d}")

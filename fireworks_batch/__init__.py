@@ -93,6 +93,10 @@ if TYPE_CHECKING:
         ResultRow,
         RowError,
     )
+    from fireworks_batch.runs.chat import (
+        chat,
+        chats,
+    )
     from fireworks_batch.runs.contents import RowContents
     from fireworks_batch.runs.progress import (
         CheckReport,
@@ -178,6 +182,8 @@ __all__ = [
     "WaitError",
     "WaitTimeoutError",
     "__version__",
+    "chat",
+    "chats",
     "to_dict",
 ]
 
@@ -254,6 +260,8 @@ _HOMES = {
     "WaitError": "models.errors",
     "WaitTimeoutError": "models.errors",
     "__version__": "version",
+    "chat": "runs.chat",
+    "chats": "runs.chat",
     "to_dict": "models.job",
 }
 

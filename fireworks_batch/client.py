@@ -43,13 +43,12 @@ from fireworks_batch.models.texts import fit_record, hidden
 from fireworks_batch.polling.access import Pollers
 from fireworks_batch.results.decoding import Decode, read_decode, read_response_format
 from fireworks_batch.results.job_results import Expected, JobResults, check_expected
-from fireworks_batch.runs.contents import JobDefaults
 from fireworks_batch.runs.progress import CheckReport, RunProgress
 from fireworks_batch.runs.request_rows import RowRules
 from fireworks_batch.runs.requests import Requests, check_requests
 from fireworks_batch.runs.result import BatchResult
 from fireworks_batch.runs.run import Run
-from fireworks_batch.runs.spec import JobTemplate, RunOptions, job_template
+from fireworks_batch.runs.spec import JobTemplate, RunOptions, job_defaults, job_template
 from fireworks_batch.runs.submission import Submission
 from fireworks_batch.version import __version__
 from fireworks_batch.wire.codec import Codec
@@ -325,8 +324,10 @@ class BatchClient:
         *,
         model: str | None = None,
         system_prompt: str | None = None,
+        inference_parameters: InferenceParameters | Mapping[str, Any] | None = None,
         limits: Limits | None = None,
         max_problems: int = 100,
+        decode: Decode[Any] | None = None,
     ) -> CheckReport:
         """Check requests as `run` does, without sending anything.
 
@@ -349,10 +350,17 @@ class BatchClient:
             system_prompt: The system message of the jobs. With a system message, rows of
                 ``prompt_token_ids`` are bad. None if the jobs have no system message.
 
+            inference_parameters: Sampling defaults of all rows: `InferenceParameters`, or a
+                mapping of its members. Here ``max_tokens`` and ``n`` count, for ``content`` of the
+                report. None means the server's defaults.
+
             limits: The most rows and bytes of one job. None means the vendor's limits.
 
             max_problems: Most bad rows to describe in the report, 1 or more. All bad rows are
                 counted.
+
+            decode: What `run` will be given. If it has a ``response_format``, rows that have none
+                are checked and counted with it. None leaves the rows as they are.
 
         Returns:
             A report with the number of rows and bytes, the jobs that `run` would create, and the
@@ -367,10 +375,13 @@ class BatchClient:
             InputRowsError: The compressed file is damaged. Bad rows raise nothing: they are in the
                 report.
         """
-        name = None if model is None else model_name(model)
-        rules = RowRules(model=name, has_system_prompt=bool(system_prompt))
+        rules = RowRules(
+            model=None if model is None else model_name(model),
+            has_system_prompt=bool(system_prompt),
+            response_format=read_response_format(decode),
+        )
         options = RunOptions(on_bad_row="skip", limits=_given(limits), max_problems=max_problems)
-        defaults = JobDefaults(system_prompt=system_prompt or "")
+        defaults = job_defaults(system_prompt, inference_parameters)
         return await check_requests(requests, rules, options, defaults)
 
     async def submit(
@@ -456,16 +467,18 @@ class BatchClient:
             decode: How to make the ``output`` of a row: an object with ``response_format`` and
                 ``read(text)``, as ``integrations.pydantic.output`` makes; or an attrs class or
                 another type that cattrs can make of the response; or a function that takes the
-                response's mapping. It is called in a thread. A ``response_format`` is given to each
-                row that has none, and is part of the run's identity. A row whose response does not
-                fit is a row that failed. Its code is ``"invalid_output"`` if an object refused the
-                text: such a row runs again if ``retry_rows`` allows it. Its code is
-                ``"undecodable"`` if a type or a function refused the response. None makes no
-                outputs.
+                response's mapping. It is called in a thread, several times for a row. A
+                ``response_format`` is given to each row that has none, and is part of the run's
+                identity. A row whose response does not fit is a row that failed. Its code is
+                ``"invalid_output"`` if an object refused the text: such a row runs again if
+                ``retry_rows`` allows it. Its code is ``"undecodable"`` if a type or a function
+                refused the response. None makes no outputs.
 
             before_submit: A plain function that is called in the event loop with the `CheckReport`
                 of the requests, before anything is sent. An exception that the function raises ends
-                the call, as ``integrations.cost.cap`` does. None calls nothing.
+                the call, as ``integrations.cost.cap`` does. The function is also called if all jobs
+                exist already: to go on with jobs whatever they cost, leave it out. None calls
+                nothing.
 
         Returns:
             The submission, with the ids of each shard. `collect` takes it, also in another process,
@@ -550,7 +563,9 @@ class BatchClient:
 
         All attempts of each shard are found, waited for and read, including attempts of other
         callers. No job is created. The result of a row is its first response in the order of the
-        attempts. If no attempt has a response, the result is the newest error.
+        attempts. If no attempt has a response, the result is the newest error. Of responses that
+        ``decode=`` refuses, the newest one counts. If the rows were submitted with a response
+        format, and are collected without ``decode=``, the newest response counts.
 
         Args:
             submission: The result of `submit`, also from another process
@@ -561,14 +576,15 @@ class BatchClient:
                 the requests are not at hand: missing rows are then only counted, and rows come in
                 the order of their ids.
 
-            output: The path of a file for the rows with a response; None for no file. The file gets
+            output: The path of a file for the rows that succeeded; None for no file. The file gets
                 its name when it is complete, and replaces an existing file. If the name is a
                 symbolic link, the link stays, and the file that it names is replaced. If the
                 existing file has responses that the new result lacks, it is first renamed to
                 ``<output>.previous``, with a warning.
 
-            errors: The path of a file for the rows with an error and without a response; None for
-                no file. The file gets its name when it is complete, and replaces an existing file.
+            errors: The path of a file for the rows that failed, also those with a response that
+                ``decode=`` refused; None for no file. The file gets its name when it is complete,
+                and replaces an existing file.
 
             on_progress: A plain function that is called in the event loop with a `RunProgress`
                 after each change. An exception that the function raises ends the call. A coroutine
@@ -589,10 +605,10 @@ class BatchClient:
             decode: How to make the ``output`` of a row: an object with ``response_format`` and
                 ``read(text)``, as ``integrations.pydantic.output`` makes; or an attrs class or
                 another type that cattrs can make of the response; or a function that takes the
-                response's mapping. It is called in a thread. A row whose response does not fit is a
-                row that failed. Its code is ``"invalid_output"`` if an object refused the text, and
-                ``"undecodable"`` if a type or a function refused the response. None makes no
-                outputs.
+                response's mapping. It is called in a thread, several times for a row. A row whose
+                response does not fit is a row that failed. Its code is ``"invalid_output"`` if an
+                object refused the text, and ``"undecodable"`` if a type or a function refused the
+                response. None makes no outputs.
 
         Returns:
             The rows, which are stored on disk, and the report. Failed jobs and rows raise nothing.
@@ -759,14 +775,15 @@ class BatchClient:
                 ``"new"``, results whose output dataset was deleted (404) are given up: a warning
                 gives the number of these rows, and the rows run again.
 
-            output: The path of a file for the rows with a response; None for no file. The file gets
+            output: The path of a file for the rows that succeeded; None for no file. The file gets
                 its name when it is complete, and replaces an existing file. If the name is a
                 symbolic link, the link stays, and the file that it names is replaced. If the
                 existing file has responses that the new result lacks, it is first renamed to
                 ``<output>.previous``, with a warning.
 
-            errors: The path of a file for the rows with an error and without a response; None for
-                no file. The file gets its name when it is complete, and replaces an existing file.
+            errors: The path of a file for the rows that failed, also those with a response that
+                ``decode=`` refused; None for no file. The file gets its name when it is complete,
+                and replaces an existing file.
 
             max_in_flight: Most shards that are worked on at a time, 1 or more. None means all
                 shards.
@@ -802,16 +819,18 @@ class BatchClient:
             decode: How to make the ``output`` of a row: an object with ``response_format`` and
                 ``read(text)``, as ``integrations.pydantic.output`` makes; or an attrs class or
                 another type that cattrs can make of the response; or a function that takes the
-                response's mapping. It is called in a thread. A ``response_format`` is given to each
-                row that has none, and is part of the run's identity. A row whose response does not
-                fit is a row that failed. Its code is ``"invalid_output"`` if an object refused the
-                text: such a row runs again if ``retry_rows`` allows it. Its code is
-                ``"undecodable"`` if a type or a function refused the response. None makes no
-                outputs.
+                response's mapping. It is called in a thread, several times for a row. A
+                ``response_format`` is given to each row that has none, and is part of the run's
+                identity. A row whose response does not fit is a row that failed. Its code is
+                ``"invalid_output"`` if an object refused the text: such a row runs again if
+                ``retry_rows`` allows it. Its code is ``"undecodable"`` if a type or a function
+                refused the response. None makes no outputs.
 
             before_submit: A plain function that is called in the event loop with the `CheckReport`
                 of the requests, before anything is sent. An exception that the function raises ends
-                the call, as ``integrations.cost.cap`` does. None calls nothing.
+                the call, as ``integrations.cost.cap`` does. The function is also called if all jobs
+                exist already: to go on with jobs whatever they cost, leave it out. None calls
+                nothing.
 
         Returns:
             The rows in the order of the requests, which are stored on disk, and the report. Failed

@@ -125,7 +125,15 @@ SUBMITTED = SubmittedShard(
     first_line=1,
     last_line=4,
 )
-JOB_REPORT = JobReport(job_id="nightly-g1", state=JobState.FAILED, rows=3, reason="no")
+JOB_REPORT = JobReport(
+    job_id="nightly-g1",
+    state=JobState.FAILED,
+    rows=3,
+    reason="no",
+    input_tokens=5,
+    output_tokens=4,
+    cached_tokens=3,
+)
 RUN_REPORT = RunReport(
     rows=3,
     succeeded=1,

@@ -286,6 +286,21 @@ class BatchInferenceJob:
         return self.is_terminal and bool(self.output_dataset_id) and not failed_early
 
     @property
+    def has_token_counts(self) -> bool:
+        """Whether ``job_progress`` says how many tokens the job has read and generated so far.
+
+        False without ``job_progress``. False also if no tokens are counted although rows succeeded,
+        or although the job is COMPLETED: then the counters are late.
+        """
+        progress = self.job_progress
+        if progress is None:
+            return False
+        counts_nothing = not (progress.input_tokens or progress.output_tokens)
+        # All rows of a COMPLETED job may have failed. Then it counts failed rows, and no tokens.
+        is_late = self.is_success and not progress.failed_requests
+        return not (counts_nothing and (progress.successfully_processed_requests or is_late))
+
+    @property
     def duration(self) -> float | None:
         """Seconds from the job's creation to its end; None before the end, or without the times."""
         if self.create_time is None or not self.is_terminal:

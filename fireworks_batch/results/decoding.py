@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Protocol, TypeAlias, TypeVar, get_origin
 
 import attrs
+import orjson
 
 from fireworks_batch.models.errors import ConfigurationError
 from fireworks_batch.results.rows import (
@@ -49,6 +50,7 @@ class Output(Protocol[_T_co]):
 Decode: TypeAlias = type[_T] | Callable[[dict[str, Any]], _T] | Output[_T]
 """How outputs are made: a type, a function of the response, or an object that reads the text."""
 
+
 @attrs.frozen
 class Decoder:
     """Makes the outputs of rows."""
@@ -76,11 +78,11 @@ def read_decode(decode: Any) -> Decoder | None:
         ConfigurationError: The argument is neither an object that reads texts, nor a function, nor
             a type that cattrs can make.
     """
-    if decode is None:
-        return None
+    if decode is None or isinstance(decode, Decoder):
+        return decode
     if isinstance(decode, type) or get_origin(decode) is not None:
         return Decoder(response_reader(decode), UNDECODABLE)
-    if hasattr(decode, "response_format") and callable(getattr(decode, "read", None)):
+    if _is_output(decode):
         return Decoder(partial(_read_text, decode.read), INVALID_OUTPUT)
     if callable(decode):
         return Decoder(decode, UNDECODABLE)
@@ -88,6 +90,10 @@ def read_decode(decode: Any) -> Decoder | None:
         "decode must be a type, a function, or an object with response_format and read(text), not "
         f"{decode!r}"
     )
+
+
+def _is_output(decode: Any) -> bool:
+    return hasattr(decode, "response_format") and callable(getattr(decode, "read", None))
 
 
 def _read_text(read: Callable[[str], Any], response: dict[str, Any]) -> Any:
@@ -103,12 +109,20 @@ def read_response_format(decode: Any) -> str:
     Raises:
         ConfigurationError: The response format is not a mapping that JSON can express.
     """
-    wanted = None if isinstance(decode, type) else getattr(decode, "response_format", None)
+    if decode is None or isinstance(decode, type) or not _is_output(decode):
+        return ""
+    wanted = decode.response_format
     if wanted is None:
         return ""
+    if not isinstance(wanted, Mapping):
+        raise ConfigurationError(
+            f"decode: response_format must be a mapping or None, not {wanted!r}"
+        )
     try:
-        if isinstance(wanted, Mapping):
-            return json.dumps(dict(wanted), ensure_ascii=False, allow_nan=False)
+        text = json.dumps(dict(wanted), ensure_ascii=False, allow_nan=False)
+        orjson.dumps(json.loads(text))  # which writes the rows, and takes no larger numbers
     except (TypeError, ValueError, RecursionError) as exc:
-        raise ConfigurationError(f"decode: response_format cannot be written as JSON: {exc}") from exc
-    raise ConfigurationError(f"decode: response_format must be a mapping or None, not {wanted!r}")
+        raise ConfigurationError(
+            f"decode: response_format cannot be written as JSON: {exc}"
+        ) from exc
+    return text

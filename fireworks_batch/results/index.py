@@ -10,7 +10,6 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import accumulate
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
@@ -100,10 +99,15 @@ ORDER BY position LIMIT ?
 """
 
 
-# The rank of a success is the number of its job: the first one counts. The rank of another result is
-# this number minus the number of its job: the newest one counts. A response that `decode=` has
-# refused comes before an error.
-_RANKS: Final = {Kind.FAILED: 10**15, Kind.RETRYABLE: 10**15, Kind.INVALID: 10**14}
+# The rank of a result is one of these numbers minus the number of its job: the newest one counts. A
+# success comes first, then a response that `decode=` has refused, then an error. If the first
+# success counts, its rank is the number of its job.
+_RANKS: Final = {
+    Kind.OK: 10**13,
+    Kind.INVALID: 10**14,
+    Kind.FAILED: 10**15,
+    Kind.RETRYABLE: 10**15,
+}
 
 
 # Most bytes of the lines of one page. Rows with log probabilities may have megabytes each.
@@ -147,6 +151,9 @@ class Tally:
     failed: int
     """Rows with an error, or with a response that ``decode=`` has refused."""
 
+    undecodable: int
+    """How many of the failed rows have a response."""
+
     missing: int
     """Expected rows with neither a response nor an error."""
 
@@ -166,12 +173,14 @@ class Tally:
 class ResultIndex:
     """An index: add expected rows, add results, call `choose`, and read the chosen results."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, newest_counts: bool = False) -> None:
         """Make an empty index.
 
         Args:
             path: The file of the index, which does not exist yet.
+            newest_counts: Whether the newest success of a row counts, instead of the first one.
         """
+        self._newest_counts = newest_counts
         self.files: list[Path] = []
         """The files of results, by their numbers."""
         self._unreadable: Counter[int] = Counter()
@@ -293,7 +302,8 @@ class ResultIndex:
                     self._unreadable[job] += 1
                 else:
                     custom_id, kind = found
-                    rank = job if kind is Kind.OK else _RANKS[kind] - job
+                    is_first = kind is Kind.OK and not self._newest_counts
+                    rank = job if is_first else _RANKS[kind] - job
                     yield custom_id, rank, kind, file, start, len(line) - line.endswith(b"\n")
             start += len(line)
 
@@ -313,6 +323,7 @@ class ResultIndex:
         return Tally(
             succeeded=kinds.get(Kind.OK, 0),
             failed=sum(kinds.get(kind, 0) for kind in BAD),
+            undecodable=kinds.get(Kind.INVALID, 0),
             missing=missing,
             duplicate=found - sum(resulted for _, resulted in self._distinct.values()),
             foreign=rows - (sum(kinds.values()) - missing),
@@ -333,10 +344,15 @@ class ResultIndex:
             size: Most results of the page.
         """
         wanted = [kind in kinds for kind in Kind]
-        rows = self._run(_PAGE, (after, *wanted, size)).fetchall()
-        page = [Chosen._make(row) for row in rows]
-        sizes = accumulate(each.length for each in page)
-        return page[: max(1, sum(size <= _MOST_BYTES for size in sizes))]
+        page: list[Chosen] = []
+        bytes_ = 0
+        for row in self._run(_PAGE, (after, *wanted, size)):
+            chosen = Chosen._make(row)
+            bytes_ += chosen.length
+            if page and bytes_ > _MOST_BYTES:
+                break
+            page.append(chosen)
+        return page
 
     def lacks(self, ids: Iterable[str]) -> bool:
         """Return whether a row with one of some ids has no response among the chosen results.

@@ -31,12 +31,14 @@ Expected: TypeAlias = Iterable[str] | os.PathLike[str]
 """The ids that should have rows, or the path of the input file that has these ids."""
 
 _SLICE: Final = 4096  # ids of an iterable that are stored in one step
+_LINES: Final = 4 * 1024 * 1024  # bytes of a block of lines
 
 
 class _Phase(enum.Enum):
     NEW = "not entered yet"
     ENTERED = "entered"
     READING = "being read"
+    READING_LINES = "being read line by line"
     READ = "read to the end"
     BROKEN = "broken off"
     LEFT = "left"
@@ -70,6 +72,7 @@ class JobResults(Generic[_T]):
     _expected: ExpectedIds | None = None
     _report: ResultsReport | None = None
     _first: list[ResultRow[_T]] | None = None
+    _paths: tuple[Path, ...]
     _rows: AsyncGenerator[ResultRow[_T], None]
 
     @classmethod
@@ -146,7 +149,8 @@ class JobResults(Generic[_T]):
         self._job = await self._ended_job()
         async with AsyncExitStack() as leaving:
             space = await leaving.enter_async_context(workspace())
-            self._rows = self._read(await self._download(self._job, space.path / "files"))
+            self._paths = await self._download(self._job, space.path / "files")
+            self._rows = self._read()
             self._expected = await self._expect(self._expecting, space.path / "expected")
             self._leaving = leaving.pop_all()
         self._phase = _Phase.ENTERED
@@ -213,7 +217,7 @@ class JobResults(Generic[_T]):
             self._check_readable()
         return await anext(self._rows)
 
-    async def _read(self, paths: tuple[Path, ...]) -> AsyncGenerator[ResultRow[Any], None]:
+    async def _read(self) -> AsyncGenerator[ResultRow[Any], None]:
         """Yield all rows, then make the report.
 
         This is a generator, since a coroutine for each row would add a tenth to the time. For the
@@ -221,7 +225,7 @@ class JobResults(Generic[_T]):
         when it yields. Leaving the results closes the generator.
         """
         self._phase = _Phase.READING
-        reading = Reading(paths, self._decode, lineage=self._lineage)
+        reading = Reading(self._paths, self._decode, lineage=self._lineage)
         add_id = reading.ids.append
         try:
             while await reading.advance():
@@ -232,14 +236,7 @@ class JobResults(Generic[_T]):
                         yield row
                     elif reading.takes(row):
                         yield row
-            self._report = make_report(
-                reading.counts,
-                await reading.find(self._expected),
-                with_ids=reading.with_ids,
-                progress=None if self._lineage else self.job.job_progress,
-                no_output=not paths,
-            )
-            self._phase = _Phase.READ
+            await self._finish(reading)
         finally:
             if self._phase is _Phase.READING:
                 self._phase = _Phase.BROKEN
@@ -249,6 +246,51 @@ class JobResults(Generic[_T]):
         head = list(islice(rows, FIRST_ROWS))
         self._first = head[: few(len(row.raw) for row in head)]
         return chain(head, rows)
+
+    async def _finish(self, reading: Reading) -> None:
+        """Make the report, when all rows have been read."""
+        self._report = make_report(
+            reading.counts,
+            await reading.find(self._expected),
+            with_ids=reading.with_ids,
+            progress=None if self._lineage else self.job.job_progress,
+            no_output=not self._paths,
+        )
+        self._phase = _Phase.READ
+
+    def lines(self) -> AsyncIterator[bytes] | None:
+        """Iterate over the lines of all rows as they are in the files, in place of the rows.
+
+        This is meant for parsers that read many lines at a time, such as `integrations.arrow`. The
+        rows are counted in the report, as if they were read one by one.
+
+        Returns:
+            Blocks of whole lines in the order of the files, of some 4 MiB each (or one longer
+            line). There may be lines that are blank, or no rows. None if the rows are more than
+            their lines: with ``decode=``, and with ``lineage=True``.
+
+        Raises:
+            ClientStateError: Rows have been read before, or the results are not entered.
+        """
+        if self._decode is not None or self._lineage:
+            return None
+        if self._phase is not _Phase.ENTERED:
+            self._refuse_reading()
+        self._phase = _Phase.READING_LINES
+        lines = self._read_lines()
+        self._leaving.push_async_callback(lines.aclose)
+        return lines
+
+    async def _read_lines(self) -> AsyncGenerator[bytes, None]:
+        reading = Reading(self._paths, None, lineage=False, size=_LINES)
+        try:
+            while await reading.advance():
+                await off_loop(reading.take_all)
+                yield reading.lines
+            await self._finish(reading)
+        finally:
+            if self._phase is _Phase.READING_LINES:
+                self._phase = _Phase.BROKEN
 
     async def ordered(self, ids: Iterable[str]) -> list[ResultRow[_T]]:
         """Read all rows into memory, and return the rows of some ids, in the order of the ids.
@@ -316,6 +358,7 @@ _WAYS_OUT: Final = {
     _Phase.NEW: "enter it first: 'async with client.results(job) as rows'",
     _Phase.ENTERED: "",
     _Phase.READING: "rows have been read from it already: call client.results() once more",
+    _Phase.READING_LINES: "its lines are being read: call client.results() once more",
     _Phase.READ: "its rows have been read: call client.results() once more to read them again",
     _Phase.BROKEN: "reading ended in an error: call client.results() once more",
     _Phase.LEFT: "its files are gone: read inside 'async with client.results(job) as rows'",

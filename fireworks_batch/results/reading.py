@@ -146,7 +146,12 @@ class Reading:
     """
 
     def __init__(
-        self, paths: Sequence[Path], decode: Decoder | None, *, lineage: bool
+        self,
+        paths: Sequence[Path],
+        decode: Decoder | None,
+        *,
+        lineage: bool,
+        size: int | None = None,
     ) -> None:
         """Begin before the first row.
 
@@ -154,10 +159,12 @@ class Reading:
             paths: The files, in the order of reading.
             decode: Makes the output of a response; None if rows have no output.
             lineage: Whether an error is left out if an earlier file has a row of the same id.
+            size: Bytes of a block; None for the usual number.
         """
         self._paths = paths
         self._decode = decode
         self._lineage = lineage
+        self._size = size or (_BLOCK if decode is None else _BLOCK_TO_DECODE)
         self._file, self._start = 0, 0
         self._seen = IdSet()
         self._settled: Suspects | None = None
@@ -167,6 +174,8 @@ class Reading:
         """The ids of the rows of this block that were handed out."""
         self.rows: Iterator[ResultRow[Any]] = iter(())
         """The rows of this block that were not taken yet."""
+        self.lines: bytes = b""
+        """The lines of this block."""
 
     @property
     def with_ids(self) -> int:
@@ -189,15 +198,23 @@ class Reading:
             counts.failed += 1
         return True
 
+    def take_all(self) -> None:
+        """Take all rows of this block, and count them. Blocks the thread."""
+        for row in self.rows:
+            if row.error is None:
+                self.ids.append(row.custom_id)
+            else:
+                self.takes(row)
+
     async def advance(self) -> bool:
         """Read the next block, and return whether there was one."""
         self._seen.update(self.ids)
         self.ids.clear()
-        size = _BLOCK if self._decode is None else _BLOCK_TO_DECODE
         while self._file < len(self._paths):
-            block = await off_loop(_block_at, self._paths[self._file], self._start, size)
+            block = await off_loop(_block_at, self._paths[self._file], self._start, self._size)
             if block is not None:
                 self._start = block.end
+                self.lines = block.data
                 self.rows = self._rows_of(block)
                 return True
             self._file, self._start = self._file + 1, 0

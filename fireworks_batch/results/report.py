@@ -63,6 +63,15 @@ class JobReport:
     The text has the server's message, if there is one. It is empty if nothing went wrong.
     """
 
+    input_tokens: int | None = None
+    """The number of tokens that the job has read. None if the server did not say."""
+
+    output_tokens: int | None = None
+    """The number of tokens that the job has generated. None if the server did not say."""
+
+    cached_tokens: int | None = None
+    """How many of ``input_tokens`` came from the prompt cache. None if the server did not say."""
+
 
 @attrs.frozen(kw_only=True, repr=False)
 class RunReport:
@@ -72,19 +81,19 @@ class RunReport:
     """The number of rows that were sent."""
 
     succeeded: int
-    """The number of rows with a response."""
+    """The number of rows with a response that fits."""
 
     failed: int
-    """The number of rows with an error instead of a response, or a response that does not fit.
-
-    The latter are responses that ``decode=`` refused.
-    """
+    """The number of rows with an error, or with a response that ``decode=`` refused."""
 
     missing: int
     """The number of rows with neither a response nor an error.
 
     If the requests are not at hand, each foreign row makes this number smaller by one.
     """
+
+    undecodable: int = 0
+    """How many of the failed rows have a response that ``decode=`` refused."""
 
     duplicate: int = 0
     """The number of results of a row beyond the first result from the same job.
@@ -109,14 +118,17 @@ class RunReport:
     retried: int = 0
     """The number of rows that this call has sent again."""
 
-    input_tokens: int = 0
-    """The number of tokens that all jobs have read, as the server counts them."""
+    model: str = ""
+    """The resource name of the model of all jobs."""
 
-    output_tokens: int = 0
-    """The number of tokens that all jobs have generated, as the server counts them."""
+    input_tokens: int | None = None
+    """The number of tokens that all jobs have read. None if the number of a job is not known."""
 
-    cached_tokens: int = 0
-    """The number of tokens that all jobs have read from the prompt cache, as the server counts."""
+    output_tokens: int | None = None
+    """The number of tokens that all jobs have generated. None if that of a job is not known."""
+
+    cached_tokens: int | None = None
+    """How many of ``input_tokens`` came from the prompt cache. None if that is not known."""
 
     jobs: tuple[JobReport, ...] = ()
     """The outcome of each job, ordered by attempt number and then by the rows of the job."""
@@ -147,13 +159,14 @@ class RunReport:
 
     @property
     def is_complete(self) -> bool:
-        """Whether each row that was sent has a response."""
+        """Whether each row that was sent has a response that fits."""
         return self.succeeded == self.rows
 
     def __str__(self) -> str:
         parts = [
             f"{self.succeeded} of {self.rows} rows succeeded",
             f"{self.failed} failed",
+            *([f"{self.undecodable} of them with a response"] if self.undecodable else ()),
             f"{self.missing} are missing",
             *([f"bad rows left out: {self.skipped}"] if self.skipped else ()),
             *self.remarks,

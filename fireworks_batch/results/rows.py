@@ -107,6 +107,18 @@ class ResultRow(Generic[_T]):
     _line: bytes = attrs.field(alias="raw", eq=_without_end)
     _output: _T | None = attrs.field(alias="output", default=None, eq=False)
 
+    @classmethod
+    def from_line(cls, line: bytes) -> "ResultRow[None]":
+        """Read a line of results: of a file that ``output=`` has written, say.
+
+        Args:
+            line: The line, with or without its line end.
+
+        Returns:
+            The row. A line that cannot be read is a row with the error ``"unreadable"``.
+        """
+        return read_row(line)
+
     @property
     def custom_id(self) -> str | None:
         """The id of the row of the input; None if the line has no readable id."""
@@ -119,7 +131,7 @@ class ResultRow(Generic[_T]):
 
     @property
     def output(self) -> _T | None:
-        """What ``decode=`` made of the response; None without ``decode=``, and if the row failed."""
+        """What ``decode=`` made of the response; None without ``decode=``, or if the row failed."""
         return self._output
 
     @property
@@ -149,10 +161,36 @@ class ResultRow(Generic[_T]):
     def is_retryable(self) -> bool:
         """Whether the row failed, and the same row may succeed in another job.
 
-        True for the codes of rate limits, timeouts, overload and faults of the server. False for
-        all other codes, and for rows that succeeded.
+        True for the codes of rate limits, timeouts, overload and faults of the server, and for
+        ``"invalid_output"``. False for all other codes, and for rows that succeeded.
         """
         return self.error is not None and _normal(self.error.code) in _RETRYABLE
+
+    def record(self) -> dict[str, str | int | None]:
+        """Return the row as a flat record, which is a line of a table.
+
+        Returns:
+            The members ``custom_id``, ``text``, ``finish_reason`` (of the first choice),
+            ``error_code``, ``error_message``, ``prompt_tokens``, ``completion_tokens`` and
+            ``cached_tokens`` (the part of the prompt tokens that came from the cache), in this
+            order. A member is None if the row has no such value. ``error_code`` is None if the row
+            succeeded, and only then.
+        """
+        response, error = self._response, self._error
+        choices = _member(response, "choices")
+        first = choices[0] if type(choices) is list and choices else None
+        usage = _member(response, "usage")
+        details = _member(usage, "prompt_tokens_details")
+        return {
+            "custom_id": self._custom_id,
+            "text": _string(_member(_member(first, "message"), "content")),
+            "finish_reason": _string(_member(first, "finish_reason")),
+            "error_code": None if error is None else error.code,
+            "error_message": None if error is None else error.message,
+            "prompt_tokens": _count(_member(usage, "prompt_tokens")),
+            "completion_tokens": _count(_member(usage, "completion_tokens")),
+            "cached_tokens": _count(_member(details, "cached_tokens")),
+        }
 
     def __repr__(self) -> str:
         outcome = "ok" if self.error is None else f"{self.error.code} {self.error.message}".strip()
@@ -348,3 +386,22 @@ def _shown(value: Any) -> str:
     except RecursionError:
         text = "nested too deeply to be shown"
     return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+# --- The members of a record --------------------------------------------------------------------
+
+
+_LIMIT: Final = 1 << 63
+
+
+def _member(value: Any, name: str) -> Any:
+    return value.get(name) if type(value) is dict else None
+
+
+def _string(value: Any) -> str | None:
+    return value if type(value) is str else None
+
+
+def _count(value: Any) -> int | None:
+    """Return a whole number; None if the value is another one, or needs more than 64 bits."""
+    return value if type(value) is int and -_LIMIT <= value < _LIMIT else None

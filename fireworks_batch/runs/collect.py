@@ -42,7 +42,10 @@ _log = logging.getLogger("fireworks_batch.run")
 _LEVEL: Final = 1_000_000
 
 
-_KINDS: Final[Mapping[Rows, tuple[Kind, ...]]] = {Rows.UNANSWERED: UNANSWERED, Rows.RETRYABLE: (Kind.RETRYABLE, Kind.MISSING)}
+_KINDS: Final[Mapping[Rows, tuple[Kind, ...]]] = {
+    Rows.UNANSWERED: UNANSWERED,
+    Rows.RETRYABLE: (Kind.RETRYABLE, Kind.MISSING),
+}
 
 
 @attrs.frozen
@@ -96,9 +99,7 @@ class Collector:
         self._persist = persist
         self._patience = patience
         self._read_line = _read if decode is None else partial(_read_and_decode, decode)
-        self._kinds = dict(_KINDS)
-        if decode is not None and decode.is_retryable:
-            self._kinds[Rows.RETRYABLE] += (Kind.INVALID,)
+        self._decode = decode
         self._lock = asyncio.Lock()
         self._downloads = 0
 
@@ -242,11 +243,12 @@ class Collector:
         if not shard.chain.attempts and not shard.gaps:
             return file
         keys = [_key(shard, each) for each in {*shard.chain.attempts, *shard.gaps}]
+        kinds = _KINDS[rows]
+        if number <= shard.chain.retry_rows and self._decode and self._decode.is_retryable:
+            kinds = (*kinds, Kind.INVALID)
         async with self._lock:
             positions = await off_loop(
-                lambda: self.index.positions(
-                    self._kinds[rows], jobs=keys, first=shard.first, last=shard.last
-                ),
+                lambda: self.index.positions(kinds, jobs=keys, first=shard.first, last=shard.last),
                 stop=self.index.interrupt,
             )
         if not positions:

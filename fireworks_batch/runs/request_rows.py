@@ -4,8 +4,9 @@ A row is a JSON object with a ``custom_id`` and a ``body`` that has ``messages``
 ``prompt_token_ids``. A row that needs no change is passed on byte for byte. Some members are taken
 out of a row: ``method`` and ``url`` (the OpenAI batch format), a ``model`` equal to the job's, and
 a ``stream`` that is false. A row without a ``response_format`` is given the caller's, if there is
-one. Blank lines are left out, and so is a byte order mark at the beginning of the file. Performs no
-I/O.
+one. Blank lines are left out, and so is a byte order mark at the beginning of the file.
+
+Performs no I/O.
 """
 
 import codecs

@@ -43,6 +43,7 @@ __all__ = [
     "Spooled",
     "check_report",
     "check_requests",
+    "json_line",
     "prepare",
     "prepare_requests",
     "spool",
@@ -243,7 +244,7 @@ def _write(file: IO[bytes], chunk: list[Any], first: int) -> list[RowProblem]:
     lines: list[bytes] = []
     for number, item in enumerate(chunk, first):
         try:
-            lines.append(_line(item))
+            lines.append(json_line(item))
         except (TypeError, ValueError) as exc:
             lines.append(b"")
             reason = f"cannot be written as JSON: {exc}"
@@ -255,7 +256,13 @@ def _write(file: IO[bytes], chunk: list[Any], first: int) -> list[RowProblem]:
     return problems
 
 
-def _line(item: object) -> bytes:
+def json_line(item: object) -> bytes:
+    """Return a row as one line of JSON, without a line end.
+
+    Raises:
+        TypeError: A value is no JSON.
+        ValueError: A number is not finite.
+    """
     line = orjson.dumps(item, default=_as_dict)
     # orjson writes null for NaN and Infinity: the caller would not learn that null was sent.
     if b"null" in line:

@@ -4,14 +4,14 @@ import asyncio
 import logging
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
 
 from fireworks_batch.files.lines import read_blocks
-from fireworks_batch.files.part_file import PartFile, written_to
+from fireworks_batch.files.part_file import PartFile, set_aside, written_to
 from fireworks_batch.files.threads import off_loop, reported
 from fireworks_batch.files.workspace import Workspace
 from fireworks_batch.models.errors import ClientStateError
@@ -39,6 +39,10 @@ _T_co = TypeVar("_T_co", covariant=True)
 
 
 _PAGE: Final = 500
+
+
+# Rows of a page of lines, which are not parsed: some 5 MB of usual rows.
+_LINES: Final = 8192
 
 
 class BatchResult(Generic[_T_co]):
@@ -95,6 +99,21 @@ class BatchResult(Generic[_T_co]):
             LocalFileError: The rows cannot be read from disk.
         """
         return _Pages(partial(self._rows, (Kind.OK, *BAD)))
+
+    def lines(self) -> AsyncIterator[bytes] | None:
+        """Iterate over the lines of all rows as the server wrote them, in place of the rows.
+
+        This is meant for parsers that read many lines at a time, such as `integrations.arrow`.
+
+        Returns:
+            Blocks of whole lines, in the order of the rows, of at most 8,192 lines and 8 MiB (or
+            one longer line). None if the rows are more than their lines: with ``decode=``.
+
+        Raises:
+            ClientStateError: The result is closed.
+            LocalFileError: The rows cannot be read from disk.
+        """
+        return None if self._decode is not None else _Pages(self._lines)
 
     def failures(self) -> AsyncIterator[ResultRow[_T_co]]:
         """Iterate over the rows that have an error, also an invalid output.
@@ -192,6 +211,13 @@ class BatchResult(Generic[_T_co]):
 
         return await self._read(read)
 
+    async def _lines(self, after: int) -> tuple[list[bytes], int]:
+        def read() -> tuple[list[bytes], int]:
+            lines, last = _lines_of(self._index, (Kind.OK, *BAD), after=after, size=_LINES)
+            return [lines] if lines else [], last
+
+        return await self._read(read)
+
     async def _missing(self, after: int) -> tuple[list[str], int]:
         def read() -> tuple[list[str], int]:
             page = self._index.page((Kind.MISSING,), after=after, size=_PAGE)
@@ -231,6 +257,14 @@ class _Pages(AsyncIterator[_T], Generic[_T]):
 
 def _last(page: list[Chosen]) -> int:
     return page[-1].position if page else 0
+
+
+def _lines_of(
+    index: ResultIndex, kinds: Sequence[Kind], *, after: int, size: int
+) -> tuple[bytes, int]:
+    """Return the lines of the next page, and the position of the last one."""
+    page = index.page(kinds, after=after, size=size)
+    return b"".join(line + b"\n" for line in index.lines(page)), _last(page)
 
 
 def _read_row(line: bytes, decode: Decoder | None) -> ResultRow[Any]:
@@ -289,12 +323,7 @@ def _keep_answers(index: ResultIndex, path: Path) -> Path | None:
             has_more = any(index.lacks(_answered(block)) for block in read_blocks(file))
         if not has_more:
             return None
-        number, kept = 1, place.with_name(f"{place.name}.previous")
-        while kept.exists():
-            number += 1
-            kept = place.with_name(f"{place.name}.previous.{number}")
-        place.rename(kept)
-        return kept
+        return set_aside(place)
 
 
 def _answered(lines: Iterable[bytes]) -> list[str]:
@@ -313,17 +342,12 @@ async def write_lines(index: ResultIndex, path: Path, *kinds: Kind) -> None:
     Raises:
         LocalFileError: The file cannot be written.
     """
-
-    def read() -> tuple[bytes, int]:
-        page = index.page(kinds, after=after)
-        return b"".join(line + b"\n" for line in index.lines(page)), _last(page)
-
     after = 0
     with reported("write", str(path)):
         place = await off_loop(written_to, path)
     async with PartFile(place) as part:
         while True:
-            lines, after = await off_loop(read)
+            lines, after = await off_loop(partial(_lines_of, index, kinds, after=after, size=1000))
             if not after:
                 break
             await part.write(lines)

@@ -120,7 +120,12 @@ class Run:
         self._check_refs(submission)
         await self._account_id()
         self._check_refs(submission)
-        async with workspace(keep=True) as space, self._collector(space) as collector:
+        # Only a response that did not fit runs again: without `decode=`, the last one may fit.
+        newest_counts = self._options.decode is None and bool(submission.response_format)
+        async with (
+            workspace(keep=True) as space,
+            self._collector(space, newest_counts=newest_counts) as collector,
+        ):
             files: Sequence[ShardFile | None] = [None] * len(submission.shards)
             if requests is not None:
                 files = await self._same_rows(requests, submission, space.path, collector.index)
@@ -181,10 +186,12 @@ class Run:
         await off_loop(check_targets, targets, requests)
 
     @asynccontextmanager
-    async def _collector(self, space: Workspace) -> AsyncIterator[Collector]:
+    async def _collector(
+        self, space: Workspace, *, newest_counts: bool = False
+    ) -> AsyncIterator[Collector]:
         """Make a collector, whose index is closed if the block fails."""
-        path = space.path / "index.sqlite"
-        index = await off_loop(ResultIndex, path, undo=ResultIndex.close)
+        make = partial(ResultIndex, space.path / "index.sqlite", newest_counts=newest_counts)
+        index = await off_loop(make, undo=ResultIndex.close)
         patience = Patience(
             clock=self._api.clock,
             sleep_until=self._api.session.sleep_until,
@@ -460,6 +467,7 @@ class Run:
         report = run_report(
             tally,
             shards,
+            model=submission.model,
             rows=submission.rows,
             adopted=self._adopted,
             skipped=submission.skipped,

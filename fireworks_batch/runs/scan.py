@@ -186,7 +186,8 @@ class Scan:
 
     def _take(self, block: Block) -> None:
         # A row that lacks the caller's response format is not passed on as it is.
-        ids = [None for _ in block] if self._terms.rules.response_format else plain_ids(block)
+        is_changed = bool(self._terms.rules.response_format)
+        ids: list[str | None] = [None for _ in block] if is_changed else plain_ids(block)
         first, self._line = self._line, self._line + len(ids)
         data = block.data if block.data.endswith(b"\n") else block.data + b"\n"
         is_plain = self._suspects is None and all(ids)

@@ -12,7 +12,7 @@ import attrs
 
 from fireworks_batch.files.part_file import is_path, path
 from fireworks_batch.jobs.creation import body_of
-from fireworks_batch.jobs.draft import draft_job
+from fireworks_batch.jobs.draft import draft_job, sampling_defaults
 from fireworks_batch.models.dataset import Limits
 from fireworks_batch.models.errors import ConfigurationError
 from fireworks_batch.models.job import InferenceParameters
@@ -39,6 +39,7 @@ __all__ = [
     "check_run_name",
     "input_id",
     "is_of_name",
+    "job_defaults",
     "job_template",
     "output_id",
 ]
@@ -336,6 +337,32 @@ class JobTemplate:
         )
 
 
+def job_defaults(
+    system_prompt: str | None, parameters: InferenceParameters | Mapping[str, Any] | None
+) -> JobDefaults:
+    """Return what a job says for rows that do not, as far as it counts for a price.
+
+    Args:
+        system_prompt: The system message; None or empty for none.
+        parameters: The sampling defaults; None for none.
+
+    Raises:
+        ConfigurationError: A parameter is malformed.
+    """
+    sampling = sampling_defaults(parameters) or InferenceParameters()
+    for name in ("max_tokens", "n"):
+        value = getattr(sampling, name)
+        if value is not None and not isinstance(value, int):
+            raise ConfigurationError(
+                f"inference_parameters.{name} must be a whole number, not {value!r}"
+            )
+    return JobDefaults(
+        system_prompt=system_prompt or "",
+        max_tokens=sampling.max_tokens,
+        choices=sampling.n or 1,
+    )
+
+
 def job_template(
     codec: Codec, *, name: object, arguments: Mapping[str, Any], response_format: str = ""
 ) -> JobTemplate:
@@ -362,16 +389,11 @@ def job_template(
     own = {"model", "inputDatasetId"}
     # An empty message means the same as no message: both must give the same ids.
     parameters = {key: value for key, value in body.items() if key not in own and value != {}}
-    sampling = draft.inference_parameters or InferenceParameters()
     return JobTemplate(
         name=checked,
         model=draft.model,
         arguments=said,
         parameters=parameters,
-        defaults=JobDefaults(
-            system_prompt=draft.system_prompt,
-            max_tokens=sampling.max_tokens,
-            choices=sampling.n or 1,
-        ),
+        defaults=job_defaults(draft.system_prompt, draft.inference_parameters),
         response_format=response_format,
     )

@@ -33,7 +33,8 @@ def test_a_missing_extra_is_named(name):
         f"try: integrations.{name}\n"
         f"except ModuleNotFoundError as error: print(error)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert not done.stderr
     assert f"pip install 'fireworks-batch[{extra}]'" in done.stdout
 

@@ -74,7 +74,7 @@ def test_a_malformed_name_is_refused(name):
 
 def test_a_type_without_a_schema_is_refused():
     """The error names the type."""
-    with pytest.raises(ConfigurationError, match="no JSON schema of .*Plain"):
+    with pytest.raises(ConfigurationError, match=r"no JSON schema of .*Plain"):
         output(Plain)
 
 
@@ -84,9 +84,7 @@ async def answering():
     async with contextlib.AsyncExitStack() as stack:
 
         async def make(text):
-            emulator = Emulator(
-                speed=60_000, account_id="acme", responder=lambda *_: text
-            )
+            emulator = Emulator(speed=60_000, account_id="acme", responder=lambda *_: text)
             return await stack.enter_async_context(
                 client_of(await stack.enter_async_context(emulator))
             )

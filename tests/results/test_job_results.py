@@ -422,7 +422,7 @@ async def test_a_function_decodes():
 
 def test_decode_must_be_a_type_or_a_function():
     """A type that cattrs can make, that is."""
-    with pytest.raises(ConfigurationError, match="decode must be a type or a function, not 'x'"):
+    with pytest.raises(ConfigurationError, match=r"decode must be a type, .* not 'x'"):
         read_decode("x")
 
     class Strange:

@@ -463,6 +463,8 @@ def test_an_invalid_output_is_retryable():
 
 def test_a_row_that_failed_is_not_decoded():
     """Its error is the server's."""
-    row = decode_row(read_row(line({**GOOD, "error": "boo"})), lambda _: pytest.fail("called"), "undecodable")
+    row = decode_row(
+        read_row(line({**GOOD, "error": "boo"})), lambda _: pytest.fail("called"), "undecodable"
+    )
 
     assert row.error == RowError("", "boo")

@@ -12,6 +12,7 @@ SYSTEM = {"role": "system", "content": "123"}
 
 
 def counted(*bodies, **defaults):
+    """Return what the bodies hold."""
     counter = ContentCounter(JobDefaults(**defaults))
     for body in bodies:
         counter.add(json.dumps({"custom_id": "r", "body": body}).encode())
@@ -40,12 +41,21 @@ def test_the_system_prompt_counts_for_rows_that_begin_with_none():
     assert counted(*bodies, system_prompt="123456789").characters == 5 + 9 + 8
 
 
+def test_bytes_and_messages_bound_the_tokens():
+    """Of emoji, a character can be several tokens; each message has a template."""
+    emoji = {"role": "user", "content": "\U0001f600" * 3}
+    found = counted(
+        {"messages": [SYSTEM, emoji, USER]}, {"messages": [USER]}, system_prompt="\u00e4"
+    )
+    assert (found.characters, found.bytes, found.messages) == (3 + 3 + 5 + 6, 3 + 12 + 5 + 7, 5)
+
+
 def test_token_ids_and_images_are_counted_apart():
     """An image is a part that is no text, whatever its size."""
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
     parts = {"role": "user", "content": [{"type": "text", "text": "what?"}, image, image]}
     assert counted({"messages": [parts]}, {"prompt_token_ids": [1, 2, 3]}) == RowContents(
-        characters=5, images=2, token_ids=3, unlimited_rows=2
+        characters=5, bytes=5, messages=1, images=2, token_ids=3, unlimited_rows=2
     )
 
 
@@ -56,7 +66,7 @@ def test_what_the_model_may_write_is_limited_by_row_or_job():
         {"messages": [USER], "max_completion_tokens": 7, "n": 2},
         {"messages": [USER]},
     ]
-    assert counted(*bodies) == RowContents(characters=15, max_tokens=24, unlimited_rows=1)
-    assert counted(*bodies, max_tokens=100, choices=3) == RowContents(
-        characters=15, max_tokens=30 + 14 + 300
-    )
+    found = counted(*bodies)
+    assert (found.max_tokens, found.unlimited_rows) == (24, 1)
+    found = counted(*bodies, max_tokens=100, choices=3)
+    assert (found.max_tokens, found.unlimited_rows) == (30 + 14 + 300, 0)

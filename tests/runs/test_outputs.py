@@ -40,6 +40,7 @@ class Server:
 
 @pytest.fixture
 async def server():
+    """Give such a server, with a client."""
     made = Server()
     async with Emulator(speed=60_000, account_id="acme", responder=made.respond) as emulator:
         made.emulator = emulator
@@ -49,6 +50,7 @@ async def server():
 
 
 def requests(*ids, **body):
+    """Return a request for each id."""
     messages = [{"role": "user", "content": "hi"}]
     return [{"custom_id": each, "body": {"messages": messages, **body}} for each in ids]
 
@@ -63,7 +65,7 @@ async def test_the_response_format_goes_into_rows_that_bring_none(server):
 
 
 def test_a_large_number_beside_the_response_format_stays_exact():
-    """orjson would round it."""
+    """As the caller wrote it: orjson would round it."""
     body = {"messages": [{"role": "user", "content": "hi"}], "seed": 2**70 + 1}
     line = json.dumps({"custom_id": "a", "body": body}).encode()
     row = check_row(line, 1, RowRules(response_format=json.dumps(FORMAT)))
@@ -135,7 +137,9 @@ async def test_the_response_format_belongs_to_the_identity(server):
             assert [row.output async for row in result] == outputs
 
 
-@pytest.mark.parametrize("bad", [["list"], {"a": object()}, {"a": float("nan")}, "text"])
+@pytest.mark.parametrize(
+    "bad", [["list"], {"a": object()}, {"a": float("nan")}, {"a": 2**70}, {"a": "\ud800"}, "text"]
+)
 async def test_a_response_format_that_is_no_json_object_is_refused(server, bad):
     """At once, before anything is sent."""
     decode = Number()
@@ -178,7 +182,9 @@ async def test_before_submit_is_given_the_report(server):
     (report,) = reports
     assert isinstance(report, CheckReport)
     assert (report.model, report.rows) == (MODEL, 2)
-    assert report.content == RowContents(characters=2 * (2 + 4), max_tokens=40)
+    assert report.content == RowContents(
+        characters=2 * (2 + 4), bytes=2 * (2 + 4), messages=2 * 2, max_tokens=40
+    )
 
 
 async def test_what_before_submit_raises_ends_the_call(server):
@@ -195,5 +201,65 @@ async def test_what_before_submit_raises_ends_the_call(server):
 async def test_a_check_counts_what_rows_hold(server):
     """Without sending anything."""
     report = await server.client.check(requests("a", max_tokens=3), system_prompt="1234")
-    assert report.content == RowContents(characters=6, max_tokens=3)
+    assert report.content == RowContents(characters=6, bytes=6, messages=2, max_tokens=3)
     assert report.model is None
+
+
+async def test_who_collects_without_decode_gets_the_newest_text(server):
+    """The first one did not fit, which is why the row ran again."""
+    server.says = {"a": ["one", "2"]}
+    submission = await server.client.submit(requests("a"), model=MODEL, decode=Number())
+    async with await server.client.run(
+        requests("a"), model=MODEL, decode=Number(), retry_rows=1
+    ) as result:
+        assert result.report.is_complete
+    async with await server.client.collect(submission) as result:
+        assert [row.text async for row in result] == ["2"]
+
+
+async def test_on_previous_new_sends_invalid_outputs_again(server):
+    """Together with the rows without a response, if `retry_rows` allows it."""
+    server.says = {"a": ["one", "2"], "b": ["one", "3"]}
+    server.emulator.script_jobs(phases=["RUNNING", "EXPIRED"])  # half of the rows
+    options = {"model": MODEL, "decode": Number()}
+    async with await server.client.run(requests("a", "b"), **options) as result:
+        assert (result.report.undecodable, result.report.missing) == (1, 1)
+    async with await server.client.run(
+        requests("a", "b"), **options, retry_rows=2, on_previous="new"
+    ) as result:
+        assert [row.output async for row in result] == [2, 3]
+        assert [job.rows for job in result.report.jobs] == [2, 2, 1]
+
+
+async def test_the_report_counts_responses_that_do_not_fit(server):
+    """They are failed rows, and are counted apart, too."""
+    server.says = {"a": ["one"], "b": [400]}
+    async with await server.client.run(
+        requests("a", "b", "c"), model=MODEL, decode=Number()
+    ) as result:
+        report = result.report
+    assert (report.succeeded, report.failed, report.undecodable) == (1, 2, 1)
+    assert str(report) == (
+        "1 of 3 rows succeeded, 2 failed, 1 of them with a response, 0 are missing"
+    )
+
+
+async def test_a_check_knows_what_a_run_would_send(server):
+    """With the response format, and with the limits of the job."""
+    plain = await server.client.check(requests("a"))
+    report = await server.client.check(
+        requests("a"), decode=Number(), inference_parameters={"max_tokens": 7, "n": 2}
+    )
+    assert report.content.max_tokens == 14
+    assert report.content.unlimited_rows == 0
+    assert report.content.characters > plain.content.characters
+    async with await server.client.run(requests("a"), model=MODEL, decode=Number()) as result:
+        (shard,) = result.submission.shards
+    assert report.jobs[0].bytes > plain.jobs[0].bytes
+    assert shard.rows == report.rows
+
+
+async def test_a_check_refuses_limits_that_are_no_numbers(server):
+    """As a run does; the value is shown."""
+    with pytest.raises(ConfigurationError, match="max_tokens must be a whole number, not '7'"):
+        await server.client.check(requests("a"), inference_parameters={"max_tokens": "7"})

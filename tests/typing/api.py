@@ -1,8 +1,9 @@
 """Uses of the public API, checked by mypy and pyright and never run."""
 
 import asyncio
+import csv
 import ssl
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, assert_type
@@ -43,11 +44,14 @@ from fireworks_batch import (
     Submission,
     WaitError,
     WaitTimeoutError,
+    chat,
+    chats,
     to_dict,
 )
 from fireworks_batch.typing import (
     ApiKey,
     BatchResult,
+    ContentPart,
     DatasetLike,
     Datasets,
     JobFleet,
@@ -57,6 +61,7 @@ from fireworks_batch.typing import (
     Jobs,
     JobWait,
     Listing,
+    Message,
     Requests,
 )
 
@@ -300,3 +305,26 @@ def errors_of_rows(error: InputRowsError | ResultRowsError) -> None:
         assert_type(error.count, int)
     else:
         assert_type(error.report, RunReport | None)
+
+
+async def requests(client: BatchClient, path: Path) -> None:
+    """Requests of prompts, messages, images and records."""
+    assert_type(chat("a", "Hello.", images=[path, "https://x.example/1.png"]), dict[str, Any])
+    messages: list[Message] = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "Hello."}]},
+    ]
+    part: ContentPart = {"type": "image_url", "image_url": {"url": "data:,"}}
+    rows = [
+        chat("a", messages, tools=[{"type": "function"}], response_format={"type": "json_object"}),
+        chat("b", [{"role": "user", "content": [part]}], temperature=0, seed=7, stop=["END"]),
+        chat("c", [{"role": "pirate", "content": "x"}]),  # type: ignore[typeddict-item] # refused
+        chat("d", "x", max_tokens="5"),  # type: ignore[arg-type] # is refused
+    ]
+    await client.check(rows)
+    records = [{"text": "one", "stars": 5}]
+    made = chats(records, "{text}", id_column="id", max_tokens=5)
+    assert_type(made, Iterator[dict[str, Any]])
+    await client.check(made)
+    with path.open(newline="") as file:
+        await client.check(chats(csv.DictReader(file), "{text}"))

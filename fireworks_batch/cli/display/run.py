@@ -28,6 +28,8 @@ __all__ = [
     "adopted_lines",
     "check_line",
     "code_of_report",
+    "price_lines",
+    "price_record",
     "progress_line",
     "progress_record",
     "report_lines",
@@ -209,3 +211,27 @@ def check_line(report: CheckReport) -> str:
     bad = f"; {counted(report.problem_count, 'bad row')}" if report.problem_count else ""
     blank = f"; {counted(report.blank_lines, 'blank line')}" if report.blank_lines else ""
     return ", ".join(good) + bad + blank
+
+
+def price_lines(estimate: Any) -> list[str]:
+    """Return what the rows may cost, in lines: the figures, then what they are made of.
+
+    Args:
+        estimate: What `fireworks_batch.integrations.cost.estimate` returns. Its type is there only
+            with the extra.
+    """
+    return [f"price: {estimate}", *(f"  {reason}" for reason in estimate.reasons)]
+
+
+def price_record(estimate: Any) -> dict[str, Any]:
+    """Return what the rows may cost as a JSON object, for `price_lines`'s argument."""
+    price, low, high = estimate.price, estimate.low_usd, estimate.high_usd
+    return {
+        "model": estimate.model,
+        "low_usd": None if low is None else float(low),
+        "high_usd": None if high is None else float(high),
+        "input_tokens": estimate.input_tokens,
+        "output_tokens": estimate.output_tokens,
+        "basis": None if price is None else str(price),
+        "reasons": estimate.reasons,
+    }
