@@ -39,9 +39,11 @@ _Draw: TypeAlias = Callable[[int, int], RenderableType]
 # Seconds between two drawings, where a drawing may wait for what comes next.
 _FRAME: Final = 0.25
 
-# The size of the drawing in a notebook, in columns and lines.
+# Most lines of a drawing: each takes the event loop about a millisecond.
+_LINES: Final = 20
+
+# Columns of a drawing in a notebook.
 _COLUMNS: Final = 100
-_LINES: Final = 30
 
 _PRE: Final = (
     '<pre style="white-space:pre;overflow-x:auto;line-height:normal;'
@@ -75,8 +77,9 @@ class Bars:
     the newest drawing stays where it is.
 
     In a ``with`` block at most four drawings a second are made, and the end of the block makes the
-    last one. Without a block, each call draws on a terminal. In a notebook a drawing may come up to
-    a quarter of a second after its call; the last one of a run comes at once.
+    last one. Without a block, a terminal shows each snapshot at once, and the progress of a run
+    before the run can raise an error. In a notebook a drawing may come up to a quarter of a second
+    later.
     """
 
     def __init__(self, console: Console) -> None:
@@ -88,7 +91,7 @@ class Bars:
         self._console = console
         self._is_entered = False
         self._is_over = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._later: asyncio.Handle | None = None
         self._begin()
 
     def __call__(self, progress: Progress) -> None:
@@ -110,7 +113,7 @@ class Bars:
         if self._canvas is None:
             self._write(line)
         else:
-            self._draw_in_time(self._canvas)
+            self._draw_in_time(self._canvas, progress)
         if is_last:
             self._catch_up()
 
@@ -134,28 +137,35 @@ class Bars:
         self._canvas = _canvas_on(self._console)
         self._next = 0.0
 
-    def _draw_in_time(self, canvas: "_Canvas") -> None:
-        """Draw now, or with one timer a little later, together with what comes until then."""
+    def _draw_in_time(self, canvas: "_Canvas", progress: Progress) -> None:
+        """Draw now, or a little later, together with what comes until then."""
         wait = self._next - time.monotonic()
         loop = _running_loop()
-        if wait <= 0 or loop is None or not (self._is_entered or canvas.may_be_late):
+        if wait <= 0 or loop is None:
             self._draw()
-        elif self._timer is None:
-            self._timer = loop.call_later(wait, self._draw)
+        elif self._later is not None:
+            return
+        elif self._is_entered or canvas.may_be_late:
+            self._later = loop.call_later(wait, self._draw)
+        elif isinstance(progress, RunProgress):
+            # Before a run can raise, its tasks take more than one step of the loop.
+            self._later = loop.call_soon(self._draw)
+        else:
+            self._draw()
 
     def _catch_up(self) -> None:
         """Draw what waits to be drawn."""
-        if self._timer is not None:
+        if self._later is not None:
             self._draw()
 
     def _draw(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._next = time.monotonic() + _FRAME
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
         if self._canvas is not None:
             with contextlib.suppress(OSError):  # a terminal that has gone ends no run
                 self._canvas.draw(self._picture.draw)
+        self._next = time.monotonic() + _FRAME
 
     def _write(self, line: str) -> None:
         if line:
@@ -259,7 +269,7 @@ class _Terminal:
     def draw(self, draw: _Draw) -> None:
         console = self._console
         width = max(1, console.width - len("^C"))  # as the command line does
-        frame = draw(width, console.height)
+        frame = draw(width, min(console.height, _LINES))
         lines = console.render_lines(frame, console.options.update_width(width), pad=False)
         up = ((ControlType.CURSOR_UP, 1), (ControlType.ERASE_IN_LINE, 2))
         with console:  # one write

@@ -88,6 +88,9 @@ def duration(seconds: float | None) -> str:
 
 
 def _cell(value: object) -> str:
-    text = f"{value:,}" if type(value) is int else "" if value is None else str(value)
+    try:
+        text = f"{value:,}" if type(value) is int else "" if value is None else str(value)
+    except Exception as exc:  # noqa: BLE001 - of a class of the user's; the other cells are shown
+        text = f"{type(value).__name__}: str() raised {type(exc).__name__}"
     text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
     return visible(" ".join(text.split())).translate(_ESCAPED)

@@ -3,9 +3,9 @@
 import enum
 import os
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import AsyncExitStack
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Generic, NoReturn, Self, TypeAlias, TypeVar
@@ -21,7 +21,7 @@ from fireworks_batch.models.job import BatchInferenceJob, JobLike
 from fireworks_batch.results.decoding import Decoder
 from fireworks_batch.results.reading import ExpectedIds, Reading, order_files
 from fireworks_batch.results.report import ResultRowsError, ResultsReport, make_report
-from fireworks_batch.results.rows import ResultRow
+from fireworks_batch.results.rows import FIRST_ROWS, ResultRow, few, first_table
 
 __all__ = ["Expected", "JobResults", "check_expected"]
 
@@ -71,6 +71,7 @@ class JobResults(Generic[_T]):
     _leaving: AsyncExitStack
     _expected: ExpectedIds | None = None
     _report: ResultsReport | None = None
+    _first: list[ResultRow[_T]] | None = None
     _paths: tuple[Path, ...]
     _rows: AsyncGenerator[ResultRow[_T], None]
 
@@ -131,9 +132,8 @@ class JobResults(Generic[_T]):
 
     def _repr_html_(self) -> str:
         values = html.facts("JobResults", {"job": self._name, "rows": self._phase.value})
-        if self._report is None:
-            return values
-        return values + self._report._repr_html_()
+        report = "" if self._report is None else self._report._repr_html_()
+        return values + report + first_table(self._first or ())
 
     @property
     def _name(self) -> str:
@@ -229,7 +229,8 @@ class JobResults(Generic[_T]):
         add_id = reading.ids.append
         try:
             while await reading.advance():
-                for row in reading.rows:
+                rows = reading.rows
+                for row in rows if self._first is not None else self._keep_first(rows):
                     if row._error is None:  # noqa: SLF001 - see above
                         add_id(row._custom_id)  # noqa: SLF001 - see above
                         yield row
@@ -239,6 +240,12 @@ class JobResults(Generic[_T]):
         finally:
             if self._phase is _Phase.READING:
                 self._phase = _Phase.BROKEN
+
+    def _keep_first(self, rows: Iterator[ResultRow[_T]]) -> Iterator[ResultRow[_T]]:
+        """Keep the first rows, which a notebook shows, and return all rows."""
+        head = list(islice(rows, FIRST_ROWS))
+        self._first = head[: few(len(row.raw) for row in head)]
+        return chain(head, rows)
 
     async def _finish(self, reading: Reading) -> None:
         """Make the report, when all rows have been read."""

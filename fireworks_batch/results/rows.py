@@ -7,20 +7,25 @@ cannot be read becomes a row with an error. It never raises an exception. Perfor
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, Final, Generic, TypeVar
 
 import attrs
 import orjson
 
+from fireworks_batch.models import html
 from fireworks_batch.models.errors import ResponseDecodeError
 
 __all__ = [
+    "FIRST_ROWS",
     "INVALID_OUTPUT",
     "UNDECODABLE",
     "ResultRow",
     "RowError",
     "decode_row",
+    "few",
+    "first_table",
     "read_row",
     "read_rows",
     "text_of",
@@ -265,6 +270,43 @@ def decode_row(
         except Exception as exc:  # noqa: BLE001 - of the user's code; the row keeps its text
             error = RowError(code, f"{type(exc).__name__}: {exc}", row.text)
     return ResultRow(row.custom_id, row.response, error, row._line, output)  # noqa: SLF001 - our own
+
+
+# --- The first rows -------------------------------------------------------------------------------
+
+FIRST_ROWS: Final = 5
+"""A notebook shows so many rows."""
+
+# It shows fewer if they have more bytes together. They are kept in memory.
+_FIRST_BYTES: Final = 64 * 1024
+
+
+def few(sizes: Iterable[int]) -> int:
+    """Return how many of the first rows a notebook shows, by the sizes of their lines in bytes."""
+    return sum(size <= _FIRST_BYTES for size in accumulate(sizes))
+
+
+def first_table(rows: Sequence[ResultRow[Any]], of_all: str = "") -> str:
+    """Return the first rows as a table of HTML.
+
+    Args:
+        rows: The rows.
+        of_all: How many rows there are, as in ``" of 1,200"``; empty if it is not known.
+    """
+    return html.table(
+        f"first {len(rows)}{of_all} rows",
+        [(row.custom_id, _told(row), _refusal(row)) for row in rows],
+        headings=("custom_id", "output", "error"),
+    )
+
+
+def _told(row: ResultRow[Any]) -> object:
+    values = (row.output, row.text, row.response)
+    return next((value for value in values if value is not None), None)
+
+
+def _refusal(row: ResultRow[Any]) -> str:
+    return "" if row.error is None else f"{row.error.code}: {row.error.message}"
 
 
 # --- The members of a line ----------------------------------------------------------------------

@@ -6,7 +6,6 @@ import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
@@ -15,12 +14,18 @@ from fireworks_batch.files.lines import read_blocks
 from fireworks_batch.files.part_file import PartFile, set_aside, written_to
 from fireworks_batch.files.threads import off_loop, reported
 from fireworks_batch.files.workspace import Workspace
-from fireworks_batch.models import html
 from fireworks_batch.models.errors import ClientStateError
 from fireworks_batch.results.decoding import Decoder
 from fireworks_batch.results.index import BAD, Chosen, Kind, ResultIndex
 from fireworks_batch.results.report import ResultRowsError, RunReport
-from fireworks_batch.results.rows import ResultRow, read_row, read_rows
+from fireworks_batch.results.rows import (
+    FIRST_ROWS,
+    ResultRow,
+    few,
+    first_table,
+    read_row,
+    read_rows,
+)
 from fireworks_batch.runs.submission import Submission
 
 __all__ = ["BatchResult", "first_rows", "keep_answers", "write_lines"]
@@ -34,10 +39,6 @@ _T_co = TypeVar("_T_co", covariant=True)
 
 
 _PAGE: Final = 500
-
-# A notebook shows so many rows, if they have no more bytes than this.
-_FIRST: Final = 5
-_FIRST_BYTES: Final = 64 * 1024
 
 
 # Rows of a page of lines, which are not parsed: some 5 MB of usual rows.
@@ -195,13 +196,8 @@ class BatchResult(Generic[_T_co]):
         return f"<BatchResult {self.report}>"
 
     def _repr_html_(self) -> str:
-        of_all = self.report.succeeded + self.report.failed
-        rows = html.table(
-            f"first {len(self._first)} of {of_all:,} rows",
-            [(row.custom_id, _shown(row), _error(row)) for row in self._first],
-            headings=("custom_id", "output", "error"),
-        )
-        return self.report._repr_html_() + rows
+        of_all = f" of {self.report.succeeded + self.report.failed:,}"
+        return self.report._repr_html_() + first_table(self._first, of_all)
 
     def _row(self, line: bytes) -> ResultRow[Any]:
         return _read_row(line, self._decode)
@@ -276,19 +272,11 @@ def _read_row(line: bytes, decode: Decoder | None) -> ResultRow[Any]:
     return row if decode is None else decode.decoded(row)
 
 
-def _shown(row: ResultRow[Any]) -> object:
-    values = (row.output, row.text, row.response)
-    return next((value for value in values if value is not None), None)
-
-
-def _error(row: ResultRow[Any]) -> str:
-    return "" if row.error is None else f"{row.error.code}: {row.error.message}"
-
-
 def first_rows(index: ResultIndex, decode: Decoder | None) -> list[ResultRow[Any]]:
     """Return the first rows, which a notebook shows. Blocks the thread.
 
-    A repr reads no file: it may be asked for in the event loop, while a thread reads.
+    A repr reads no file: it may be asked for in the event loop, while a thread reads. So these rows
+    are read in advance, and ``decode=`` is called once more for each of them.
 
     Args:
         index: The index with the chosen results.
@@ -297,10 +285,9 @@ def first_rows(index: ResultIndex, decode: Decoder | None) -> list[ResultRow[Any
     Returns:
         At most five rows, and as many as have 64 KiB together.
     """
-    page = index.page((Kind.OK, *BAD), size=_FIRST)
-    sizes = accumulate(each.length for each in page)
-    few = [each for each, size in zip(page, sizes, strict=True) if size <= _FIRST_BYTES]
-    return [_read_row(line, decode) for line in index.lines(few)]
+    page = index.page((Kind.OK, *BAD), size=FIRST_ROWS)
+    shown = page[: few(each.length for each in page)]
+    return [_read_row(line, decode) for line in index.lines(shown)]
 
 
 def _clear(index: ResultIndex, space: Workspace) -> None:

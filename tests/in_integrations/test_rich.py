@@ -178,11 +178,11 @@ def test_the_progress_of_a_fleet_is_one_bar(screen):
     )
 
 
-def test_many_jobs_are_a_summary_that_fits(screen):
+async def test_many_jobs_are_a_summary_that_fits(screen):
     """No more lines than the terminal has, so that a drawing can be replaced."""
-    show = bars_on(screen)
-    for number in range(100):
-        show(snapshot(f"job-{number}"))
+    with bars_on(screen) as show:
+        for number in range(100):
+            show(snapshot(f"job-{number}"))
     assert screen.lines[0] == "100 jobs: 100 running"
     assert len(screen.lines) < HEIGHT
 
@@ -252,12 +252,22 @@ async def test_a_run_that_fails_leaves_the_terminal_as_it_was(client, screen):
     assert "\x1b[?25l" not in written
 
 
-async def test_without_a_block_no_drawing_is_late(screen):
-    """Each call draws: what is printed after a failure is not drawn over."""
+async def test_without_a_block_no_snapshot_is_drawn_late(screen):
+    """What is printed after the call is not drawn over."""
     show = bars_on(screen)
     for done in range(10):
+        show(snapshot(done=done))
+        assert f"{done / 10:.1f}%" in screen.lines[1]
+
+
+async def test_without_a_block_the_progress_of_many_jobs_is_drawn_in_the_next_step(screen):
+    """All that came in one step of the loop together, before a run can raise."""
+    show = bars_on(screen)
+    for done in range(1000):
         show(progress(done=done))
-        assert f"({done} of 1,000 rows)" in screen.lines[0]
+    await asyncio.sleep(0)
+    assert "(999 of 1,000 rows)" in screen.lines[0]
+    assert len(screen.writes) < 20
 
 
 async def test_a_block_draws_little_and_the_last_at_its_end(screen):
@@ -310,10 +320,14 @@ def test_a_terminal_that_has_gone_ends_no_run():
 # --- Elsewhere ----------------------------------------------------------------------------------
 
 
-def test_a_log_has_a_line_for_each_change():
-    """No bars: where stderr is a file, a line says what is new, and nothing is moved."""
+@pytest.mark.parametrize("has_colours", [False, True])
+def test_a_log_has_a_line_for_each_change(has_colours):
+    """No bars: where stderr is a file, a line says what is new, and nothing is moved.
+
+    Neither are there bars where FORCE_COLOR asks for the colours of a terminal.
+    """
     stream = Hidden()
-    show = bars_on(stream)
+    show = Bars(Console(file=stream, width=WIDTH, height=HEIGHT, force_terminal=has_colours))
     show(progress(done=100))
     show(progress(done=100, rate=2.0))
     show(progress(done=200))

@@ -2,11 +2,12 @@
 
 import re
 from datetime import UTC, datetime
+from html import escape
 
 import attrs
 import pytest
 from html_tables import shown, tables
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fireworks_batch import (
@@ -65,6 +66,7 @@ def test_there_are_no_colours():
 
 
 @given(st.text(st.characters(), max_size=40))
+@example(HOSTILE)
 def test_a_text_of_any_characters_is_text(text):
     """It opens no tag, comes out as it went in but for its white space, and is UTF-8."""
     html = table(text, [(text, text)], headings=(text, text))
@@ -74,6 +76,7 @@ def test_a_text_of_any_characters_is_text(text):
     assert len(found) == 1
     if text.isprintable() and text == " ".join(text.split()):
         assert found == {text}
+        assert f">{escape(text)}</td>" in html
 
 
 @pytest.mark.parametrize(
@@ -90,6 +93,17 @@ def test_a_text_of_any_characters_is_text(text):
 def test_a_text_is_one_line(text, said):
     """White space is a space, other control characters are spelled out, a long text is cut."""
     assert tables(facts("x", {"a": text})).facts == {"a": said}
+
+
+def test_a_value_that_has_no_text_leaves_the_others():
+    """A class of the user's, say."""
+
+    class Broken:
+        def __str__(self):
+            raise ValueError("no")
+
+    html = table("x", [("a", Broken()), ("b", 1)])
+    assert tables(html).facts == {"a": "Broken: str() raised ValueError", "b": "1"}
 
 
 @pytest.mark.parametrize(

@@ -751,5 +751,40 @@ async def test_a_notebook_shows_the_job_and_the_report_when_there_is_one():
     async with made as rows:
         assert shown(made).facts["rows"] == "entered"
         assert ["a"] == [row.custom_id async for row in rows]
-        assert shown(made).captions == ["JobResults", "ResultsReport"]
-        assert shown(made).facts["succeeded"] == "1"
+    assert shown(made).captions == ["JobResults", "ResultsReport", "first 1 rows"]
+    assert shown(made).facts["succeeded"] == "1"
+
+
+async def test_a_notebook_shows_the_first_rows_when_reading_has_begun():
+    """Five of them, each decoded once, and no row is lost or read twice for it."""
+    decoded = []
+    ids = [f"r{number}" for number in range(9)]
+    made, _ = results(
+        {"r.jsonl": good(*ids)}, decode=lambda answer: decoded.append(answer) or "made"
+    )
+    async with made as rows:
+        assert ids == [row.custom_id async for row in rows]
+    reader = shown(made)
+    assert reader.captions[-1] == "first 5 rows"
+    assert reader.rows[-6:] == [
+        ["custom_id", "output", "error"],
+        *([each, "made", ""] for each in ids[:5]),
+    ]
+    assert len(decoded) == 9
+
+
+async def test_long_rows_are_not_kept_for_a_notebook():
+    """No more than have 64 KiB together."""
+    made, _ = results({"r.jsonl": good("a") + good("b", pad="x" * 70_000) + good("c")})
+    async with made as rows:
+        assert ["a", "b", "c"] == [row.custom_id async for row in rows]
+    assert shown(made).captions[-1] == "first 1 rows"
+
+
+async def test_rows_after_long_ones_are_not_called_the_first():
+    """Where the first row is too long to be kept, none is shown, also of the next block."""
+    long = good("a", pad="x" * 300_000)  # longer than a block of rows to decode
+    made, _ = results({"r.jsonl": long + good("b")}, decode=lambda _: "made")
+    async with made as rows:
+        assert ["a", "b"] == [row.custom_id async for row in rows]
+    assert shown(made).captions == ["JobResults", "ResultsReport"]
