@@ -5,11 +5,13 @@
 """
 
 import asyncio
+import errno
 import json
 import os
 import secrets
+import stat
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, aclosing, contextmanager, suppress
 from functools import partial
 from io import BytesIO
@@ -20,7 +22,7 @@ from typing import Any, Final, TypeVar
 
 import orjson
 
-from fireworks_batch import ConfigurationError, LocalFileError, ResultRow, chats
+from fireworks_batch import ClientStateError, ConfigurationError, LocalFileError, ResultRow, chats
 from fireworks_batch.integrations import needs
 from fireworks_batch.typing import BatchResult, JobResults
 
@@ -90,20 +92,9 @@ def requests(
             body is wrong. While the iterator is read: a row has no value (null) in a column of the
             template, or no id.
     """
-    if not hasattr(table, "__arrow_c_stream__"):
-        raise ConfigurationError(
-            "table must be a data frame with the method __arrow_c_stream__ (pandas has it since "
-            f"2.2), not {type(table).__name__}; for mappings there is fireworks_batch.chats"
-        )
-    reader = pa.RecordBatchReader.from_stream(table)
-    made = chats(_records(reader, template, id_column), template, id_column=id_column, **body)
-    names = reader.schema.names
-    for column in _columns(template, id_column):
-        if column not in names:
-            raise ConfigurationError(
-                f"the table has no column {column!r}; it has: {', '.join(names) or 'nothing'}"
-            )
-    return made
+    chats((), template, id_column=id_column, **body)  # raises what is wrong with any of them
+    columns = _columns(template, id_column)
+    return chats(_records(_reader(table, columns), columns), template, id_column=id_column, **body)
 
 
 def _columns(template: str, id_column: str | None) -> list[str]:
@@ -112,14 +103,43 @@ def _columns(template: str, id_column: str | None) -> list[str]:
     return [name for name in dict.fromkeys([*found, id_column]) if name is not None]
 
 
-def _records(
-    reader: pa.RecordBatchReader, template: str, id_column: str | None
-) -> Iterator[dict[str, Any]]:
-    columns = _columns(template, id_column)
-    for batch in reader:
-        needed = batch.select(columns)
-        for start in range(0, needed.num_rows, _SLICE):
-            yield from needed.slice(start, _SLICE).to_pylist()
+def _reader(table: Any, columns: list[str]) -> pa.RecordBatchReader:
+    """Return a reader of a table that has the columns."""
+    if not hasattr(table, "__arrow_c_stream__"):
+        raise ConfigurationError(
+            "table must be a data frame with the method __arrow_c_stream__ (pandas has it since "
+            f"2.2), not {type(table).__name__}; for mappings there is fireworks_batch.chats"
+        )
+    is_pandas = hasattr(table, "iloc")
+    if is_pandas:
+        names = [*table.columns]
+        # pandas converts all columns at once, and not every column can be converted.
+        table = table[[name for name in columns if name in names]].reset_index(drop=True)
+    with _readable():
+        reader = pa.RecordBatchReader.from_stream(table)
+    if not is_pandas:
+        names = reader.schema.names
+    for column in columns:
+        if names.count(column) != 1:
+            has = ", ".join(map(str, names)) or "nothing"
+            raise ConfigurationError(f"the table has no column {column!r}, or two; it has: {has}")
+    return reader
+
+
+def _records(reader: pa.RecordBatchReader, columns: list[str]) -> Iterator[dict[str, Any]]:
+    with _readable():
+        for batch in reader:
+            needed = batch.select(columns)
+            for start in range(0, needed.num_rows, _SLICE):
+                yield from needed.slice(start, _SLICE).to_pylist()
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except pa.ArrowException as exc:
+        raise ConfigurationError(f"the table cannot be read: {exc}") from exc
 
 
 # --- Results ------------------------------------------------------------------------------------
@@ -153,7 +173,7 @@ async def to_arrow(
         ClientStateError: The rows cannot be read, as with ``async for row in rows``.
         LocalFileError: The rows cannot be read from disk.
     """
-    lines = rows.lines() if isinstance(rows, BatchResult | JobResults) and not response else None
+    lines = None if response else _lines_of(rows)
     parts: AsyncIterable[Any] = _records_of(rows, response=response) if lines is None else lines
     convert = partial(_batch, schema=_schema(response=response)) if lines is None else _parsed
     loop = asyncio.get_running_loop()
@@ -163,10 +183,14 @@ async def to_arrow(
         async for part in parts:
             converting.append(loop.run_in_executor(None, convert, part))
             if len(converting) > 1:
-                yield await converting.popleft()
+                await asyncio.wait([converting[0]])
+                yield converting.popleft().result()
         while converting:
-            yield await converting.popleft()
+            await asyncio.wait([converting[0]])
+            yield converting.popleft().result()
     finally:
+        if converting:
+            await asyncio.wait(converting)  # no thread is left behind
         if isinstance(parts, AsyncGenerator):
             await parts.aclose()
 
@@ -222,6 +246,16 @@ async def write_parquet(
 
 def _schema(*, response: bool) -> pa.Schema:
     return SCHEMA.append(pa.field("response", pa.string())) if response else SCHEMA
+
+
+def _lines_of(rows: object) -> AsyncIterator[bytes] | None:
+    """Return the lines of results; None if the rows have to be read instead."""
+    if not isinstance(rows, BatchResult | JobResults):
+        return None
+    try:
+        return rows.lines()
+    except ClientStateError:
+        return None  # `async for` raises it again, unless the rows are more than their lines
 
 
 async def _records_of(
@@ -280,9 +314,7 @@ _USAGE: Final = pa.struct(
     }
 )
 _RESPONSE: Final = pa.struct({"choices": pa.list_(_CHOICE), "usage": _USAGE, "body": pa.string()})
-_LINE: Final = pa.schema(
-    {"custom_id": pa.string(), "response": _RESPONSE, "error": pa.string()}
-)
+_LINE: Final = pa.schema({"custom_id": pa.string(), "response": _RESPONSE, "error": pa.string()})
 
 
 def _parsed(lines: bytes) -> pa.RecordBatch:
@@ -308,11 +340,12 @@ def _parsed(lines: bytes) -> pa.RecordBatch:
 
 def _plain(lines: bytes) -> pa.RecordBatch | None:
     """Return the records of lines if all have a response, and pyarrow surely parses them well."""
-    number = lines.count(b"\n") + (not lines.endswith(b"\n"))
-    # So each line is one object: a string has no line end, and only objects on lines meet like this.
-    if not lines.startswith(b"{") or lines.count(b"}\n{") != number - 1:
-        return None
+    each = lines.removesuffix(b"\n").split(b"\n")
+    number = len(each)
     try:
+        # So each line is one object: a string has no line end, and only two objects meet like this.
+        if {line[0] for line in each} != {ord("{")} or {line[-1] for line in each} != {ord("}")}:
+            return None
         lines.decode()  # pyarrow does not look at the bytes of members that it leaves out
         table = pj.read_json(
             pa.BufferReader(lines),
@@ -369,6 +402,8 @@ class _ParquetFile:
             self._part = self._place.with_name(name)
             self._leaving.callback(self._part.unlink, missing_ok=True)
             self._file = self._leaving.enter_context(self._part.open("xb"))
+            self._permissions = _permissions_of(self._place, or_of=self._part)
+            self._part.chmod(0o600)  # while it is being written
             writer = pq.ParquetWriter(self._file, schema, use_dictionary=_FEW_VALUES)
             self._writer = self._leaving.enter_context(writer)
 
@@ -392,6 +427,7 @@ class _ParquetFile:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
+            self._part.chmod(self._permissions)
             self._part.replace(self._place)
 
     def discard(self) -> None:
@@ -407,6 +443,14 @@ class _ParquetFile:
             raise LocalFileError(
                 f"cannot write {str(self._path)!r}: {exc.strerror or exc}", errno=exc.errno
             ) from exc
+
+
+def _permissions_of(place: Path, *, or_of: Path) -> int:
+    """Return the permissions of a file that is to be replaced, or of a new one."""
+    mode = (place if place.exists() else or_of).stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "it is a directory, a pipe or a device")
+    return mode & 0o777
 
 
 async def _in_thread(work: Callable[..., _T], *args: Any) -> _T:

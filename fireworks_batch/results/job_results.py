@@ -241,7 +241,7 @@ class JobResults(Generic[_T]):
         )
         self._phase = _Phase.READ
 
-    def lines(self) -> AsyncIterator[bytes] | None:
+    def lines(self) -> AsyncIterator[bytes]:
         """Iterate over the lines of all rows as they are in the files, in place of the rows.
 
         This is meant for parsers that read many lines at a time, such as `integrations.arrow`. The
@@ -249,14 +249,16 @@ class JobResults(Generic[_T]):
 
         Returns:
             Blocks of whole lines in the order of the files, of some 4 MiB each (or one longer
-            line). There may be lines that are blank, or no rows. None if the rows are more than
-            their lines: with ``decode=``, and with ``lineage=True``.
+            line). There may be lines that are blank, or no rows.
 
         Raises:
-            ClientStateError: Rows have been read before, or the results are not entered.
+            ClientStateError: Rows have been read before, or the results are not entered. Or rows
+                are not just their lines: with ``decode=``, and with ``lineage=True``.
         """
         if self._decode is not None or self._lineage:
-            return None
+            self._refuse(
+                "with decode= or lineage=True rows are not just their lines: read the rows"
+            )
         if self._phase is not _Phase.ENTERED:
             self._refuse_reading()
         self._phase = _Phase.READING_LINES

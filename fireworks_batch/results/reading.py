@@ -146,7 +146,12 @@ class Reading:
     """
 
     def __init__(
-        self, paths: Sequence[Path], decode: Decoder | None, *, lineage: bool, size: int | None = None
+        self,
+        paths: Sequence[Path],
+        decode: Decoder | None,
+        *,
+        lineage: bool,
+        size: int | None = None,
     ) -> None:
         """Begin before the first row.
 

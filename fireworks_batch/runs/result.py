@@ -90,20 +90,25 @@ class BatchResult(Generic[_T_co]):
         """
         return _Pages(partial(self._rows, (Kind.OK, *BAD)))
 
-    def lines(self) -> AsyncIterator[bytes] | None:
+    def lines(self) -> AsyncIterator[bytes]:
         """Iterate over the lines of all rows as the server wrote them, in place of the rows.
 
         This is meant for parsers that read many lines at a time, such as `integrations.arrow`.
 
         Returns:
             Blocks of whole lines, in the order of the rows, of at most 8,192 lines and 8 MiB (or
-            one longer line). None if the rows are more than their lines: with ``decode=``.
+            one longer line).
 
         Raises:
-            ClientStateError: The result is closed.
+            ClientStateError: The result is closed, or was made with ``decode=``: then rows are not
+                just their lines.
             LocalFileError: The rows cannot be read from disk.
         """
-        return None if self._decode is not None else _Pages(self._lines)
+        if self._decode is not None:
+            raise ClientStateError(
+                f"{self!r}: with decode= rows are not just their lines: read the rows"
+            )
+        return _Pages(self._lines)
 
     def failures(self) -> AsyncIterator[ResultRow[_T_co]]:
         """Iterate over the rows that have an error, also an invalid output.
@@ -306,7 +311,6 @@ async def write_lines(index: ResultIndex, path: Path, *kinds: Kind) -> None:
     Raises:
         LocalFileError: The file cannot be written.
     """
-
     after = 0
     with reported("write", str(path)):
         place = await off_loop(written_to, path)

@@ -75,10 +75,11 @@ async def test_lines_that_are_broken_off_give_no_report(client, job):
 
 
 @pytest.mark.parametrize("options", [{"decode": dict}, {"lineage": True}])
-async def test_where_rows_are_more_than_their_lines_there_are_none(client, job, options):
-    """The caller reads the rows instead."""
+async def test_where_rows_are_not_just_their_lines_lines_are_refused(client, job, options):
+    """The rows can still be read."""
     async with client.results(job, **options) as rows:
-        assert rows.lines() is None
+        with pytest.raises(ClientStateError, match="read the rows"):
+            rows.lines()
         assert [row async for row in rows]
 
 
@@ -105,10 +106,11 @@ async def test_lines_of_a_run_come_in_blocks(client, monkeypatch):
 
 
 async def test_a_run_with_outputs_has_no_lines(client):
-    """Its rows have errors that no line has."""
+    """Its rows may have errors that no line has."""
     running = client.run([a_request("r")], model=MODEL, decode=dict)
     async with await running as result:
-        assert result.lines() is None
+        with pytest.raises(ClientStateError, match="read the rows"):
+            result.lines()
 
 
 async def test_lines_of_a_result_that_is_closed_are_refused(client):

@@ -15,13 +15,11 @@ def requests_of(frame: object) -> Requests:
     return made
 
 
-async def results_of(
-    client: BatchClient, result: BatchResult[Any], rows: JobResults[Any]
-) -> None:
+async def results_of(client: BatchClient, result: BatchResult[Any], rows: JobResults[Any]) -> None:
     """All that gives rows is taken, whatever is made of them."""
     await arrow.read_table(result)
     await arrow.read_table(rows, response=True)
     await arrow.write_parquet(result.failures(), "failures.parquet")
     async for batch in arrow.to_arrow(rows):
-        print(batch)
+        assert batch
     await arrow.read_table(client.jobs.list())  # type: ignore[arg-type] # jobs are no rows
