@@ -10,10 +10,8 @@ import json
 import os
 import secrets
 import stat
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator
 from contextlib import ExitStack, aclosing, contextmanager, suppress
-from functools import partial
 from io import BytesIO
 from itertools import count
 from pathlib import Path
@@ -145,7 +143,7 @@ def _readable() -> Iterator[None]:
 # --- Results ------------------------------------------------------------------------------------
 
 
-async def to_arrow(
+def to_arrow(
     rows: AsyncIterable[ResultRow[Any]], *, response: bool = False
 ) -> AsyncGenerator[pa.RecordBatch, None]:
     """Read results as record batches, in bounded memory.
@@ -164,35 +162,18 @@ async def to_arrow(
         response: Whether to add a column ``response`` with the whole response as JSON text. It has
             what the other columns lack, such as tool calls and further choices.
 
-    Yields:
-        Batches with the columns of `SCHEMA`. A batch has at most 8 MiB of lines, or some 8 million
-        characters of text (or one longer row). Memory holds four batches. A lone surrogate, which
+    Returns:
+        An async iterator of batches with the columns of `SCHEMA`. A batch has at most 8 MiB of
+        lines, or some 8 million characters of text (or one longer row). Memory holds three batches,
+        and the lines of two. A lone surrogate, which
         Arrow cannot hold, becomes a question mark.
 
     Raises:
         ClientStateError: The rows cannot be read, as with ``async for row in rows``.
         LocalFileError: The rows cannot be read from disk.
     """
-    lines = None if response else _lines_of(rows)
-    parts: AsyncIterable[Any] = _records_of(rows, response=response) if lines is None else lines
-    convert = partial(_batch, schema=_schema(response=response)) if lines is None else _parsed
-    loop = asyncio.get_running_loop()
-    # While a part is converted, the next part is read, and the batch before is with the caller.
-    converting: deque[asyncio.Future[pa.RecordBatch]] = deque()
-    try:
-        async for part in parts:
-            converting.append(loop.run_in_executor(None, convert, part))
-            if len(converting) > 1:
-                await asyncio.wait([converting[0]])
-                yield converting.popleft().result()
-        while converting:
-            await asyncio.wait([converting[0]])
-            yield converting.popleft().result()
-    finally:
-        if converting:
-            await asyncio.wait(converting)  # no thread is left behind
-        if isinstance(parts, AsyncGenerator):
-            await parts.aclose()
+    batches = None if response else _batches_of(rows)
+    return _converted(rows, response=response) if batches is None else batches
 
 
 async def read_table(rows: AsyncIterable[ResultRow[Any]], *, response: bool = False) -> pa.Table:
@@ -248,20 +229,21 @@ def _schema(*, response: bool) -> pa.Schema:
     return SCHEMA.append(pa.field("response", pa.string())) if response else SCHEMA
 
 
-def _lines_of(rows: object) -> AsyncIterator[bytes] | None:
-    """Return the lines of results; None if the rows have to be read instead."""
+def _batches_of(rows: object) -> AsyncGenerator[pa.RecordBatch, None] | None:
+    """Return the batches of results; None if the rows have to be read one by one."""
     if not isinstance(rows, BatchResult | JobResults):
         return None
     try:
-        return rows.lines()
+        return rows.blocks(_parsed)
     except ClientStateError:
-        return None  # `async for` raises it again, unless the rows are more than their lines
+        return None  # `async for` raises it again, unless the rows are not just their lines
 
 
-async def _records_of(
+async def _converted(
     rows: AsyncIterable[ResultRow[Any]], *, response: bool
-) -> AsyncGenerator[list[dict[str, Any]], None]:
-    """Yield the records of rows, in lists of bounded size."""
+) -> AsyncGenerator[pa.RecordBatch, None]:
+    """Convert rows one by one."""
+    schema = _schema(response=response)
     records: list[dict[str, Any]] = []
     characters = 0
     async for row in rows:
@@ -272,10 +254,10 @@ async def _records_of(
             characters += len(text)
         records.append(record)
         if len(records) >= _ROWS or characters >= _CHARACTERS:
-            yield records
+            yield await _in_thread(_batch, records, schema)
             records, characters = [], 0
     if records:
-        yield records
+        yield await _in_thread(_batch, records, schema)
 
 
 def _json_of(response: dict[str, Any]) -> str:
@@ -285,7 +267,7 @@ def _json_of(response: dict[str, Any]) -> str:
         return json.dumps(response)
 
 
-def _batch(records: list[dict[str, Any]], *, schema: pa.Schema) -> pa.RecordBatch:
+def _batch(records: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
     try:
         return pa.RecordBatch.from_pylist(records, schema)
     except UnicodeEncodeError:
@@ -317,25 +299,25 @@ _RESPONSE: Final = pa.struct({"choices": pa.list_(_CHOICE), "usage": _USAGE, "bo
 _LINE: Final = pa.schema({"custom_id": pa.string(), "response": _RESPONSE, "error": pa.string()})
 
 
-def _parsed(lines: bytes) -> pa.RecordBatch:
-    """Return the records of lines: parsed by pyarrow, or, where that is not sure, by the library.
+def _parsed(lines: bytes) -> tuple[pa.RecordBatch, list[str] | None]:
+    """Return the records of lines, and their ids if pyarrow has parsed all of them.
 
-    Most lines that pyarrow cannot parse are lines with an error.
+    The library parses lines that pyarrow might read in another way. Most of them have an error.
     """
     batch = _plain(lines)
     if batch is not None:
-        return batch
+        return batch, batch["custom_id"].to_pylist()
     each = [line for line in BytesIO(lines) if not line.isspace()]
     is_odd = [b'"error"' in line for line in each]
     plain = _plain(b"".join(line for line, odd in zip(each, is_odd, strict=True) if not odd))
     if plain is None:
-        return _batch([ResultRow.from_line(line).record() for line in each], schema=SCHEMA)
+        return _batch([ResultRow.from_line(line).record() for line in each], SCHEMA), None
     odd_lines = (line for line, odd in zip(each, is_odd, strict=True) if odd)
-    odd = _batch([ResultRow.from_line(line).record() for line in odd_lines], schema=SCHEMA)
+    odd = _batch([ResultRow.from_line(line).record() for line in odd_lines], SCHEMA)
     places = {False: count(), True: count(plain.num_rows)}
     order = [next(places[is_odd_line]) for is_odd_line in is_odd]
     (merged,) = pa.Table.from_batches([plain, odd]).take(order).combine_chunks().to_batches()
-    return merged
+    return merged, None
 
 
 def _plain(lines: bytes) -> pa.RecordBatch | None:

@@ -365,8 +365,8 @@ async def test_usual_lines_are_parsed_by_pyarrow(monkeypatch, results):
 
 
 async def test_batches_of_results_are_bounded(monkeypatch, results):
-    """One for each block of lines, and no more than three blocks are under way."""
-    monkeypatch.setattr("fireworks_batch.results.job_results._LINES", len(USUAL) * 10)
+    """One for each block of lines, and no more than two blocks are under way."""
+    monkeypatch.setattr("fireworks_batch.results.reading._BLOCK_OF_LINES", len(USUAL) * 10)
     parsed, parse = [], arrow._parsed
 
     def note(lines):
@@ -379,7 +379,7 @@ async def test_batches_of_results_are_bounded(monkeypatch, results):
         async for batch in arrow.to_arrow(rows):
             taken += 1
             assert batch.num_rows <= 12
-            assert len(parsed) <= taken + 2
+            assert len(parsed) <= taken + 1
     assert sum(parsed) == 500
 
 
