@@ -61,11 +61,12 @@ async def keeping_rows(report: RunReport, output: Output, terms: RowOptions) -> 
     Raises:
         LocalFileError: The file cannot be renamed.
     """
-    older = None
-    if terms.output is not None and not report.is_complete:
-        with reported("write", str(terms.output)):
-            place = await off_loop(written_to, terms.output)
-            older = await off_loop(lambda: set_aside(place) if place.exists() else None)
+    if terms.output is None or report.is_complete:
+        yield
+        return
+    with reported("write", str(terms.output)):
+        place = await off_loop(written_to, terms.output)
+        older = await off_loop(lambda: set_aside(place) if place.exists() else None)
     if older is None:
         yield
         return

@@ -108,20 +108,19 @@ def _reader(table: Any, columns: list[str]) -> pa.RecordBatchReader:
             "table must be a data frame with the method __arrow_c_stream__ (pandas has it since "
             f"2.2), not {type(table).__name__}; for mappings there is fireworks_batch.chats"
         )
-    is_pandas = hasattr(table, "iloc")
-    if is_pandas:
-        names = [*table.columns]
-        # pandas converts all columns at once, and not every column can be converted.
-        table = table[[name for name in columns if name in names]].reset_index(drop=True)
-    with _readable():
-        reader = pa.RecordBatchReader.from_stream(table)
-    if not is_pandas:
-        names = reader.schema.names
+    reader = None if hasattr(table, "iloc") else _stream(table)
+    names = [*table.columns] if reader is None else reader.schema.names
     for column in columns:
         if names.count(column) != 1:
             has = ", ".join(map(str, names)) or "nothing"
             raise ConfigurationError(f"the table has no column {column!r}, or two; it has: {has}")
-    return reader
+    # pandas converts all columns of a frame, and not every column can be converted.
+    return _stream(table[columns].reset_index(drop=True)) if reader is None else reader
+
+
+def _stream(table: Any) -> pa.RecordBatchReader:
+    with _readable():
+        return pa.RecordBatchReader.from_stream(table)
 
 
 def _records(reader: pa.RecordBatchReader, columns: list[str]) -> Iterator[dict[str, Any]]:
@@ -165,8 +164,7 @@ def to_arrow(
     Returns:
         An async iterator of batches with the columns of `SCHEMA`. A batch has at most 8 MiB of
         lines, or some 8 million characters of text (or one longer row). Memory holds three batches,
-        and the lines of two. A lone surrogate, which
-        Arrow cannot hold, becomes a question mark.
+        and the lines of two. A lone surrogate, which Arrow cannot hold, becomes a question mark.
 
     Raises:
         ClientStateError: The rows cannot be read, as with ``async for row in rows``.

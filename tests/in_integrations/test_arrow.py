@@ -134,6 +134,14 @@ def test_what_is_no_data_frame_is_refused():
         arrow.requests([{"text": "a"}], "{text}")
 
 
+def test_a_column_that_is_there_twice_is_refused():
+    """It cannot be told which one is meant."""
+    frame = pd.DataFrame([["a", "b", "c"]], columns=["text", "text", "more"])
+    with pytest.raises(ConfigurationError, match="'text', or two"):
+        arrow.requests(frame, "{text}")
+    assert len([*arrow.requests(frame, "{more}")]) == 1
+
+
 @pytest.mark.parametrize("column", ["mixed", "text"])
 def test_a_column_that_arrow_cannot_hold(column):
     """Is in the way only if the template names it: pandas would convert all columns."""
