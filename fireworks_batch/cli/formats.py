@@ -17,7 +17,7 @@ from fireworks_batch.files.threads import off_loop, reported
 from fireworks_batch.files.workspace import workspace
 from fireworks_batch.models.texts import visible
 
-__all__ = ["check_terms", "keep_rows", "write_rows"]
+__all__ = ["check_terms", "keeping_rows", "write_rows"]
 
 Row: TypeAlias = ResultRow[Any]
 
@@ -51,28 +51,37 @@ async def check_terms(output: Output, terms: RowOptions, source: Path | None) ->
         raise ConfigurationError(f"--format parquet: {exc}") from None
 
 
-async def keep_rows(report: RunReport, output: Output, terms: RowOptions) -> None:
-    """Rename the file that is about to be replaced, if the new result is not complete.
+@asynccontextmanager
+async def keeping_rows(report: RunReport, output: Output, terms: RowOptions) -> AsyncIterator[None]:
+    """Keep the file that the block replaces, if it may have responses that the new file lacks.
 
-    The older file may have responses that the new result lacks. The library compares them, but only
-    in files of JSON lines.
+    That is so if the result is not complete, and the new file is smaller. The library compares the
+    responses, but only in files of JSON lines.
 
     Raises:
         LocalFileError: The file cannot be renamed.
     """
-
-    def keep(path: Path) -> Path | None:
-        with reported("write", str(path)):
-            place = written_to(path)
-            return set_aside(place) if place.exists() else None
-
-    if terms.output is not None and not report.is_complete:
-        kept = await off_loop(keep, terms.output)
-        if kept is not None:
-            output.talk(
-                f"{visible(str(terms.output))} may have responses that are not among the new "
-                f"results: it is kept as {visible(str(kept))}"
-            )
+    if terms.output is None or report.is_complete:
+        yield
+        return
+    with reported("write", str(terms.output)):
+        place = await off_loop(written_to, terms.output)
+        older = await off_loop(lambda: set_aside(place) if place.exists() else None)
+    if older is None:
+        yield
+        return
+    try:
+        yield
+    except BaseException:
+        await off_loop(older.replace, place)
+        raise
+    if await off_loop(lambda: place.stat().st_size < older.stat().st_size):
+        output.talk(
+            f"{visible(str(terms.output))} may have had responses that are not among the new "
+            f"results: it is kept as {visible(str(older))}"
+        )
+    else:
+        await off_loop(older.unlink)
 
 
 async def write_rows(rows: AsyncIterable[Row], output: Output, terms: RowOptions) -> None:
@@ -95,7 +104,8 @@ async def write_rows(rows: AsyncIterable[Row], output: Output, terms: RowOptions
             _file_of(output, terms.output) as path,
             aclosing(_with_errors_to(bad, rows)) as passed,
         ):
-            await integrations.arrow.write_parquet(passed, path)
+            # Rows that are not passed one by one are parsed in blocks.
+            await integrations.arrow.write_parquet(passed if terms.errors else rows, path)
         return
     encode = _ENCODERS[terms.format]
     encode_error = _as_is if terms.is_table else encode
@@ -118,15 +128,19 @@ def _as_is(row: Row) -> bytes:
 
 def _as_openai(row: Row) -> bytes:
     """Return a line of OpenAI's batch results. Its ids are made from those of the row."""
-    body, error = row.response or {}, row.error
-    line = {
-        "id": f"batch_req_{row.custom_id}",
+    body, error = row.response, row.error
+    line: dict[str, Any] = {
+        "id": None if row.custom_id is None else f"batch_req_{row.custom_id}",
         "custom_id": row.custom_id,
-        "response": {"status_code": 200, "request_id": body.get("id") or "", "body": body}
-        if error is None
-        else None,
-        "error": None if error is None else {"code": error.code, "message": error.message},
+        "response": None,
+        "error": None,
     }
+    if body is not None:
+        line["response"] = {"status_code": 200, "request_id": body.get("id") or "", "body": body}
+    if error is not None:
+        line["error"] = {"code": error.code, "message": error.message}
+        if row.custom_id is None:
+            line["error"]["raw"] = row.raw.decode(errors="backslashreplace")
     try:
         return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError:  # a lone surrogate, or a number of more than 64 bits
@@ -140,13 +154,16 @@ class _Given:
         return line
 
 
-_line: Final[Callable[..., Any]] = csv.writer(_Given(), lineterminator="\n").writerow
+# With it, the csv module quotes a value that has either character, on each Python.
+_END: Final = "\r\n"
+_line: Final[Callable[..., Any]] = csv.writer(_Given(), lineterminator=_END).writerow
 _COLUMNS: Final = (*Row(custom_id=None, response=None, error=None, raw=b"").record(),)
 
 
 def _csv_line(values: Any) -> bytes:
     text: str = _line(values)
-    return text.encode(errors="replace")  # a lone surrogate becomes a question mark
+    line = text.removesuffix(_END) + "\n"
+    return line.encode(errors="replace")  # a lone surrogate becomes a question mark
 
 
 def _as_csv(row: Row) -> bytes:

@@ -271,9 +271,9 @@ class RowOptions:
     format: Annotated[
         Literal["jsonl", "openai", "csv", "parquet"],
         typer.Option(
-            help="Format of the rows. 'jsonl' is the format of the server, 'openai' the format of OpenAI's "
-            "batch results. 'csv' and 'parquet' are tables of all rows, with columns for errors; "
-            "'parquet' needs the extra 'arrow'.",
+            help="Format of the rows. 'jsonl' is the format of the server, 'openai' the format "
+            "of OpenAI's batch results. 'csv' and 'parquet' are tables of all rows, with columns "
+            "for errors; 'parquet' needs the extra 'arrow'.",
         ),
     ] = "jsonl"
 

@@ -5,13 +5,13 @@
 """
 
 import asyncio
+import errno
 import json
 import os
 import secrets
-from collections import deque
+import stat
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator
 from contextlib import ExitStack, aclosing, contextmanager, suppress
-from functools import partial
 from io import BytesIO
 from itertools import count
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any, Final, TypeVar
 
 import orjson
 
-from fireworks_batch import ConfigurationError, LocalFileError, ResultRow, chats
+from fireworks_batch import ClientStateError, ConfigurationError, LocalFileError, ResultRow, chats
 from fireworks_batch.integrations import needs
 from fireworks_batch.typing import BatchResult, JobResults
 
@@ -90,20 +90,9 @@ def requests(
             body is wrong. While the iterator is read: a row has no value (null) in a column of the
             template, or no id.
     """
-    if not hasattr(table, "__arrow_c_stream__"):
-        raise ConfigurationError(
-            "table must be a data frame with the method __arrow_c_stream__ (pandas has it since "
-            f"2.2), not {type(table).__name__}; for mappings there is fireworks_batch.chats"
-        )
-    reader = pa.RecordBatchReader.from_stream(table)
-    made = chats(_records(reader, template, id_column), template, id_column=id_column, **body)
-    names = reader.schema.names
-    for column in _columns(template, id_column):
-        if column not in names:
-            raise ConfigurationError(
-                f"the table has no column {column!r}; it has: {', '.join(names) or 'nothing'}"
-            )
-    return made
+    chats((), template, id_column=id_column, **body)  # raises what is wrong with any of them
+    columns = _columns(template, id_column)
+    return chats(_records(_reader(table, columns), columns), template, id_column=id_column, **body)
 
 
 def _columns(template: str, id_column: str | None) -> list[str]:
@@ -112,20 +101,48 @@ def _columns(template: str, id_column: str | None) -> list[str]:
     return [name for name in dict.fromkeys([*found, id_column]) if name is not None]
 
 
-def _records(
-    reader: pa.RecordBatchReader, template: str, id_column: str | None
-) -> Iterator[dict[str, Any]]:
-    columns = _columns(template, id_column)
-    for batch in reader:
-        needed = batch.select(columns)
-        for start in range(0, needed.num_rows, _SLICE):
-            yield from needed.slice(start, _SLICE).to_pylist()
+def _reader(table: Any, columns: list[str]) -> pa.RecordBatchReader:
+    """Return a reader of a table that has the columns."""
+    if not hasattr(table, "__arrow_c_stream__"):
+        raise ConfigurationError(
+            "table must be a data frame with the method __arrow_c_stream__ (pandas has it since "
+            f"2.2), not {type(table).__name__}; for mappings there is fireworks_batch.chats"
+        )
+    reader = None if hasattr(table, "iloc") else _stream(table)
+    names = [*table.columns] if reader is None else reader.schema.names
+    for column in columns:
+        if names.count(column) != 1:
+            has = ", ".join(map(str, names)) or "nothing"
+            raise ConfigurationError(f"the table has no column {column!r}, or two; it has: {has}")
+    # pandas converts all columns of a frame, and not every column can be converted.
+    return _stream(table[columns].reset_index(drop=True)) if reader is None else reader
+
+
+def _stream(table: Any) -> pa.RecordBatchReader:
+    with _readable():
+        return pa.RecordBatchReader.from_stream(table)
+
+
+def _records(reader: pa.RecordBatchReader, columns: list[str]) -> Iterator[dict[str, Any]]:
+    with _readable():
+        for batch in reader:
+            needed = batch.select(columns)
+            for start in range(0, needed.num_rows, _SLICE):
+                yield from needed.slice(start, _SLICE).to_pylist()
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except pa.ArrowException as exc:
+        raise ConfigurationError(f"the table cannot be read: {exc}") from exc
 
 
 # --- Results ------------------------------------------------------------------------------------
 
 
-async def to_arrow(
+def to_arrow(
     rows: AsyncIterable[ResultRow[Any]], *, response: bool = False
 ) -> AsyncGenerator[pa.RecordBatch, None]:
     """Read results as record batches, in bounded memory.
@@ -144,31 +161,17 @@ async def to_arrow(
         response: Whether to add a column ``response`` with the whole response as JSON text. It has
             what the other columns lack, such as tool calls and further choices.
 
-    Yields:
-        Batches with the columns of `SCHEMA`. A batch has at most 8 MiB of lines, or some 8 million
-        characters of text (or one longer row). Memory holds four batches. A lone surrogate, which
-        Arrow cannot hold, becomes a question mark.
+    Returns:
+        An async iterator of batches with the columns of `SCHEMA`. A batch has at most 8 MiB of
+        lines, or some 8 million characters of text (or one longer row). Memory holds three batches,
+        and the lines of two. A lone surrogate, which Arrow cannot hold, becomes a question mark.
 
     Raises:
         ClientStateError: The rows cannot be read, as with ``async for row in rows``.
         LocalFileError: The rows cannot be read from disk.
     """
-    lines = rows.lines() if isinstance(rows, BatchResult | JobResults) and not response else None
-    parts: AsyncIterable[Any] = _records_of(rows, response=response) if lines is None else lines
-    convert = partial(_batch, schema=_schema(response=response)) if lines is None else _parsed
-    loop = asyncio.get_running_loop()
-    # While a part is converted, the next part is read, and the batch before is with the caller.
-    converting: deque[asyncio.Future[pa.RecordBatch]] = deque()
-    try:
-        async for part in parts:
-            converting.append(loop.run_in_executor(None, convert, part))
-            if len(converting) > 1:
-                yield await converting.popleft()
-        while converting:
-            yield await converting.popleft()
-    finally:
-        if isinstance(parts, AsyncGenerator):
-            await parts.aclose()
+    batches = None if response else _batches_of(rows)
+    return _converted(rows, response=response) if batches is None else batches
 
 
 async def read_table(rows: AsyncIterable[ResultRow[Any]], *, response: bool = False) -> pa.Table:
@@ -224,10 +227,21 @@ def _schema(*, response: bool) -> pa.Schema:
     return SCHEMA.append(pa.field("response", pa.string())) if response else SCHEMA
 
 
-async def _records_of(
+def _batches_of(rows: object) -> AsyncGenerator[pa.RecordBatch, None] | None:
+    """Return the batches of results; None if the rows have to be read one by one."""
+    if not isinstance(rows, BatchResult | JobResults):
+        return None
+    try:
+        return rows.blocks(_parsed)
+    except ClientStateError:
+        return None  # `async for` raises it again, unless the rows are not just their lines
+
+
+async def _converted(
     rows: AsyncIterable[ResultRow[Any]], *, response: bool
-) -> AsyncGenerator[list[dict[str, Any]], None]:
-    """Yield the records of rows, in lists of bounded size."""
+) -> AsyncGenerator[pa.RecordBatch, None]:
+    """Convert rows one by one."""
+    schema = _schema(response=response)
     records: list[dict[str, Any]] = []
     characters = 0
     async for row in rows:
@@ -238,10 +252,10 @@ async def _records_of(
             characters += len(text)
         records.append(record)
         if len(records) >= _ROWS or characters >= _CHARACTERS:
-            yield records
+            yield await _in_thread(_batch, records, schema)
             records, characters = [], 0
     if records:
-        yield records
+        yield await _in_thread(_batch, records, schema)
 
 
 def _json_of(response: dict[str, Any]) -> str:
@@ -251,7 +265,7 @@ def _json_of(response: dict[str, Any]) -> str:
         return json.dumps(response)
 
 
-def _batch(records: list[dict[str, Any]], *, schema: pa.Schema) -> pa.RecordBatch:
+def _batch(records: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
     try:
         return pa.RecordBatch.from_pylist(records, schema)
     except UnicodeEncodeError:
@@ -283,34 +297,35 @@ _RESPONSE: Final = pa.struct({"choices": pa.list_(_CHOICE), "usage": _USAGE, "bo
 _LINE: Final = pa.schema({"custom_id": pa.string(), "response": _RESPONSE, "error": pa.string()})
 
 
-def _parsed(lines: bytes) -> pa.RecordBatch:
-    """Return the records of lines: parsed by pyarrow, or, where that is not sure, by the library.
+def _parsed(lines: bytes) -> tuple[pa.RecordBatch, list[str] | None]:
+    """Return the records of lines, and their ids if pyarrow has parsed all of them.
 
-    Most lines that pyarrow cannot parse are lines with an error.
+    The library parses lines that pyarrow might read in another way. Most of them have an error.
     """
     batch = _plain(lines)
     if batch is not None:
-        return batch
+        return batch, batch["custom_id"].to_pylist()
     each = [line for line in BytesIO(lines) if not line.isspace()]
     is_odd = [b'"error"' in line for line in each]
     plain = _plain(b"".join(line for line, odd in zip(each, is_odd, strict=True) if not odd))
     if plain is None:
-        return _batch([ResultRow.from_line(line).record() for line in each], schema=SCHEMA)
+        return _batch([ResultRow.from_line(line).record() for line in each], SCHEMA), None
     odd_lines = (line for line, odd in zip(each, is_odd, strict=True) if odd)
-    odd = _batch([ResultRow.from_line(line).record() for line in odd_lines], schema=SCHEMA)
+    odd = _batch([ResultRow.from_line(line).record() for line in odd_lines], SCHEMA)
     places = {False: count(), True: count(plain.num_rows)}
     order = [next(places[is_odd_line]) for is_odd_line in is_odd]
     (merged,) = pa.Table.from_batches([plain, odd]).take(order).combine_chunks().to_batches()
-    return merged
+    return merged, None
 
 
 def _plain(lines: bytes) -> pa.RecordBatch | None:
     """Return the records of lines if all have a response, and pyarrow surely parses them well."""
-    number = lines.count(b"\n") + (not lines.endswith(b"\n"))
-    # So each line is one object: a string has no line end, and only objects on lines meet like this.
-    if not lines.startswith(b"{") or lines.count(b"}\n{") != number - 1:
-        return None
+    each = lines.removesuffix(b"\n").split(b"\n")
+    number = len(each)
     try:
+        # So each line is one object: a string has no line end, and only two objects meet like this.
+        if {line[0] for line in each} != {ord("{")} or {line[-1] for line in each} != {ord("}")}:
+            return None
         lines.decode()  # pyarrow does not look at the bytes of members that it leaves out
         table = pj.read_json(
             pa.BufferReader(lines),
@@ -367,6 +382,8 @@ class _ParquetFile:
             self._part = self._place.with_name(name)
             self._leaving.callback(self._part.unlink, missing_ok=True)
             self._file = self._leaving.enter_context(self._part.open("xb"))
+            self._permissions = _permissions_of(self._place, or_of=self._part)
+            self._part.chmod(0o600)  # while it is being written
             writer = pq.ParquetWriter(self._file, schema, use_dictionary=_FEW_VALUES)
             self._writer = self._leaving.enter_context(writer)
 
@@ -390,6 +407,7 @@ class _ParquetFile:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
+            self._part.chmod(self._permissions)
             self._part.replace(self._place)
 
     def discard(self) -> None:
@@ -405,6 +423,14 @@ class _ParquetFile:
             raise LocalFileError(
                 f"cannot write {str(self._path)!r}: {exc.strerror or exc}", errno=exc.errno
             ) from exc
+
+
+def _permissions_of(place: Path, *, or_of: Path) -> int:
+    """Return the permissions of a file that is to be replaced, or of a new one."""
+    mode = (place if place.exists() else or_of).stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "it is a directory, a pipe or a device")
+    return mode & 0o777
 
 
 async def _in_thread(work: Callable[..., _T], *args: Any) -> _T:

@@ -10,6 +10,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
@@ -97,6 +98,9 @@ WHERE position > ?
 AND CASE kind WHEN 0 THEN ? WHEN 1 THEN ? WHEN 2 THEN ? WHEN 3 THEN ? ELSE ? END
 ORDER BY position LIMIT ?
 """
+
+
+_BLOCK: Final = _PAGE.replace("custom_id, ", "")
 
 
 # The rank of a result is one of these numbers minus the number of its job: the newest one counts. A
@@ -344,15 +348,10 @@ class ResultIndex:
             size: Most results of the page.
         """
         wanted = [kind in kinds for kind in Kind]
-        page: list[Chosen] = []
-        bytes_ = 0
-        for row in self._run(_PAGE, (after, *wanted, size)):
-            chosen = Chosen._make(row)
-            bytes_ += chosen.length
-            if page and bytes_ > _MOST_BYTES:
-                break
-            page.append(chosen)
-        return page
+        rows = self._run(_PAGE, (after, *wanted, size)).fetchall()
+        page = [Chosen._make(row) for row in rows]
+        sizes = accumulate(each.length for each in page)
+        return page[: max(1, sum(size <= _MOST_BYTES for size in sizes))]
 
     def lacks(self, ids: Iterable[str]) -> bool:
         """Return whether a row with one of some ids has no response among the chosen results.
@@ -380,6 +379,31 @@ class ResultIndex:
     def _prepare_for_ids(self) -> None:
         """Make an index on the ids of chosen results. Not each run needs one."""
         self._run("CREATE INDEX IF NOT EXISTS chosen_by_id ON chosen (custom_id)")
+
+    def block(self, kinds: Sequence[Kind], *, after: int = 0, size: int) -> tuple[bytes, int]:
+        """Return the lines of the next chosen results of some kinds, in the order of the input.
+
+        The block has at most 8 MiB, but at least one line if there is one.
+
+        Args:
+            kinds: The kinds; a missing row has no line.
+            after: The position of the last line of the block before; 0 for the first block.
+            size: Most lines of the block.
+
+        Returns:
+            The lines, each with a line end, and the position of the last one; 0 if there are none.
+        """
+        lines: list[bytes] = []
+        last = bytes_ = 0
+        wanted = [kind in kinds for kind in Kind]
+        for position, file, start, length in self._run(_BLOCK, (after, *wanted, size)):
+            bytes_ += length
+            if lines and bytes_ > _MOST_BYTES:
+                break
+            lines.append(self._line(file, start, length))
+            last = position
+        lines.append(b"")
+        return b"\n".join(lines), last
 
     def lines(self, page: Iterable[Chosen]) -> list[bytes]:
         """Return the lines of chosen results, in their order. A missing row has no line."""

@@ -3,7 +3,14 @@
 import enum
 import os
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from contextlib import AsyncExitStack
 from itertools import chain, islice
 from pathlib import Path
@@ -12,7 +19,7 @@ from typing import Any, Final, Generic, NoReturn, Self, TypeAlias, TypeVar
 
 from fireworks_batch.connection.api import if_there
 from fireworks_batch.datasets.endpoints import Datasets
-from fireworks_batch.files.threads import off_loop
+from fireworks_batch.files.threads import ahead, off_loop
 from fireworks_batch.files.workspace import workspace
 from fireworks_batch.jobs.endpoints import Jobs
 from fireworks_batch.models import html
@@ -26,19 +33,19 @@ from fireworks_batch.results.rows import FIRST_ROWS, ResultRow, few, first_table
 __all__ = ["Expected", "JobResults", "check_expected"]
 
 _T = TypeVar("_T")
+_V = TypeVar("_V")
 
 Expected: TypeAlias = Iterable[str] | os.PathLike[str]
 """The ids that should have rows, or the path of the input file that has these ids."""
 
 _SLICE: Final = 4096  # ids of an iterable that are stored in one step
-_LINES: Final = 4 * 1024 * 1024  # bytes of a block of lines
 
 
 class _Phase(enum.Enum):
     NEW = "not entered yet"
     ENTERED = "entered"
     READING = "being read"
-    READING_LINES = "being read line by line"
+    READING_BLOCKS = "being read in blocks"
     READ = "read to the end"
     BROKEN = "broken off"
     LEFT = "left"
@@ -258,38 +265,52 @@ class JobResults(Generic[_T]):
         )
         self._phase = _Phase.READ
 
-    def lines(self) -> AsyncIterator[bytes] | None:
-        """Iterate over the lines of all rows as they are in the files, in place of the rows.
+    def blocks(
+        self, convert: Callable[[bytes], tuple[_V, Sequence[str] | None]]
+    ) -> AsyncGenerator[_V, None]:
+        """Convert the lines of all rows in blocks, in threads, instead of reading rows one by one.
 
-        This is meant for parsers that read many lines at a time, such as `integrations.arrow`. The
-        rows are counted in the report, as if they were read one by one.
+        This is meant for parsers of many lines at a time: `integrations.arrow` uses it. The rows
+        are counted in the report.
+
+        Args:
+            convert: Converts some 4 MiB of whole lines (or one longer line) as they are in a file;
+                some may be blank, or no rows. It is called in threads, for two blocks at a time.
+                It returns any value, and the ids of all rows of the block, in any order. None
+                instead of the ids means that not all lines are rows with a response: then the
+                library reads the lines, too, to count them.
 
         Returns:
-            Blocks of whole lines in the order of the files, of some 4 MiB each (or one longer
-            line). There may be lines that are blank, or no rows. None if the rows are more than
-            their lines: with ``decode=``, and with ``lineage=True``.
+            An async iterator of the values, in the order of the files.
 
         Raises:
-            ClientStateError: Rows have been read before, or the results are not entered.
+            ClientStateError: Rows have been read before, or the results are not entered. Or rows
+                are not just their lines: with ``decode=``, and with ``lineage=True``.
         """
         if self._decode is not None or self._lineage:
-            return None
+            self._refuse(
+                "with decode= or lineage=True rows are not just their lines: read the rows"
+            )
         if self._phase is not _Phase.ENTERED:
             self._refuse_reading()
-        self._phase = _Phase.READING_LINES
-        lines = self._read_lines()
-        self._leaving.push_async_callback(lines.aclose)
-        return lines
+        self._phase = _Phase.READING_BLOCKS
+        values = self._convert(convert)
+        self._leaving.push_async_callback(values.aclose)
+        return values
 
-    async def _read_lines(self) -> AsyncGenerator[bytes, None]:
-        reading = Reading(self._paths, None, lineage=False, size=_LINES)
+    async def _convert(
+        self, convert: Callable[[bytes], tuple[_V, Sequence[str] | None]]
+    ) -> AsyncGenerator[_V, None]:
+        reading = Reading(self._paths, None, lineage=False)
+        converted = ahead(reading.blocks(), convert)
         try:
-            while await reading.advance():
-                await off_loop(reading.take_all)
-                yield reading.lines
+            async for lines, (value, ids) in converted:
+                await off_loop(reading.count, lines, ids)
+                yield value
             await self._finish(reading)
         finally:
-            if self._phase is _Phase.READING_LINES:
+            await converted.aclose()
+            if self._phase is _Phase.READING_BLOCKS:
                 self._phase = _Phase.BROKEN
 
     async def ordered(self, ids: Iterable[str]) -> list[ResultRow[_T]]:
@@ -358,7 +379,7 @@ _WAYS_OUT: Final = {
     _Phase.NEW: "enter it first: 'async with client.results(job) as rows'",
     _Phase.ENTERED: "",
     _Phase.READING: "rows have been read from it already: call client.results() once more",
-    _Phase.READING_LINES: "its lines are being read: call client.results() once more",
+    _Phase.READING_BLOCKS: "it is being read in blocks: call client.results() once more",
     _Phase.READ: "its rows have been read: call client.results() once more to read them again",
     _Phase.BROKEN: "reading ended in an error: call client.results() once more",
     _Phase.LEFT: "its files are gone: read inside 'async with client.results(job) as rows'",

@@ -2,8 +2,9 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from functools import partial
+from io import BytesIO
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,9 @@ __all__ = ["ExpectedIds", "Reading", "find_suspects", "is_error_file", "order_fi
 
 # Bytes of a block. To read it takes longer than to start a thread.
 _BLOCK: Final = 1 << 21
+
+# Bytes of a block of lines that a thread converts. To hand it over takes some milliseconds.
+_BLOCK_OF_LINES: Final = 2 * _BLOCK
 
 # Other tasks have their turn between two blocks, and decoding takes ten times as long as reading.
 _BLOCK_TO_DECODE: Final = _BLOCK // 8
@@ -145,26 +149,17 @@ class Reading:
     blocks.
     """
 
-    def __init__(
-        self,
-        paths: Sequence[Path],
-        decode: Decoder | None,
-        *,
-        lineage: bool,
-        size: int | None = None,
-    ) -> None:
+    def __init__(self, paths: Sequence[Path], decode: Decoder | None, *, lineage: bool) -> None:
         """Begin before the first row.
 
         Args:
             paths: The files, in the order of reading.
             decode: Makes the output of a response; None if rows have no output.
             lineage: Whether an error is left out if an earlier file has a row of the same id.
-            size: Bytes of a block; None for the usual number.
         """
         self._paths = paths
         self._decode = decode
         self._lineage = lineage
-        self._size = size or (_BLOCK if decode is None else _BLOCK_TO_DECODE)
         self._file, self._start = 0, 0
         self._seen = IdSet()
         self._settled: Suspects | None = None
@@ -174,8 +169,6 @@ class Reading:
         """The ids of the rows of this block that were handed out."""
         self.rows: Iterator[ResultRow[Any]] = iter(())
         """The rows of this block that were not taken yet."""
-        self.lines: bytes = b""
-        """The lines of this block."""
 
     @property
     def with_ids(self) -> int:
@@ -198,23 +191,15 @@ class Reading:
             counts.failed += 1
         return True
 
-    def take_all(self) -> None:
-        """Take all rows of this block, and count them. Blocks the thread."""
-        for row in self.rows:
-            if row.error is None:
-                self.ids.append(row.custom_id)
-            else:
-                self.takes(row)
-
     async def advance(self) -> bool:
         """Read the next block, and return whether there was one."""
         self._seen.update(self.ids)
         self.ids.clear()
+        size = _BLOCK if self._decode is None else _BLOCK_TO_DECODE
         while self._file < len(self._paths):
-            block = await off_loop(_block_at, self._paths[self._file], self._start, self._size)
+            block = await off_loop(_block_at, self._paths[self._file], self._start, size)
             if block is not None:
                 self._start = block.end
-                self.lines = block.data
                 self.rows = self._rows_of(block)
                 return True
             self._file, self._start = self._file + 1, 0
@@ -224,6 +209,31 @@ class Reading:
     def _rows_of(self, block: Block) -> Iterator[ResultRow[Any]]:
         rows = read_rows(block)
         return rows if self._decode is None else map(self._decode.decoded, rows)
+
+    async def blocks(self) -> AsyncGenerator[bytes, None]:
+        """Yield the lines of all files in blocks, in place of `advance`."""
+        for path in self._paths:
+            start = 0
+            while (block := await off_loop(_block_at, path, start, _BLOCK_OF_LINES)) is not None:
+                start = block.end
+                yield block.data
+
+    def count(self, lines: bytes, ids: Iterable[str] | None) -> None:
+        """Count the rows of a block. Blocks the thread.
+
+        Args:
+            lines: The lines of the block.
+            ids: The ids of the rows, if each line is a row with a response.
+        """
+        if ids is None:
+            for row in read_rows(BytesIO(lines)):
+                if row.error is None:
+                    self.ids.append(row.custom_id)
+                else:
+                    self.takes(row)
+            ids = self.ids
+        self._seen.update(ids)
+        self.ids.clear()
 
     async def _settle(self) -> None:
         """Remember the ids of rows so far, before an error file of a continuation chain."""

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, Self, TypeVar
 
 from fireworks_batch.files.lines import read_blocks
 from fireworks_batch.files.part_file import PartFile, set_aside, written_to
-from fireworks_batch.files.threads import off_loop, reported
+from fireworks_batch.files.threads import ahead, off_loop, reported
 from fireworks_batch.files.workspace import Workspace
 from fireworks_batch.models.errors import ClientStateError
 from fireworks_batch.results.decoding import Decoder
@@ -100,20 +100,50 @@ class BatchResult(Generic[_T_co]):
         """
         return _Pages(partial(self._rows, (Kind.OK, *BAD)))
 
-    def lines(self) -> AsyncIterator[bytes] | None:
-        """Iterate over the lines of all rows as the server wrote them, in place of the rows.
+    def blocks(
+        self, convert: Callable[[bytes], tuple[_T, Sequence[str] | None]]
+    ) -> AsyncGenerator[_T, None]:
+        """Convert the lines of all rows in blocks, in threads, instead of reading rows one by one.
 
-        This is meant for parsers that read many lines at a time, such as `integrations.arrow`.
+        This is meant for parsers of many lines at a time: `integrations.arrow` uses it.
+
+        Args:
+            convert: Converts at most 8,192 whole lines and 8 MiB (or one longer line), as the
+                server wrote them. It is called in threads, for two blocks at a time. It returns any
+                value, and what `JobResults.blocks` says about ids; they are not used here.
 
         Returns:
-            Blocks of whole lines, in the order of the rows, of at most 8,192 lines and 8 MiB (or
-            one longer line). None if the rows are more than their lines: with ``decode=``.
+            An async iterator of the values, in the order of the rows.
 
         Raises:
-            ClientStateError: The result is closed.
+            ClientStateError: The result is closed, or was made with ``decode=``: then rows are not
+                just their lines.
             LocalFileError: The rows cannot be read from disk.
         """
-        return None if self._decode is not None else _Pages(self._lines)
+        if self._decode is not None:
+            raise ClientStateError(
+                f"{self!r}: with decode= rows are not just their lines: read the rows"
+            )
+        return self._convert(convert)
+
+    async def _convert(
+        self, convert: Callable[[bytes], tuple[_T, Sequence[str] | None]]
+    ) -> AsyncGenerator[_T, None]:
+        converted = ahead(self._blocks(), convert)
+        try:
+            async for _, (value, _) in converted:
+                yield value
+        finally:
+            await converted.aclose()
+
+    async def _blocks(self) -> AsyncGenerator[bytes, None]:
+        after = 0
+        while True:
+            read = partial(self._index.block, (Kind.OK, *BAD), after=after, size=_LINES)
+            lines, after = await self._read(read)
+            if not after:
+                break
+            yield lines
 
     def failures(self) -> AsyncIterator[ResultRow[_T_co]]:
         """Iterate over the rows that have an error, also an invalid output.
@@ -211,13 +241,6 @@ class BatchResult(Generic[_T_co]):
 
         return await self._read(read)
 
-    async def _lines(self, after: int) -> tuple[list[bytes], int]:
-        def read() -> tuple[list[bytes], int]:
-            lines, last = _lines_of(self._index, (Kind.OK, *BAD), after=after, size=_LINES)
-            return [lines] if lines else [], last
-
-        return await self._read(read)
-
     async def _missing(self, after: int) -> tuple[list[str], int]:
         def read() -> tuple[list[str], int]:
             page = self._index.page((Kind.MISSING,), after=after, size=_PAGE)
@@ -257,14 +280,6 @@ class _Pages(AsyncIterator[_T], Generic[_T]):
 
 def _last(page: list[Chosen]) -> int:
     return page[-1].position if page else 0
-
-
-def _lines_of(
-    index: ResultIndex, kinds: Sequence[Kind], *, after: int, size: int
-) -> tuple[bytes, int]:
-    """Return the lines of the next page, and the position of the last one."""
-    page = index.page(kinds, after=after, size=size)
-    return b"".join(line + b"\n" for line in index.lines(page)), _last(page)
 
 
 def _read_row(line: bytes, decode: Decoder | None) -> ResultRow[Any]:
@@ -347,7 +362,7 @@ async def write_lines(index: ResultIndex, path: Path, *kinds: Kind) -> None:
         place = await off_loop(written_to, path)
     async with PartFile(place) as part:
         while True:
-            lines, after = await off_loop(partial(_lines_of, index, kinds, after=after, size=1000))
+            lines, after = await off_loop(partial(index.block, kinds, after=after, size=1000))
             if not after:
                 break
             await part.write(lines)

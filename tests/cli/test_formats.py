@@ -15,11 +15,7 @@ MODEL = ("--model", "accounts/fireworks/models/demo-8b")
 COMPLETION = {
     "id": "chatcmpl-1",
     "choices": [
-        {
-            "index": 0,
-            "message": {"role": "assistant", "content": 'a, "b"\nc'},
-            "finish_reason": "stop",
-        }
+        {"message": {"role": "assistant", "content": 'a, "b"\nc'}, "finish_reason": "stop"},
     ],
     "usage": {
         "prompt_tokens": 7,
@@ -30,9 +26,7 @@ COMPLETION = {
 GOOD = {"custom_id": "r-0", "response": COMPLETION}
 TOOL_CALL = {"custom_id": "r-1", "response": {"choices": [{"message": {"content": None}}]}}
 BAD = {"custom_id": "r-2", "error": {"code": 400, "message": "no"}}
-SURROGATE = (
-    b'{"custom_id": "r-3", "response": {"choices": [{"message": {"content": "\\ud800"}}]}}\n'
-)
+SURROGATE = b'{"custom_id": "r", "response": {"choices": [{"message": {"content": "\\ud800"}}]}}\n'
 HEADER = [
     *("custom_id", "text", "finish_reason", "error_code", "error_message"),
     *("prompt_tokens", "completion_tokens", "cached_tokens"),
@@ -66,10 +60,11 @@ def ended_job(server):
     """Make a job with some rows."""
 
     def make(results, errors=b""):
-        name = server.add_dataset(
-            "out", files={"BIJOutputSet.jsonl": results, "error-data": errors}
-        )
-        server.script_job("nightly", phases=["COMPLETED"], fields={"outputDatasetId": name})
+        files = {"BIJOutputSet.jsonl": results, "error-data": errors}
+        name = server.add_dataset("out", files=files)
+        counts = {"rows": (results + errors).count(b"\n"), "failed_rows": errors.count(b"\n")}
+        fields = {"outputDatasetId": name}
+        server.script_job("nightly", phases=["COMPLETED"], fields=fields, **counts)
         return "nightly"
 
     return make
@@ -126,6 +121,26 @@ def test_errors_in_the_format_of_openai_have_a_file(cli, ended_job, tmp_path):
     assert json.loads(errors.read_text()) == openai_error("r-2", "400", "no")
 
 
+def test_a_line_that_cannot_be_read_keeps_its_text_in_the_format_of_openai(
+    cli, ended_job, tmp_path
+):
+    """It was paid for."""
+    errors = tmp_path / "errors.jsonl"
+    cli("results", ended_job(b"{\xff\n"), "--format", "openai", "--errors", str(errors))
+    row = json.loads(errors.read_text())
+    assert (row["id"], row["custom_id"], row["response"]) == (None, None, None)
+    assert (row["error"]["code"], row["error"]["raw"]) == ("unreadable", "{\\xff")
+
+
+def test_a_response_beside_an_error_stays_in_the_format_of_openai(cli, ended_job, tmp_path):
+    """It may be a part of the answer."""
+    errors = tmp_path / "errors.jsonl"
+    job = ended_job(b"", lines({**GOOD, "error": {"message": "cut off"}}))
+    cli("results", job, "--format", "openai", "--errors", str(errors))
+    row = json.loads(errors.read_text())
+    assert (row["response"]["body"], row["error"]["message"]) == (COMPLETION, "cut off")
+
+
 def test_a_lone_surrogate_stays_in_the_format_of_openai(cli, ended_job):
     """JSON can hold it."""
     (row,) = cli("results", ended_job(SURROGATE), "--format", "openai").objects
@@ -162,6 +177,14 @@ def test_a_table_has_each_row_once(cli, ended_job):
         nothing | {"custom_id": "r-2", "error_code": "400", "error_message": "no"},
     ]
     assert result.err == "2 rows succeeded, 1 failed\n"
+
+
+def test_a_line_end_of_any_kind_stays_in_its_value(cli, ended_job):
+    """The values are quoted, and the file has the line ends of Unix."""
+    row = {"custom_id": "r", "response": {"choices": [{"message": {"content": "a\rb\r\nc"}}]}}
+    out = cli("results", ended_job(lines(row)), "--format", "csv").out
+    assert out.endswith('\nr,"a\rb\r\nc",,,,,,\n')
+    assert [each["text"] for each in table(out)] == ["a\rb\r\nc"]
 
 
 def test_a_table_without_rows_has_its_header(cli, ended_job):
@@ -231,14 +254,22 @@ def test_the_requests_are_not_overwritten(cli, server, requests):
     assert "is named twice" in result.err
 
 
-def test_an_incomplete_result_keeps_the_older_file(cli, requests, tmp_path):
+def test_an_incomplete_result_keeps_a_larger_file(cli, requests, tmp_path):
     """Which may have responses that were paid for, and are gone from the server."""
     path = tmp_path / "rows.csv"
-    path.write_text("old")
+    path.write_text("old" * 100)
     result = cli("run", str(requests), *MODEL, "--format", "csv", "-o", str(path))
     assert len(table(path.read_text())) == 3
-    assert (tmp_path / "rows.csv.previous").read_text() == "old"
+    assert (tmp_path / "rows.csv.previous").read_text() == "old" * 100
     assert "rows.csv.previous" in result.err
+
+
+def test_a_row_that_always_fails_leaves_no_copies(cli, requests, tmp_path):
+    """Each night the same file."""
+    path = tmp_path / "rows.csv"
+    for _ in range(2):
+        cli("run", str(requests), *MODEL, "--format", "csv", "-o", str(path))
+    assert sorted(tmp_path.iterdir()) == [requests, path]
 
 
 def test_a_complete_result_replaces_the_older_file(cli, requests, tmp_path):
@@ -259,7 +290,7 @@ def test_a_missing_extra_is_found_before_anything_is_sent(
     """2, and the command that installs it: not after a day."""
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.delitem(sys.modules, "fireworks_batch.integrations.arrow", raising=False)
-    monkeypatch.delattr(integrations, "arrow", raising=False)
+    monkeypatch.delitem(vars(integrations), "arrow", raising=False)
     target = ("-o", str(tmp_path / "rows.parquet"))
     result = cli("run", str(requests), *MODEL, "--format", "parquet", *target)
     assert (result.code, server.requests()) == (2, [])

@@ -5,9 +5,9 @@ import json
 import os
 from contextlib import aclosing
 
-import pandas
-import polars
-import pyarrow
+import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
@@ -53,7 +53,9 @@ def results(emulator, client):
             (row if isinstance(row, bytes) else json.dumps(row).encode()) + b"\n" for row in rows
         )
         name = emulator.add_dataset("out", files={"BIJOutputSet.jsonl": data})
-        emulator.script_job("nightly", phases=["COMPLETED"], fields={"outputDatasetId": name})
+        counts = {"rows": len(rows), "failed_rows": rows.count(BAD)}
+        fields = {"outputDatasetId": name}
+        emulator.script_job("nightly", phases=["COMPLETED"], fields=fields, **counts)
         return client.results("nightly")
 
     return make
@@ -75,10 +77,10 @@ async def rows_of(count, text=""):
 
 
 FRAMES = {
-    "pandas": pandas.DataFrame,
-    "polars": polars.DataFrame,
-    "pyarrow": pyarrow.table,
-    "a batch": pyarrow.record_batch,
+    "pandas": pd.DataFrame,
+    "polars": pl.DataFrame,
+    "pyarrow": pa.table,
+    "a batch": pa.record_batch,
 }
 
 
@@ -101,7 +103,7 @@ def test_rows_of_a_data_frame_are_requests(library):
 
 def test_requests_without_an_id_column_are_numbered():
     """Across the chunks of a table."""
-    table = pyarrow.concat_tables(pyarrow.table({"text": [text]}) for text in "ab")
+    table = pa.concat_tables(pa.table({"text": [text]}) for text in "ab")
     assert [each["custom_id"] for each in arrow.requests(table, "{text}")] == [
         "row-00000001",
         "row-00000002",
@@ -111,10 +113,11 @@ def test_requests_without_an_id_column_are_numbered():
 @pytest.mark.parametrize(
     ("template", "id_column", "column"), [("{txt}", None, "txt"), ("{text}", "key", "key")]
 )
-def test_a_column_that_the_table_lacks_is_an_error_at_once(template, id_column, column):
+@pytest.mark.parametrize("library", [pd, pl])
+def test_a_column_that_the_table_lacks_is_an_error_at_once(template, id_column, column, library):
     """Not when the first request is read; and the columns that there are are named."""
-    frame = polars.DataFrame({"text": ["a"], "more": [1]})
-    with pytest.raises(ConfigurationError, match=f"no column '{column}'; it has: text, more"):
+    frame = library.DataFrame({"text": ["a"], "more": [1]})
+    with pytest.raises(ConfigurationError, match=f"no column '{column}'.* it has: text, more"):
         arrow.requests(frame, template, id_column=id_column)
 
 
@@ -122,7 +125,7 @@ def test_a_column_that_the_table_lacks_is_an_error_at_once(template, id_column, 
 def test_a_template_that_is_wrong_is_an_error_at_once(template):
     """With the words of `chats`."""
     with pytest.raises(ConfigurationError, match="template"):
-        arrow.requests(polars.DataFrame({"text": ["a"]}), template)
+        arrow.requests(pl.DataFrame({"text": ["a"]}), template)
 
 
 def test_what_is_no_data_frame_is_refused():
@@ -131,11 +134,30 @@ def test_what_is_no_data_frame_is_refused():
         arrow.requests([{"text": "a"}], "{text}")
 
 
+def test_a_column_that_is_there_twice_is_refused():
+    """It cannot be told which one is meant."""
+    frame = pd.DataFrame([["a", "b", "c"]], columns=["text", "text", "more"])
+    with pytest.raises(ConfigurationError, match="'text', or two"):
+        arrow.requests(frame, "{text}")
+    assert len([*arrow.requests(frame, "{more}")]) == 1
+
+
+@pytest.mark.parametrize("column", ["mixed", "text"])
+def test_a_column_that_arrow_cannot_hold(column):
+    """Is in the way only if the template names it: pandas would convert all columns."""
+    frame = pd.DataFrame({"text": ["a", "b"], "mixed": [1, "a"]})
+    if column == "text":
+        assert len([*arrow.requests(frame, "{text}")]) == 2
+    else:
+        with pytest.raises(ConfigurationError, match="the table cannot be read"):
+            arrow.requests(frame, "{mixed}")
+
+
 @pytest.mark.parametrize("column", ["text", "key"])
 def test_a_null_in_a_column_that_is_needed_is_an_error(column):
     """It would be the word "None" in a prompt, and no id."""
     values = {"key": ["a", "b"], "text": ["a", "b"]} | {column: ["a", None]}
-    made = arrow.requests(polars.DataFrame(values), "{text}", id_column="key")
+    made = arrow.requests(pl.DataFrame(values), "{text}", id_column="key")
     next(made)
     with pytest.raises(ConfigurationError, match="record 2"):
         next(made)
@@ -143,8 +165,8 @@ def test_a_null_in_a_column_that_is_needed_is_an_error(column):
 
 def test_columns_that_are_not_needed_are_not_read():
     """A column of embeddings would be a list of objects for each row."""
-    out_of_range = pyarrow.array([2**62, 2**62], pyarrow.timestamp("s"))
-    table = pyarrow.table({"text": ["a", "b"], "when": out_of_range})
+    out_of_range = pa.array([2**62, 2**62], pa.timestamp("s"))
+    table = pa.table({"text": ["a", "b"], "when": out_of_range})
     with pytest.raises((ValueError, OverflowError)):
         table.to_pylist()
     assert len([*arrow.requests(table, "{text}")]) == 2
@@ -157,10 +179,10 @@ def test_a_stream_is_read_as_the_requests_are():
     def batches():
         for number in range(10):
             made.append(number)
-            yield pyarrow.record_batch({"text": [str(number)]})
+            yield pa.record_batch({"text": [str(number)]})
 
-    schema = pyarrow.schema([("text", pyarrow.string())])
-    stream = pyarrow.RecordBatchReader.from_batches(schema, batches())
+    schema = pa.schema([("text", pa.string())])
+    stream = pa.RecordBatchReader.from_batches(schema, batches())
     for number, _ in enumerate(arrow.requests(stream, "{text}")):
         assert len(made) <= number + 2
     assert len(made) == 10
@@ -180,13 +202,13 @@ async def test_each_row_of_a_job_is_one_record(results):
 
 async def test_a_run_becomes_a_table(client):
     """In the order of the requests; from data frame to data frame."""
-    frame = polars.DataFrame({"key": ["b", "a", "c"], "text": ["two", "one", "three"]})
+    frame = pl.DataFrame({"key": ["b", "a", "c"], "text": ["two", "one", "three"]})
     made = arrow.requests(frame, "{text}", id_column="key")
     async with await client.run(made, model=MODEL) as result:
         table = await arrow.read_table(result)
     assert table.schema == arrow.SCHEMA
     assert table.column("custom_id").to_pylist() == ["b", "a", "c"]
-    assert polars.from_arrow(table)["text"].to_list() == ["two", "one", "three"]
+    assert pl.from_arrow(table)["text"].to_list() == ["two", "one", "three"]
     assert table.to_pandas()["text"].tolist() == ["two", "one", "three"]
 
 
@@ -310,9 +332,6 @@ ODD = {
     "half an object, and half of another": b'{"custom_id": "a}\n{", "response": {"choices": []}}',
     "an object on two lines": USUAL.replace(b", ", b",\n"),
     "an object whose halves look whole": b'{"a": {}\n{}, "b": {}}',
-    "a line that is nested deeply": line_of(with_choice(x=0)).replace(
-        b"0", b"[" * 100_000 + b"]" * 100_000
-    ),
 }
 
 
@@ -331,6 +350,13 @@ async def test_a_line_is_the_same_record_whoever_parses_it(results, name):
             assert (await arrow.read_table(rows)).to_pylist() == expected
 
 
+async def test_a_line_that_is_nested_too_deeply_ends_nothing(results):
+    """The library cannot read it, and pyarrow can: its stack is deep enough."""
+    line = line_of(with_choice(x=0)).replace(b"0", b"[" * 100_000 + b"]" * 100_000)
+    async with results(USUAL, line) as rows:
+        assert (await arrow.read_table(rows)).num_rows == 2
+
+
 async def test_usual_lines_are_parsed_by_pyarrow(monkeypatch, results):
     """And those with an error by the library: else nothing would be gained, and nothing proved."""
     read = []
@@ -344,6 +370,25 @@ async def test_usual_lines_are_parsed_by_pyarrow(monkeypatch, results):
         table = await arrow.read_table(rows)
     assert read == [ODD["an error"]]
     assert table.column("error_code").to_pylist() == [None, None, None, "429", None]
+
+
+async def test_batches_of_results_are_bounded(monkeypatch, results):
+    """One for each block of lines, and no more than two blocks are under way."""
+    monkeypatch.setattr("fireworks_batch.results.reading._BLOCK_OF_LINES", len(USUAL) * 10)
+    parsed, parse = [], arrow._parsed
+
+    def note(lines):
+        parsed.append(lines.count(b"\n"))
+        return parse(lines)
+
+    monkeypatch.setattr(arrow, "_parsed", note)
+    taken = 0
+    async with results(*[USUAL] * 500) as rows:
+        async for batch in arrow.to_arrow(rows):
+            taken += 1
+            assert batch.num_rows <= 12
+            assert len(parsed) <= taken + 1
+    assert sum(parsed) == 500
 
 
 async def test_the_report_is_there_after_the_lines(results):
@@ -396,10 +441,10 @@ async def test_memory_does_not_grow_with_the_rows(tmp_path):
     async def watched():
         nonlocal most
         async for row in rows_of(300, "x" * MIB):
-            most = max(most, pyarrow.total_allocated_bytes() - before)
+            most = max(most, pa.total_allocated_bytes() - before)
             yield row
 
-    before = pyarrow.total_allocated_bytes()
+    before = pa.total_allocated_bytes()
     await arrow.write_parquet(watched(), tmp_path / "rows.parquet")
     assert 8 * MIB <= most <= 96 * MIB
     assert parquet.read_metadata(tmp_path / "rows.parquet").num_rows == 300
@@ -456,6 +501,32 @@ async def test_a_parquet_file_is_written_through_a_link(tmp_path):
     assert parquet.read_table(tmp_path / "rows.parquet").num_rows == 1
 
 
+async def test_a_parquet_file_has_the_permissions_of_the_file_that_it_replaces(tmp_path):
+    """A new one has those of new files; and nobody else reads it before it is complete."""
+    path, other = tmp_path / "rows.parquet", tmp_path / "other"
+    other.touch()
+    seen = []
+
+    async def watched():
+        seen.extend(each.stat().st_mode & 0o777 for each in tmp_path.glob(".*"))
+        yield a_row()
+
+    await arrow.write_parquet(watched(), path)
+    assert (path.stat().st_mode, seen) == (other.stat().st_mode, [0o600])
+    path.chmod(0o640)
+    await arrow.write_parquet(rows_of(1), path)
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+async def test_a_pipe_is_not_replaced(tmp_path):
+    """Nor is a device, such as /dev/null."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(LocalFileError, match="a pipe or a device"):
+        await arrow.write_parquet(rows_of(1), tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
+    assert len([*tmp_path.iterdir()]) == 1
+
+
 async def test_a_directory_that_is_not_there_is_named(tmp_path):
     """As in all errors about files."""
     with pytest.raises(LocalFileError, match="not/there") as caught:
@@ -464,12 +535,11 @@ async def test_a_directory_that_is_not_there_is_named(tmp_path):
 
 
 async def test_a_loop_may_leave_the_batches(results):
-    """And the rows that follow are there for another loop."""
-    async with results(*[GOOD] * 5) as rows:
-        async with aclosing(arrow.to_arrow(row async for row in rows)) as batches:
-            async for batch in batches:
-                assert batch.num_rows == 5
-                break
+    """And what it was reading."""
+    async with results(*[GOOD] * 5) as rows, aclosing(arrow.to_arrow(rows)) as batches:
+        async for batch in batches:
+            assert batch.num_rows == 5
+            break
 
 
 # --- The command line ---------------------------------------------------------------------------

@@ -456,6 +456,7 @@ def test_dict_of_a_row():
         "response": None,
         "error": {"code": "429", "message": "slow", "raw": {"code": 429, "message": "slow"}},
         "raw": line,
+        "output": None,
     }
 
 

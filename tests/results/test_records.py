@@ -58,7 +58,7 @@ def test_a_line_without_an_id_is_a_record():
         {"choices": ["text"], "usage": {"prompt_tokens": "7", "completion_tokens": True}},
         {"choices": [{"message": "text", "finish_reason": 1}]},
         {"choices": [{"message": {"content": [{"type": "text"}]}}]},
-        {"usage": {"prompt_tokens": -1, "completion_tokens": 1.5}},
+        {"usage": {"prompt_tokens": 2.0, "completion_tokens": 1.5}},
         {"usage": {"prompt_tokens": 2**63}},
     ],
 )

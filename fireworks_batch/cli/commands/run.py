@@ -33,7 +33,7 @@ from fireworks_batch.cli.display.run import (
 )
 from fireworks_batch.cli.durations import parse_job_time_limit, parse_timeout
 from fireworks_batch.cli.exit_codes import ExitCode
-from fireworks_batch.cli.formats import check_terms, keep_rows, write_rows
+from fireworks_batch.cli.formats import check_terms, keeping_rows, write_rows
 from fireworks_batch.cli.interrupts import InterruptedByUserError
 from fireworks_batch.cli.options import (
     CollectOptions,
@@ -275,8 +275,8 @@ async def _written(
     """Write the rows that the library has not written, and the report; return the outcome."""
     async with result:
         if target is None:
-            await keep_rows(result.report, output, terms)
-            await write_rows(result, output, terms)
+            async with keeping_rows(result.report, output, terms):
+                await write_rows(result, output, terms)
         elif terms.output is None:
             output.copy(target)
         _print_report(output, result.report, terms)

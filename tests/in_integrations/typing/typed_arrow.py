@@ -21,5 +21,5 @@ async def results_of(client: BatchClient, result: BatchResult[Any], rows: JobRes
     await arrow.read_table(rows, response=True)
     await arrow.write_parquet(result.failures(), "failures.parquet")
     async for batch in arrow.to_arrow(rows):
-        print(batch)
+        assert batch
     await arrow.read_table(client.jobs.list())  # type: ignore[arg-type] # jobs are no rows
