@@ -374,7 +374,7 @@ async def test_usual_lines_are_parsed_by_pyarrow(monkeypatch, results):
 
 async def test_batches_of_results_are_bounded(monkeypatch, results):
     """One for each block of lines, and no more than two blocks are under way."""
-    monkeypatch.setattr("fireworks_batch.results.reading._BLOCK_OF_LINES", len(USUAL) * 10)
+    monkeypatch.setattr("fireworks_batch.results.reading._BLOCK", len(USUAL) * 10)
     parsed, parse = [], arrow._parsed
 
     def note(lines):
