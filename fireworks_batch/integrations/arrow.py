@@ -335,10 +335,9 @@ def _plain(lines: bytes) -> pa.RecordBatch | None:
         (found,) = table.combine_chunks().to_batches()
         response = found["response"]
         choices = pc.struct_field(response, "choices")
-        strangers = pc.struct_field(response, "body"), found["error"]
+        strangers = pc.struct_field(response, "body"), found["error"]  # null in each line
         if (
-            found.num_rows != number
-            or found["custom_id"].null_count
+            found["custom_id"].null_count
             or choices.null_count
             or any(stranger.null_count != number for stranger in strangers)
             or pc.min(pc.list_value_length(choices)).as_py() == 0
@@ -355,14 +354,12 @@ def _plain(lines: bytes) -> pa.RecordBatch | None:
             "completion_tokens": pc.struct_field(usage, "completion_tokens"),
             "cached_tokens": pc.struct_field(usage, ["prompt_tokens_details", "cached_tokens"]),
         }
-        batch = pa.RecordBatch.from_arrays(
+        return pa.RecordBatch.from_arrays(
             [columns.get(field.name, pa.nulls(number, field.type)) for field in SCHEMA],
             schema=SCHEMA,
         )
-        batch.validate(full=True)  # a lone surrogate has become bytes that are no UTF-8
     except (ValueError, LookupError, pa.ArrowException):
         return None
-    return batch
 
 
 # --- Parquet ------------------------------------------------------------------------------------
