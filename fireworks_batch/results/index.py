@@ -6,7 +6,9 @@ newest failure. The index is synchronous: use it in a thread.
 """
 
 import enum
+import os
 import sqlite3
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -416,8 +418,7 @@ class ResultIndex:
                 self._open.pop(next(iter(self._open))).close()
             with reported("read", str(self.files[file])):
                 opened = self._open[file] = self.files[file].open("rb", buffering=0)
-        opened.seek(start)
-        line = opened.read(length)
+        line = _read_at(opened, start, length)
         if len(line) < length:
             raise LocalFileError(
                 f"cannot read {str(self.files[file])!r}: the file has become shorter"
@@ -446,3 +447,11 @@ class ResultIndex:
         with self._reported():
             self._connection.executemany(query, rows)
         self._run("COMMIT")
+
+
+def _read_at(file: IO[bytes], start: int, length: int) -> bytes:
+    """Read a part of an unbuffered file, in one system call where there is such a call."""
+    if sys.platform == "win32":
+        file.seek(start)
+        return file.read(length)
+    return os.pread(file.fileno(), length, start)

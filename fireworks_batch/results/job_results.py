@@ -274,7 +274,7 @@ class JobResults(Generic[_T]):
         are counted in the report.
 
         Args:
-            convert: Converts some 4 MiB of whole lines (or one longer line) as they are in a file;
+            convert: Converts some 2 MiB of whole lines (or one longer line) as they are in a file;
                 some may be blank, or no rows. It is called in threads, for two blocks at a time.
                 It returns any value, and the ids of all rows of the block, in any order. None
                 instead of the ids means that not all lines are rows with a response: then the

@@ -22,9 +22,6 @@ __all__ = ["ExpectedIds", "Reading", "find_suspects", "is_error_file", "order_fi
 # Bytes of a block. To read it takes longer than to start a thread.
 _BLOCK: Final = 1 << 21
 
-# Bytes of a block of lines that a thread converts. To hand it over takes some milliseconds.
-_BLOCK_OF_LINES: Final = 2 * _BLOCK
-
 # Other tasks have their turn between two blocks, and decoding takes ten times as long as reading.
 _BLOCK_TO_DECODE: Final = _BLOCK // 8
 
@@ -214,7 +211,7 @@ class Reading:
         """Yield the lines of all files in blocks, in place of `advance`."""
         for path in self._paths:
             start = 0
-            while (block := await off_loop(_block_at, path, start, _BLOCK_OF_LINES)) is not None:
+            while (block := await off_loop(_block_at, path, start, _BLOCK)) is not None:
                 start = block.end
                 yield block.data
 

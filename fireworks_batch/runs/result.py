@@ -41,8 +41,8 @@ _T_co = TypeVar("_T_co", covariant=True)
 _PAGE: Final = 500
 
 
-# Rows of a page of lines, which are not parsed: some 5 MB of usual rows.
-_LINES: Final = 8192
+# Most lines of a block, which are not parsed: some 2 MiB of usual rows.
+_LINES: Final = 4096
 
 
 class BatchResult(Generic[_T_co]):
@@ -108,7 +108,7 @@ class BatchResult(Generic[_T_co]):
         This is meant for parsers of many lines at a time: `integrations.arrow` uses it.
 
         Args:
-            convert: Converts at most 8,192 whole lines and 8 MiB (or one longer line), as the
+            convert: Converts at most 4,096 whole lines and 8 MiB (or one longer line), as the
                 server wrote them. It is called in threads, for two blocks at a time. It returns any
                 value, and what `JobResults.blocks` says about ids; they are not used here.
 

@@ -331,6 +331,8 @@ ODD = {
     "two objects": USUAL + USUAL,
     "half an object, and half of another": b'{"custom_id": "a}\n{", "response": {"choices": []}}',
     "an object on two lines": USUAL.replace(b", ", b",\n"),
+    "one on two lines, two on one": b'{"custom_id": "a",\n"response": {"choices": [{}]}}\n'
+    + USUAL * 2,
     "an object whose halves look whole": b'{"a": {}\n{}, "b": {}}',
 }
 
@@ -372,9 +374,16 @@ async def test_usual_lines_are_parsed_by_pyarrow(monkeypatch, results):
     assert table.column("error_code").to_pylist() == [None, None, None, "429", None]
 
 
+def test_usual_lines_are_read_once():
+    """Their ids come from pyarrow, and the library reads no line to count it."""
+    batch, ids = arrow._parsed(USUAL + b"\n" + USUAL)
+    assert (batch.num_rows, ids) == (2, ["r", "r"])
+    assert arrow._parsed(USUAL + b"\n" + ODD["an error"])[1] is None
+
+
 async def test_batches_of_results_are_bounded(monkeypatch, results):
     """One for each block of lines, and no more than two blocks are under way."""
-    monkeypatch.setattr("fireworks_batch.results.reading._BLOCK_OF_LINES", len(USUAL) * 10)
+    monkeypatch.setattr("fireworks_batch.results.reading._BLOCK", len(USUAL) * 10)
     parsed, parse = [], arrow._parsed
 
     def note(lines):
