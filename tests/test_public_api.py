@@ -59,11 +59,11 @@ PATHS = {
 }
 # The classes that only the client makes, and the public names of each: a promise like the paths.
 HANDLES = {
-    "BatchResult": "aclose failures get lines missing_ids raise_for_failures report submission",
+    "BatchResult": "aclose blocks failures get missing_ids raise_for_failures report submission",
     "Datasets": "create delete download get list upload",
     "JobFleet": "aclose add close outcomes progress refs send throw",
     "JobOutcomes": "aclose",
-    "JobResults": "job lines ordered report",
+    "JobResults": "blocks job ordered report",
     "JobWait": "aclose close failures last_error last_snapshot next_poll ref send throw",
     "Jobs": "as_completed create delete get list ref wait_until_terminal watch",
     "Listing": "",

@@ -62,6 +62,8 @@ EXPORTED = {name: getattr(fireworks_batch, name) for name in fireworks_batch.__a
 NO_VALUES = {
     "BatchClient",
     "__version__",
+    "chat",
+    "chats",
     "to_dict",
 }
 MOMENT = datetime(2026, 9, 14, 9, 0, 0, 123456, tzinfo=UTC)
