@@ -15,6 +15,10 @@ DOCS := $(VENV)/.installed-docs
 RELEASE := $(VENV)/.installed-release
 AIRFLOW_BIN := $(VENV)-airflow/bin
 AIRFLOW := $(VENV)-airflow/.installed-$(VERSION)
+INTEGRATIONS_BIN := $(VENV)-integrations/bin
+INTEGRATIONS := $(VENV)-integrations/.installed-$(VERSION)
+OLDEST := $(VENV)-integrations/oldest
+FLOOR := $(shell sed -n 's/.*pydantic-ai-slim.*>=\([0-9.]*\)".*/\1/p' pyproject.toml)
 
 SECONDS ?= 600
 
@@ -25,7 +29,7 @@ SOURCES := . .ci/lowest .ci/release .ci/types
 pyright = PATH="$(BIN):$$PATH" PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test style mypy pyright imports pytest coverage docs pictures paste release prove tenth chaos cases test-airflow format clean
+.PHONY: help demo install test style mypy pyright imports pytest coverage docs pictures paste release prove tenth chaos cases test-airflow test-integrations format clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -62,6 +66,11 @@ test-airflow: $(AIRFLOW) ## what needs a real Airflow or Temporal, in an environ
 	$(AIRFLOW_BIN)/mypy fireworks_batch/airflow/*.py fireworks_batch/airflow/*/*.py
 	$(AIRFLOW_BIN)/mypy examples/airflow/*.py examples/temporal_worker.py
 	$(AIRFLOW_BIN)/pytest -n 2 --dist loadfile tests/in_airflow tests/in_engines
+
+test-integrations: $(INTEGRATIONS) $(OLDEST)/pydantic_ai ## what needs pydantic, Arrow, OpenTelemetry and others, in an environment that has them
+	$(INTEGRATIONS_BIN)/mypy fireworks_batch/integrations/*.py tests/in_integrations/typing/typed_*.py
+	$(INTEGRATIONS_BIN)/pytest -n 2 --dist worksteal tests/in_integrations
+	PYTHONPATH=$(OLDEST) $(INTEGRATIONS_BIN)/pytest -n 2 tests/in_integrations/test_pydantic_ai.py
 
 coverage: $(DEV) ## the tests with branch coverage, in one process, and the lines they miss
 	$(BIN)/coverage run -m pytest
@@ -100,7 +109,7 @@ format: $(DEV) ## put the code into shape
 	$(BIN)/ruff format $(SOURCES)
 
 clean: ## remove the virtual environment and everything generated
-	rm -rf $(VENV) $(VENV)-airflow try build dist docs/_build docs/_drawn chaos.json .coverage .coverage.* .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-airflow $(VENV)-integrations try build dist docs/_build docs/_drawn chaos.json .coverage .coverage.* .hypothesis .import_linter_cache
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -133,6 +142,20 @@ $(AIRFLOW): pyproject.toml
 	$(AIRFLOW_BIN)/python -m pip --quiet --disable-pip-version-check install 'pip>=25.1'
 	$(AIRFLOW_BIN)/python -m pip --quiet --disable-pip-version-check install --editable ".[airflow]" --group engines
 	rm -f $(VENV)-airflow/.installed-*
+	touch $@
+
+# The other integrations share one: some 60 packages.
+$(INTEGRATIONS): pyproject.toml
+	$(PYTHON) -m venv $(VENV)-integrations
+	$(INTEGRATIONS_BIN)/python -m pip --quiet --disable-pip-version-check install 'pip>=25.1'
+	$(INTEGRATIONS_BIN)/python -m pip --quiet --disable-pip-version-check install --editable ".[arrow,cli,cost,otel,pydantic,pydantic-ai]" --group integrations
+	rm -f $(VENV)-integrations/.installed-*
+	touch $@
+
+# The first version whose hooks for batches we use: they are young, and may change.
+$(OLDEST)/pydantic_ai: $(INTEGRATIONS)
+	rm -rf $(OLDEST)
+	$(INTEGRATIONS_BIN)/python -m pip --quiet --disable-pip-version-check install --no-deps --target $(OLDEST) pydantic-ai-slim==$(FLOOR) pydantic-graph==$(FLOOR)
 	touch $@
 
 $(BIN)/python:

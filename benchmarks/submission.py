@@ -122,8 +122,8 @@ async def collect(directory: Path, count: int) -> None:
     if tally.succeeded != count:
         raise SystemExit(f"{tally.succeeded} of {count} rows were found")
     submission = Submission(account_id="a", base_url="b", name="", model="m", shards=())
-    report = run_report(tally, (), rows=count, adopted=(), skipped=0)
-    result = BatchResult._made(index, space, submission, report)
+    report = run_report(tally, (), model="m", rows=count, adopted=(), skipped=0)
+    result = BatchResult[None]._made(index, space, submission, report, decode=None, first=[])
     for number in range(0, count, max(1, count // 10_000)):
         await result.get(f"request-{number:09d}")
     await result.aclose()

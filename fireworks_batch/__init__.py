@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from fireworks_batch import emulator as emulator
+    from fireworks_batch import integrations as integrations
     from fireworks_batch import pytest_plugin as pytest_plugin
     from fireworks_batch import typing as typing
     from fireworks_batch.client import BatchClient
@@ -92,6 +93,11 @@ if TYPE_CHECKING:
         ResultRow,
         RowError,
     )
+    from fireworks_batch.runs.chat import (
+        chat,
+        chats,
+    )
+    from fireworks_batch.runs.contents import RowContents
     from fireworks_batch.runs.progress import (
         CheckReport,
         JobPlan,
@@ -160,6 +166,7 @@ __all__ = [
     "ResultRowsError",
     "ResultsReport",
     "RetryPolicy",
+    "RowContents",
     "RowError",
     "RowProblem",
     "RunProgress",
@@ -175,6 +182,8 @@ __all__ = [
     "WaitError",
     "WaitTimeoutError",
     "__version__",
+    "chat",
+    "chats",
     "to_dict",
 ]
 
@@ -235,6 +244,7 @@ _HOMES = {
     "ResultRowsError": "results.report",
     "ResultsReport": "results.report",
     "RetryPolicy": "models.policies",
+    "RowContents": "runs.contents",
     "RowError": "results.rows",
     "RowProblem": "models.errors",
     "RunProgress": "runs.progress",
@@ -250,11 +260,13 @@ _HOMES = {
     "WaitError": "models.errors",
     "WaitTimeoutError": "models.errors",
     "__version__": "version",
+    "chat": "runs.chat",
+    "chats": "runs.chat",
     "to_dict": "models.job",
 }
 
 # Public modules that are imported when they are first used.
-_MODULES = ("emulator", "pytest_plugin", "typing")
+_MODULES = ("emulator", "integrations", "pytest_plugin", "typing")
 
 if not TYPE_CHECKING:  # type checkers do not see this, and so refuse a misspelt name
     from importlib import import_module

@@ -41,18 +41,14 @@ from fireworks_batch.models.policies import (
 from fireworks_batch.models.states import OpenEnum, Precision
 from fireworks_batch.models.texts import fit_record, hidden
 from fireworks_batch.polling.access import Pollers
-from fireworks_batch.results.job_results import (
-    Expected,
-    JobResults,
-    check_expected,
-    read_decode,
-)
+from fireworks_batch.results.decoding import Decode, read_decode, read_response_format
+from fireworks_batch.results.job_results import Expected, JobResults, check_expected
 from fireworks_batch.runs.progress import CheckReport, RunProgress
 from fireworks_batch.runs.request_rows import RowRules
 from fireworks_batch.runs.requests import Requests, check_requests
 from fireworks_batch.runs.result import BatchResult
 from fireworks_batch.runs.run import Run
-from fireworks_batch.runs.spec import JobTemplate, RunOptions, job_template
+from fireworks_batch.runs.spec import JobTemplate, RunOptions, job_defaults, job_template
 from fireworks_batch.runs.submission import Submission
 from fireworks_batch.version import __version__
 from fireworks_batch.wire.codec import Codec
@@ -240,7 +236,7 @@ class BatchClient:
         expected: Expected | None = None,
         decode: None = None,
         lineage: bool = False,
-    ) -> JobResults[dict[str, Any]]: ...
+    ) -> JobResults[None]: ...
 
     @overload
     def results(
@@ -248,7 +244,7 @@ class BatchClient:
         job: JobLike,
         *,
         expected: Expected | None = None,
-        decode: type[_T] | Callable[[dict[str, Any]], _T],
+        decode: Decode[_T],
         lineage: bool = False,
     ) -> JobResults[_T]: ...
 
@@ -285,10 +281,12 @@ class BatchClient:
                 input file. The report then names the ids without a row, and the rows with an id
                 that is not in the input. None if the input is not at hand.
 
-            decode: How to make the ``response`` of a row: an attrs class, another type that cattrs
-                can make, or a function that takes the response's mapping. If a response does not
-                fit, the row has an error with the code ``"undecodable"``, and ``row.raw`` is still
-                the line. None leaves the response a mapping.
+            decode: How to make the ``output`` of a row: an object with ``response_format`` and
+                ``read(text)``, as ``integrations.pydantic.output`` makes; or an attrs class or
+                another type that cattrs can make of the response; or a function that takes the
+                response's mapping. If a response does not fit, the row has an error, and
+                ``row.response`` is still there: ``"invalid_output"`` from an object,
+                ``"undecodable"`` from a type or a function. None makes no outputs.
 
             lineage: Whether to read the rows of the whole continuation chain. The files of results
                 come first, the given job's before those of older jobs. The files of errors follow,
@@ -326,8 +324,10 @@ class BatchClient:
         *,
         model: str | None = None,
         system_prompt: str | None = None,
+        inference_parameters: InferenceParameters | Mapping[str, Any] | None = None,
         limits: Limits | None = None,
         max_problems: int = 100,
+        decode: Decode[Any] | None = None,
     ) -> CheckReport:
         """Check requests as `run` does, without sending anything.
 
@@ -350,16 +350,24 @@ class BatchClient:
             system_prompt: The system message of the jobs. With a system message, rows of
                 ``prompt_token_ids`` are bad. None if the jobs have no system message.
 
+            inference_parameters: Sampling defaults of all rows: `InferenceParameters`, or a
+                mapping of its members. Here ``max_tokens`` and ``n`` count, for ``content`` of the
+                report. None means the server's defaults.
+
             limits: The most rows and bytes of one job. None means the vendor's limits.
 
             max_problems: Most bad rows to describe in the report, 1 or more. All bad rows are
                 counted.
 
+            decode: What `run` will be given. If it has a ``response_format``, rows that have none
+                are checked and counted with it. None leaves the rows as they are.
+
         Returns:
             A report with the number of rows and bytes, the jobs that `run` would create, and the
             bad rows, each with line, id and reason. A remark gives the number of rows of
             ``prompt_token_ids`` that have neither ``user`` nor ``prompt_cache_key``. Such rows have
-            no cache affinity (documented).
+            no cache affinity (documented). ``content`` has the numbers for an estimate of the
+            price.
 
         Raises:
             ConfigurationError: An argument is malformed.
@@ -367,10 +375,14 @@ class BatchClient:
             InputRowsError: The compressed file is damaged. Bad rows raise nothing: they are in the
                 report.
         """
-        name = None if model is None else model_name(model)
-        rules = RowRules(model=name, has_system_prompt=bool(system_prompt))
+        rules = RowRules(
+            model=None if model is None else model_name(model),
+            has_system_prompt=bool(system_prompt),
+            response_format=read_response_format(decode),
+        )
         options = RunOptions(on_bad_row="skip", limits=_given(limits), max_problems=max_problems)
-        return await check_requests(requests, rules, options)
+        defaults = job_defaults(system_prompt, inference_parameters)
+        return await check_requests(requests, rules, options, defaults)
 
     async def submit(
         self,
@@ -387,6 +399,8 @@ class BatchClient:
         on_bad_row: Literal["raise", "skip"] = "raise",
         on_previous: Literal["adopt", "new"] = "adopt",
         retry_rows: int = 0,
+        decode: Decode[Any] | None = None,
+        before_submit: Callable[[CheckReport], object] | None = None,
     ) -> Submission:
         """Create the jobs of requests, or adopt existing jobs, and return without waiting for them.
 
@@ -450,6 +464,22 @@ class BatchClient:
                 Attempts are numbered from 0, and attempts of other callers count too. Rows are sent
                 again after COMPLETED, EXPIRED and EARLY_STOPPED, not after FAILED or CANCELLED.
 
+            decode: How to make the ``output`` of a row: an object with ``response_format`` and
+                ``read(text)``, as ``integrations.pydantic.output`` makes; or an attrs class or
+                another type that cattrs can make of the response; or a function that takes the
+                response's mapping. It is called in a thread, several times for a row. A
+                ``response_format`` is given to each row that has none, and is part of the run's
+                identity. A row whose response does not fit is a row that failed. Its code is
+                ``"invalid_output"`` if an object refused the text: such a row runs again if
+                ``retry_rows`` allows it. Its code is ``"undecodable"`` if a type or a function
+                refused the response. None makes no outputs.
+
+            before_submit: A plain function that is called in the event loop with the `CheckReport`
+                of the requests, before anything is sent. An exception that the function raises ends
+                the call, as ``integrations.cost.cap`` does. The function is also called if all jobs
+                exist already: to go on with jobs whatever they cost, leave it out. None calls
+                nothing.
+
         Returns:
             The submission, with the ids of each shard. `collect` takes it, also in another process,
             and finds all attempts, including attempts of other callers.
@@ -474,14 +504,47 @@ class BatchClient:
             max_job_duration=max_job_duration,
             system_prompt=system_prompt,
             placement=placement,
+            decode=decode,
         )
         options = RunOptions(
             limits=_given(limits),
             on_bad_row=on_bad_row,
             on_previous=on_previous,
             retry_rows=retry_rows,
+            decode=decode,
+            before_submit=before_submit,
         )
         return await Run(self._api, self._jobs, self._datasets, options).submit(requests, template)
+
+    @overload
+    async def collect(
+        self,
+        submission: Submission,
+        *,
+        requests: Requests | None = None,
+        output: str | os.PathLike[str] | None = None,
+        errors: str | os.PathLike[str] | None = None,
+        on_progress: Callable[[RunProgress], object] | None = None,
+        cleanup: Literal["keep", "datasets"] = "keep",
+        timeout: float | JobTimeLimit | None = JOB_TIME_LIMIT,  # noqa: ASYNC109 - of each wait
+        poll: PollPolicy | None = None,
+        decode: None = None,
+    ) -> BatchResult[None]: ...
+
+    @overload
+    async def collect(
+        self,
+        submission: Submission,
+        *,
+        requests: Requests | None = None,
+        output: str | os.PathLike[str] | None = None,
+        errors: str | os.PathLike[str] | None = None,
+        on_progress: Callable[[RunProgress], object] | None = None,
+        cleanup: Literal["keep", "datasets"] = "keep",
+        timeout: float | JobTimeLimit | None = JOB_TIME_LIMIT,  # noqa: ASYNC109 - of each wait
+        poll: PollPolicy | None = None,
+        decode: Decode[_T],
+    ) -> BatchResult[_T]: ...
 
     async def collect(
         self,
@@ -494,12 +557,15 @@ class BatchClient:
         cleanup: Literal["keep", "datasets"] = "keep",
         timeout: float | JobTimeLimit | None = JOB_TIME_LIMIT,  # noqa: ASYNC109 - of each wait
         poll: PollPolicy | None = None,
-    ) -> BatchResult:
+        decode: Any = None,
+    ) -> BatchResult[Any]:
         """Wait for the jobs of a submission, and collect their results.
 
         All attempts of each shard are found, waited for and read, including attempts of other
         callers. No job is created. The result of a row is its first response in the order of the
-        attempts. If no attempt has a response, the result is the newest error.
+        attempts. If no attempt has a response, the result is the newest error. Of responses that
+        ``decode=`` refuses, the newest one counts. If the rows were submitted with a response
+        format, and are collected without ``decode=``, the newest response counts.
 
         Args:
             submission: The result of `submit`, also from another process
@@ -510,14 +576,15 @@ class BatchClient:
                 the requests are not at hand: missing rows are then only counted, and rows come in
                 the order of their ids.
 
-            output: The path of a file for the rows with a response; None for no file. The file gets
+            output: The path of a file for the rows that succeeded; None for no file. The file gets
                 its name when it is complete, and replaces an existing file. If the name is a
                 symbolic link, the link stays, and the file that it names is replaced. If the
                 existing file has responses that the new result lacks, it is first renamed to
                 ``<output>.previous``, with a warning.
 
-            errors: The path of a file for the rows with an error and without a response; None for
-                no file. The file gets its name when it is complete, and replaces an existing file.
+            errors: The path of a file for the rows that failed, also those with a response that
+                ``decode=`` refused; None for no file. The file gets its name when it is complete,
+                and replaces an existing file.
 
             on_progress: A plain function that is called in the event loop with a `RunProgress`
                 after each change. An exception that the function raises ends the call. A coroutine
@@ -534,6 +601,14 @@ class BatchClient:
             poll: When to poll jobs, and when to give up. ``PollPolicy.failure_budget`` limits the
                 time of an outage, and ``PollPolicy.not_found_grace`` limits the time for which an
                 output may be late. None means the client's policy.
+
+            decode: How to make the ``output`` of a row: an object with ``response_format`` and
+                ``read(text)``, as ``integrations.pydantic.output`` makes; or an attrs class or
+                another type that cattrs can make of the response; or a function that takes the
+                response's mapping. It is called in a thread, several times for a row. A row whose
+                response does not fit is a row that failed. Its code is ``"invalid_output"`` if an
+                object refused the text, and ``"undecodable"`` if a type or a function refused the
+                response. None makes no outputs.
 
         Returns:
             The rows, which are stored on disk, and the report. Failed jobs and rows raise nothing.
@@ -558,10 +633,67 @@ class BatchClient:
             cleanup=cleanup,
             timeout=timeout,
             poll=poll,
+            decode=decode,
         )
         return await Run(self._api, self._jobs, self._datasets, options).collect(
             submission, requests
         )
+
+    @overload
+    async def run(
+        self,
+        requests: Requests,
+        *,
+        model: str,
+        name: str | None = None,
+        inference_parameters: InferenceParameters | Mapping[str, Any] | None = None,
+        precision: Precision | str | None = None,
+        max_job_duration: float | None = None,
+        system_prompt: str | None = None,
+        placement: Placement | Mapping[str, Any] | None = None,
+        limits: Limits | None = None,
+        on_bad_row: Literal["raise", "skip"] = "raise",
+        on_previous: Literal["adopt", "new"] = "adopt",
+        output: str | os.PathLike[str] | None = None,
+        errors: str | os.PathLike[str] | None = None,
+        max_in_flight: int | None = None,
+        on_progress: Callable[[RunProgress], object] | None = None,
+        retry_rows: int = 0,
+        on_abort: Literal["leave", "delete"] = "leave",
+        cleanup: Literal["keep", "datasets"] = "keep",
+        timeout: float | JobTimeLimit | None = JOB_TIME_LIMIT,  # noqa: ASYNC109 - of each wait
+        poll: PollPolicy | None = None,
+        decode: None = None,
+        before_submit: Callable[[CheckReport], object] | None = None,
+    ) -> BatchResult[None]: ...
+
+    @overload
+    async def run(
+        self,
+        requests: Requests,
+        *,
+        model: str,
+        name: str | None = None,
+        inference_parameters: InferenceParameters | Mapping[str, Any] | None = None,
+        precision: Precision | str | None = None,
+        max_job_duration: float | None = None,
+        system_prompt: str | None = None,
+        placement: Placement | Mapping[str, Any] | None = None,
+        limits: Limits | None = None,
+        on_bad_row: Literal["raise", "skip"] = "raise",
+        on_previous: Literal["adopt", "new"] = "adopt",
+        output: str | os.PathLike[str] | None = None,
+        errors: str | os.PathLike[str] | None = None,
+        max_in_flight: int | None = None,
+        on_progress: Callable[[RunProgress], object] | None = None,
+        retry_rows: int = 0,
+        on_abort: Literal["leave", "delete"] = "leave",
+        cleanup: Literal["keep", "datasets"] = "keep",
+        timeout: float | JobTimeLimit | None = JOB_TIME_LIMIT,  # noqa: ASYNC109 - of each wait
+        poll: PollPolicy | None = None,
+        decode: Decode[_T],
+        before_submit: Callable[[CheckReport], object] | None = None,
+    ) -> BatchResult[_T]: ...
 
     async def run(  # noqa: PLR0913 - what a job is like, and what a run is like
         self,
@@ -586,7 +718,9 @@ class BatchClient:
         cleanup: Literal["keep", "datasets"] = "keep",
         timeout: float | JobTimeLimit | None = JOB_TIME_LIMIT,  # noqa: ASYNC109 - of each wait
         poll: PollPolicy | None = None,
-    ) -> BatchResult:
+        decode: Any = None,
+        before_submit: Callable[[CheckReport], object] | None = None,
+    ) -> BatchResult[Any]:
         """Run requests: check them, submit them, wait for the jobs, and collect the results.
 
         After a crash at any moment, make the same call again. It continues with the same jobs:
@@ -641,14 +775,15 @@ class BatchClient:
                 ``"new"``, results whose output dataset was deleted (404) are given up: a warning
                 gives the number of these rows, and the rows run again.
 
-            output: The path of a file for the rows with a response; None for no file. The file gets
+            output: The path of a file for the rows that succeeded; None for no file. The file gets
                 its name when it is complete, and replaces an existing file. If the name is a
                 symbolic link, the link stays, and the file that it names is replaced. If the
                 existing file has responses that the new result lacks, it is first renamed to
                 ``<output>.previous``, with a warning.
 
-            errors: The path of a file for the rows with an error and without a response; None for
-                no file. The file gets its name when it is complete, and replaces an existing file.
+            errors: The path of a file for the rows that failed, also those with a response that
+                ``decode=`` refused; None for no file. The file gets its name when it is complete,
+                and replaces an existing file.
 
             max_in_flight: Most shards that are worked on at a time, 1 or more. None means all
                 shards.
@@ -681,6 +816,22 @@ class BatchClient:
                 time of an outage, and ``PollPolicy.not_found_grace`` limits the time for which an
                 output may be late. None means the client's policy.
 
+            decode: How to make the ``output`` of a row: an object with ``response_format`` and
+                ``read(text)``, as ``integrations.pydantic.output`` makes; or an attrs class or
+                another type that cattrs can make of the response; or a function that takes the
+                response's mapping. It is called in a thread, several times for a row. A
+                ``response_format`` is given to each row that has none, and is part of the run's
+                identity. A row whose response does not fit is a row that failed. Its code is
+                ``"invalid_output"`` if an object refused the text: such a row runs again if
+                ``retry_rows`` allows it. Its code is ``"undecodable"`` if a type or a function
+                refused the response. None makes no outputs.
+
+            before_submit: A plain function that is called in the event loop with the `CheckReport`
+                of the requests, before anything is sent. An exception that the function raises ends
+                the call, as ``integrations.cost.cap`` does. The function is also called if all jobs
+                exist already: to go on with jobs whatever they cost, leave it out. None calls
+                nothing.
+
         Returns:
             The rows in the order of the requests, which are stored on disk, and the report. Failed
             jobs and rows raise nothing. To raise an error for them, call
@@ -707,6 +858,7 @@ class BatchClient:
             max_job_duration=max_job_duration,
             system_prompt=system_prompt,
             placement=placement,
+            decode=decode,
         )
         options = RunOptions(
             limits=_given(limits),
@@ -721,11 +873,16 @@ class BatchClient:
             cleanup=cleanup,
             timeout=timeout,
             poll=poll,
+            decode=decode,
+            before_submit=before_submit,
         )
         return await Run(self._api, self._jobs, self._datasets, options).run(requests, template)
 
-    def _template(self, name: str | None, **arguments: Any) -> JobTemplate:
-        return job_template(self._api.codec, name=name, arguments=arguments)
+    def _template(self, name: str | None, *, decode: Any, **arguments: Any) -> JobTemplate:
+        response_format = read_response_format(decode)
+        return job_template(
+            self._api.codec, name=name, arguments=arguments, response_format=response_format
+        )
 
     async def aclose(self) -> None:
         """Close the client; waits and calls under way end with `ClientStateError`.

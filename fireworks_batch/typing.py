@@ -8,15 +8,19 @@ from fireworks_batch.jobs.fleet import JobFleet, JobOutcomes
 from fireworks_batch.jobs.wait import JobWait
 from fireworks_batch.models.dataset import DatasetLike
 from fireworks_batch.models.job import JobLike
+from fireworks_batch.results.decoding import Decode, Output
 from fireworks_batch.results.job_results import JobResults
+from fireworks_batch.runs.chat import ContentPart, Message
 from fireworks_batch.runs.requests import Requests
 from fireworks_batch.runs.result import BatchResult
 
 __all__ = [
     "ApiKey",
     "BatchResult",
+    "ContentPart",
     "DatasetLike",
     "Datasets",
+    "Decode",
     "JobFleet",
     "JobLike",
     "JobOutcomes",
@@ -24,5 +28,7 @@ __all__ = [
     "JobWait",
     "Jobs",
     "Listing",
+    "Message",
+    "Output",
     "Requests",
 ]

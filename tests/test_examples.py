@@ -101,6 +101,7 @@ async def test_every_snippet_runs(emulator, tmp_path, monkeypatch, number):
     monkeypatch.chdir(tmp_path)
     emulator.script_job("nightly-eval", phases=["COMPLETED"])
     write_requests(tmp_path / "requests.jsonl")
+    (tmp_path / "reviews.csv").write_text("id,text\na,Great!\nb,It broke.\n", encoding="utf-8")
     program = tmp_path / "snippet.py"
     program.write_text(SNIPPETS[number], encoding="utf-8")
     if "AsyncFireworks" in SNIPPETS[number]:

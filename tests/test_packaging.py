@@ -38,11 +38,10 @@ def modules_after(statement: str) -> set[str]:
     return set(json.loads(finished.stdout))
 
 
-def newest_heading() -> str:
-    """The first `## [...]` heading of the changelog, without brackets and date."""
-    found = re.search(r"^## \[?([^\]\s]+)", CHANGELOG.read_text(encoding="utf-8"), re.MULTILINE)
-    assert found, "the changelog has no heading"
-    return found[1]
+def headings() -> list[str]:
+    """The `## [...]` headings of the changelog, without brackets and dates; the newest first."""
+    text = CHANGELOG.read_text(encoding="utf-8")
+    return re.findall(r"^## \[?([^\]\s]+)", text, re.MULTILINE)
 
 
 def test_version_is_that_of_the_metadata():
@@ -51,11 +50,12 @@ def test_version_is_that_of_the_metadata():
 
 
 def test_changelog_is_headed_by_this_version():
-    """The changelog starts with this version, or with "Unreleased" while it is in the making."""
+    """It begins with what is not released; this version comes next, unless it is in the making."""
     version = Version(fireworks_batch.__version__)
-    expected = "Unreleased" if version.is_devrelease else str(version)
+    newest, *released = headings()
 
-    assert newest_heading() == expected
+    assert newest == "Unreleased"
+    assert version.is_devrelease or released[0] == str(version)
 
 
 def test_package_says_that_it_is_typed():
@@ -142,7 +142,7 @@ def test_a_release_is_not_refused():
         ("number", "1.2.0.dev0", "1.2.0.dev0 is not the version of a release"),
         (
             "changelog",
-            "## [Unreleased]\n\n## [1.2.0] - 2030-01-31\n",
+            "## [Unreleased]\n\n- New.\n\n## [1.2.0] - 2030-01-31\n",
             "begins with '## [Unreleased]'",
         ),
         ("changelog", "## [1.2.0]\n", "not with '## [1.2.0] - YYYY-MM-DD'"),

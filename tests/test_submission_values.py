@@ -38,7 +38,7 @@ def test_submission_goes_through_json():
     """What is stored is read back equal, unknown states included."""
     assert Submission.from_json(SUBMISSION.to_json()) == SUBMISSION
     assert Submission.from_json(SUBMISSION.to_json().encode()) == SUBMISSION
-    assert 2 == json.loads(SUBMISSION.to_json())["version"]
+    assert 3 == json.loads(SUBMISSION.to_json())["version"]
 
 
 def test_submission_is_small():
@@ -69,9 +69,9 @@ def test_submission_knows_rows_and_refs():
         (None, "not a stored submission: "),
         (
             '{"version": 1}',
-            "this release reads version 2; call `submit` again: it finds the jobs",
+            "this release reads version 3; call `submit` again: it finds the jobs",
         ),
-        ('{"version": 2}', "'account_id' is missing"),
+        ('{"version": 3}', "'account_id' is missing"),
     ],
 )
 def test_what_is_no_submission_is_refused(text, reason):

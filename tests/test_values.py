@@ -42,6 +42,7 @@ from fireworks_batch import (
     ResultRowsError,
     ResultsReport,
     RetryPolicy,
+    RowContents,
     RowError,
     RowProblem,
     RunProgress,
@@ -61,6 +62,8 @@ EXPORTED = {name: getattr(fireworks_batch, name) for name in fireworks_batch.__a
 NO_VALUES = {
     "BatchClient",
     "__version__",
+    "chat",
+    "chats",
     "to_dict",
 }
 MOMENT = datetime(2026, 9, 14, 9, 0, 0, 123456, tzinfo=UTC)
@@ -125,7 +128,15 @@ SUBMITTED = SubmittedShard(
     first_line=1,
     last_line=4,
 )
-JOB_REPORT = JobReport(job_id="nightly-g1", state=JobState.FAILED, rows=3, reason="no")
+JOB_REPORT = JobReport(
+    job_id="nightly-g1",
+    state=JobState.FAILED,
+    rows=3,
+    reason="no",
+    input_tokens=5,
+    output_tokens=4,
+    cached_tokens=3,
+)
 RUN_REPORT = RunReport(
     rows=3,
     succeeded=1,
@@ -191,6 +202,7 @@ VALUES: dict[str, Any] = {
     ),
     "SubmittedShard": SUBMITTED,
     "RetryPolicy": RetryPolicy(max_attempts=2),
+    "RowContents": RowContents(characters=5, bytes=5, messages=1, max_tokens=7),
     "RowError": ROW_ERROR,
     "Status": JOB.status,
     "StatusCode": StatusCode.NOT_FOUND,

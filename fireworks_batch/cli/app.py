@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from fireworks_batch.cli.options import (
+    Choices,
     CollectOptions,
     CommonOptions,
     DatasetArgument,
@@ -14,6 +15,8 @@ from fireworks_batch.cli.options import (
     JobsArgument,
     JobsToWaitForArgument,
     MaxRows,
+    MaxTokens,
+    RecordOptions,
     RequestsArgument,
     ResultsOptions,
     RunOptions,
@@ -71,7 +74,11 @@ def _program(
 
 @command(app)
 def run(
-    options: CommonOptions, jobs: JobOptions, terms: RunOptions, requests: RequestsArgument
+    options: CommonOptions,
+    jobs: JobOptions,
+    terms: RunOptions,
+    records: RecordOptions,
+    requests: RequestsArgument,
 ) -> int:
     """Submit requests, wait, and write the results.
 
@@ -79,12 +86,13 @@ def run(
     """
     from fireworks_batch.cli.commands import run as commands
 
-    return commands.run(options, jobs, terms, requests)
+    return commands.run(options, jobs, terms, records, requests)
 
 
 @command(app)
 def check(
     options: CommonOptions,
+    records: RecordOptions,
     requests: RequestsArgument,
     model: Annotated[
         str | None,
@@ -99,6 +107,8 @@ def check(
     system_prompt: Annotated[
         str | None, typer.Option(metavar="TEXT", help="The system prompt of the jobs.")
     ] = None,
+    max_tokens: MaxTokens = None,
+    n: Choices = None,
     max_rows: MaxRows = None,
     max_problems: Annotated[
         int,
@@ -106,6 +116,13 @@ def check(
             min=1, metavar="N", help="Maximum bad rows to name. All bad rows are counted."
         ),
     ] = 100,
+    price: Annotated[
+        bool,
+        typer.Option(
+            "--price",
+            help="Estimate what the requests cost; needs --model, and the extra 'cost'.",
+        ),
+    ] = False,
 ) -> int:
     """Check requests as 'run' does, and send nothing.
 
@@ -115,28 +132,35 @@ def check(
 
     return commands.check(
         options,
+        records,
         requests,
         model=model,
         system_prompt=system_prompt,
+        max_tokens=max_tokens,
+        n=n,
         max_rows=max_rows,
         max_problems=max_problems,
+        price=price,
     )
 
 
 @command(app)
-def submit(options: CommonOptions, jobs: JobOptions, requests: RequestsArgument) -> int:
+def submit(
+    options: CommonOptions, jobs: JobOptions, records: RecordOptions, requests: RequestsArgument
+) -> int:
     """Create the jobs of requests, and write their ids.
 
     The same command again creates no second job. With --json, it writes what 'collect' reads.
     """
     from fireworks_batch.cli.commands import run as commands
 
-    return commands.submit(options, jobs, requests)
+    return commands.submit(options, jobs, records, requests)
 
 
 @command(app)
 def collect(
     options: CommonOptions,
+    records: RecordOptions,
     terms: CollectOptions,
     submission: SubmissionArgument,
     requests: Annotated[
@@ -144,15 +168,16 @@ def collect(
         typer.Option(
             metavar="FILE",
             dir_okay=False,
-            help="The requests, to keep their order and to name the rows that are missing. By "
-            "default rows come in the order of their ids.",
+            help="The requests, to keep their order and to name the rows that are missing, with "
+            "the --template, --id-column and --limit of 'submit'. By default rows come in the "
+            "order of their ids.",
         ),
     ] = None,
 ) -> int:
     """Wait for the jobs of 'submit', and write the results."""
     from fireworks_batch.cli.commands import run as commands
 
-    return commands.collect(options, terms, submission, requests=requests)
+    return commands.collect(options, records, terms, submission, requests=requests)
 
 
 # --- Jobs ---------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 import typer
 
 __all__ = [
+    "Choices",
     "CollectOptions",
     "CommonOptions",
     "DatasetArgument",
@@ -17,12 +18,23 @@ __all__ = [
     "JobsArgument",
     "JobsToWaitForArgument",
     "MaxRows",
+    "MaxTokens",
+    "RecordOptions",
     "RequestsArgument",
     "ResultsOptions",
+    "RowOptions",
     "RunOptions",
     "SubmissionArgument",
     "WaitOptions",
     "command",
+]
+
+MaxTokens = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Maximum tokens of a response.")
+]
+
+Choices = Annotated[
+    int | None, typer.Option("--n", min=1, metavar="N", help="Choices per response.")
 ]
 
 MaxRows = Annotated[
@@ -87,6 +99,37 @@ class CommonOptions:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class RecordOptions:
+    """How requests are made of the records of a file, and how many rows are taken."""
+
+    template: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Prompt for each record of a .csv, .tsv or .jsonl file, with names of columns in "
+            "braces, as in 'Summarise: {text}'. A brace of the text is doubled.",
+        ),
+    ] = None
+    id_column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Column with the ids of the requests. By default the requests are numbered: "
+            "row-00000001 and so on.",
+        ),
+    ] = None
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Take only the first N rows. They are a job of their own: without --limit, all "
+            "rows run, these rows once more.",
+        ),
+    ] = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class JobOptions:
     """The arguments of ``client.submit``, most of them under their own names."""
 
@@ -116,9 +159,7 @@ class JobOptions:
             metavar="TEXT", help="System message for rows that do not begin with a system message."
         ),
     ] = None
-    max_tokens: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Maximum tokens of a response.")
-    ] = None
+    max_tokens: MaxTokens = None
     temperature: Annotated[
         float | None, typer.Option(min=0, metavar="X", help="Sampling temperature.")
     ] = None
@@ -135,9 +176,7 @@ class JobOptions:
         int | None,
         typer.Option(metavar="N", help="Sample only from this many of the likeliest tokens."),
     ] = None
-    n: Annotated[
-        int | None, typer.Option("--n", min=1, metavar="N", help="Choices per response.")
-    ] = None
+    n: Choices = None
     extra_body: Annotated[
         str | None,
         typer.Option(metavar="JSON", help="Further parameters of each row, as a JSON object."),
@@ -224,11 +263,30 @@ _DELETE_ON_INTERRUPT: Final = "FIREWORKS_BATCH_DELETE_ON_INTERRUPT"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CollectOptions:
-    """The arguments of ``client.collect``, under their own names."""
+class RowOptions:
+    """Where rows are written, and in which format."""
 
     output: _OutputFile = None
     errors: _ErrorsFile = None
+    format: Annotated[
+        Literal["jsonl", "openai", "csv", "parquet"],
+        typer.Option(
+            help="Format of the rows. 'jsonl' is the format of the server, 'openai' the format "
+            "of OpenAI's batch results. 'csv' and 'parquet' are tables of all rows, with columns "
+            "for errors; 'parquet' needs the extra 'arrow'.",
+        ),
+    ] = "jsonl"
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the rows with an error are among the others, in the same file."""
+        return self.format in {"csv", "parquet"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CollectOptions(RowOptions):
+    """The arguments of ``client.collect``, under their own names."""
+
     timeout: _Timeout = None
     stall_after: _StallAfter = None
     cleanup: Annotated[
@@ -275,6 +333,15 @@ class WaitOptions:
     ] = None
     timeout: _Timeout = None
     stall_after: _StallAfter = None
+    exec: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COMMAND",
+            help="Command for the shell to run when a job has ended, or the wait for it. The "
+            "command finds FIREWORKS_BATCH_JOB, FIREWORKS_BATCH_STATE and "
+            "FIREWORKS_BATCH_EXIT_CODE in its environment.",
+        ),
+    ] = None
     delete_on_interrupt: Annotated[
         bool,
         typer.Option(
@@ -286,11 +353,9 @@ class WaitOptions:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ResultsOptions:
+class ResultsOptions(RowOptions):
     """Which rows of a job are written, and where to."""
 
-    output: _OutputFile = None
-    errors: _ErrorsFile = None
     expected: Annotated[
         Path | None,
         typer.Option(
@@ -327,7 +392,7 @@ RequestsArgument = Annotated[
         dir_okay=False,
         allow_dash=True,
         help="Requests: a .jsonl or .jsonl.gz file with one JSON object per line, each with "
-        "custom_id and body. '-' reads standard input.",
+        "custom_id and body. With --template, records. '-' reads standard input.",
     ),
 ]
 SubmissionArgument = Annotated[

@@ -23,6 +23,7 @@ __all__ = [
     "is_path",
     "make_directory",
     "path",
+    "set_aside",
     "written_to",
 ]
 
@@ -285,6 +286,22 @@ def written_to(target: Path) -> Path:
     if (mode := _mode(place)) is not None and stat.S_ISLNK(mode):
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     return place
+
+
+def set_aside(place: Path) -> Path:
+    """Rename a file that is about to be replaced, and return the new name.
+
+    The new name ends in ``.previous``, and in a number if there is such a file.
+
+    Raises:
+        OSError: The file cannot be renamed.
+    """
+    number, kept = 1, place.with_name(f"{place.name}.previous")
+    while kept.exists():
+        number += 1
+        kept = place.with_name(f"{place.name}.previous.{number}")
+    place.rename(kept)
+    return kept
 
 
 def _mode_of_file(place: Path) -> int | None:

@@ -1,16 +1,18 @@
 """Blocking work, done in threads, and errors that name the file."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, ParamSpec, TypeVar, TypeVarTuple
 
 from fireworks_batch.models.errors import LocalFileError
 
-__all__ = ["all_of", "begin", "ended", "off_loop", "reported", "write_all"]
+__all__ = ["ahead", "all_of", "begin", "ended", "off_loop", "reported", "write_all"]
 
 _T = TypeVar("_T")
+_Part = TypeVar("_Part")
 _P = ParamSpec("_P")
 _Ts = TypeVarTuple("_Ts")
 
@@ -47,6 +49,32 @@ def _retrieve(step: asyncio.Future[_T]) -> None:
     """Read the error of the work, so that asyncio does not log an error that was never read."""
     if not step.cancelled():
         step.exception()
+
+
+async def ahead(
+    parts: AsyncGenerator[_Part, None], work: Callable[[_Part], _T]
+) -> AsyncGenerator[tuple[_Part, _T], None]:
+    """Do blocking work on each part in a thread, and yield the parts with their results, in order.
+
+    While the caller has a result, the work on the next part goes on. No work is under way when the
+    generator has ended.
+    """
+    steps: deque[tuple[_Part, asyncio.Future[_T]]] = deque()
+    try:
+        async for part in parts:
+            steps.append((part, begin(work, part)))
+            if len(steps) > 1:
+                await asyncio.wait([steps[0][1]])
+                done, step = steps.popleft()
+                yield done, step.result()
+        while steps:
+            await asyncio.wait([steps[0][1]])
+            done, step = steps.popleft()
+            yield done, step.result()
+    finally:
+        if steps:
+            await asyncio.wait([step for _, step in steps])
+        await parts.aclose()
 
 
 async def ended(

@@ -28,7 +28,7 @@ from fireworks_batch.models.states import Precision
 from fireworks_batch.models.texts import did_you_mean
 from fireworks_batch.models.validators import is_finite, published
 
-__all__ = ["differences", "draft_job"]
+__all__ = ["differences", "draft_job", "sampling_defaults"]
 
 
 # The API's whole numbers have 32 bits (documented).
@@ -89,7 +89,7 @@ def draft_job(
         model=model_name(model) if model else "",
         input_dataset_id=_dataset(account_id, input_dataset) if input_dataset else "",
         output_dataset_id=_dataset(account_id, output_dataset) if output_dataset else "",
-        inference_parameters=_parameters(inference_parameters),
+        inference_parameters=sampling_defaults(inference_parameters),
         display_name=_text("display_name", display_name),
         precision=_precision(precision),
         continued_from_job_name=_continued(account_id, continued_from),
@@ -156,7 +156,15 @@ def _message(name: str, value: object, cls: type[Any]) -> Any:
         raise ConfigurationError(f"{name} cannot be {shown(value)}: {exc}") from None
 
 
-def _parameters(value: object) -> InferenceParameters | None:
+def sampling_defaults(value: object) -> InferenceParameters | None:
+    """Return the sampling defaults of a job's rows; None for none.
+
+    Args:
+        value: The defaults, a mapping with snake_case names, or None.
+
+    Raises:
+        ConfigurationError: A value is malformed.
+    """
     parameters: InferenceParameters | None = _message(
         "inference_parameters", value, InferenceParameters
     )

@@ -6,12 +6,13 @@ Performs no I/O.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self, TypeAlias
 
 import attrs
 
+from fireworks_batch.models import html
 from fireworks_batch.models.errors import (
     ConfigurationError,
     JobCancelledError,
@@ -31,6 +32,7 @@ from fireworks_batch.models.states import (
     Precision,
     StatusCode,
 )
+from fireworks_batch.models.texts import moment
 from fireworks_batch.models.validators import published
 
 __all__ = [
@@ -42,6 +44,8 @@ __all__ = [
     "Placement",
     "Seconds",
     "Status",
+    "job_details",
+    "rows_text",
     "to_dict",
 ]
 
@@ -282,6 +286,21 @@ class BatchInferenceJob:
         return self.is_terminal and bool(self.output_dataset_id) and not failed_early
 
     @property
+    def has_token_counts(self) -> bool:
+        """Whether ``job_progress`` says how many tokens the job has read and generated so far.
+
+        False without ``job_progress``. False also if no tokens are counted although rows succeeded,
+        or although the job is COMPLETED: then the counters are late.
+        """
+        progress = self.job_progress
+        if progress is None:
+            return False
+        counts_nothing = not (progress.input_tokens or progress.output_tokens)
+        # All rows of a COMPLETED job may have failed. Then it counts failed rows, and no tokens.
+        is_late = self.is_success and not progress.failed_requests
+        return not (counts_nothing and (progress.successfully_processed_requests or is_late))
+
+    @property
     def duration(self) -> float | None:
         """Seconds from the job's creation to its end; None before the end, or without the times."""
         if self.create_time is None or not self.is_terminal:
@@ -330,6 +349,9 @@ class BatchInferenceJob:
         failed = f", {progress.failed_requests} failed" if progress else ""
         return f"<BatchInferenceJob {self.id!r} {self.state}{rows}{failed}>"
 
+    def _repr_html_(self) -> str:
+        return html.facts("BatchInferenceJob", dict(job_details(self)))
+
 
 _OUTCOMES: dict[JobState, type[JobOutcomeError]] = {
     JobState.FAILED: JobFailedError,
@@ -366,6 +388,51 @@ def _json_safe(_model: object, _field: object, value: Any) -> Any:
             return f"{type(value).__name__}: {value}"
         case _:
             return value
+
+
+# --- For people ---------------------------------------------------------------------------------
+
+
+def job_details(job: BatchInferenceJob) -> Iterator[tuple[str, str]]:
+    """Yield the members of a job that say something, each with its heading."""
+    progress = job.job_progress or JobProgress()
+    lifecycle = job.lifecycle
+    yield "job", job.id
+    yield from _if_any("display name", job.display_name)
+    yield "state", f"{job.state}{' (waiting for capacity)' if job.waiting_on_capacity else ''}"
+    if job.status is not None and job.status != Status():
+        yield "status", f"{job.status.code}: {job.status.message}".removesuffix(": ")
+    yield "rows", rows_text(progress)
+    yield from _if_any("tokens", _tokens(progress))
+    yield from _if_any("model", job.model)
+    yield from _if_any("input", job.input_dataset_id)
+    yield from _if_any("output", job.output_dataset_id)
+    yield from _if_any("continues", job.continued_from_job_name)
+    yield from _if_any("created", moment(job.create_time))
+    yield from _if_any("expires", "" if job.is_terminal else moment(job.expire_time))
+    yield from _if_any("ended", moment(lifecycle.end_time) if lifecycle else "")
+
+
+def rows_text(progress: JobProgress) -> str:
+    """Return the rows of a job in words: ``"97 ok, 3 failed of 100"``."""
+    failed = f", {progress.failed_requests:,} failed" if progress.failed_requests else ""
+    of_all = f" of {progress.total:,}" if progress.total else ""
+    return f"{progress.successfully_processed_requests:,} ok{failed}{of_all}"
+
+
+def _tokens(progress: JobProgress) -> str:
+    if not (progress.input_tokens or progress.output_tokens):
+        return ""
+    cached = progress.cached_input_token_count
+    return (
+        f"{progress.input_tokens:,} in{f' ({cached:,} cached)' if cached else ''}, "
+        f"{progress.output_tokens:,} out"
+    )
+
+
+def _if_any(heading: str, text: str) -> Iterator[tuple[str, str]]:
+    if text:
+        yield heading, text
 
 
 JobLike: TypeAlias = str | JobRef | BatchInferenceJob

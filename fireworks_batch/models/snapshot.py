@@ -10,10 +10,12 @@ from typing import Final
 
 import attrs
 
+from fireworks_batch.models import html
 from fireworks_batch.models.errors import ClientStateError, FireworksBatchError
-from fireworks_batch.models.job import BatchInferenceJob
+from fireworks_batch.models.job import BatchInferenceJob, rows_text
 from fireworks_batch.models.names import JobRef
 from fireworks_batch.models.states import JobPhase, JobState
+from fireworks_batch.models.texts import moment
 
 __all__ = [
     "EXPIRY_GRACE",
@@ -95,6 +97,24 @@ class JobSnapshot:
     def __repr__(self) -> str:
         percent = "" if self.percent is None else f" {self.percent:.1f}%"
         return f"<JobSnapshot {self.number} of {self.job.id!r} {self.job.state}{percent}>"
+
+    def _repr_html_(self) -> str:
+        job, error = self.job, self.error or self.last_error
+        values = {
+            "job": job.id,
+            "state": job.state,
+            "state before": self.previous_state,
+            "done": html.percent(self.percent),
+            "rows": rows_text(job.job_progress) if job.job_progress else None,
+            "rate": html.rate(self.rate),
+            "left": html.duration(self.eta or None),
+            "unchanged for": html.duration(self.unchanged_for),
+            "failed polls": self.failures or None,
+            "error": f"{type(error).__name__}: {error}" if error else None,
+            "problems": html.some(self.problems),
+            "seen": moment(self.observed_at),
+        }
+        return html.facts("JobSnapshot", values)
 
 
 # --- Fingerprints -------------------------------------------------------------------------------
@@ -272,6 +292,20 @@ class FleetProgress:
         """The number of all jobs."""
         phases = self.queued + self.running + self.finishing + self.paused + self.leaving
         return phases + self.terminal + self.unknown + self.unseen
+
+    def _repr_html_(self) -> str:
+        phases = ("queued", "running", "finishing", "paused", "leaving", "unknown", "unseen")
+        values = {
+            "jobs": self.jobs,
+            **{phase: getattr(self, phase) or None for phase in phases},
+            "ended": self.terminal,
+            "failed waits": self.failed or None,
+            "rows": f"{self.rows_done:,} of {self.rows_total:,}",
+            "failed rows": self.rows_failed or None,
+            "rate": html.rate(self.rate),
+            "left": html.duration(self.eta or None),
+        }
+        return html.facts("FleetProgress", values)
 
 
 def add_up(snapshots: Iterable[JobSnapshot | None], *, failed: int) -> FleetProgress:

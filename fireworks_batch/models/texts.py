@@ -6,10 +6,11 @@ Performs no I/O.
 import logging
 import re
 from collections.abc import Iterable
+from datetime import datetime
 from difflib import get_close_matches
 from typing import Any, Final
 
-__all__ = ["Secret", "did_you_mean", "fit", "fit_record", "hidden", "visible"]
+__all__ = ["Secret", "did_you_mean", "fit", "fit_record", "hidden", "moment", "visible"]
 
 
 # --- Texts of servers ---------------------------------------------------------------------------
@@ -39,6 +40,11 @@ def fit(text: str) -> str:
 def _cut(text: str) -> str:
     is_short = len(text) <= _HEAD + _TAIL + 3
     return text if is_short else f"{text[:_HEAD]} … {text[-_TAIL:]}"
+
+
+def moment(time: datetime | None) -> str:
+    """Return a time, which is in UTC, as ``"2026-09-14T12:00:05Z"``; empty if it is None."""
+    return "" if time is None else f"{time:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def fit_record(record: logging.LogRecord) -> bool:

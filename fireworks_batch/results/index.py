@@ -1,12 +1,14 @@
 """An index of results on disk, in SQLite. It may have any size, and memory stays bounded.
 
 The result files of each job are added, in any order. A row may have several results: then the best
-one is chosen, which is the first success, else the newest failure. The index is synchronous: use it
-in a thread.
+one is chosen, which is the first success, else the newest response that was refused, else the
+newest failure. The index is synchronous: use it in a thread.
 """
 
 import enum
+import os
 import sqlite3
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +22,7 @@ from fireworks_batch.files.lines import Block, read_blocks
 from fireworks_batch.files.threads import reported
 from fireworks_batch.models.errors import LocalFileError
 
-__all__ = ["UNANSWERED", "Chosen", "Kind", "ReadRow", "ResultIndex", "Tally"]
+__all__ = ["BAD", "UNANSWERED", "Chosen", "Kind", "ReadRow", "ResultIndex", "Tally"]
 
 
 class Kind(enum.IntEnum):
@@ -30,6 +32,12 @@ class Kind(enum.IntEnum):
     FAILED = 1
     RETRYABLE = 2
     MISSING = 3
+    INVALID = 4
+    """There is a response, but ``decode=`` has refused it."""
+
+
+BAD: Final = (Kind.FAILED, Kind.RETRYABLE, Kind.INVALID)
+"""The kinds of rows with an error."""
 
 
 UNANSWERED: Final = (Kind.MISSING, Kind.RETRYABLE, Kind.FAILED)
@@ -89,13 +97,23 @@ ORDER BY custom_id
 _PAGE: Final = """
 SELECT position, custom_id, file, start, length FROM chosen
 WHERE position > ?
-AND CASE kind WHEN 0 THEN ? WHEN 1 THEN ? WHEN 2 THEN ? ELSE ? END
+AND CASE kind WHEN 0 THEN ? WHEN 1 THEN ? WHEN 2 THEN ? WHEN 3 THEN ? ELSE ? END
 ORDER BY position LIMIT ?
 """
 
 
-# The rank of a failure is this number minus the number of its job: any success comes before it.
-_FAILED: Final = 10**15
+_BLOCK: Final = _PAGE.replace("custom_id, ", "")
+
+
+# The rank of a result is one of these numbers minus the number of its job: the newest one counts. A
+# success comes first, then a response that `decode=` has refused, then an error. If the first
+# success counts, its rank is the number of its job.
+_RANKS: Final = {
+    Kind.OK: 10**13,
+    Kind.INVALID: 10**14,
+    Kind.FAILED: 10**15,
+    Kind.RETRYABLE: 10**15,
+}
 
 
 # Most bytes of the lines of one page. Rows with log probabilities may have megabytes each.
@@ -137,7 +155,10 @@ class Tally:
     """Rows with a response."""
 
     failed: int
-    """Rows with an error instead."""
+    """Rows with an error, or with a response that ``decode=`` has refused."""
+
+    undecodable: int
+    """How many of the failed rows have a response."""
 
     missing: int
     """Expected rows with neither a response nor an error."""
@@ -158,12 +179,14 @@ class Tally:
 class ResultIndex:
     """An index: add expected rows, add results, call `choose`, and read the chosen results."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, newest_counts: bool = False) -> None:
         """Make an empty index.
 
         Args:
             path: The file of the index, which does not exist yet.
+            newest_counts: Whether the newest success of a row counts, instead of the first one.
         """
+        self._newest_counts = newest_counts
         self.files: list[Path] = []
         """The files of results, by their numbers."""
         self._unreadable: Counter[int] = Counter()
@@ -239,7 +262,7 @@ class ResultIndex:
     def _count(self, job: int) -> None:
         query = """
             SELECT ifnull(sum(has_response), 0), count(*) FROM (
-                SELECT max(kind = 0) AS has_response FROM found WHERE rowid BETWEEN ? AND ?
+                SELECT max(kind IN (0, 4)) AS has_response FROM found WHERE rowid BETWEEN ? AND ?
                 GROUP BY custom_id
             )
         """
@@ -285,7 +308,8 @@ class ResultIndex:
                     self._unreadable[job] += 1
                 else:
                     custom_id, kind = found
-                    rank = job if kind is Kind.OK else _FAILED - job
+                    is_first = kind is Kind.OK and not self._newest_counts
+                    rank = job if is_first else _RANKS[kind] - job
                     yield custom_id, rank, kind, file, start, len(line) - line.endswith(b"\n")
             start += len(line)
 
@@ -304,7 +328,8 @@ class ResultIndex:
         missing = kinds.get(Kind.MISSING, 0)
         return Tally(
             succeeded=kinds.get(Kind.OK, 0),
-            failed=kinds.get(Kind.FAILED, 0) + kinds.get(Kind.RETRYABLE, 0),
+            failed=sum(kinds.get(kind, 0) for kind in BAD),
+            undecodable=kinds.get(Kind.INVALID, 0),
             missing=missing,
             duplicate=found - sum(resulted for _, resulted in self._distinct.values()),
             foreign=rows - (sum(kinds.values()) - missing),
@@ -357,6 +382,31 @@ class ResultIndex:
         """Make an index on the ids of chosen results. Not each run needs one."""
         self._run("CREATE INDEX IF NOT EXISTS chosen_by_id ON chosen (custom_id)")
 
+    def block(self, kinds: Sequence[Kind], *, after: int = 0, size: int) -> tuple[bytes, int]:
+        """Return the lines of the next chosen results of some kinds, in the order of the input.
+
+        The block has at most 8 MiB, but at least one line if there is one.
+
+        Args:
+            kinds: The kinds; a missing row has no line.
+            after: The position of the last line of the block before; 0 for the first block.
+            size: Most lines of the block.
+
+        Returns:
+            The lines, each with a line end, and the position of the last one; 0 if there are none.
+        """
+        lines: list[bytes] = []
+        last = bytes_ = 0
+        wanted = [kind in kinds for kind in Kind]
+        for position, file, start, length in self._run(_BLOCK, (after, *wanted, size)):
+            bytes_ += length
+            if lines and bytes_ > _MOST_BYTES:
+                break
+            lines.append(self._line(file, start, length))
+            last = position
+        lines.append(b"")
+        return b"\n".join(lines), last
+
     def lines(self, page: Iterable[Chosen]) -> list[bytes]:
         """Return the lines of chosen results, in their order. A missing row has no line."""
         return [self._line(file, start, length) for *_, file, start, length in page if length]
@@ -368,8 +418,7 @@ class ResultIndex:
                 self._open.pop(next(iter(self._open))).close()
             with reported("read", str(self.files[file])):
                 opened = self._open[file] = self.files[file].open("rb", buffering=0)
-        opened.seek(start)
-        line = opened.read(length)
+        line = _read_at(opened, start, length)
         if len(line) < length:
             raise LocalFileError(
                 f"cannot read {str(self.files[file])!r}: the file has become shorter"
@@ -398,3 +447,11 @@ class ResultIndex:
         with self._reported():
             self._connection.executemany(query, rows)
         self._run("COMMIT")
+
+
+def _read_at(file: IO[bytes], start: int, length: int) -> bytes:
+    """Read a part of an unbuffered file, in one system call where there is such a call."""
+    if sys.platform == "win32":
+        file.seek(start)
+        return file.read(length)
+    return os.pread(file.fileno(), length, start)

@@ -3,28 +3,37 @@
 import enum
 import os
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from contextlib import AsyncExitStack
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Generic, NoReturn, Self, TypeAlias, TypeVar, get_origin
+from typing import Any, Final, Generic, NoReturn, Self, TypeAlias, TypeVar
 
 from fireworks_batch.connection.api import if_there
 from fireworks_batch.datasets.endpoints import Datasets
-from fireworks_batch.files.threads import off_loop
+from fireworks_batch.files.threads import ahead, off_loop
 from fireworks_batch.files.workspace import workspace
 from fireworks_batch.jobs.endpoints import Jobs
+from fireworks_batch.models import html
 from fireworks_batch.models.errors import ClientStateError, ConfigurationError, JobNotFinishedError
 from fireworks_batch.models.job import BatchInferenceJob, JobLike
+from fireworks_batch.results.decoding import Decoder
 from fireworks_batch.results.reading import ExpectedIds, Reading, order_files
 from fireworks_batch.results.report import ResultRowsError, ResultsReport, make_report
-from fireworks_batch.results.rows import ResultRow
-from fireworks_batch.wire.codec import response_reader
+from fireworks_batch.results.rows import FIRST_ROWS, ResultRow, few, first_table
 
-__all__ = ["Expected", "JobResults", "check_expected", "read_decode"]
+__all__ = ["Expected", "JobResults", "check_expected"]
 
 _T = TypeVar("_T")
+_V = TypeVar("_V")
 
 Expected: TypeAlias = Iterable[str] | os.PathLike[str]
 """The ids that should have rows, or the path of the input file that has these ids."""
@@ -36,6 +45,7 @@ class _Phase(enum.Enum):
     NEW = "not entered yet"
     ENTERED = "entered"
     READING = "being read"
+    READING_BLOCKS = "being read in blocks"
     READ = "read to the end"
     BROKEN = "broken off"
     LEFT = "left"
@@ -61,13 +71,15 @@ class JobResults(Generic[_T]):
     _jobs: Jobs
     _datasets: Datasets
     _expecting: Expected | None
-    _decode: Callable[[Any], _T] | None
+    _decode: Decoder | None
     _lineage: bool
     _phase = _Phase.NEW
     _job: BatchInferenceJob | None = None
     _leaving: AsyncExitStack
     _expected: ExpectedIds | None = None
     _report: ResultsReport | None = None
+    _first: list[ResultRow[_T]] | None = None
+    _paths: tuple[Path, ...]
     _rows: AsyncGenerator[ResultRow[_T], None]
 
     @classmethod
@@ -78,7 +90,7 @@ class JobResults(Generic[_T]):
         datasets: Datasets,
         *,
         expected: Expected | None,
-        decode: Callable[[Any], _T] | None,
+        decode: Decoder | None,
         lineage: bool,
     ) -> Self:
         """Return the results of a job. Nothing happens before they are entered.
@@ -88,7 +100,7 @@ class JobResults(Generic[_T]):
             jobs: Fetches the job.
             datasets: Downloads the files.
             expected: The ids that should have rows, or the path of the input file.
-            decode: Converts a response; None leaves responses as they are.
+            decode: Makes the output of a response; None if rows have no output.
             lineage: Whether the rows of all jobs of a continuation chain are read.
         """
         self = cls()
@@ -123,9 +135,17 @@ class JobResults(Generic[_T]):
         return self._report
 
     def __repr__(self) -> str:
+        return f"<JobResults of {self._name!r}, {self._phase.value}>"
+
+    def _repr_html_(self) -> str:
+        values = html.facts("JobResults", {"job": self._name, "rows": self._phase.value})
+        report = "" if self._report is None else self._report._repr_html_()
+        return values + report + first_table(self._first or ())
+
+    @property
+    def _name(self) -> str:
         asked = self._asked
-        name = asked.id if isinstance(asked, BatchInferenceJob) else str(asked)
-        return f"<JobResults of {name!r}, {self._phase.value}>"
+        return asked.id if isinstance(asked, BatchInferenceJob) else str(asked)
 
     # --- Entering and leaving -------------------------------------------------------------------
 
@@ -136,7 +156,8 @@ class JobResults(Generic[_T]):
         self._job = await self._ended_job()
         async with AsyncExitStack() as leaving:
             space = await leaving.enter_async_context(workspace())
-            self._rows = self._read(await self._download(self._job, space.path / "files"))
+            self._paths = await self._download(self._job, space.path / "files")
+            self._rows = self._read()
             self._expected = await self._expect(self._expecting, space.path / "expected")
             self._leaving = leaving.pop_all()
         self._phase = _Phase.ENTERED
@@ -203,7 +224,7 @@ class JobResults(Generic[_T]):
             self._check_readable()
         return await anext(self._rows)
 
-    async def _read(self, paths: tuple[Path, ...]) -> AsyncGenerator[ResultRow[Any], None]:
+    async def _read(self) -> AsyncGenerator[ResultRow[Any], None]:
         """Yield all rows, then make the report.
 
         This is a generator, since a coroutine for each row would add a tenth to the time. For the
@@ -211,26 +232,85 @@ class JobResults(Generic[_T]):
         when it yields. Leaving the results closes the generator.
         """
         self._phase = _Phase.READING
-        reading = Reading(paths, self._decode, lineage=self._lineage)
+        reading = Reading(self._paths, self._decode, lineage=self._lineage)
         add_id = reading.ids.append
         try:
             while await reading.advance():
-                for row in reading.rows:
+                rows = reading.rows
+                for row in rows if self._first is not None else self._keep_first(rows):
                     if row._error is None:  # noqa: SLF001 - see above
                         add_id(row._custom_id)  # noqa: SLF001 - see above
                         yield row
                     elif reading.takes(row):
                         yield row
-            self._report = make_report(
-                reading.counts,
-                await reading.find(self._expected),
-                with_ids=reading.with_ids,
-                progress=None if self._lineage else self.job.job_progress,
-                no_output=not paths,
-            )
-            self._phase = _Phase.READ
+            await self._finish(reading)
         finally:
             if self._phase is _Phase.READING:
+                self._phase = _Phase.BROKEN
+
+    def _keep_first(self, rows: Iterator[ResultRow[_T]]) -> Iterator[ResultRow[_T]]:
+        """Keep the first rows, which a notebook shows, and return all rows."""
+        head = list(islice(rows, FIRST_ROWS))
+        self._first = head[: few(len(row.raw) for row in head)]
+        return chain(head, rows)
+
+    async def _finish(self, reading: Reading) -> None:
+        """Make the report, when all rows have been read."""
+        self._report = make_report(
+            reading.counts,
+            await reading.find(self._expected),
+            with_ids=reading.with_ids,
+            progress=None if self._lineage else self.job.job_progress,
+            no_output=not self._paths,
+        )
+        self._phase = _Phase.READ
+
+    def blocks(
+        self, convert: Callable[[bytes], tuple[_V, Sequence[str] | None]]
+    ) -> AsyncGenerator[_V, None]:
+        """Convert the lines of all rows in blocks, in threads, instead of reading rows one by one.
+
+        This is meant for parsers of many lines at a time: `integrations.arrow` uses it. The rows
+        are counted in the report.
+
+        Args:
+            convert: Converts some 2 MiB of whole lines (or one longer line) as they are in a file;
+                some may be blank, or no rows. It is called in threads, for two blocks at a time.
+                It returns any value, and the ids of all rows of the block, in any order. None
+                instead of the ids means that not all lines are rows with a response: then the
+                library reads the lines, too, to count them.
+
+        Returns:
+            An async iterator of the values, in the order of the files.
+
+        Raises:
+            ClientStateError: Rows have been read before, or the results are not entered. Or rows
+                are not just their lines: with ``decode=``, and with ``lineage=True``.
+        """
+        if self._decode is not None or self._lineage:
+            self._refuse(
+                "with decode= or lineage=True rows are not just their lines: read the rows"
+            )
+        if self._phase is not _Phase.ENTERED:
+            self._refuse_reading()
+        self._phase = _Phase.READING_BLOCKS
+        values = self._convert(convert)
+        self._leaving.push_async_callback(values.aclose)
+        return values
+
+    async def _convert(
+        self, convert: Callable[[bytes], tuple[_V, Sequence[str] | None]]
+    ) -> AsyncGenerator[_V, None]:
+        reading = Reading(self._paths, None, lineage=False)
+        converted = ahead(reading.blocks(), convert)
+        try:
+            async for lines, (value, ids) in converted:
+                await off_loop(reading.count, lines, ids)
+                yield value
+            await self._finish(reading)
+        finally:
+            await converted.aclose()
+            if self._phase is _Phase.READING_BLOCKS:
                 self._phase = _Phase.BROKEN
 
     async def ordered(self, ids: Iterable[str]) -> list[ResultRow[_T]]:
@@ -299,6 +379,7 @@ _WAYS_OUT: Final = {
     _Phase.NEW: "enter it first: 'async with client.results(job) as rows'",
     _Phase.ENTERED: "",
     _Phase.READING: "rows have been read from it already: call client.results() once more",
+    _Phase.READING_BLOCKS: "it is being read in blocks: call client.results() once more",
     _Phase.READ: "its rows have been read: call client.results() once more to read them again",
     _Phase.BROKEN: "reading ended in an error: call client.results() once more",
     _Phase.LEFT: "its files are gone: read inside 'async with client.results(job) as rows'",
@@ -306,22 +387,6 @@ _WAYS_OUT: Final = {
 
 
 # --- Arguments ----------------------------------------------------------------------------------
-
-
-def read_decode(decode: Any) -> Callable[[Any], Any] | None:
-    """Return the function that converts responses. For a type, the function makes that type.
-
-    Raises:
-        ConfigurationError: The argument is neither a function nor a type that cattrs can make.
-    """
-    if decode is None:
-        return None
-    if isinstance(decode, type) or get_origin(decode) is not None:
-        return response_reader(decode)
-    if callable(decode):
-        checked: Callable[[Any], Any] = decode
-        return checked
-    raise ConfigurationError(f"decode must be a type or a function, not {decode!r}")
 
 
 def check_expected(expected: Any) -> Expected | None:

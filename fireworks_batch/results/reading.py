@@ -2,8 +2,9 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from functools import partial
+from io import BytesIO
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
@@ -11,9 +12,10 @@ from typing import Any, Final
 from fireworks_batch.files.lines import Block, read_blocks
 from fireworks_batch.files.threads import off_loop, reported
 from fireworks_batch.models.errors import ConfigurationError
+from fireworks_batch.results.decoding import Decoder
 from fireworks_batch.results.id_sets import IdSet, Suspects, find_all
 from fireworks_batch.results.report import Findings, ResultCounts
-from fireworks_batch.results.rows import UNDECODABLE, ResultRow, decode_row, read_rows
+from fireworks_batch.results.rows import INVALID_OUTPUT, UNDECODABLE, ResultRow, read_rows
 
 __all__ = ["ExpectedIds", "Reading", "find_suspects", "is_error_file", "order_files"]
 
@@ -122,7 +124,7 @@ def _ids_in(paths: Sequence[Path], is_over: Callable[[], bool]) -> Iterator[str]
                 yield row.custom_id
 
 
-def _rows_in(path: Path, is_over: Callable[[], bool]) -> Iterator[ResultRow[dict[str, Any]]]:
+def _rows_in(path: Path, is_over: Callable[[], bool]) -> Iterator[ResultRow[None]]:
     """Yield the rows of a file; *is_over* is asked before each block."""
     with reported("read", str(path)), path.open("rb") as file:
         for block in takewhile(lambda _: not is_over(), read_blocks(file)):
@@ -144,14 +146,12 @@ class Reading:
     blocks.
     """
 
-    def __init__(
-        self, paths: Sequence[Path], decode: Callable[[Any], Any] | None, *, lineage: bool
-    ) -> None:
+    def __init__(self, paths: Sequence[Path], decode: Decoder | None, *, lineage: bool) -> None:
         """Begin before the first row.
 
         Args:
             paths: The files, in the order of reading.
-            decode: Converts a response; None leaves responses as they are.
+            decode: Makes the output of a response; None if rows have no output.
             lineage: Whether an error is left out if an earlier file has a row of the same id.
         """
         self._paths = paths
@@ -182,7 +182,7 @@ class Reading:
             counts.superseded += 1
             return False
         self.ids.append(row.custom_id)
-        if row.error is not None and row.error.code == UNDECODABLE:
+        if row.error is not None and row.error.code in {INVALID_OUTPUT, UNDECODABLE}:
             counts.undecodable += 1
         else:
             counts.failed += 1
@@ -205,7 +205,32 @@ class Reading:
 
     def _rows_of(self, block: Block) -> Iterator[ResultRow[Any]]:
         rows = read_rows(block)
-        return rows if self._decode is None else map(partial(decode_row, decode=self._decode), rows)
+        return rows if self._decode is None else map(self._decode.decoded, rows)
+
+    async def blocks(self) -> AsyncGenerator[bytes, None]:
+        """Yield the lines of all files in blocks, in place of `advance`."""
+        for path in self._paths:
+            start = 0
+            while (block := await off_loop(_block_at, path, start, _BLOCK)) is not None:
+                start = block.end
+                yield block.data
+
+    def count(self, lines: bytes, ids: Iterable[str] | None) -> None:
+        """Count the rows of a block. Blocks the thread.
+
+        Args:
+            lines: The lines of the block.
+            ids: The ids of the rows, if each line is a row with a response.
+        """
+        if ids is None:
+            for row in read_rows(BytesIO(lines)):
+                if row.error is None:
+                    self.ids.append(row.custom_id)
+                else:
+                    self.takes(row)
+            ids = self.ids
+        self._seen.update(ids)
+        self.ids.clear()
 
     async def _settle(self) -> None:
         """Remember the ids of rows so far, before an error file of a continuation chain."""

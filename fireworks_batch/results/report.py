@@ -5,6 +5,7 @@ from typing import Final
 
 import attrs
 
+from fireworks_batch.models import html
 from fireworks_batch.models.errors import FireworksBatchError
 from fireworks_batch.models.job import JobProgress
 from fireworks_batch.models.states import JobState
@@ -20,6 +21,10 @@ __all__ = [
     "RunReport",
     "make_report",
 ]
+
+
+_SHOWN_JOBS: Final = 10
+"""The most jobs that a notebook shows."""
 
 
 @attrs.frozen(kw_only=True)
@@ -58,6 +63,15 @@ class JobReport:
     The text has the server's message, if there is one. It is empty if nothing went wrong.
     """
 
+    input_tokens: int | None = None
+    """The number of tokens that the job has read. None if the server did not say."""
+
+    output_tokens: int | None = None
+    """The number of tokens that the job has generated. None if the server did not say."""
+
+    cached_tokens: int | None = None
+    """How many of ``input_tokens`` came from the prompt cache. None if the server did not say."""
+
 
 @attrs.frozen(kw_only=True, repr=False)
 class RunReport:
@@ -67,16 +81,19 @@ class RunReport:
     """The number of rows that were sent."""
 
     succeeded: int
-    """The number of rows with a response."""
+    """The number of rows with a response that fits."""
 
     failed: int
-    """The number of rows with an error instead of a response."""
+    """The number of rows with an error, or with a response that ``decode=`` refused."""
 
     missing: int
     """The number of rows with neither a response nor an error.
 
     If the requests are not at hand, each foreign row makes this number smaller by one.
     """
+
+    undecodable: int = 0
+    """How many of the failed rows have a response that ``decode=`` refused."""
 
     duplicate: int = 0
     """The number of results of a row beyond the first result from the same job.
@@ -101,14 +118,17 @@ class RunReport:
     retried: int = 0
     """The number of rows that this call has sent again."""
 
-    input_tokens: int = 0
-    """The number of tokens that all jobs have read, as the server counts them."""
+    model: str = ""
+    """The resource name of the model of all jobs."""
 
-    output_tokens: int = 0
-    """The number of tokens that all jobs have generated, as the server counts them."""
+    input_tokens: int | None = None
+    """The number of tokens that all jobs have read. None if the number of a job is not known."""
 
-    cached_tokens: int = 0
-    """The number of tokens that all jobs have read from the prompt cache, as the server counts."""
+    output_tokens: int | None = None
+    """The number of tokens that all jobs have generated. None if that of a job is not known."""
+
+    cached_tokens: int | None = None
+    """How many of ``input_tokens`` came from the prompt cache. None if that is not known."""
 
     jobs: tuple[JobReport, ...] = ()
     """The outcome of each job, ordered by attempt number and then by the rows of the job."""
@@ -139,13 +159,14 @@ class RunReport:
 
     @property
     def is_complete(self) -> bool:
-        """Whether each row that was sent has a response."""
+        """Whether each row that was sent has a response that fits."""
         return self.succeeded == self.rows
 
     def __str__(self) -> str:
         parts = [
             f"{self.succeeded} of {self.rows} rows succeeded",
             f"{self.failed} failed",
+            *([f"{self.undecodable} of them with a response"] if self.undecodable else ()),
             f"{self.missing} are missing",
             *([f"bad rows left out: {self.skipped}"] if self.skipped else ()),
             *self.remarks,
@@ -155,6 +176,33 @@ class RunReport:
 
     def __repr__(self) -> str:
         return f"<RunReport {str(self)[:100]}>"
+
+    def _repr_html_(self) -> str:
+        values = {
+            "rows": self.rows,
+            "succeeded": self.succeeded,
+            "failed": self.failed,
+            "missing": self.missing,
+            "bad rows left out": self.skipped or None,
+            "duplicate results": self.duplicate or None,
+            "foreign rows": self.foreign or None,
+            "unreadable lines": self.unreadable or None,
+            "rows sent again": self.retried or None,
+            "input tokens": self.input_tokens or None,
+            "of them cached": self.cached_tokens or None,
+            "output tokens": self.output_tokens or None,
+            "adopted jobs": html.some([job.job_id for job in self.adopted]),
+            "remarks": html.some(self.remarks),
+            "not sent again": html.some(self.not_retried),
+            "not deleted": html.some(self.not_cleaned),
+        }
+        first = self.jobs[:_SHOWN_JOBS]
+        jobs = html.table(
+            f"{len(first)} of {len(self.jobs):,} jobs",
+            [(job.job_id, job.state, job.rows, job.reason) for job in first],
+            headings=("job", "state", "rows", "reason"),
+        )
+        return html.facts("RunReport", values) + jobs
 
 
 class ResultRowsError(FireworksBatchError):
@@ -256,6 +304,23 @@ class ResultsReport:
         parts += ["counts disagree"] if self.counts_agree is False else []
         parts += ["no output"] if self.no_output else []
         return f"<ResultsReport: {', '.join(parts)}>"
+
+    def _repr_html_(self) -> str:
+        values = {
+            "succeeded": self.succeeded,
+            "failed": self.failed,
+            "unreadable lines": self.unreadable or None,
+            "refused by decode=": self.undecodable or None,
+            "superseded errors": self.superseded or None,
+            "duplicate ids": html.some(self.duplicate_ids, self.duplicate_count),
+            "missing": self.missing_count,
+            "missing ids": html.some(self.missing_ids, self.missing_count),
+            "foreign": self.foreign_count,
+            "foreign ids": html.some(self.foreign_ids, self.foreign_count),
+            "counts": "differ from the server's" if self.counts_agree is False else None,
+            "output": "none" if self.no_output else None,
+        }
+        return html.facts("ResultsReport", values)
 
 
 @attrs.frozen

@@ -7,20 +7,35 @@ cannot be read becomes a row with an error. It never raises an exception. Perfor
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, Final, Generic, TypeVar
 
 import attrs
 import orjson
 
+from fireworks_batch.models import html
 from fireworks_batch.models.errors import ResponseDecodeError
 
-__all__ = ["UNDECODABLE", "ResultRow", "RowError", "decode_row", "read_row", "read_rows"]
+__all__ = [
+    "FIRST_ROWS",
+    "INVALID_OUTPUT",
+    "UNDECODABLE",
+    "ResultRow",
+    "RowError",
+    "decode_row",
+    "few",
+    "first_table",
+    "read_row",
+    "read_rows",
+    "text_of",
+]
 
 _T = TypeVar("_T")
 _Decoded = TypeVar("_Decoded")
 
 _UNREADABLE: Final = "unreadable"
+INVALID_OUTPUT: Final = "invalid_output"
 UNDECODABLE: Final = "undecodable"
 _NO_RESPONSE: Final = "no_response"
 
@@ -29,7 +44,8 @@ _CODES: Final = ("code", "status_code", "status", "type")
 _MESSAGES: Final = ("message", "detail", "error_message")
 
 # Codes of rows that may well succeed in another job: HTTP statuses, the numbers and names of gRPC,
-# and the words that inference servers use. All other codes are not retryable.
+# and the words that inference servers use. All other codes are not retryable. A model may answer in
+# another way where its answer did not fit; a mistake in a function of the caller's stays.
 _RETRYABLE: Final = frozenset(
     {
         *("408", "409", "425", "429", "499", "500", "502", "503", "504"),
@@ -41,6 +57,7 @@ _RETRYABLE: Final = frozenset(
         *("TIMED_OUT", "SERVER_ERROR", "INTERNAL_ERROR", "INTERNAL_SERVER_ERROR", "BAD_GATEWAY"),
         *("SERVICE_UNAVAILABLE", "OVERLOADED", "OVERLOADED_ERROR", "CONNECTION_ERROR"),
         *("EXPIRED", "BATCH_EXPIRED", "REQUEST_CANCELLED", "CANCELED"),
+        INVALID_OUTPUT.upper(),
     }
 )
 
@@ -53,16 +70,21 @@ class RowError:
     """The server's code as a string, such as ``"429"`` or ``"RESOURCE_EXHAUSTED"``.
 
     The code is an HTTP status, a number or a word. It is empty if the server gives no code. The
-    library adds three codes: ``"unreadable"`` (the line is not a row, or has no
-    ``custom_id``), ``"no_response"`` (the row has neither a response nor an error) and
-    ``"undecodable"`` (``decode=`` refused the response).
+    library adds four codes: ``"unreadable"`` (the line is not a row, or has no
+    ``custom_id``), ``"no_response"`` (the row has neither a response nor an error),
+    ``"invalid_output"`` (the object ``decode=`` refused the text of the response) and
+    ``"undecodable"`` (the type or the function ``decode=`` refused the response).
     """
 
     message: str
     """The server's message. For codes of the library, what is wrong with the line."""
 
     raw: Any = attrs.field(default=None, eq=False, repr=False)
-    """The error as the server wrote it, a mapping or a string. None for a code of the library."""
+    """The error as the server wrote it, a mapping or a string.
+
+    For ``"invalid_output"`` and ``"undecodable"``, the text of the response (`ResultRow.text`).
+    None for the other codes of the library.
+    """
 
 
 def _without_end(line: bytes) -> bytes:
@@ -76,13 +98,26 @@ class ResultRow(Generic[_T]):
     """The result of one row of the input: a response or an error.
 
     Join a result to its input by ``custom_id``. A row is read-only. Two rows are equal if their
-    ids, errors and lines are equal.
+    ids, errors and lines are equal. The type parameter is the type of ``output``.
     """
 
     _custom_id: str | None = attrs.field(alias="custom_id")
-    _response: _T | None = attrs.field(alias="response", eq=False)
+    _response: dict[str, Any] | None = attrs.field(alias="response", eq=False)
     _error: RowError | None = attrs.field(alias="error")
     _line: bytes = attrs.field(alias="raw", eq=_without_end)
+    _output: _T | None = attrs.field(alias="output", default=None, eq=False)
+
+    @classmethod
+    def from_line(cls, line: bytes) -> "ResultRow[None]":
+        """Read a line of results: of a file that ``output=`` has written, say.
+
+        Args:
+            line: The line, with or without its line end.
+
+        Returns:
+            The row. A line that cannot be read is a row with the error ``"unreadable"``.
+        """
+        return read_row(line)
 
     @property
     def custom_id(self) -> str | None:
@@ -90,12 +125,14 @@ class ResultRow(Generic[_T]):
         return self._custom_id
 
     @property
-    def response(self) -> _T | None:
-        """The response; None if the row has no response.
-
-        It is the chat completion as a mapping, or the value that ``decode=`` makes of the mapping.
-        """
+    def response(self) -> dict[str, Any] | None:
+        """The response, which is a chat completion; None if the row has no response."""
         return self._response
+
+    @property
+    def output(self) -> _T | None:
+        """What ``decode=`` made of the response; None without ``decode=``, or if the row failed."""
+        return self._output
 
     @property
     def error(self) -> RowError | None:
@@ -116,33 +153,60 @@ class ResultRow(Generic[_T]):
     def text(self) -> str | None:
         """The text of the response, which is the content of the message of the first choice.
 
-        It does not depend on ``decode=``. None if there is no such content: the row failed, or the
-        model called a tool.
+        None if there is no such content: the row failed, or the model called a tool.
         """
-        body: object = self.response
-        if not isinstance(body, dict):
-            body = read_row(self._line).response
-        match body:
-            case {"choices": [{"message": {"content": str(content)}}, *_]}:
-                return content
-            case _:
-                return None
+        return text_of(self.response)
 
     @property
     def is_retryable(self) -> bool:
         """Whether the row failed, and the same row may succeed in another job.
 
-        True for the codes of rate limits, timeouts, overload and faults of the server. False for
-        all other codes, and for rows that succeeded.
+        True for the codes of rate limits, timeouts, overload and faults of the server, and for
+        ``"invalid_output"``. False for all other codes, and for rows that succeeded.
         """
         return self.error is not None and _normal(self.error.code) in _RETRYABLE
+
+    def record(self) -> dict[str, str | int | None]:
+        """Return the row as a flat record, which is a line of a table.
+
+        Returns:
+            The members ``custom_id``, ``text``, ``finish_reason`` (of the first choice),
+            ``error_code``, ``error_message``, ``prompt_tokens``, ``completion_tokens`` and
+            ``cached_tokens`` (the part of the prompt tokens that came from the cache), in this
+            order. A member is None if the row has no such value. ``error_code`` is None if the row
+            succeeded, and only then.
+        """
+        response, error = self._response, self._error
+        choices = _member(response, "choices")
+        first = choices[0] if type(choices) is list and choices else None
+        usage = _member(response, "usage")
+        details = _member(usage, "prompt_tokens_details")
+        return {
+            "custom_id": self._custom_id,
+            "text": _string(_member(_member(first, "message"), "content")),
+            "finish_reason": _string(_member(first, "finish_reason")),
+            "error_code": None if error is None else error.code,
+            "error_message": None if error is None else error.message,
+            "prompt_tokens": _count(_member(usage, "prompt_tokens")),
+            "completion_tokens": _count(_member(usage, "completion_tokens")),
+            "cached_tokens": _count(_member(details, "cached_tokens")),
+        }
 
     def __repr__(self) -> str:
         outcome = "ok" if self.error is None else f"{self.error.code} {self.error.message}".strip()
         return f"<ResultRow {self.custom_id!r} {outcome[:100]!r}>"
 
 
-def read_rows(lines: Iterable[bytes]) -> Iterator[ResultRow[dict[str, Any]]]:
+def text_of(response: Mapping[str, Any] | None) -> str | None:
+    """Return the text of a response; None if there is no text."""
+    match response:
+        case {"choices": [{"message": {"content": str(content)}}, *_]}:
+            return content
+        case _:
+            return None
+
+
+def read_rows(lines: Iterable[bytes]) -> Iterator[ResultRow[None]]:
     r"""Yield the row of each line. A line is read when its row is asked for.
 
     Args:
@@ -170,7 +234,7 @@ def read_rows(lines: Iterable[bytes]) -> Iterator[ResultRow[dict[str, Any]]]:
             yield _row(value, line)
 
 
-def read_row(line: bytes) -> ResultRow[dict[str, Any]]:
+def read_row(line: bytes) -> ResultRow[None]:
     """Read one line.
 
     The json module reads lines that orjson refuses, since their rows were paid for. Such lines have
@@ -187,28 +251,68 @@ def read_row(line: bytes) -> ResultRow[dict[str, Any]]:
 
 
 def decode_row(
-    row: ResultRow[dict[str, Any]], decode: Callable[[Any], _Decoded]
+    row: ResultRow[None], decode: Callable[[dict[str, Any]], _Decoded], code: str
 ) -> ResultRow[_Decoded]:
-    """Return a row with its response decoded.
+    """Return a row with the output that a function makes of its response.
 
-    An exception of the decoder becomes the error of the row, with the code ``"undecodable"``.
+    Args:
+        row: The row.
+        decode: Makes the output of a response.
+        code: The code of the error that an exception of the function becomes.
     """
     error = row.error
-    decoded: _Decoded | None = None
-    if error is None:
+    output: _Decoded | None = None
+    if error is None and row.response is not None:
         try:
-            decoded = decode(row.response)
+            output = decode(row.response)
         except ResponseDecodeError as exc:
-            error = RowError(UNDECODABLE, str(exc))
+            error = RowError(code, str(exc), row.text)
         except Exception as exc:  # noqa: BLE001 - of the user's code; the row keeps its text
-            error = RowError(UNDECODABLE, f"{type(exc).__name__}: {exc}")
-    return ResultRow(row.custom_id, decoded, error, row._line)  # noqa: SLF001 - our own
+            error = RowError(code, f"{type(exc).__name__}: {exc}", row.text)
+    return ResultRow(row.custom_id, row.response, error, row._line, output)  # noqa: SLF001 - our own
+
+
+# --- The first rows -------------------------------------------------------------------------------
+
+FIRST_ROWS: Final = 5
+"""A notebook shows so many rows."""
+
+# It shows fewer if they have more bytes together. They are kept in memory.
+_FIRST_BYTES: Final = 64 * 1024
+
+
+def few(sizes: Iterable[int]) -> int:
+    """Return how many of the first rows a notebook shows, by the sizes of their lines in bytes."""
+    return sum(size <= _FIRST_BYTES for size in accumulate(sizes))
+
+
+def first_table(rows: Sequence[ResultRow[Any]], of_all: str = "") -> str:
+    """Return the first rows as a table of HTML.
+
+    Args:
+        rows: The rows.
+        of_all: How many rows there are, as in ``" of 1,200"``; empty if it is not known.
+    """
+    return html.table(
+        f"first {len(rows)}{of_all} rows",
+        [(row.custom_id, _told(row), _refusal(row)) for row in rows],
+        headings=("custom_id", "output", "error"),
+    )
+
+
+def _told(row: ResultRow[Any]) -> object:
+    values = (row.output, row.text, row.response)
+    return next((value for value in values if value is not None), None)
+
+
+def _refusal(row: ResultRow[Any]) -> str:
+    return "" if row.error is None else f"{row.error.code}: {row.error.message}"
 
 
 # --- The members of a line ----------------------------------------------------------------------
 
 
-def _row(value: Any, line: bytes) -> ResultRow[dict[str, Any]]:
+def _row(value: Any, line: bytes) -> ResultRow[None]:
     if type(value) is not dict:
         problem = RowError(_UNREADABLE, f"the line is not a JSON object but {_shown(value)}")
         return ResultRow(None, None, problem, line)
@@ -282,3 +386,22 @@ def _shown(value: Any) -> str:
     except RecursionError:
         text = "nested too deeply to be shown"
     return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+# --- The members of a record --------------------------------------------------------------------
+
+
+_LIMIT: Final = 1 << 63
+
+
+def _member(value: Any, name: str) -> Any:
+    return value.get(name) if type(value) is dict else None
+
+
+def _string(value: Any) -> str | None:
+    return value if type(value) is str else None
+
+
+def _count(value: Any) -> int | None:
+    """Return a whole number; None if the value is another one, or needs more than 64 bits."""
+    return value if type(value) is int and -_LIMIT <= value < _LIMIT else None

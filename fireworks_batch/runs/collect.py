@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
@@ -22,9 +22,10 @@ from fireworks_batch.models.errors import (
     ConflictError,
     PermissionDeniedError,
 )
+from fireworks_batch.results.decoding import Decoder
 from fireworks_batch.results.index import UNANSWERED, Kind, ResultIndex, Tally
 from fireworks_batch.results.reading import is_error_file
-from fireworks_batch.results.rows import read_row
+from fireworks_batch.results.rows import ResultRow, read_row
 from fireworks_batch.runs.chain import Attempt, Output, Rows
 from fireworks_batch.runs.search import Persist, get_job
 from fireworks_batch.runs.shards import Shard, ShardFile, file_stamp
@@ -41,7 +42,10 @@ _log = logging.getLogger("fireworks_batch.run")
 _LEVEL: Final = 1_000_000
 
 
-_KINDS: Final = {Rows.UNANSWERED: UNANSWERED, Rows.RETRYABLE: (Kind.RETRYABLE, Kind.MISSING)}
+_KINDS: Final[Mapping[Rows, tuple[Kind, ...]]] = {
+    Rows.UNANSWERED: UNANSWERED,
+    Rows.RETRYABLE: (Kind.RETRYABLE, Kind.MISSING),
+}
 
 
 @attrs.frozen
@@ -73,6 +77,7 @@ class Collector:
         *,
         persist: Persist,
         patience: Patience,
+        decode: Decoder | None,
     ) -> None:
         """Begin without results.
 
@@ -84,6 +89,7 @@ class Collector:
                 read.
             persist: Repeats a step that fails, for a limited time.
             patience: How long an output is waited for.
+            decode: Makes the output of a response; None if rows have no output.
         """
         self.index = index
         """Where the result of each row stands."""
@@ -92,6 +98,8 @@ class Collector:
         self._directory = directory
         self._persist = persist
         self._patience = patience
+        self._read_line = _read if decode is None else partial(_read_and_decode, decode)
+        self._decode = decode
         self._lock = asyncio.Lock()
         self._downloads = 0
 
@@ -205,7 +213,7 @@ class Collector:
     async def _add(self, key: int, paths: Sequence[Path]) -> tuple[int, int, int]:
         """Replace the files of a job in the index, and return its counts as `rows_of` does."""
         async with self._lock:
-            steps = self.index.add_job(key, paths, _read)
+            steps = self.index.add_job(key, paths, self._read_line)
             done = object()
             while await off_loop(lambda: next(steps, done)) is not done:
                 pass
@@ -235,11 +243,12 @@ class Collector:
         if not shard.chain.attempts and not shard.gaps:
             return file
         keys = [_key(shard, each) for each in {*shard.chain.attempts, *shard.gaps}]
+        kinds = _KINDS[rows]
+        if number <= shard.chain.retry_rows and self._decode and self._decode.is_retryable:
+            kinds = (*kinds, Kind.INVALID)
         async with self._lock:
             positions = await off_loop(
-                lambda: self.index.positions(
-                    _KINDS[rows], jobs=keys, first=shard.first, last=shard.last
-                ),
+                lambda: self.index.positions(kinds, jobs=keys, first=shard.first, last=shard.last),
                 stop=self.index.interrupt,
             )
         if not positions:
@@ -366,7 +375,19 @@ def _read(line: bytes) -> tuple[str, Kind] | None:
             return custom_id, Kind.OK
     except (ValueError, TypeError, KeyError):
         pass
+    return _judged(read_row(line))
+
+
+def _read_and_decode(decode: Decoder, line: bytes) -> tuple[str, Kind] | None:
+    """Return the id and the kind of a line of results, whose response has to fit."""
     row = read_row(line)
+    found = _judged(row)
+    if found is None or not row.ok or decode.decoded(row).ok:
+        return found
+    return found[0], Kind.INVALID
+
+
+def _judged(row: ResultRow[None]) -> tuple[str, Kind] | None:
     custom_id = row.custom_id
     if custom_id is None or not _can_be_written(custom_id):
         return None

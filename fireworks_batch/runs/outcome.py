@@ -4,7 +4,9 @@ Performs no I/O.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+
+import attrs
 
 from fireworks_batch.models.job import BatchInferenceJob, JobProgress
 from fireworks_batch.models.names import job_name
@@ -22,6 +24,7 @@ def run_report(
     tally: Tally,
     shards: Sequence[Shard],
     *,
+    model: str,
     rows: int,
     adopted: Sequence[AdoptedJob],
     skipped: int,
@@ -34,6 +37,7 @@ def run_report(
     Args:
         tally: The rows and results of each kind.
         shards: The shards, with their attempts.
+        model: The resource name of the model.
         rows: Rows that were sent.
         adopted: Jobs that had ended before the call.
         skipped: Bad rows that were left out.
@@ -45,21 +49,23 @@ def run_report(
     foreign = tally.foreign + max(0, tally.succeeded + tally.failed - rows)
     jobs = [(shard, attempt) for shard in shards for attempt in _attempts(shard)]
     jobs.sort(key=lambda each: (each[1].number, each[0].number))
-    counters = [attempt.progress or JobProgress() for _, attempt in jobs]
+    reports = [_job_report(shard, attempt) for shard, attempt in jobs]
     return RunReport(
+        model=model,
         rows=rows,
         succeeded=tally.succeeded,
         failed=tally.failed,
         missing=missing,
+        undecodable=tally.undecodable,
         duplicate=tally.duplicate,
         foreign=foreign,
         unreadable=tally.unreadable,
         skipped=skipped,
         retried=retried,
-        input_tokens=sum(each.input_tokens for each in counters),
-        output_tokens=sum(each.output_tokens for each in counters),
-        cached_tokens=sum(each.cached_input_token_count for each in counters),
-        jobs=tuple(_job_report(shard, attempt) for shard, attempt in jobs),
+        input_tokens=_total(each.input_tokens for each in reports),
+        output_tokens=_total(each.output_tokens for each in reports),
+        cached_tokens=_total(each.cached_tokens for each in reports),
+        jobs=tuple(reports),
         adopted=tuple(adopted),
         not_retried=tuple(not_retried),
         not_cleaned=tuple(not_cleaned),
@@ -84,7 +90,34 @@ def _job_report(shard: Shard, attempt: Attempt) -> JobReport:
         reason = f"{said or f'it ended {job.state}'} ({_lines(said, shard, attempt)})"
     elif not attempt.has_evidence:
         reason = f"it is COMPLETED, but {attempt.problem or 'rows of its output are missing'}"
-    return JobReport(job_id=job.id, state=job.state, rows=attempt.rows, reason=reason)
+    report = JobReport(job_id=job.id, state=job.state, rows=attempt.rows, reason=reason)
+    counted = _token_counts(attempt)
+    if counted is None:
+        return report
+    return attrs.evolve(
+        report,
+        input_tokens=counted.input_tokens,
+        output_tokens=counted.output_tokens,
+        cached_tokens=counted.cached_input_token_count,
+    )
+
+
+def _token_counts(attempt: Attempt) -> JobProgress | None:
+    """Return the counters of a job; None if they say nothing about its tokens."""
+    counted = attempt.progress if attempt.job.has_token_counts else None
+    # Rows with a response were read from the output: zeros are counters that are late.
+    is_late = counted is not None and not counted.input_tokens and attempt.answered
+    return None if is_late else counted
+
+
+def _total(numbers: Iterable[int | None]) -> int | None:
+    """Return the sum; None if one of the numbers is not known."""
+    total = 0
+    for number in numbers:
+        if number is None:
+            return None
+        total += number
+    return total
 
 
 def _lines(said: str, shard: Shard, attempt: Attempt) -> str:

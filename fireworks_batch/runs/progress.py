@@ -6,10 +6,12 @@ from typing import Final, Self
 
 import attrs
 
+from fireworks_batch.models import html
 from fireworks_batch.models.errors import InputRowsError, RowProblem
 from fireworks_batch.models.job import BatchInferenceJob
 from fireworks_batch.models.snapshot import JobSnapshot
 from fireworks_batch.models.states import JobPhase
+from fireworks_batch.runs.contents import RowContents
 
 __all__ = [
     "MOST_NAMED",
@@ -50,6 +52,9 @@ class JobPlan:
 class CheckReport:
     """What `BatchClient.check` found in the requests. Nothing was sent."""
 
+    model: str | None = None
+    """The resource name of the jobs' model; None if the check was not told."""
+
     rows: int
     """The number of good rows."""
 
@@ -71,6 +76,9 @@ class CheckReport:
     remarks: tuple[str, ...] = ()
     """Sentences about rows that are good, but may cost more than necessary."""
 
+    content: RowContents = RowContents()  # noqa: RUF009 - frozen
+    """What the good rows hold, in numbers from which a price can be estimated."""
+
     @property
     def is_good(self) -> bool:
         """Whether there is at least one row, and no row is bad."""
@@ -91,6 +99,30 @@ class CheckReport:
             f"<CheckReport {self.rows} rows, {self.bytes} bytes, {len(self.jobs)} jobs, "
             f"{self.problem_count} bad rows>"
         )
+
+    def _repr_html_(self) -> str:
+        content = self.content
+        found = {
+            "model": self.model,
+            "rows": self.rows,
+            "bytes": self.bytes,
+            "jobs": len(self.jobs),
+            "bad rows": self.problem_count,
+            "blank lines": self.blank_lines or None,
+            "characters": content.characters or None,
+            "token ids": content.token_ids or None,
+            "images": content.images or None,
+            "most tokens to generate": content.max_tokens or None,
+            "rows without max_tokens": content.unlimited_rows or None,
+            "remarks": html.some(self.remarks),
+        }
+        first = self.problems[:MOST_NAMED]
+        problems = html.table(
+            f"first {len(first)} of {self.problem_count:,} bad rows",
+            [(each.line, each.custom_id, each.reason) for each in first],
+            headings=("line", "custom_id", "reason"),
+        )
+        return html.facts("CheckReport", found) + problems
 
 
 def input_error(problems: tuple[RowProblem, ...], count: int) -> InputRowsError:
@@ -200,6 +232,22 @@ class RunProgress:
             f"<RunProgress {self.stage}, {self.rows_done}/{self.rows} rows, "
             f"{self.rows_failed} failed, {self.jobs_ended}/{self.jobs} jobs ended>"
         )
+
+    def _repr_html_(self) -> str:
+        failed = [f"{job_id}: {count:,}" for job_id, count in self.failed_polls]
+        values = {
+            "stage": self.stage,
+            "done": html.percent(self.percent),
+            "rows": f"{self.rows_done:,} of {self.rows:,}",
+            "failed rows": self.rows_failed or None,
+            "jobs": f"{self.jobs_ended:,} of {self.jobs:,} ended",
+            "jobs submitted": self.jobs_submitted,
+            "under way": html.some(self.under_way),
+            "rate": html.rate(self.rate),
+            "left": html.duration(self.eta or None),
+            "failed polls": html.some(failed),
+        }
+        return html.facts("RunProgress", values)
 
 
 class ProgressBoard:

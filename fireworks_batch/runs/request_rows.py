@@ -3,8 +3,10 @@
 A row is a JSON object with a ``custom_id`` and a ``body`` that has ``messages`` or
 ``prompt_token_ids``. A row that needs no change is passed on byte for byte. Some members are taken
 out of a row: ``method`` and ``url`` (the OpenAI batch format), a ``model`` equal to the job's, and
-a ``stream`` that is false. Blank lines are left out, and so is a byte order mark at the beginning
-of the file. Performs no I/O.
+a ``stream`` that is false. A row without a ``response_format`` is given the caller's, if there is
+one. Blank lines are left out, and so is a byte order mark at the beginning of the file.
+
+Performs no I/O.
 """
 
 import codecs
@@ -53,6 +55,9 @@ class RowRules:
 
     has_system_prompt: bool = False
     """Whether the job has a system prompt. Rows of token ids cannot take a system prompt."""
+
+    response_format: str = ""
+    """The response format of rows that bring none, as JSON. Empty if such rows have none."""
 
 
 @attrs.frozen
@@ -139,7 +144,7 @@ def check_row(line: bytes, number: int, rules: RowRules) -> Row | RowProblem | N
     lacks_cache_key = "prompt_token_ids" in body and not (
         body.get("user") or body.get("prompt_cache_key")
     )
-    return Row(row["custom_id"], _without_what_the_job_says(row, line), lacks_cache_key)
+    return Row(row["custom_id"], _as_sent(row, line, rules), lacks_cache_key)
 
 
 def _problem_of_line(line: bytes, number: int, error: orjson.JSONDecodeError) -> str:
@@ -223,10 +228,16 @@ def _is_same_model(wanted: Any, model: str | None) -> bool:
     return isinstance(wanted, str) and wanted in {model, model.rpartition("/")[2]}
 
 
-def _without_what_the_job_says(row: dict[str, Any], line: bytes) -> bytes:
-    """Return the line without the members that the job or the endpoint says already."""
+def _as_sent(row: dict[str, Any], line: bytes, rules: RowRules) -> bytes:
+    """Return the line as it is sent.
+
+    The members that the job or the endpoint says already are left out. A response format is added
+    if the row has none.
+    """
     body = row["body"]
-    if not ("method" in row or "url" in row or "model" in body or "stream" in body):
+    lacks_format = rules.response_format and "response_format" not in body
+    says_too_much = "method" in row or "url" in row or "model" in body or "stream" in body
+    if not (lacks_format or says_too_much):
         return line
     has_large = _has_large_number(row)
     row = json.loads(line) if has_large else row
@@ -234,6 +245,8 @@ def _without_what_the_job_says(row: dict[str, Any], line: bytes) -> bytes:
     sent["body"] = {
         key: value for key, value in row["body"].items() if key not in {"model", "stream"}
     }
+    if lacks_format:
+        sent["body"]["response_format"] = json.loads(rules.response_format)
     return _dumps(sent) if has_large else orjson.dumps(sent)
 
 

@@ -30,6 +30,7 @@ from fireworks_batch.files.workspace import workspace
 from fireworks_batch.models.errors import ConfigurationError, RowProblem
 from fireworks_batch.results.id_sets import Suspects
 from fireworks_batch.results.index import ResultIndex
+from fireworks_batch.runs.contents import JobDefaults, RowContents
 from fireworks_batch.runs.progress import CheckReport, JobPlan
 from fireworks_batch.runs.request_rows import RowRules
 from fireworks_batch.runs.scan import Scan, ScanTerms
@@ -40,7 +41,9 @@ __all__ = [
     "Prepared",
     "Requests",
     "Spooled",
+    "check_report",
     "check_requests",
+    "json_line",
     "prepare",
     "prepare_requests",
     "spool",
@@ -84,6 +87,9 @@ class Prepared:
     rows_without_cache_key: int = 0
     """The number of good rows that lack a cache key."""
 
+    content: RowContents = RowContents()  # noqa: RUF009 - frozen
+    """What the good rows hold; zeros if that is not counted."""
+
     @property
     def rows(self) -> int:
         """The number of good rows."""
@@ -117,6 +123,7 @@ async def prepare(terms: ScanTerms, index: ResultIndex | None = None) -> Prepare
         problem_count=scan.problem_count,
         blank_lines=scan.blank_lines,
         rows_without_cache_key=scan.rows_without_cache_key,
+        content=scan.content,
     )
 
 
@@ -237,7 +244,7 @@ def _write(file: IO[bytes], chunk: list[Any], first: int) -> list[RowProblem]:
     lines: list[bytes] = []
     for number, item in enumerate(chunk, first):
         try:
-            lines.append(_line(item))
+            lines.append(json_line(item))
         except (TypeError, ValueError) as exc:
             lines.append(b"")
             reason = f"cannot be written as JSON: {exc}"
@@ -249,7 +256,13 @@ def _write(file: IO[bytes], chunk: list[Any], first: int) -> list[RowProblem]:
     return problems
 
 
-def _line(item: object) -> bytes:
+def json_line(item: object) -> bytes:
+    """Return a row as one line of JSON, without a line end.
+
+    Raises:
+        TypeError: A value is no JSON.
+        ValueError: A number is not finite.
+    """
     line = orjson.dumps(item, default=_as_dict)
     # orjson writes null for NaN and Infinity: the caller would not learn that null was sent.
     if b"null" in line:
@@ -278,10 +291,24 @@ def _as_dict(value: object) -> dict[Any, Any]:
     raise TypeError(f"{type(value).__name__} is not a JSON value")
 
 
-async def check_requests(requests: Requests, rules: RowRules, options: RunOptions) -> CheckReport:
+async def check_requests(
+    requests: Requests, rules: RowRules, options: RunOptions, defaults: JobDefaults
+) -> CheckReport:
     """Check requests, and send nothing; see `BatchClient.check`."""
     async with workspace() as space:
-        prepared = await prepare_requests(requests, rules, options, space.path, write=False)
+        prepared = await prepare_requests(
+            requests, rules, options, space.path, write=False, defaults=defaults
+        )
+    return check_report(prepared, rules.model)
+
+
+def check_report(prepared: Prepared, model: str | None) -> CheckReport:
+    """Return the report on requests that were checked.
+
+    Args:
+        prepared: The requests, whose contents were counted.
+        model: The resource name of the job's model; None if it is not known.
+    """
     plans = [
         JobPlan(
             rows=shard.rows,
@@ -292,6 +319,7 @@ async def check_requests(requests: Requests, rules: RowRules, options: RunOption
         for shard in prepared.shards
     ]
     return CheckReport(
+        model=model,
         rows=prepared.rows,
         bytes=sum(plan.bytes for plan in plans),
         jobs=tuple(plans),
@@ -299,6 +327,7 @@ async def check_requests(requests: Requests, rules: RowRules, options: RunOption
         problem_count=prepared.problem_count,
         blank_lines=prepared.blank_lines,
         remarks=tuple(_remarks(prepared)),
+        content=prepared.content,
     )
 
 
@@ -319,6 +348,7 @@ async def prepare_requests(
     *,
     index: ResultIndex | None = None,
     write: bool = True,
+    defaults: JobDefaults | None = None,
 ) -> Prepared:
     """Check requests of any form, and write the files of their shards where they are needed.
 
@@ -329,6 +359,8 @@ async def prepare_requests(
         directory: An existing directory for the files.
         index: Gets the ids of the good rows; None if the ids are not needed.
         write: Whether the files are needed; otherwise only their sizes are.
+        defaults: What the job says for rows that do not. None if the contents of rows are not
+            counted.
 
     Returns:
         The shards, and the bad rows. A mapping that cannot be written as JSON is a bad row.
@@ -349,6 +381,7 @@ async def prepare_requests(
             skip_bad=options.skips_bad_rows,
             write=write,
             most_problems=most_problems,
+            defaults=defaults,
         ),
         index,
     )

@@ -4,39 +4,48 @@ import asyncio
 import logging
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Generic, Self, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
 from fireworks_batch.files.lines import read_blocks
-from fireworks_batch.files.part_file import PartFile, written_to
-from fireworks_batch.files.threads import off_loop, reported
+from fireworks_batch.files.part_file import PartFile, set_aside, written_to
+from fireworks_batch.files.threads import ahead, off_loop, reported
 from fireworks_batch.files.workspace import Workspace
 from fireworks_batch.models.errors import ClientStateError
-from fireworks_batch.results.index import Chosen, Kind, ResultIndex
+from fireworks_batch.results.decoding import Decoder
+from fireworks_batch.results.index import BAD, Chosen, Kind, ResultIndex
 from fireworks_batch.results.report import ResultRowsError, RunReport
-from fireworks_batch.results.rows import ResultRow, read_row, read_rows
+from fireworks_batch.results.rows import (
+    FIRST_ROWS,
+    ResultRow,
+    few,
+    first_table,
+    read_row,
+    read_rows,
+)
 from fireworks_batch.runs.submission import Submission
 
-__all__ = ["BatchResult", "keep_answers", "write_lines"]
+__all__ = ["BatchResult", "first_rows", "keep_answers", "write_lines"]
 
 
 _log = logging.getLogger("fireworks_batch.run")
 
 
 _T = TypeVar("_T")
-
-
-Row: TypeAlias = ResultRow[dict[str, Any]]
-"""A row with its response as a mapping."""
+_T_co = TypeVar("_T_co", covariant=True)
 
 
 _PAGE: Final = 500
 
 
-class BatchResult:
+# Most lines of a block, which are not parsed: some 2 MiB of usual rows.
+_LINES: Final = 4096
+
+
+class BatchResult(Generic[_T_co]):
     """The results of a run: its rows, and the report on them.
 
     ``async for row in result`` reads the rows, and ``await result.get("id")`` reads one of them.
@@ -52,23 +61,34 @@ class BatchResult:
     """The numbers of rows of each kind, and the outcome of each job."""
 
     _index: ResultIndex
+    _decode: Decoder | None
+    _first: list[ResultRow[Any]]
     _lock: asyncio.Lock
     _finalizer: "weakref.finalize[[ResultIndex, Workspace], Self]"
 
     @classmethod
     def _made(
-        cls, index: ResultIndex, space: Workspace, submission: Submission, report: RunReport
+        cls,
+        index: ResultIndex,
+        space: Workspace,
+        submission: Submission,
+        report: RunReport,
+        *,
+        decode: Decoder | None,
+        first: list[ResultRow[Any]],
     ) -> Self:
         """Return a result that owns the index and the directory."""
         self = cls()
         self.submission = submission
         self.report = report
         self._index = index
+        self._decode = decode
+        self._first = first
         self._lock = asyncio.Lock()
         self._finalizer = weakref.finalize(self, _clear, index, space)
         return self
 
-    def __aiter__(self) -> AsyncIterator[Row]:
+    def __aiter__(self) -> AsyncIterator[ResultRow[_T_co]]:
         """Iterate over all rows that have a response or an error, in the order of the requests.
 
         The result of `BatchClient.collect` without ``requests`` has its rows in the order of their
@@ -78,10 +98,55 @@ class BatchResult:
             ClientStateError: The result is closed.
             LocalFileError: The rows cannot be read from disk.
         """
-        return _Pages(partial(self._rows, (Kind.OK, Kind.FAILED, Kind.RETRYABLE)))
+        return _Pages(partial(self._rows, (Kind.OK, *BAD)))
 
-    def failures(self) -> AsyncIterator[Row]:
-        """Iterate over the rows that have an error instead of a response.
+    def blocks(
+        self, convert: Callable[[bytes], tuple[_T, Sequence[str] | None]]
+    ) -> AsyncGenerator[_T, None]:
+        """Convert the lines of all rows in blocks, in threads, instead of reading rows one by one.
+
+        This is meant for parsers of many lines at a time: `integrations.arrow` uses it.
+
+        Args:
+            convert: Converts at most 4,096 whole lines and 8 MiB (or one longer line), as the
+                server wrote them. It is called in threads, for two blocks at a time. It returns any
+                value, and what `JobResults.blocks` says about ids; they are not used here.
+
+        Returns:
+            An async iterator of the values, in the order of the rows.
+
+        Raises:
+            ClientStateError: The result is closed, or was made with ``decode=``: then rows are not
+                just their lines.
+            LocalFileError: The rows cannot be read from disk.
+        """
+        if self._decode is not None:
+            raise ClientStateError(
+                f"{self!r}: with decode= rows are not just their lines: read the rows"
+            )
+        return self._convert(convert)
+
+    async def _convert(
+        self, convert: Callable[[bytes], tuple[_T, Sequence[str] | None]]
+    ) -> AsyncGenerator[_T, None]:
+        converted = ahead(self._blocks(), convert)
+        try:
+            async for _, (value, _) in converted:
+                yield value
+        finally:
+            await converted.aclose()
+
+    async def _blocks(self) -> AsyncGenerator[bytes, None]:
+        after = 0
+        while True:
+            read = partial(self._index.block, (Kind.OK, *BAD), after=after, size=_LINES)
+            lines, after = await self._read(read)
+            if not after:
+                break
+            yield lines
+
+    def failures(self) -> AsyncIterator[ResultRow[_T_co]]:
+        """Iterate over the rows that have an error, also an invalid output.
 
         Returns:
             The rows, in the order of the requests; without ``requests`` in the order of their ids.
@@ -90,7 +155,7 @@ class BatchResult:
             ClientStateError: The result is closed.
             LocalFileError: The rows cannot be read from disk.
         """
-        return _Pages(partial(self._rows, (Kind.FAILED, Kind.RETRYABLE)))
+        return _Pages(partial(self._rows, BAD))
 
     def missing_ids(self) -> AsyncIterator[str]:
         """Iterate over the ids of rows that have neither a response nor an error.
@@ -105,7 +170,7 @@ class BatchResult:
         """
         return _Pages(self._missing)
 
-    async def get(self, custom_id: str) -> Row | None:
+    async def get(self, custom_id: str) -> ResultRow[_T_co] | None:
         """Return one row, with its response or its error.
 
         Args:
@@ -118,8 +183,12 @@ class BatchResult:
             ClientStateError: The result is closed.
             LocalFileError: The row cannot be read from disk.
         """
-        line = await self._read(partial(self._index.find, custom_id))
-        return None if line is None else read_row(line)
+
+        def read() -> ResultRow[_T_co] | None:
+            line = self._index.find(custom_id)
+            return None if line is None else self._row(line)
+
+        return await self._read(read)
 
     def raise_for_failures(self) -> Self:
         """Return the result itself, or raise an error if a row that was sent has no response.
@@ -156,10 +225,19 @@ class BatchResult:
     def __repr__(self) -> str:
         return f"<BatchResult {self.report}>"
 
-    async def _rows(self, kinds: tuple[Kind, ...], after: int) -> tuple[list[Row], int]:
-        def read() -> tuple[list[Row], int]:
+    def _repr_html_(self) -> str:
+        of_all = f" of {self.report.succeeded + self.report.failed:,}"
+        return self.report._repr_html_() + first_table(self._first, of_all)
+
+    def _row(self, line: bytes) -> ResultRow[Any]:
+        return _read_row(line, self._decode)
+
+    async def _rows(
+        self, kinds: tuple[Kind, ...], after: int
+    ) -> tuple[list[ResultRow[_T_co]], int]:
+        def read() -> tuple[list[ResultRow[_T_co]], int]:
             page = self._index.page(kinds, after=after, size=_PAGE)
-            return [read_row(line) for line in self._index.lines(page)], _last(page)
+            return [self._row(line) for line in self._index.lines(page)], _last(page)
 
         return await self._read(read)
 
@@ -204,6 +282,29 @@ def _last(page: list[Chosen]) -> int:
     return page[-1].position if page else 0
 
 
+def _read_row(line: bytes, decode: Decoder | None) -> ResultRow[Any]:
+    row = read_row(line)
+    return row if decode is None else decode.decoded(row)
+
+
+def first_rows(index: ResultIndex, decode: Decoder | None) -> list[ResultRow[Any]]:
+    """Return the first rows, which a notebook shows. Blocks the thread.
+
+    A repr reads no file: it may be asked for in the event loop, while a thread reads. So these rows
+    are read in advance, and ``decode=`` is called once more for each of them.
+
+    Args:
+        index: The index with the chosen results.
+        decode: Makes the output of a response; None if rows have no output.
+
+    Returns:
+        At most five rows, and as many as have 64 KiB together.
+    """
+    page = index.page((Kind.OK, *BAD), size=FIRST_ROWS)
+    shown = page[: few(each.length for each in page)]
+    return [_read_row(line, decode) for line in index.lines(shown)]
+
+
 def _clear(index: ResultIndex, space: Workspace) -> None:
     index.close()
     space.remove()
@@ -237,12 +338,7 @@ def _keep_answers(index: ResultIndex, path: Path) -> Path | None:
             has_more = any(index.lacks(_answered(block)) for block in read_blocks(file))
         if not has_more:
             return None
-        number, kept = 1, place.with_name(f"{place.name}.previous")
-        while kept.exists():
-            number += 1
-            kept = place.with_name(f"{place.name}.previous.{number}")
-        place.rename(kept)
-        return kept
+        return set_aside(place)
 
 
 def _answered(lines: Iterable[bytes]) -> list[str]:
@@ -261,17 +357,12 @@ async def write_lines(index: ResultIndex, path: Path, *kinds: Kind) -> None:
     Raises:
         LocalFileError: The file cannot be written.
     """
-
-    def read() -> tuple[bytes, int]:
-        page = index.page(kinds, after=after)
-        return b"".join(line + b"\n" for line in index.lines(page)), _last(page)
-
     after = 0
     with reported("write", str(path)):
         place = await off_loop(written_to, path)
     async with PartFile(place) as part:
         while True:
-            lines, after = await off_loop(read)
+            lines, after = await off_loop(partial(index.block, kinds, after=after, size=1000))
             if not after:
                 break
             await part.write(lines)

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 
@@ -33,7 +33,7 @@ from fireworks_batch.models.errors import (
 from fireworks_batch.models.job import BatchInferenceJob
 from fireworks_batch.models.names import JobRef
 from fireworks_batch.models.states import JobState
-from fireworks_batch.results.index import Kind, ResultIndex
+from fireworks_batch.results.index import BAD, Kind, ResultIndex
 from fireworks_batch.results.report import AdoptedJob
 from fireworks_batch.runs.abort import Abort
 from fireworks_batch.runs.chain import (
@@ -52,8 +52,8 @@ from fireworks_batch.runs.collect import Collector, Patience
 from fireworks_batch.runs.outcome import run_report
 from fireworks_batch.runs.progress import ProgressBoard, RunStage, input_error
 from fireworks_batch.runs.request_rows import RowRules
-from fireworks_batch.runs.requests import Prepared, Requests, prepare_requests
-from fireworks_batch.runs.result import BatchResult, keep_answers, write_lines
+from fireworks_batch.runs.requests import Prepared, Requests, check_report, prepare_requests
+from fireworks_batch.runs.result import BatchResult, first_rows, keep_answers, write_lines
 from fireworks_batch.runs.search import Search
 from fireworks_batch.runs.shards import Shard, ShardFile, check_same_rows
 from fireworks_batch.runs.spec import JobTemplate, RunOptions, attempt_id, input_id
@@ -114,13 +114,18 @@ class Run:
             await off_loop(collector.index.close)
         return self._submission(template, shards, skipped=prepared.problem_count)
 
-    async def collect(self, submission: Submission, requests: Requests | None) -> BatchResult:
+    async def collect(self, submission: Submission, requests: Requests | None) -> BatchResult[Any]:
         """Wait for the jobs of a submission, and collect results; see `BatchClient.collect`."""
         await self._check_targets(requests)
         self._check_refs(submission)
         await self._account_id()
         self._check_refs(submission)
-        async with workspace(keep=True) as space, self._collector(space) as collector:
+        # Only a response that did not fit runs again: without `decode=`, the last one may fit.
+        newest_counts = self._options.decode is None and bool(submission.response_format)
+        async with (
+            workspace(keep=True) as space,
+            self._collector(space, newest_counts=newest_counts) as collector,
+        ):
             files: Sequence[ShardFile | None] = [None] * len(submission.shards)
             if requests is not None:
                 files = await self._same_rows(requests, submission, space.path, collector.index)
@@ -134,7 +139,7 @@ class Run:
             self._check_not_all_gone(shards)
             return await self._finish(collector, space, submission, shards)
 
-    async def run(self, requests: Requests, template: JobTemplate) -> BatchResult:
+    async def run(self, requests: Requests, template: JobTemplate) -> BatchResult[Any]:
         """Submit, wait and collect; see `BatchClient.run`."""
         self._reports_refusals = True
         await self._check_targets(requests)
@@ -181,10 +186,12 @@ class Run:
         await off_loop(check_targets, targets, requests)
 
     @asynccontextmanager
-    async def _collector(self, space: Workspace) -> AsyncIterator[Collector]:
+    async def _collector(
+        self, space: Workspace, *, newest_counts: bool = False
+    ) -> AsyncIterator[Collector]:
         """Make a collector, whose index is closed if the block fails."""
-        path = space.path / "index.sqlite"
-        index = await off_loop(ResultIndex, path, undo=ResultIndex.close)
+        make = partial(ResultIndex, space.path / "index.sqlite", newest_counts=newest_counts)
+        index = await off_loop(make, undo=ResultIndex.close)
         patience = Patience(
             clock=self._api.clock,
             sleep_until=self._api.session.sleep_until,
@@ -199,6 +206,7 @@ class Run:
                 space.path,
                 persist=self._persist,
                 patience=patience,
+                decode=self._options.decode,
             )
         except BaseException:
             await off_loop(index.close)
@@ -222,8 +230,14 @@ class Run:
         self, requests: Requests, template: JobTemplate, directory: Path, index: ResultIndex
     ) -> Prepared:
         self._board.enter(RunStage.CHECKING)
+        before_submit = self._options.before_submit
         prepared = await prepare_requests(
-            requests, template.rules, self._options, directory, index=index
+            requests,
+            template.rules,
+            self._options,
+            directory,
+            index=index,
+            defaults=None if before_submit is None else template.defaults,
         )
         count = prepared.problem_count
         if not prepared.rows or (count and not self._options.skips_bad_rows):
@@ -232,6 +246,8 @@ class Run:
             _log.warning("left out: %s", problem)
         if count > len(prepared.problems):
             _log.warning("left out: %d bad rows in all", count)
+        if before_submit is not None:
+            before_submit(check_report(prepared, template.model))
         return prepared
 
     async def _shards(self, prepared: Prepared, template: JobTemplate) -> list[Shard]:
@@ -258,7 +274,11 @@ class Run:
         """Return files of the rows that were submitted, made anew from the requests."""
         # The same requests make the same shards if they are checked and split as before.
         options = attrs.evolve(self._options, on_bad_row="skip", limits=submission.limits)
-        rules = RowRules(model=submission.model, has_system_prompt=submission.has_system_prompt)
+        rules = RowRules(
+            model=submission.model,
+            has_system_prompt=submission.has_system_prompt,
+            response_format=submission.response_format,
+        )
         prepared = await prepare_requests(requests, rules, options, directory, index=index)
         check_same_rows(prepared.shards, submission)
         return prepared.shards
@@ -272,6 +292,7 @@ class Run:
             name=template.name,
             model=template.model,
             has_system_prompt=template.rules.has_system_prompt,
+            response_format=template.response_format,
             limits=self._options.limits,
             shards=tuple(
                 attrs.evolve(shard.submitted, newest=max(shard.chain.attempts, default=0))
@@ -439,28 +460,37 @@ class Run:
         space: Workspace,
         submission: Submission,
         shards: Sequence[Shard],
-    ) -> BatchResult:
+    ) -> BatchResult[Any]:
         """Choose the result of each row, and write the report and the files."""
         self._board.enter(RunStage.COLLECTING)
         tally = await collector.choose()
         report = run_report(
             tally,
             shards,
+            model=submission.model,
             rows=submission.rows,
             adopted=self._adopted,
             skipped=submission.skipped,
             retried=self._retried,
             not_retried=self._refused,
         )
+        first = await off_loop(first_rows, collector.index, self._options.decode)
         if self._options.output is not None:
             if not report.is_complete:
                 await keep_answers(collector.index, self._options.output)
             await write_lines(collector.index, self._options.output, Kind.OK)
         if self._options.errors is not None:
-            await write_lines(collector.index, self._options.errors, Kind.FAILED, Kind.RETRYABLE)
+            await write_lines(collector.index, self._options.errors, *BAD)
         if self._options.cleanup == "datasets":
             report = attrs.evolve(report, not_cleaned=tuple(await self._clean_up(shards)))
-        return BatchResult._made(collector.index, space, submission, report)
+        return BatchResult._made(
+            collector.index,
+            space,
+            submission,
+            report,
+            decode=self._options.decode,
+            first=first,
+        )
 
     async def _clean_up(self, shards: Sequence[Shard]) -> list[str]:
         """Delete input datasets, and return the ids of datasets that could not be deleted.

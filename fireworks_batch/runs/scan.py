@@ -18,6 +18,7 @@ from fireworks_batch.files.threads import write_all
 from fireworks_batch.models.dataset import Limits
 from fireworks_batch.models.errors import ConfigurationError, RowProblem
 from fireworks_batch.results.id_sets import IdSet, Suspects
+from fireworks_batch.runs.contents import ContentCounter, JobDefaults, RowContents
 from fireworks_batch.runs.request_rows import Row, RowRules, check_row, plain_ids
 from fireworks_batch.runs.shards import ShardFile, file_stamp
 
@@ -109,6 +110,9 @@ class ScanTerms:
     on_ids: Callable[[Sequence[str]], object] | None = None
     """Called with the ids of good rows, in their order, a block at a time."""
 
+    defaults: JobDefaults | None = None
+    """What the job says for rows that do not. None if the contents of rows are not counted."""
+
 
 class Scan:
     """One pass: call `advance` until it returns False, then read the other members."""
@@ -132,6 +136,7 @@ class Scan:
         self.ids: IdSet = IdSet()
         """The ids of all good rows."""
         self._terms = terms
+        self._counter = None if terms.defaults is None else ContentCounter(terms.defaults)
         self._suspects = suspects
         self._seen: dict[str, int] = {}
         self._stop = threading.Event()
@@ -145,6 +150,11 @@ class Scan:
     def shards(self) -> tuple[ShardFile, ...]:
         """The files of the jobs, in the order of their rows."""
         return tuple(self._shards.done)
+
+    @property
+    def content(self) -> RowContents:
+        """What the good rows hold; zeros if that is not counted."""
+        return RowContents() if self._counter is None else self._counter.made()
 
     def stop(self) -> None:
         """End the step that runs in another thread as soon as possible."""
@@ -175,7 +185,9 @@ class Scan:
         return not self._stop.is_set()
 
     def _take(self, block: Block) -> None:
-        ids = plain_ids(block)
+        # A row that lacks the caller's response format is not passed on as it is.
+        is_changed = bool(self._terms.rules.response_format)
+        ids: list[str | None] = [None for _ in block] if is_changed else plain_ids(block)
         first, self._line = self._line, self._line + len(ids)
         data = block.data if block.data.endswith(b"\n") else block.data + b"\n"
         is_plain = self._suspects is None and all(ids)
@@ -183,9 +195,15 @@ class Scan:
             self._take_rows(block, first, ids)
             return
         self._add_ids(ids)  # type: ignore[arg-type]  # all of them are strings
+        self._count(block)
         self._room.add(len(ids), len(data))
         if self._wants_shards:
             self._shards.add(data, block.start, len(ids), first, self._line - 1)
+
+    def _count(self, lines: Iterable[bytes]) -> None:
+        if self._counter is not None:
+            for line in lines:
+                self._counter.add(line)
 
     def _add_ids(self, ids: list[str]) -> None:
         self.ids.update(ids)
@@ -205,6 +223,7 @@ class Scan:
         lines = [line.removesuffix(b"\n") for line in block]
         kept = list(self._good_rows(lines, first, ids))
         self._add_ids([row.custom_id for row, _ in kept])
+        self._count(row.line for row, _ in kept)
         if not self._wants_shards:
             return
         start = block.start if [row.line for row, _ in kept] == lines else None

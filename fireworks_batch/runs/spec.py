@@ -12,9 +12,10 @@ import attrs
 
 from fireworks_batch.files.part_file import is_path, path
 from fireworks_batch.jobs.creation import body_of
-from fireworks_batch.jobs.draft import draft_job
+from fireworks_batch.jobs.draft import draft_job, sampling_defaults
 from fireworks_batch.models.dataset import Limits
 from fireworks_batch.models.errors import ConfigurationError
+from fireworks_batch.models.job import InferenceParameters
 from fireworks_batch.models.policies import JOB_TIME_LIMIT, JobTimeLimit, PollPolicy, is_timeout
 from fireworks_batch.models.validators import (
     instance_of,
@@ -22,8 +23,10 @@ from fireworks_batch.models.validators import (
     plain_function,
     whole_number,
 )
+from fireworks_batch.results.decoding import Decoder, read_decode
 from fireworks_batch.runs.chain import OnPrevious
-from fireworks_batch.runs.progress import RunProgress
+from fireworks_batch.runs.contents import JobDefaults
+from fireworks_batch.runs.progress import CheckReport, RunProgress
 from fireworks_batch.runs.request_rows import RowRules
 from fireworks_batch.wire.codec import Codec
 
@@ -36,6 +39,7 @@ __all__ = [
     "check_run_name",
     "input_id",
     "is_of_name",
+    "job_defaults",
     "job_template",
     "output_id",
 ]
@@ -95,6 +99,14 @@ class RunOptions:
 
     max_problems: int = attrs.field(default=100, validator=whole_number())
     """The most bad rows to name. All of them are counted."""
+
+    before_submit: Callable[[CheckReport], object] | None = attrs.field(
+        default=None, validator=attrs.validators.optional(plain_function)
+    )
+    """Called with the report of the check, before anything is sent."""
+
+    decode: Decoder | None = attrs.field(default=None, converter=read_decode)
+    """Makes the output of a response. None if rows have no output."""
 
     @property
     def skips_bad_rows(self) -> bool:
@@ -299,6 +311,12 @@ class JobTemplate:
     parameters: Mapping[str, Any]
     """The same settings as the wire spells them, without the model."""
 
+    defaults: JobDefaults
+    """What the jobs say for rows that do not."""
+
+    response_format: str = ""
+    """The response format of rows that bring none, as JSON. Empty if such rows have none."""
+
     def key(self, account_id: str) -> RunKey:
         """Return the key that the ids of the run's jobs derive from.
 
@@ -312,16 +330,49 @@ class JobTemplate:
     @property
     def rules(self) -> RowRules:
         """The settings that rows must not contradict."""
-        return RowRules(model=self.model, has_system_prompt="systemPrompt" in self.parameters)
+        return RowRules(
+            model=self.model,
+            has_system_prompt=bool(self.defaults.system_prompt),
+            response_format=self.response_format,
+        )
 
 
-def job_template(codec: Codec, *, name: object, arguments: Mapping[str, Any]) -> JobTemplate:
+def job_defaults(
+    system_prompt: str | None, parameters: InferenceParameters | Mapping[str, Any] | None
+) -> JobDefaults:
+    """Return what a job says for rows that do not, as far as it counts for a price.
+
+    Args:
+        system_prompt: The system message; None or empty for none.
+        parameters: The sampling defaults; None for none.
+
+    Raises:
+        ConfigurationError: A parameter is malformed.
+    """
+    sampling = sampling_defaults(parameters) or InferenceParameters()
+    for name in ("max_tokens", "n"):
+        value = getattr(sampling, name)
+        if value is not None and not isinstance(value, int):
+            raise ConfigurationError(
+                f"inference_parameters.{name} must be a whole number, not {value!r}"
+            )
+    return JobDefaults(
+        system_prompt=system_prompt or "",
+        max_tokens=sampling.max_tokens,
+        choices=sampling.n or 1,
+    )
+
+
+def job_template(
+    codec: Codec, *, name: object, arguments: Mapping[str, Any], response_format: str = ""
+) -> JobTemplate:
     """Check the settings of jobs, before anything is read or sent.
 
     Args:
         codec: Writes the body of a request.
         name: The run's name, or None.
         arguments: The arguments of `Jobs.create`. None means that an argument is not given.
+        response_format: The response format of rows that bring none, as JSON; empty for none.
 
     Raises:
         ConfigurationError: A value is malformed.
@@ -338,4 +389,11 @@ def job_template(codec: Codec, *, name: object, arguments: Mapping[str, Any]) ->
     own = {"model", "inputDatasetId"}
     # An empty message means the same as no message: both must give the same ids.
     parameters = {key: value for key, value in body.items() if key not in own and value != {}}
-    return JobTemplate(name=checked, model=draft.model, arguments=said, parameters=parameters)
+    return JobTemplate(
+        name=checked,
+        model=draft.model,
+        arguments=said,
+        parameters=parameters,
+        defaults=job_defaults(draft.system_prompt, draft.inference_parameters),
+        response_format=response_format,
+    )

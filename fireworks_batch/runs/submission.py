@@ -3,6 +3,7 @@
 Performs no I/O.
 """
 
+import json
 import re
 from typing import Any, Final, Self
 
@@ -18,7 +19,7 @@ from fireworks_batch.runs.spec import attempt_id
 __all__ = ["Submission", "SubmittedShard"]
 
 
-_VERSION: Final = 2
+_VERSION: Final = 3
 
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII).fullmatch
@@ -68,6 +69,9 @@ class Submission:
 
     has_system_prompt: bool = False
     """Whether the jobs have a system prompt. Rows of token ids cannot take a system prompt."""
+
+    response_format: str = ""
+    """The JSON of the response format that rows without one were given; empty for none."""
 
     limits: Limits = Limits()  # noqa: RUF009 - frozen
     """Most rows and bytes of one job. The rows were split by these limits."""
@@ -128,6 +132,7 @@ class Submission:
                 name=_of(str, members["name"]),
                 model=_of(str, members["model"]),
                 has_system_prompt=_flag(members["has_system_prompt"]),
+                response_format=_json_object(members["response_format"]),
                 limits=Limits(**members["limits"]),
                 shards=tuple(map(_shard, members["shards"])),
                 adopted=tuple(map(_adopted, members["adopted"])),
@@ -146,6 +151,16 @@ def _of(wanted: type[Any], value: Any) -> Any:
     if isinstance(value, wanted) and not isinstance(value, bool):
         return value
     raise TypeError(f"expected a {wanted.__name__}, not {value!r}")
+
+
+def _json_object(value: Any) -> str:
+    text: str = _of(str, value)
+    try:
+        if not text or isinstance(json.loads(text), dict):
+            return text
+    except ValueError:
+        pass
+    raise TypeError(f"expected the JSON of an object, not {text!r}")
 
 
 def _flag(value: Any) -> bool:

@@ -275,7 +275,7 @@ def _plain_converter(*, detailed: bool = False) -> Converter:
 def _refuse_to_make(wanted: Any) -> NoReturn:
     raise ConfigurationError(
         f"decode: cattrs cannot make a {_named(wanted)}; give a function that takes the "
-        "response's mapping instead"
+        "response's mapping, or, for a model of pydantic, integrations.pydantic.output(...)"
     )
 
 

@@ -25,7 +25,6 @@ from fireworks_batch.cli.display.lines import (
     dataset_cells,
     dataset_fields,
     job_cells,
-    job_details,
     job_fields,
     outcome_fields,
     outcome_line,
@@ -35,6 +34,7 @@ from fireworks_batch.cli.display.lines import (
 from fireworks_batch.cli.display.listing import fitting
 from fireworks_batch.cli.display.output import Output
 from fireworks_batch.cli.display.progress import PlainLines
+from fireworks_batch.models.job import job_details
 
 NOON = datetime(2026, 9, 14, 12, 0, 5, tzinfo=UTC)
 

@@ -23,10 +23,14 @@ GROUPS = {
 }
 CONNECTION = {"api_key_file", "account_id", "base_url", "json", "debug"}
 # What no argument of the library stands for.
+RECORDS = {"template", "id_column", "limit"}
 OWN = {
-    "run": {"delete_on_interrupt"},
-    "wait": {"delete_on_interrupt", "all", "filter"},
-    "results": {"output", "errors"},
+    "run": {"delete_on_interrupt", "format"} | RECORDS,
+    "check": {"price"} | RECORDS,
+    "submit": RECORDS,
+    "collect": {"format"} | RECORDS,
+    "wait": {"delete_on_interrupt", "all", "filter", "exec"},
+    "results": {"output", "errors", "format"},
     "list": {"limit"},
     "datasets list": {"limit"},
 }

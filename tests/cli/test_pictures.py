@@ -18,8 +18,9 @@ def test_there_are_pictures():
 
 def test_each_picture_is_shown():
     """On a page of the documentation."""
-    pages = (ROOT / "docs").glob("*.md")
-    shown = re.findall(r"\((pictures/[\w-]+\.svg)\)", "".join(page.read_text() for page in pages))
+    pages = (ROOT / "docs").rglob("*.md")
+    text = "".join(page.read_text() for page in pages)
+    shown = re.findall(r"\((?:\.\./)?(pictures/[\w-]+\.svg)\)", text)
     assert {ROOT / "docs" / path for path in shown} == {*PICTURES}
 
 

@@ -9,7 +9,6 @@ import time
 import pytest
 
 from fireworks_batch.cli.display.run import (
-    Pace,
     adopted_lines,
     check_line,
     code_of_report,
@@ -644,39 +643,19 @@ def progress(**members):
     return RunProgress(**defaults | members)
 
 
-def test_a_pace_begins_with_the_first_rows():
-    """What was done before we looked is no speed of ours."""
-    pace = Pace()
-    assert pace.add(progress(), now=10.0).rate is None
-    pace = pace.add(progress(rows_done=400), now=20.0)
-    assert pace.rate is None
-    pace = pace.add(progress(rows_done=500), now=30.0)
-    assert pace.rate == 10.0
-    assert pace.left(progress(rows_done=500), now=30.0) == 50.0
-    assert pace.left(progress(rows_done=500), now=40.0) == 40.0
-
-
-def test_a_pace_begins_anew_when_counters_fall():
-    """A job that was counted is counted again."""
-    pace = Pace().add(progress(rows_done=400), now=0.0).add(progress(rows_done=100), now=10.0)
-    assert pace == Pace(10.0, 100, 10.0, 100)
-
-
 def test_progress_in_a_line():
     """Stage, rows, jobs, and how long it may take."""
-    pace = Pace(0.0, 100, 40.0, 500)
-    line = progress_line(progress(rows_done=500, rows_failed=3), pace, now=40.0)
-    assert line == (
-        "running 50.0% (500 of 1,000 rows, 3 failed), 0 of 2 jobs ended, 10/s, 50s left"
-    )
+    half = progress(rows_done=500, rows_failed=3, rate=10.0, eta=50.0)
+    line = "running 50.0% (500 of 1,000 rows, 3 failed), 0 of 2 jobs ended, 10/s"
+    assert progress_line(half) == f"{line}, 50s left"
+    assert progress_line(half, age=30.0) == f"{line}, 20s left"
+    assert progress_line(half, age=60.0) == line
     failed = (("a", 2), ("b", 1))
-    assert progress_line(progress(failed_polls=failed), Pace(), now=0.0).endswith(
+    assert progress_line(progress(failed_polls=failed)).endswith(
         "jobs ended, failed polls of 2 jobs"
     )
-    assert progress_line(progress(failed_polls=failed[:1]), Pace(), now=0.0).endswith(
-        "ended, failed polls of 1 job"
-    )
-    assert progress_line(progress(rows=0, stage=RunStage.CHECKING), Pace(), now=0.0) == "checking"
+    assert progress_line(progress(failed_polls=failed[:1])).endswith("ended, failed polls of 1 job")
+    assert progress_line(progress(rows=0, stage=RunStage.CHECKING)) == "checking"
 
 
 @pytest.mark.parametrize(

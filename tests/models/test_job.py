@@ -196,6 +196,23 @@ def test_failed_job_may_have_the_rows_it_processed(progress, expected):
 
 
 @pytest.mark.parametrize(
+    ("state", "progress", "expected"),
+    [
+        ("COMPLETED", None, False),
+        ("RUNNING", JobProgress(), True),
+        ("FAILED", JobProgress(), True),
+        ("COMPLETED", JobProgress(), False),
+        ("COMPLETED", JobProgress(failed_requests=3), True),
+        ("EXPIRED", JobProgress(successfully_processed_requests=1), False),
+        ("COMPLETED", JobProgress(successfully_processed_requests=1, input_tokens=5), True),
+    ],
+)
+def test_zero_tokens_are_believed_unless_rows_succeeded(state, progress, expected):
+    """A COMPLETED job that counts nothing at all has counters that are late."""
+    assert expected == job(state, job_progress=progress).has_token_counts
+
+
+@pytest.mark.parametrize(
     ("state", "created", "updated", "ended", "expected"),
     [
         ("COMPLETED", 0, 500, 480, 480.0),
@@ -439,6 +456,7 @@ def test_dict_of_a_row():
         "response": None,
         "error": {"code": "429", "message": "slow", "raw": {"code": 429, "message": "slow"}},
         "raw": line,
+        "output": None,
     }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 import pytest
 from busy_threads import no_thread_free
+from html_tables import shown
 
 from fireworks_batch import (
     BatchInferenceJob,
@@ -27,11 +28,11 @@ from fireworks_batch import (
     RowError,
 )
 from fireworks_batch.files.workspace import sweep
+from fireworks_batch.results.decoding import read_decode
 from fireworks_batch.results.id_sets import IdSet
 from fireworks_batch.results.job_results import (
     JobResults,
     check_expected,
-    read_decode,
 )
 from fireworks_batch.results.reading import Reading
 
@@ -400,11 +401,12 @@ async def test_a_type_gives_typed_responses():
 
     (fits, wrong, none), report = await read({"r": content, "error-data": b""}, decode=Completion)
 
-    assert fits.response == Completion([Choice(Message("positive"))])
+    assert fits.output == Completion([Choice(Message("positive"))])
     assert fits.text == "positive"
     assert wrong.error.code == "undecodable"
     assert "expected a string, not 5 @ response.choices[0].message.content" in wrong.error.message
-    assert wrong.response is None
+    assert wrong.output is None
+    assert wrong.error.raw is None
     assert b'"content": 5' in wrong.raw
     assert none.error.message.startswith("cannot read a Completion: ")
     assert report == ResultsReport(succeeded=1, undecodable=2)
@@ -413,14 +415,14 @@ async def test_a_type_gives_typed_responses():
 async def test_a_function_decodes():
     """Of the mapping; a generic alias is a type."""
     rows, _ = await read({"r": good("a")}, decode=lambda response: len(response["choices"]))
-    assert rows[0].response == 1
+    assert rows[0].output == 1
     rows, _ = await read({"r": good("a")}, decode=dict[str, Any])
-    assert rows[0].response == GOOD
+    assert rows[0].output == rows[0].response == GOOD
 
 
 def test_decode_must_be_a_type_or_a_function():
     """A type that cattrs can make, that is."""
-    with pytest.raises(ConfigurationError, match="decode must be a type or a function, not 'x'"):
+    with pytest.raises(ConfigurationError, match=r"decode must be a type, .* not 'x'"):
         read_decode("x")
 
     class Strange:
@@ -740,3 +742,49 @@ async def test_a_download_that_fails_leaves_nothing(emulator, client):
 
     with pytest.raises(Exception, match="500"):
         await client.results("nightly").__aenter__()
+
+
+async def test_a_notebook_shows_the_job_and_the_report_when_there_is_one():
+    """No row is read for it."""
+    made, _ = results({"r.jsonl": good("a")})
+    assert shown(made).facts == {"job": job().id, "rows": "not entered yet"}
+    async with made as rows:
+        assert shown(made).facts["rows"] == "entered"
+        assert ["a"] == [row.custom_id async for row in rows]
+    assert shown(made).captions == ["JobResults", "ResultsReport", "first 1 rows"]
+    assert shown(made).facts["succeeded"] == "1"
+
+
+async def test_a_notebook_shows_the_first_rows_when_reading_has_begun():
+    """Five of them, each decoded once, and no row is lost or read twice for it."""
+    decoded = []
+    ids = [f"r{number}" for number in range(9)]
+    made, _ = results(
+        {"r.jsonl": good(*ids)}, decode=lambda answer: decoded.append(answer) or "made"
+    )
+    async with made as rows:
+        assert ids == [row.custom_id async for row in rows]
+    reader = shown(made)
+    assert reader.captions[-1] == "first 5 rows"
+    assert reader.rows[-6:] == [
+        ["custom_id", "output", "error"],
+        *([each, "made", ""] for each in ids[:5]),
+    ]
+    assert len(decoded) == 9
+
+
+async def test_long_rows_are_not_kept_for_a_notebook():
+    """No more than have 64 KiB together."""
+    made, _ = results({"r.jsonl": good("a") + good("b", pad="x" * 70_000) + good("c")})
+    async with made as rows:
+        assert ["a", "b", "c"] == [row.custom_id async for row in rows]
+    assert shown(made).captions[-1] == "first 1 rows"
+
+
+async def test_rows_after_long_ones_are_not_called_the_first():
+    """Where the first row is too long to be kept, none is shown, also of the next block."""
+    long = good("a", pad="x" * 300_000)  # longer than a block of rows to decode
+    made, _ = results({"r.jsonl": long + good("b")}, decode=lambda _: "made")
+    async with made as rows:
+        assert ["a", "b"] == [row.custom_id async for row in rows]
+    assert shown(made).captions == ["JobResults", "ResultsReport"]

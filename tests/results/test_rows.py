@@ -433,26 +433,38 @@ def test_what_is_not_known_to_pass_is_not_retryable(code):
 # --- Decoding -----------------------------------------------------------------------------------
 
 
-def test_a_decoder_makes_the_response():
-    """The rest of the row stays, its text too."""
-    row = decode_row(read_row(line(GOOD)), lambda response: response["id"].upper())
+def test_a_decoder_makes_the_output():
+    """The rest of the row stays, its response too."""
+    before = read_row(line(GOOD))
+    row = decode_row(before, lambda response: response["id"].upper(), "undecodable")
 
-    assert ("r-1", "CHATCMPL-1", None) == (row.custom_id, row.response, row.error)
+    assert ("r-1", "CHATCMPL-1", None) == (row.custom_id, row.output, row.error)
     assert (row.raw, row.text) == (json.dumps(GOOD).encode(), "positive")
+    assert (row, row.response, before.output) == (before, before.response, None)
 
 
 def test_what_a_decoder_refuses_is_an_error_of_the_row():
-    """With what it said; line and text are kept."""
-    row = decode_row(read_row(line(GOOD)), lambda response: response["missing"])
+    """With what it said, and the text; the response is kept."""
+    row = decode_row(read_row(line(GOOD)), lambda response: response["missing"], "undecodable")
 
-    assert row.response is None
+    assert row.output is None
     assert row.error == RowError("undecodable", "KeyError: 'missing'")
+    assert row.error.raw == "positive"
     assert not row.is_retryable
-    assert row.text == "positive"
+    assert row.response == GOOD["response"]
+
+
+def test_an_invalid_output_is_retryable():
+    """The model may answer in another way; a function of the caller's would not."""
+    row = decode_row(read_row(line(GOOD)), lambda response: response["missing"], "invalid_output")
+
+    assert row.is_retryable
 
 
 def test_a_row_that_failed_is_not_decoded():
     """Its error is the server's."""
-    row = decode_row(read_row(line({**GOOD, "error": "boo"})), lambda _: pytest.fail("called"))
+    row = decode_row(
+        read_row(line({**GOOD, "error": "boo"})), lambda _: pytest.fail("called"), "undecodable"
+    )
 
     assert row.error == RowError("", "boo")

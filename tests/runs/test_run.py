@@ -2138,3 +2138,37 @@ async def test_outage_beyond_the_budget_is_raised(client, emulator, requests):
     emulator.clear_faults()
     async with await client.run(requests, model=MODEL) as result:
         assert result.report.is_complete
+
+
+async def test_report_has_the_tokens_of_each_job_and_of_all(requests):
+    """As each job's own counters say."""
+    async with Emulator(speed=6000) as emulator, connect(emulator) as client:
+        async with await client.run(requests, model=MODEL, limits=THREE) as result:
+            report = result.report
+        jobs = [(await client.jobs.get(each.job_id)).job_progress for each in report.jobs]
+    assert MODEL == report.model
+    assert 3 == len(jobs)
+    assert [each.input_tokens for each in jobs] == [each.input_tokens for each in report.jobs]
+    assert sum(each.input_tokens for each in jobs) == report.input_tokens > 0
+    assert sum(each.output_tokens for each in jobs) == report.output_tokens > 0
+    assert 0 == report.cached_tokens
+
+
+async def test_tokens_of_rows_that_count_none_are_not_known(client, requests):
+    """The responses here have no usage: that is no reason to report zero tokens."""
+    async with await client.run(requests, model=MODEL) as result:
+        report = result.report
+    assert report.is_complete
+    assert (None, None, None) == (report.input_tokens, report.output_tokens, report.cached_tokens)
+    assert [None] == [job.input_tokens for job in report.jobs]
+
+
+async def test_tokens_of_rows_that_were_read_are_not_zero(requests):
+    """An EXPIRED job with rows in its output whose counters say nothing: they are late."""
+    assume = {"ended_counters": "zero"}
+    async with Emulator(speed=6000, assume=assume) as emulator, connect(emulator) as client:
+        emulator.script_jobs(phases=["RUNNING", "EXPIRED"])
+        async with await client.run(requests, model=MODEL) as result:
+            report = result.report
+    assert report.succeeded > 0
+    assert [("EXPIRED", None)] == [(str(job.state), job.input_tokens) for job in report.jobs]

@@ -1,8 +1,9 @@
 """Uses of the public API, checked by mypy and pyright and never run."""
 
 import asyncio
+import csv
 import ssl
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, assert_type
@@ -43,11 +44,14 @@ from fireworks_batch import (
     Submission,
     WaitError,
     WaitTimeoutError,
+    chat,
+    chats,
     to_dict,
 )
 from fireworks_batch.typing import (
     ApiKey,
     BatchResult,
+    ContentPart,
     DatasetLike,
     Datasets,
     JobFleet,
@@ -57,6 +61,7 @@ from fireworks_batch.typing import (
     Jobs,
     JobWait,
     Listing,
+    Message,
     Requests,
 )
 
@@ -236,7 +241,7 @@ async def results(client: BatchClient, job: BatchInferenceJob) -> None:
     """Rows, decoded or not."""
     async with client.results(job, expected=["a"], lineage=True) as rows:
         async for row in rows:
-            assert_type(row, ResultRow[dict[str, Any]])
+            assert_type(row, ResultRow[None])
             assert_type(row.custom_id, str | None)
             assert_type(row.response, dict[str, Any] | None)
             assert_type(row.error, RowError | None)
@@ -249,6 +254,7 @@ async def results(client: BatchClient, job: BatchInferenceJob) -> None:
         assert_type(await typed.ordered({"a": 1}), list[ResultRow[Verdict]])
     async with client.results("nightly", decode=lambda body: len(body["choices"])) as sizes:
         assert_type(await anext(sizes), ResultRow[int])
+        assert_type((await anext(sizes)).output, int | None)
 
 
 def gaps(error: ResultRowsError) -> None:
@@ -268,9 +274,9 @@ async def from_requests_to_results(client: BatchClient) -> None:
     assert_type(submission.refs, tuple[JobRef, ...])
     assert_type(Submission.from_json(submission.to_json()), Submission)
     async with await client.collect(submission, requests=iter(rows)) as result:
-        assert_type(result, BatchResult)
+        assert_type(result, BatchResult[None])
         assert_type(result.report, RunReport)
-        assert_type(result.raise_for_failures(), BatchResult)
+        assert_type(result.raise_for_failures(), BatchResult[None])
     result = await client.run(
         (row for row in rows),
         model="accounts/fireworks/models/demo-8b",
@@ -283,6 +289,10 @@ async def from_requests_to_results(client: BatchClient) -> None:
         assert_type(row.text, str | None)
     async for custom_id in result.missing_ids():
         assert_type(custom_id, str)
+    typed = await client.run(rows, model="m", decode=Verdict, before_submit=print)
+    assert_type(typed, BatchResult[Verdict])
+    assert_type([row.output async for row in typed], list[Verdict | None])
+    assert_type(await client.collect(submission, decode=Verdict), BatchResult[Verdict])
     found = await result.get("a")
     if found is not None:
         assert_type(found.is_retryable, bool)
@@ -295,3 +305,26 @@ def errors_of_rows(error: InputRowsError | ResultRowsError) -> None:
         assert_type(error.count, int)
     else:
         assert_type(error.report, RunReport | None)
+
+
+async def requests(client: BatchClient, path: Path) -> None:
+    """Requests of prompts, messages, images and records."""
+    assert_type(chat("a", "Hello.", images=[path, "https://x.example/1.png"]), dict[str, Any])
+    messages: list[Message] = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "Hello."}]},
+    ]
+    part: ContentPart = {"type": "image_url", "image_url": {"url": "data:,"}}
+    rows = [
+        chat("a", messages, tools=[{"type": "function"}], response_format={"type": "json_object"}),
+        chat("b", [{"role": "user", "content": [part]}], temperature=0, seed=7, stop=["END"]),
+        chat("c", [{"role": "pirate", "content": "x"}]),  # type: ignore[typeddict-item] # refused
+        chat("d", "x", max_tokens="5"),  # type: ignore[arg-type] # is refused
+    ]
+    await client.check(rows)
+    records = [{"text": "one", "stars": 5}]
+    made = chats(records, "{text}", id_column="id", max_tokens=5)
+    assert_type(made, Iterator[dict[str, Any]])
+    await client.check(made)
+    with path.open(newline="") as file:
+        await client.check(chats(csv.DictReader(file), "{text}"))

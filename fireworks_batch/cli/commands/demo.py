@@ -12,7 +12,7 @@ from fireworks_batch import BatchClient, PollPolicy, RetryPolicy
 from fireworks_batch.cli.commands.run import run_to_the_end
 from fireworks_batch.cli.display.output import Output
 from fireworks_batch.cli.exit_codes import ExitCode
-from fireworks_batch.cli.options import CommonOptions, JobOptions, RunOptions
+from fireworks_batch.cli.options import CommonOptions, JobOptions, RecordOptions, RunOptions
 from fireworks_batch.cli.session import Session, in_session
 from fireworks_batch.emulator import Emulator, RowFailureError
 from fireworks_batch.files.workspace import workspace
@@ -68,7 +68,9 @@ async def _show(session: Session, directory: Path) -> ExitCode:
         terms = RunOptions(output=rows)
         on_emulator = attrs.evolve(session, client=client)
         # The emulator ends with this process, and its jobs with the emulator.
-        code = await run_to_the_end(on_emulator, _JOBS, terms, requests, jobs_outlive=False)
+        code = await run_to_the_end(
+            on_emulator, _JOBS, terms, RecordOptions(), requests, jobs_outlive=False
+        )
     _print_answers(session.output, requests, rows)
     return code
 

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from fireworks_batch import NotFoundError
-from fireworks_batch.cli.display.lines import job_cells, job_details, job_fields, record
+from fireworks_batch.cli.display.lines import job_cells, job_fields, record
 from fireworks_batch.cli.display.listing import Columns, print_all
 from fireworks_batch.cli.exit_codes import ExitCode, code_of_error, worst
 from fireworks_batch.cli.options import CommonOptions
 from fireworks_batch.cli.session import Session, in_session
+from fireworks_batch.models.job import job_details
 from fireworks_batch.models.texts import visible
 
 __all__ = ["delete", "get", "list_all"]

@@ -1,82 +1,36 @@
 """``fireworks-batch results``: the rows of a job that has ended."""
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
-from typing import Any, Final, Protocol
+from contextlib import AsyncExitStack
+from typing import Any
 
 from fireworks_batch import BatchInferenceJob, ResultsReport, to_dict
 from fireworks_batch.cli.display.figures import counted
 from fireworks_batch.cli.display.output import Output
 from fireworks_batch.cli.display.progress import Words, shown
 from fireworks_batch.cli.exit_codes import ExitCode, code_of_job
+from fireworks_batch.cli.formats import check_terms, write_rows
 from fireworks_batch.cli.options import CommonOptions, ResultsOptions
 from fireworks_batch.cli.session import Session, in_session
-from fireworks_batch.files.part_file import PartFile, check_targets, written_to
-from fireworks_batch.files.threads import off_loop, reported
 from fireworks_batch.models.texts import visible
 
 __all__ = ["results"]
-
-_PIECE: Final = 256 * 1024
 
 
 def results(options: CommonOptions, terms: ResultsOptions, job: str) -> ExitCode:
     """Write the rows of a job, and report on them."""
 
     async def work(session: Session) -> ExitCode:
-        await off_loop(check_targets, (terms.output, terms.errors), terms.expected)
+        await check_terms(session.output, terms, terms.expected)
         reading = session.client.results(job, expected=terms.expected, lineage=terms.lineage)
         async with AsyncExitStack() as stack:
             entering = stack.enter_async_context(reading)
             rows = await shown(session.output, Words("downloading the results"), entering)
-            good = await stack.enter_async_context(_sink(session.output, terms.output))
-            bad = await stack.enter_async_context(_sink(None, terms.errors))
-            async for row in rows:
-                await (good if row.ok else bad).write(row.raw + b"\n")
+            await write_rows(rows, session.output, terms)
             ended = rows.job
         _print_report(session.output, ended, rows.report, terms)
         return _code(ended, rows.report)
 
     return in_session(options, work)
-
-
-class _Sink(Protocol):
-    async def write(self, piece: bytes, /) -> None: ...
-
-
-class _Pipe:
-    """Stdout, written in large pieces; without an output the rows are dropped."""
-
-    def __init__(self, output: Output | None) -> None:
-        self._output = output
-        self._lines = bytearray()
-
-    async def write(self, piece: bytes, /) -> None:
-        if self._output is not None:
-            self._lines += piece
-            if len(self._lines) >= _PIECE:
-                self.flush()
-
-    def flush(self) -> None:
-        if self._output is not None:
-            self._output.write(bytes(self._lines))
-            self._lines.clear()
-
-
-@asynccontextmanager
-async def _sink(output: Output | None, path: Path | None) -> AsyncIterator[_Sink]:
-    """Open the file or pipe that rows go to; a file appears when the block ends well."""
-    if path is None:
-        pipe = _Pipe(output)
-        yield pipe
-        pipe.flush()
-        return
-    with reported("write", str(path)):
-        place = await off_loop(written_to, path)
-    async with PartFile(place) as part:
-        yield part
-        await part.finish()
 
 
 # --- The report ---------------------------------------------------------------------------------
@@ -100,7 +54,7 @@ def _print_report(
     (output.talk if terms.output is None else output.line)(words)
     for custom_id in report.missing_ids[:10]:
         output.talk(f"  missing: {visible(custom_id)}")
-    if report.failed and terms.errors is None:
+    if report.failed and terms.errors is None and not terms.is_table:
         output.talk("to see the rows that failed: the same command with --errors FILE")
 
 

@@ -20,9 +20,10 @@ from fireworks_batch.cli.display.lines import outcome_fields, outcome_line
 from fireworks_batch.cli.display.output import Output
 from fireworks_batch.cli.display.progress import Display, Words, display_for, shown
 from fireworks_batch.cli.durations import parse_timeout
-from fireworks_batch.cli.exit_codes import ExitCode
+from fireworks_batch.cli.exit_codes import ExitCode, worst
 from fireworks_batch.cli.interrupts import InterruptedByUserError
 from fireworks_batch.cli.options import CommonOptions, WaitOptions
+from fireworks_batch.cli.outcome_command import OutcomeCommand
 from fireworks_batch.cli.session import Session, in_session, poll_policy
 from fireworks_batch.models.names import parse_job_name
 from fireworks_batch.models.policies import JobTimeLimit
@@ -50,16 +51,17 @@ def wait(options: CommonOptions, terms: WaitOptions, jobs: Sequence[str]) -> Exi
         if not waits:
             session.output.talk("no jobs to wait for")
         board = Board(waits)
+        command = _command(session.output, options, terms)
         try:
             await session.interrupts.guard(
-                _follow(session, waits, board, patience=_patience(policy, timeout))
+                _follow(session, waits, board, command, patience=_patience(policy, timeout))
             )
         except InterruptedByUserError:
             await _detach(session, board.open_rows, deletes=terms.delete_on_interrupt)
             raise
         for outcome in board.outcomes:
             _print(session.output, outcome)
-        return board.code
+        return worst([board.code, ExitCode.TROUBLE]) if command.has_failed else board.code
 
     return in_session(options, work)
 
@@ -69,6 +71,17 @@ def _print(output: Output, outcome: Outcome) -> None:
         output.line(outcome_line(outcome))
     elif not output.as_json:  # the display has written the JSON
         output.fields(*outcome_fields(outcome))
+
+
+def _command(output: Output, options: CommonOptions, terms: WaitOptions) -> OutcomeCommand:
+    """Return the command of --exec, in whose environment the library finds the same account."""
+    connection = {
+        "FIREWORKS_API_KEY_FILE": options.api_key_file,
+        "FIREWORKS_ACCOUNT_ID": options.account_id,
+        "FIREWORKS_BASE_URL": options.base_url,
+    }
+    given = {name: str(value) for name, value in connection.items() if value}
+    return OutcomeCommand(terms.exec, output, given)
 
 
 # --- Which jobs ---------------------------------------------------------------------------------
@@ -102,7 +115,12 @@ def _patience(policy: PollPolicy, timeout: float | JobTimeLimit | None) -> float
 
 
 async def _follow(
-    session: Session, waits: Mapping[str, JobWait], board: Board, *, patience: float
+    session: Session,
+    waits: Mapping[str, JobWait],
+    board: Board,
+    command: OutcomeCommand,
+    *,
+    patience: float,
 ) -> None:
     """Follow jobs, named by their ids, until each has ended or its wait has failed.
 
@@ -110,6 +128,7 @@ async def _follow(
         session: What the command works with.
         waits: The waits, by the ids of the jobs.
         board: Takes the snapshots and the outcomes.
+        command: Run for each outcome.
         patience: Seconds for which the server may not know a job.
 
     Raises:
@@ -126,14 +145,25 @@ async def _follow(
             group.create_task(display.keep_fresh(count_failed_polls)),
             group.create_task(tell_missing(session, waits, patience=patience)),
         )
-        async with asyncio.TaskGroup() as followers:
-            for job_id, wait in waits.items():
-                followers.create_task(_follow_one(job_id, wait, board, display))
+        commands = group.create_task(command.run())
+        failure: ExceptionGroup[Exception] | None = None
+        try:
+            async with asyncio.TaskGroup() as followers:
+                for job_id, wait in waits.items():
+                    followers.create_task(_follow_one(job_id, wait, board, display, command))
+        except ExceptionGroup as exc:
+            failure = exc
+        command.close()
+        await commands  # also after a failure: the command is owed to the jobs that have ended
         for helper in helpers:
             helper.cancel()
+        if failure is not None:
+            raise failure
 
 
-async def _follow_one(job_id: str, wait: JobWait, board: Board, display: Display) -> None:
+async def _follow_one(
+    job_id: str, wait: JobWait, board: Board, display: Display, command: OutcomeCommand
+) -> None:
     error: FireworksBatchError | None = None
     try:
         async for snapshot in wait:
@@ -147,6 +177,7 @@ async def _follow_one(job_id: str, wait: JobWait, board: Board, display: Display
     outcome = Outcome(job_id, last.job if last else None, error)
     board.end(outcome)
     display.end(outcome)
+    command.add(outcome)
 
 
 # --- Interrupted --------------------------------------------------------------------------------

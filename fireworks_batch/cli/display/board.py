@@ -166,6 +166,18 @@ class Board:
         entry = self._entry(snapshot.job.id)
         entry.snapshot, entry.seen_at, entry.failed_polls = snapshot, now, 0
 
+    def follow(self, snapshot: JobSnapshot, *, now: float) -> None:
+        """Take a snapshot, and with the last snapshot of a job its outcome.
+
+        Args:
+            snapshot: The snapshot.
+            now: The time, in seconds of the clock that `rows` is called with.
+        """
+        self.see(snapshot, now=now)
+        job = snapshot.job
+        if job.is_terminal or snapshot.error is not None:
+            self.end(Outcome(job.id, job, snapshot.error))
+
     def count_failed_polls(self, job_id: str, count: int) -> None:
         """Take the number of polls of a job that failed since its last snapshot."""
         self._entry(job_id).failed_polls = count

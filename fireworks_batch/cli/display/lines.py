@@ -1,6 +1,5 @@
 """Jobs and datasets as lines of text and as JSON objects. Performs no I/O."""
 
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -8,7 +7,8 @@ from fireworks_batch import BatchInferenceJob, Dataset, JobProgress, JobSnapshot
 from fireworks_batch.cli.display.board import Outcome
 from fireworks_batch.cli.display.figures import counted, percent, rate
 from fireworks_batch.cli.durations import brief
-from fireworks_batch.models.texts import visible
+from fireworks_batch.models.job import rows_text
+from fireworks_batch.models.texts import moment, visible
 
 __all__ = [
     "change_line",
@@ -16,13 +16,11 @@ __all__ = [
     "dataset_cells",
     "dataset_fields",
     "job_cells",
-    "job_details",
     "job_fields",
     "outcome_fields",
     "outcome_line",
     "outcome_record",
     "record",
-    "rows_text",
 ]
 
 
@@ -40,7 +38,7 @@ def job_fields(job: BatchInferenceJob) -> tuple[object, ...]:
         progress.successfully_processed_requests,
         progress.failed_requests,
         progress.total,
-        _time(job.create_time),
+        moment(job.create_time),
         job.model,
     )
 
@@ -53,7 +51,7 @@ def job_cells(job: BatchInferenceJob) -> tuple[object, ...]:
 
 def dataset_fields(dataset: Dataset) -> tuple[object, ...]:
     """Return a dataset's columns: id, state, rows, creation."""
-    return dataset.id, dataset.state, dataset.example_count, _time(dataset.create_time)
+    return dataset.id, dataset.state, dataset.example_count, moment(dataset.create_time)
 
 
 def dataset_cells(dataset: Dataset) -> tuple[object, ...]:
@@ -61,54 +59,8 @@ def dataset_cells(dataset: Dataset) -> tuple[object, ...]:
     return (*dataset_fields(dataset)[:-1], _day(dataset.create_time))
 
 
-def job_details(job: BatchInferenceJob) -> Iterator[tuple[str, str]]:
-    """Yield the members of a job that say something, each with its heading."""
-    progress = job.job_progress or JobProgress()
-    lifecycle = job.lifecycle
-    yield "job", job.id
-    yield from _if_any("display name", job.display_name)
-    yield "state", f"{job.state}{' (waiting for capacity)' if job.waiting_on_capacity else ''}"
-    if job.status is not None and job.status != Status():
-        yield "status", f"{job.status.code}: {job.status.message}".removesuffix(": ")
-    yield "rows", rows_text(progress)
-    yield from _if_any("tokens", _tokens(progress))
-    yield from _if_any("model", job.model)
-    yield from _if_any("input", job.input_dataset_id)
-    yield from _if_any("output", job.output_dataset_id)
-    yield from _if_any("continues", job.continued_from_job_name)
-    yield from _if_any("created", _time(job.create_time))
-    yield from _if_any("expires", "" if job.is_terminal else _time(job.expire_time))
-    yield from _if_any("ended", _time(lifecycle.end_time) if lifecycle else "")
-
-
-def rows_text(progress: JobProgress) -> str:
-    """Return the rows of a job in words: ``"97 ok, 3 failed of 100"``."""
-    failed = f", {progress.failed_requests:,} failed" if progress.failed_requests else ""
-    of_all = f" of {progress.total:,}" if progress.total else ""
-    return f"{progress.successfully_processed_requests:,} ok{failed}{of_all}"
-
-
-def _tokens(progress: JobProgress) -> str:
-    if not (progress.input_tokens or progress.output_tokens):
-        return ""
-    cached = progress.cached_input_token_count
-    return (
-        f"{progress.input_tokens:,} in{f' ({cached:,} cached)' if cached else ''}, "
-        f"{progress.output_tokens:,} out"
-    )
-
-
-def _if_any(heading: str, text: str) -> Iterator[tuple[str, str]]:
-    if text:
-        yield heading, text
-
-
-def _time(moment: datetime | None) -> str:
-    return "" if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _day(moment: datetime | None) -> str:
-    return "" if moment is None else f"{moment:%Y-%m-%d %H:%M}"
+def _day(time: datetime | None) -> str:
+    return "" if time is None else f"{time:%Y-%m-%d %H:%M}"
 
 
 # --- Following ----------------------------------------------------------------------------------

@@ -46,9 +46,14 @@ class Output:
     # --- Data -----------------------------------------------------------------------------------
 
     @property
+    def is_on_terminal(self) -> bool:
+        """Whether stdout is a terminal."""
+        return _is_terminal(self._stdout)
+
+    @property
     def is_for_people(self) -> bool:
         """Whether stdout is a terminal, and gets no JSON."""
-        return not self.as_json and _is_terminal(self._stdout)
+        return not self.as_json and self.is_on_terminal
 
     @property
     def width(self) -> int:

@@ -16,18 +16,20 @@ from fireworks_batch import (
     RunStage,
     to_dict,
 )
-from fireworks_batch.cli.display.board import Board, Outcome, Row
+from fireworks_batch.cli.display.board import Board, Row
 from fireworks_batch.cli.display.figures import counted, percent, rate, size
 from fireworks_batch.cli.display.output import Output
 from fireworks_batch.cli.durations import brief
 from fireworks_batch.cli.exit_codes import ExitCode, code_of_state, worst
 
 __all__ = [
-    "Pace",
+    "RunBoard",
     "RunDisplay",
     "adopted_lines",
     "check_line",
     "code_of_report",
+    "price_lines",
+    "price_record",
     "progress_line",
     "progress_record",
     "report_lines",
@@ -38,47 +40,16 @@ __all__ = [
 _SHOWN: Final = 10
 
 
-@attrs.frozen
-class Pace:
-    """How fast a run is, from its first rows to its newest progress."""
-
-    since: float = 0.0
-    """When the first finished rows were seen."""
-
-    first: int = 0
-    """How many rows were finished then."""
-
-    now: float = 0.0
-    """When the newest progress came."""
-
-    done: int = 0
-    """How many rows were finished then."""
-
-    def add(self, progress: RunProgress, *, now: float) -> "Pace":
-        """Return the pace with newer progress."""
-        done = progress.rows_done
-        if not self.done or done < self.done:
-            return Pace(now, done, now, done)
-        return attrs.evolve(self, now=now, done=done)
-
-    @property
-    def rate(self) -> float | None:
-        """Rows a second; None until a row was finished after the first ones."""
-        took, rows = self.now - self.since, self.done - self.first
-        return rows / took if took > 0 and rows > 0 else None
-
-    def left(self, progress: RunProgress, *, now: float) -> float | None:
-        """Return the seconds to the last row; None if it is not known."""
-        if self.rate is None or not progress.rows:
-            return None
-        return max(0.0, (progress.rows - self.done) / self.rate - (now - self.now))
-
-
 # --- Progress -------------------------------------------------------------------------------------
 
 
-def progress_line(progress: RunProgress, pace: Pace, *, now: float) -> str:
-    """Return the progress of a run as a plain line."""
+def progress_line(progress: RunProgress, *, age: float = 0.0) -> str:
+    """Return the progress of a run as a plain line.
+
+    Args:
+        progress: The progress.
+        age: Seconds since the progress came.
+    """
     if not progress.rows:
         return f"{progress.stage}"
     failed = f", {progress.rows_failed:,} failed" if progress.rows_failed else ""
@@ -87,9 +58,9 @@ def progress_line(progress: RunProgress, pace: Pace, *, now: float) -> str:
         f"{progress.stage} {percent(progress.percent)} {rows}",
         f"{progress.jobs_ended} of {progress.jobs} jobs ended",
     ]
-    parts += [rate(pace.rate)] if pace.rate else []
-    left = pace.left(progress, now=now)
-    parts += [f"{brief(left)} left"] if left else []
+    parts += [rate(progress.rate)] if progress.rate else []
+    left = 0.0 if progress.eta is None else progress.eta - age
+    parts += [f"{brief(left)} left"] if left > 0 else []
     failing = len(progress.failed_polls)
     parts += [f"failed polls of {counted(failing, 'job')}"] if failing else []
     return ", ".join(parts)
@@ -104,6 +75,45 @@ def progress_record(progress: RunProgress) -> dict[str, Any]:
     return {"event": "progress", **members, "percent": progress.percent}
 
 
+class RunBoard:
+    """The newest progress of a run, and its jobs as rows. Performs no I/O."""
+
+    def __init__(self) -> None:
+        """Begin before the first progress."""
+        self.newest: RunProgress | None = None
+        """The newest progress; None before the first."""
+        self._came_at = 0.0
+        self._jobs = Board()
+        self._seen: dict[str, JobSnapshot] = {}
+
+    def see(self, progress: RunProgress, *, now: float) -> bool:
+        """Take the newest progress, and return whether its line has something new.
+
+        Args:
+            progress: The progress.
+            now: The time, in seconds of the clock that the other methods are called with.
+        """
+        last, self.newest, self._came_at = self.newest, progress, now
+        for snapshot in progress.snapshots:
+            job_id = snapshot.job.id
+            if self._seen.get(job_id) is not snapshot:
+                self._seen[job_id] = snapshot
+                self._jobs.follow(snapshot, now=now)
+        for job_id, count in progress.failed_polls:
+            self._jobs.count_failed_polls(job_id, count)
+        return last is None or _is_news(progress, last)
+
+    def picture(self, *, now: float) -> tuple[float | None, str]:
+        """Return the share of 100 that is done, and the words beside the bar, as of now."""
+        if self.newest is None:
+            return None, RunStage.CHECKING.value
+        return self.newest.percent, progress_line(self.newest, age=now - self._came_at)
+
+    def rows(self, *, now: float) -> Sequence[Row]:
+        """Return a row for each job that is waited for, as of now."""
+        return self._jobs.rows(now=now)
+
+
 class RunDisplay:
     """Shows a run: as a bar with a table of its jobs, as a line for each change, or as JSON."""
 
@@ -116,51 +126,30 @@ class RunDisplay:
         """
         self._output = output
         self._as_records = as_records
-        self._pace = Pace()
-        self._last: RunProgress | None = None
-        self._board = Board()
-        self._seen: dict[str, JobSnapshot] = {}
+        self._board = RunBoard()
 
     def show(self, progress: RunProgress) -> None:
         """Show the progress, if it has something new."""
-        now, last = time.monotonic(), self._last
-        self._last, self._pace = progress, self._pace.add(progress, now=now)
-        for snapshot in progress.snapshots:
-            self._see(snapshot, now)
-        for job_id, count in progress.failed_polls:
-            self._board.count_failed_polls(job_id, count)
-        if last is not None and not _is_news(progress, last):
+        if not self._board.see(progress, now=time.monotonic()):
             return
         if self._as_records:
             self._output.record(progress_record(progress))
         elif not self._output.is_live:
-            self._output.talk(progress_line(progress, self._pace, now=now))
-
-    def _see(self, snapshot: JobSnapshot, now: float) -> None:
-        job = snapshot.job
-        if self._seen.get(job.id) is snapshot:
-            return
-        self._seen[job.id] = snapshot
-        self._board.see(snapshot, now=now)
-        if job.is_terminal:
-            self._board.end(Outcome(job.id, job, None))
+            self._output.talk(progress_line(progress))
 
     @property
     def jobs_under_way(self) -> tuple[str, ...]:
         """The ids of the jobs that may be running."""
-        return self._last.under_way if self._last else ()
+        return self._board.newest.under_way if self._board.newest else ()
 
     @property
     def jobs_created(self) -> tuple[str, ...]:
         """The ids of the jobs under way that this run has created."""
-        return self._last.created if self._last else ()
+        return self._board.newest.created if self._board.newest else ()
 
     def picture(self) -> tuple[float | None, str]:
         """Return the share of 100 that is done, and the words beside the bar, as of now."""
-        progress = self._last
-        if progress is None:
-            return None, RunStage.CHECKING.value
-        return progress.percent, progress_line(progress, self._pace, now=time.monotonic())
+        return self._board.picture(now=time.monotonic())
 
     def rows(self) -> Sequence[Row]:
         """Return a row for each job that is waited for, as of now."""
@@ -222,3 +211,27 @@ def check_line(report: CheckReport) -> str:
     bad = f"; {counted(report.problem_count, 'bad row')}" if report.problem_count else ""
     blank = f"; {counted(report.blank_lines, 'blank line')}" if report.blank_lines else ""
     return ", ".join(good) + bad + blank
+
+
+def price_lines(estimate: Any) -> list[str]:
+    """Return what the rows may cost, in lines: the figures, then what they are made of.
+
+    Args:
+        estimate: What `fireworks_batch.integrations.cost.estimate` returns. Its type is there only
+            with the extra.
+    """
+    return [f"price: {estimate}", *(f"  {reason}" for reason in estimate.reasons)]
+
+
+def price_record(estimate: Any) -> dict[str, Any]:
+    """Return what the rows may cost as a JSON object, for `price_lines`'s argument."""
+    price, low, high = estimate.price, estimate.low_usd, estimate.high_usd
+    return {
+        "model": estimate.model,
+        "low_usd": None if low is None else float(low),
+        "high_usd": None if high is None else float(high),
+        "input_tokens": estimate.input_tokens,
+        "output_tokens": estimate.output_tokens,
+        "basis": None if price is None else str(price),
+        "reasons": estimate.reasons,
+    }
