@@ -64,7 +64,7 @@ def test_the_environment_is_set(fireworks_emulator):
     assert os.environ["FIREWORKS_API_KEY"] == fireworks_emulator.api_key
     assert os.environ["FIREWORKS_ACCOUNT_ID"] == fireworks_emulator.account_id
     assert os.environ["FIREWORKS_BASE_URL"] == fireworks_emulator.base_url
-    assert float(os.environ["FIREWORKS_BATCH_TIME_SCALE"]) == pytest.approx(1 / 600)
+    assert float(os.environ["FIREWORKS_BATCH_TIME_SCALE"]) == pytest.approx(1 / 3000)
 
 
 # --- A user's project ---------------------------------------------------------------------------
