@@ -95,6 +95,7 @@ def write_requests(path: Path, *, bad: bool = False) -> Path:
     return path
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("number", range(len(SNIPPETS)))
 async def test_every_snippet_runs(emulator, tmp_path, monkeypatch, number):
     """With what a user would export at least, beside some requests."""

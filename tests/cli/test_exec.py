@@ -15,6 +15,7 @@ from fireworks_batch.cli.display.output import Output
 from fireworks_batch.cli.outcome_command import OutcomeCommand
 
 pytest_plugins = ["fireworks_batch.pytest_plugin"]
+pytestmark = pytest.mark.once
 
 LONG = {"time_limit_seconds": 10**7}
 TELL = "echo $FIREWORKS_BATCH_JOB:$FIREWORKS_BATCH_STATE:$FIREWORKS_BATCH_EXIT_CODE"

@@ -10,6 +10,7 @@ import pytest
 from fireworks_batch import integrations
 
 pytest_plugins = ["fireworks_batch.pytest_plugin"]
+pytestmark = pytest.mark.once
 
 MODEL = ("--model", "accounts/fireworks/models/demo-8b")
 COMPLETION = {

@@ -7,6 +7,7 @@ import json
 import pytest
 
 pytest_plugins = ["fireworks_batch.pytest_plugin"]
+pytestmark = pytest.mark.once
 
 MODEL = ("--model", "accounts/fireworks/models/demo-8b")
 SAY = ("--template", "Say {text}")
