@@ -335,7 +335,9 @@ def test_llms_txt_names_each_page():
     named = {re.split(r"\.(?:html|md)", address)[0].removeprefix("_sources/") for address in links}
 
     assert lines[0] == "# fireworks-batch"
-    assert named == {path.stem for path in BUILT.parents[1].glob("*.md")} - {"index"}
+    sources = BUILT.parents[1]
+    pages = [*sources.glob("*.md"), *sources.glob("integrations/*.md")]
+    assert named == {str(page.relative_to(sources).with_suffix("")) for page in pages} - {"index"}
     assert all((BUILT / address).is_file() for address in links)
 
 
