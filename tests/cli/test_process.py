@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 pytest_plugins = ["fireworks_batch.pytest_plugin"]
+pytestmark = pytest.mark.once  # seconds
 
 PROGRAM = Path(sysconfig.get_path("scripts")) / "fireworks-batch"
 LONG = {"time_limit_seconds": 10**7}

@@ -24,6 +24,8 @@ from fireworks_batch.datasets.claim import Claim, stored_name
 from fireworks_batch.emulator import Emulator, RowFailureError
 from fireworks_batch.models.dataset import Limits
 
+pytestmark = pytest.mark.once  # seconds, and no Python changes what is sent
+
 MODEL = "accounts/fireworks/models/demo-8b"
 IDS = [f"r{number}" for number in range(12)]
 FAST = PollPolicy(
