@@ -1,7 +1,7 @@
 """Requests made of records on the command line, and the first rows of a file."""
 
 import csv
-import gzip
+import gzip  # with mtime=0, so that all workers name a test alike
 import json
 
 import pytest
@@ -70,7 +70,7 @@ def test_without_ids_the_requests_are_numbered(cli, table):
         ("data.csv", b"\xef\xbb\xbf" + TABLE.replace("\n", "\r\n").encode()),
         ("DATA.CSV", 'id,text\r\n\r\n"a","one"\n"b",two\n\nc,three'),
         ("data.tsv", TABLE.replace(",", "\t")),
-        ("data.csv.gz", gzip.compress(TABLE.encode())),
+        ("data.csv.gz", gzip.compress(TABLE.encode(), mtime=0)),
         (
             "data.jsonl",
             "".join(json.dumps(row) + "\n\n" for row in csv.DictReader([*TABLE.splitlines()])),
@@ -78,7 +78,8 @@ def test_without_ids_the_requests_are_numbered(cli, table):
         (
             "data.jsonl.gz",
             gzip.compress(
-                b'{"text":"one","id":"a"}\n{"text":"two","id":"b"}\n{"text":"three","id":"c"}'
+                b'{"text":"one","id":"a"}\n{"text":"two","id":"b"}\n{"text":"three","id":"c"}',
+                mtime=0,
             ),
         ),
     ],
@@ -155,7 +156,11 @@ def test_ids_that_occur_twice_are_named(cli, tmp_path, server):
         ("data.csv", 'text\n"one\ntwo\n', "data.csv, after line 3: unexpected end of data"),
         ("data.csv", 'text\n"one"x\n', "data.csv, after line 2: ',' expected after '\"'"),
         ("data.csv", b"text\n\xff\n", "not UTF-8: byte 0xff; save the file as UTF-8"),
-        ("data.csv.gz", gzip.compress(TABLE.encode())[:-4], "the compressed data is damaged"),
+        (
+            "data.csv.gz",
+            gzip.compress(TABLE.encode(), mtime=0)[:-4],
+            "the compressed data is damaged",
+        ),
         ("data.csv.gz", b"id,text\n", "the compressed data is damaged: Not a gzipped"),
         ("data.jsonl", '{"text": "x"}\n{"text"\n', "data.jsonl, line 2: not JSON: "),
         ("data.jsonl", "[1]\n", "data.jsonl, line 1: a record must be a JSON object, not [1]"),
