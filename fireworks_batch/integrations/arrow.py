@@ -446,5 +446,5 @@ async def _in_thread(work: Callable[..., _T], *args: Any) -> _T:
             cancellation = exc
     if cancellation is None:
         return step.result()
-    step.exception()  # it was raised for nobody, and asyncio would log it
+    step.exception()  # asyncio logs an error of the work that is never read
     raise cancellation

@@ -511,7 +511,7 @@ class _Steps(_Proxy, AsyncIterator[Any]):
         self._give_up()
 
     def __del__(self) -> None:
-        # A loop that is left by `break` tells nobody. The garbage collector may call this method
+        # A loop that is left by `break` calls nothing. The garbage collector may call this method
         # inside an exporter that holds a lock. So the span is made later, by the event loop.
         if vars(self).get("_call") is None or self._loop is None:
             return

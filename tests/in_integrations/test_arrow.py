@@ -310,7 +310,7 @@ ODD = {
     "tokens below 0": line_of({**COMPLETION, "usage": {"prompt_tokens": -7}}),
     "tokens of more than 64 bits": line_of({**COMPLETION, "usage": {"prompt_tokens": 2**63}}),
     "tokens that are not a number": USUAL.replace(b"7", b"NaN"),
-    "NaN where nobody looks": line_of({**COMPLETION, "logprobs": float("nan")}),
+    "NaN in a member that is no column": line_of({**COMPLETION, "logprobs": float("nan")}),
     "further members": line_of({**COMPLETION, "choices_": 1}, more=[{"error": "none"}]),
     "a name that is there twice": b'{"custom_id": "q", ' + USUAL[1:],
     "a text of other scripts": line_of(with_choice(message={"content": "ä 漢 🎉\0\n"})),
@@ -320,9 +320,9 @@ ODD = {
     "half a surrogate pair": line_of(with_choice(message={"content": "a\ud83d"})),
     "the other half": line_of(with_choice(message={"content": "\ude00b"})),
     "half a pair in the id": line_of(custom_id="\ud83d"),
-    "half a pair where nobody looks": line_of({**COMPLETION, "model": "\ude00"}),
+    "half a pair in a member that is no column": line_of({**COMPLETION, "model": "\ude00"}),
     "bytes that are no UTF-8": USUAL.replace(b"hello", b"\xff"),
-    "no UTF-8 where nobody looks": USUAL.replace(b"chatcmpl", b"\xff"),
+    "no UTF-8 in a member that is no column": USUAL.replace(b"chatcmpl", b"\xff"),
     "no JSON": b"{",
     "no object": b"[1]",
     "nothing but blanks": b"  ",
@@ -343,7 +343,7 @@ async def records_by_row(rows):
 
 
 @pytest.mark.parametrize("name", ODD)
-async def test_a_line_is_the_same_record_whoever_parses_it(results, name):
+async def test_a_line_is_the_same_record_by_pyarrow_and_by_the_library(results, name):
     """Alone, and between usual lines."""
     for lines in ([ODD[name]], [USUAL, ODD[name], USUAL], [ODD[name], USUAL, ODD[name]]):
         async with results(*lines) as rows:
@@ -511,7 +511,7 @@ async def test_a_parquet_file_is_written_through_a_link(tmp_path):
 
 
 async def test_a_parquet_file_has_the_permissions_of_the_file_that_it_replaces(tmp_path):
-    """A new one has those of new files; and nobody else reads it before it is complete."""
+    """A new file has those of new files. Only its owner can read it before it is complete."""
     path, other = tmp_path / "rows.parquet", tmp_path / "other"
     other.touch()
     seen = []

@@ -523,7 +523,7 @@ async def test_a_run_of_many_jobs_names_some(traced, telemetry, monkeypatch):
 
 
 async def test_tokens_that_are_not_known_are_left_out(emulator, traced, telemetry):
-    """Late counters are 0: nobody shall take this for a free job."""
+    """Late counters are 0, which would look like a free job."""
     counters = {"totalProcessedRequests": 3, "successfullyProcessedRequests": 3}
     emulator.script_job("eval", phases=["COMPLETED"], rows=3, fields={"jobProgress": counters})
     await traced.jobs.wait_until_terminal("eval")
@@ -829,7 +829,7 @@ async def test_without_an_sdk_nothing_is_recorded(emulator, client):
 
 
 def test_the_package_itself_imports_no_opentelemetry():
-    """Whoever does not trace does not pay."""
+    """A program that does not trace does not load OpenTelemetry."""
     program = (
         "import sys, fireworks_batch; fireworks_batch.BatchClient; fireworks_batch.integrations\n"
         "print([name for name in sys.modules if name.startswith('opentelemetry')])"
