@@ -388,6 +388,10 @@ class Session:
         # A host name that IDNA cannot encode raises UnicodeError.
         except (aiohttp.ClientError, OSError, EOFError, UnicodeError) as exc:
             error = TransportError(self._keys.scrub(f"{what}: {_reason(exc)}"))
+        except RuntimeError:
+            # aiohttp raises it where a connection is read that `aclose` has closed.
+            self._check_open()
+            raise
         self._check_open()
         raise error
 

@@ -446,6 +446,22 @@ async def test_closing_wakes_the_whole_line_at_once(odd_server):
     await closing
 
 
+@pytest.mark.parametrize("is_closed", [True, False])
+async def test_a_read_that_meets_a_closed_connection_says_that_the_client_is_closed(is_closed):
+    """If the client is closed, that is; otherwise the error stays what it is."""
+    client = make(base_url="http://127.0.0.1:9")
+
+    async def read():
+        if is_closed:
+            await client.aclose()
+        raise RuntimeError("Connection closed.")  # as aiohttp's StreamReader does
+
+    with pytest.raises(RuntimeError) as raised:
+        await client._api.session._limited("GET /", "request_timeout", read)
+    assert str(raised.value) == ("the client is closed" if is_closed else "Connection closed.")
+    await client.aclose()
+
+
 async def test_closing_wakes_those_whom_gate_and_transfer_hold_back(odd_server):
     """One call sleeps at the gate, one stands behind it, and storage has the only connection."""
     client = make(base_url=odd_server.url, max_connections=1)
